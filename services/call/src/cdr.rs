@@ -1,0 +1,157 @@
+//! The record of an attempt: one for each INVITE sent towards a target, and one for a call that never had a target.
+//!
+//! The Core makes a [`CdrFact`] when nothing about the attempt can change any more; the store commits it.
+
+use std::net::SocketAddr;
+
+use sip::Transport;
+use uuid::Uuid;
+
+use crate::io::Utc;
+use crate::media::DirectionStats;
+
+/// One row of the table `cdr`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CdrFact {
+    /// Primary key, UUIDv7.
+    pub id: Uuid,
+    /// The call, the same in all its attempts.
+    pub call_id: Uuid,
+    /// Counted from 1; 0 when no target was ever tried.
+    pub attempt: u32,
+    /// Whether this is the call's last row, the one that tells how the call ended.
+    pub is_last: bool,
+    /// Call-ID towards the caller.
+    pub a_sip_call_id: Box<str>,
+    /// Call-ID towards the callee.
+    pub b_sip_call_id: Option<Box<str>>,
+    /// Name of the source trunk.
+    pub trunk_in: Option<Box<str>>,
+    /// Name of the target trunk.
+    pub trunk_out: Option<Box<str>>,
+    /// Name of the route.
+    pub route: Option<Box<str>>,
+    /// User part of From.
+    pub caller: Box<str>,
+    /// User part of the Request-URI as received.
+    pub called: Box<str>,
+    /// User part of the Request-URI as sent.
+    pub called_sent: Option<Box<str>>,
+    /// Signalling address of the caller.
+    pub a_source: SocketAddr,
+    /// Signalling address of the callee.
+    pub b_destination: Option<SocketAddr>,
+    /// Transport of leg A.
+    pub a_transport: Transport,
+    /// Transport of leg B.
+    pub b_transport: Option<Transport>,
+    /// User-Agent of the caller.
+    pub a_user_agent: Option<Box<str>>,
+    /// User-Agent or Server of the callee.
+    pub b_user_agent: Option<Box<str>>,
+    /// INVITE received (first attempt) or sent (later ones).
+    pub started_at: Utc,
+    /// First 180 or 183 of the target.
+    pub ringing_at: Option<Utc>,
+    /// 2xx of the target.
+    pub answered_at: Option<Utc>,
+    /// The attempt was over.
+    pub ended_at: Utc,
+    /// Answer to end, 0 when never answered. From the monotonic clock.
+    pub duration_ms: u64,
+    /// Ringing to answer or end; 0 when it never rang.
+    pub ring_ms: u64,
+    /// How it went.
+    pub disposition: Disposition,
+    /// Who ended it.
+    pub ended_by: EndedBy,
+    /// Final status that the caller got (absent where the call went on with another attempt).
+    pub sip_code_a: Option<u16>,
+    /// Its reason phrase.
+    pub sip_reason_a: Option<Box<str>>,
+    /// Final status that the target gave.
+    pub sip_code_b: Option<u16>,
+    /// Its reason phrase.
+    pub sip_reason_b: Option<Box<str>>,
+    /// Cause of a Reason header with protocol Q.850.
+    pub q850: Option<u16>,
+    /// First codec of the description that A got.
+    pub codec_a: Option<Box<str>>,
+    /// First codec of the description that B gave.
+    pub codec_b: Option<Box<str>>,
+    /// What came from A.
+    pub from_a: DirectionStats,
+    /// What came from B.
+    pub from_b: DirectionStats,
+}
+
+/// How an attempt went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Disposition {
+    /// Both sides talked.
+    Answered,
+    /// 486 or 600.
+    Busy,
+    /// 408, 480 after ringing, or nobody picked up.
+    NoAnswer,
+    /// The caller left before the answer.
+    Cancelled,
+    /// The target said no (other 4xx, 6xx).
+    Rejected,
+    /// 5xx, unreachable, no route, no ports.
+    Failed,
+    /// Policy refused it.
+    Blocked,
+}
+
+impl Disposition {
+    /// As the column has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Disposition::Answered => "answered",
+            Disposition::Busy => "busy",
+            Disposition::NoAnswer => "no_answer",
+            Disposition::Cancelled => "cancelled",
+            Disposition::Rejected => "rejected",
+            Disposition::Failed => "failed",
+            Disposition::Blocked => "blocked",
+        }
+    }
+}
+
+/// Who ended an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndedBy {
+    /// BYE or CANCEL of leg A.
+    Caller,
+    /// BYE or a final response of leg B.
+    Callee,
+    /// A rule of ours.
+    Policy,
+    /// A SIP timer.
+    Timer,
+    /// A leg went silent.
+    MediaTimeout,
+    /// An operator.
+    Api,
+    /// Something failed.
+    Error,
+    /// The process died; written at the next start.
+    Crash,
+}
+
+impl EndedBy {
+    /// As the column has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndedBy::Caller => "caller",
+            EndedBy::Callee => "callee",
+            EndedBy::Policy => "policy",
+            EndedBy::Timer => "timer",
+            EndedBy::MediaTimeout => "media_timeout",
+            EndedBy::Api => "api",
+            EndedBy::Error => "error",
+            EndedBy::Crash => "crash",
+        }
+    }
+}

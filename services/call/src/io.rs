@@ -1,0 +1,281 @@
+//! What goes into a Core and what comes out: the whole border between the protocol and the world.
+//!
+//! A [`Core`](crate::Core) never opens a socket, reads a clock or waits. The shell hands it [`Input`]s together with
+//! the time ([`Now`]), then empties [`Output`]s and carries them out. An output that asks a question (`Route`,
+//! `Resolve`, `Media`) is answered later, or at once, with the input of the same id. The order of a call's messages is
+//! the order in which the shell hands them in.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use routing::{Decision, Snapshot, TrunkId};
+use sip::{Time, Transport};
+use uuid::Uuid;
+
+use crate::cdr::CdrFact;
+use crate::media::{MediaOrder, MediaReport};
+use crate::registrar::BindingChange;
+use crate::settings::ListenerId;
+use crate::view::{CallView, Stats};
+
+/// The moment an input happens, as the shell's clocks say: a monotonic time for timers and durations, and the civil
+/// time that records show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic.
+    pub time: Time,
+    /// UTC, microseconds since 1970-01-01.
+    pub utc: Utc,
+}
+
+/// UTC, microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Utc(pub i64);
+
+/// Where a message came from or goes to: a listener of ours, the peer's address, and for streams the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Which of our listeners.
+    pub listener: ListenerId,
+    /// The peer.
+    pub remote: SocketAddr,
+    /// The stream connection, never reused by the shell; 0 for datagrams, and in an [`Output::Send`] for a stream
+    /// "whichever connection to `remote` is open, else a new one".
+    pub connection: u64,
+}
+
+/// Ties the answer of the outside to its question. Never reused within a Core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueryId(pub u64);
+
+/// Ties a failed send to what was sent; [`SendToken::NONE`] where nobody wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SendToken(pub u64);
+
+impl SendToken {
+    /// Nothing waits for the outcome.
+    pub const NONE: SendToken = SendToken(0);
+}
+
+/// Something happened outside.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A datagram, or one framed message of a stream.
+    Message {
+        /// Where it came from.
+        flow: Flow,
+        /// The bytes as received.
+        bytes: &'a [u8],
+    },
+    /// A stream connection is gone. Answers still owed to it go by RFC 3261 §18.2.2.
+    Closed {
+        /// The connection.
+        flow: Flow,
+    },
+    /// What was sent with this token could not be delivered (connection refused or reset, unreachable).
+    Undeliverable {
+        /// The token of the [`Output::Send`].
+        token: SendToken,
+    },
+    /// The answer to an [`Output::Route`].
+    Routed {
+        /// The question's id.
+        query: QueryId,
+        /// What routing decided.
+        decision: Decision,
+    },
+    /// The answer to an [`Output::Resolve`]; no addresses: not found or timed out.
+    Resolved {
+        /// The question's id.
+        query: QueryId,
+        /// In order of preference.
+        addresses: Vec<SocketAddr>,
+    },
+    /// News of the relay.
+    Media(MediaReport),
+    /// A registration that another shard accepted, or that the store kept over a restart.
+    Binding(BindingChange),
+    /// A new configuration; calls in progress keep the one they began with.
+    Snapshot(Arc<Snapshot>),
+    /// An order of the operator, answered by [`Output::Reply`] with the same id.
+    Command {
+        /// Chosen by the shell.
+        id: u64,
+        /// The order.
+        command: Command,
+    },
+}
+
+/// An order of the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A row for each call, at most `limit`.
+    List {
+        /// The most rows wanted.
+        limit: usize,
+    },
+    /// One call in full.
+    Show(Uuid),
+    /// Ends a call from both sides.
+    HangUp(Uuid),
+    /// How many of everything there are.
+    Stats,
+    /// Take no new calls (503); those in progress go on.
+    Drain,
+    /// End every call: CANCEL, BYE or a final response on each leg, and their records.
+    EndAll,
+}
+
+/// The answer to a [`Command`].
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// To [`Command::List`].
+    Calls(Vec<CallView>),
+    /// To [`Command::Show`].
+    Call(Option<Box<CallView>>),
+    /// To [`Command::HangUp`]: whether there was such a call.
+    HungUp(bool),
+    /// To [`Command::Stats`].
+    Stats(Box<Stats>),
+    /// To [`Command::Drain`] and [`Command::EndAll`].
+    Done,
+}
+
+/// Something the outside is to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this message.
+    Send {
+        /// Where to.
+        flow: Flow,
+        /// The whole message.
+        bytes: Bytes,
+        /// Come back with [`Input::Undeliverable`] when it cannot be done.
+        token: SendToken,
+    },
+    /// Where does this call go? Answered by [`Input::Routed`].
+    Route(Box<RouteQuery>),
+    /// Which addresses has this host? Answered by [`Input::Resolved`]. Literal addresses are never asked for.
+    Resolve {
+        /// To be repeated in the answer.
+        query: QueryId,
+        /// A host name.
+        host: Box<str>,
+        /// The port, when the URI named one.
+        port: Option<u16>,
+        /// The transport that will be used.
+        transport: Transport,
+    },
+    /// An order to the relay.
+    Media(MediaOrder),
+    /// An attempt ended; its record.
+    Cdr(Box<CdrFact>),
+    /// A registration changed: keep it, and tell the other shards.
+    Binding(BindingChange),
+    /// Something an operator may want to read.
+    Event(Event),
+    /// The answer to a command.
+    Reply {
+        /// The command's id.
+        id: u64,
+        /// The answer.
+        reply: Reply,
+    },
+}
+
+/// What routing is asked.
+#[derive(Clone, Debug)]
+pub struct RouteQuery {
+    /// To be repeated in the answer.
+    pub query: QueryId,
+    /// The call.
+    pub call: Uuid,
+    /// The snapshot that the call began with.
+    pub snapshot: Arc<Snapshot>,
+    /// Whose request it is; absent: a registered user's or an open listener's.
+    pub trunk: Option<TrunkId>,
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// User part of the From URI.
+    pub caller: Box<str>,
+    /// The Request-URI, whole.
+    pub uri: Box<str>,
+    /// Whether the called name is a user of ours (configured or registered).
+    pub local_user: bool,
+}
+
+/// A line for the operator, joined to its call.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The call, when there is one.
+    pub call: Option<Uuid>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum EventKind {
+    /// A call was accepted for routing.
+    CallStarted {
+        /// Source trunk.
+        trunk: Option<TrunkId>,
+        /// Where from.
+        source: SocketAddr,
+        /// User part of From.
+        caller: Box<str>,
+        /// User part of the Request-URI.
+        called: Box<str>,
+    },
+    /// An INVITE towards a target left.
+    AttemptStarted {
+        /// Counted from 1.
+        attempt: u32,
+        /// Target trunk.
+        trunk: Option<TrunkId>,
+        /// Where to.
+        destination: SocketAddr,
+    },
+    /// An attempt ended with this status from the target (0: none came).
+    AttemptEnded {
+        /// Counted from 1.
+        attempt: u32,
+        /// Target trunk.
+        trunk: Option<TrunkId>,
+        /// The final status of leg B.
+        status: u16,
+    },
+    /// Both sides talk.
+    CallAnswered,
+    /// The call is over and everything it held is free.
+    CallEnded {
+        /// Source trunk.
+        trunk: Option<TrunkId>,
+        /// The status that the caller got.
+        status: u16,
+        /// Who ended it and why, as the record says.
+        ended_by: &'static str,
+    },
+    /// A request was refused before it was a call.
+    Refused {
+        /// Where from.
+        source: SocketAddr,
+        /// The answer; 0: dropped.
+        status: u16,
+        /// Why.
+        why: &'static str,
+    },
+    /// A phone registered, or its registration ended.
+    Registered {
+        /// User name.
+        user: Box<str>,
+        /// Seconds granted; 0: gone.
+        expires: u32,
+    },
+    /// A warning that names what was seen.
+    Warning {
+        /// The text.
+        what: String,
+    },
+}

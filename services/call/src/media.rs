@@ -1,0 +1,178 @@
+//! The seam between calls and media: orders to a relay, and its reports.
+//!
+//! These small types are all that the Core knows of media. A relay may live in the same process, in the kernel or on
+//! another host: the Core only sends [`MediaOrder`]s and reads [`MediaReport`]s. A session belongs to one call and has
+//! one stream for each m= line; a stream has two [`Side`]s, each with a pair of local ports (RTP, RTCP).
+
+use std::net::{IpAddr, SocketAddr};
+
+use sip::Time;
+use smallvec::SmallVec;
+
+/// A call's media in the relay. Unique over the life of the process and over all shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MediaId(pub u64);
+
+/// Which leg of the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Towards the caller.
+    A,
+    /// Towards the callee.
+    B,
+}
+
+impl Side {
+    /// The other leg.
+    pub fn other(self) -> Side {
+        match self {
+            Side::A => Side::B,
+            Side::B => Side::A,
+        }
+    }
+}
+
+/// An order to the relay. Orders of one session are carried out in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MediaOrder {
+    /// Reserve ports for `streams` streams. Answered by [`MediaReport::Opened`] or [`MediaReport::Refused`]. Sent again
+    /// for a session that is open (a re-INVITE added an m= line) it adds streams up to this number and is answered with
+    /// all of them.
+    Open {
+        /// The session.
+        session: MediaId,
+        /// How many m= lines the description has.
+        streams: u8,
+    },
+    /// What a side's newest description says of one stream. The relay sends to that side from now on to this address
+    /// (or where latching moved it), and takes packets from it as the source filter allows.
+    Describe {
+        /// The session.
+        session: MediaId,
+        /// Which m= line, from 0.
+        stream: u8,
+        /// Whose description.
+        side: Side,
+        /// What it says; `None`: the stream is rejected or not known any more, nothing is relayed to this side.
+        remote: Option<RemoteStream>,
+    },
+    /// The call was answered (or is held no more): report a side that should send and does not.
+    Watch {
+        /// The session.
+        session: MediaId,
+        /// Whether silence is reported from now on.
+        on: bool,
+    },
+    /// Give everything back. Answered by [`MediaReport::Closed`]; nothing is relayed afterwards.
+    Close {
+        /// The session.
+        session: MediaId,
+    },
+}
+
+/// Where a side wants its packets, and what it will send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemoteStream {
+    /// RTP, as the description says; unspecified (`0.0.0.0`) for old-style hold: nothing is sent.
+    pub rtp: SocketAddr,
+    /// RTCP.
+    pub rtcp: SocketAddr,
+    /// Where this side's signalling comes from: besides the address described, the only one that latching may take.
+    pub signalling: IpAddr,
+    /// Whether this side said that it sends (sendrecv, sendonly).
+    pub sends: bool,
+    /// Whether this side said that it receives (sendrecv, recvonly).
+    pub receives: bool,
+}
+
+/// News of the relay.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MediaReport {
+    /// Ports are reserved.
+    Opened {
+        /// The session.
+        session: MediaId,
+        /// The address that descriptions shall name.
+        address: IpAddr,
+        /// In the order of the m= lines.
+        streams: SmallVec<[StreamPorts; 1]>,
+    },
+    /// No ports: nothing was reserved (an open session stays as it was).
+    Refused {
+        /// The session.
+        session: MediaId,
+        /// Why, for the log.
+        why: &'static str,
+    },
+    /// A side that should send has sent nothing for the configured time. Reported once until it is heard again.
+    Silent {
+        /// The session.
+        session: MediaId,
+        /// Which side.
+        side: Side,
+    },
+    /// Answer to [`MediaOrder::Close`].
+    Closed {
+        /// The session.
+        session: MediaId,
+        /// What came from A.
+        from_a: DirectionStats,
+        /// What came from B.
+        from_b: DirectionStats,
+    },
+}
+
+/// The local ports of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamPorts {
+    /// Towards the caller.
+    pub a: PortPair,
+    /// Towards the callee.
+    pub b: PortPair,
+}
+
+impl StreamPorts {
+    /// The pair of one side.
+    pub fn side(&self, side: Side) -> PortPair {
+        match side {
+            Side::A => self.a,
+            Side::B => self.b,
+        }
+    }
+}
+
+/// An RTP port and its RTCP port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortPair {
+    /// Even (RFC 3550 §11).
+    pub rtp: u16,
+    /// `rtp + 1`.
+    pub rtcp: u16,
+}
+
+/// Counters of what one side sent, over all streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DirectionStats {
+    /// RTP packets relayed.
+    pub packets: u64,
+    /// RTP payload octets relayed (without RTP headers).
+    pub octets: u64,
+    /// Packets that never came (RFC 3550 §A.3), never negative.
+    pub lost: u64,
+    /// Interarrival jitter (RFC 3550 §A.8) in milliseconds.
+    pub jitter_ms: f32,
+    /// Packets dropped by the source filter or before an address was known.
+    pub dropped: u64,
+}
+
+/// A relay as a shard sees it. One handle per shard; calls return at once.
+pub trait Engine {
+    /// Carries out one order; what can be said at once (`Opened`, `Refused`, `Closed`) is pushed to `reports`.
+    fn order(&mut self, order: MediaOrder, now: Time, reports: &mut Vec<MediaReport>);
+
+    /// Collects what happened since (silence). Call it when the shard wakes up, at the latest every second.
+    fn poll(&mut self, now: Time, reports: &mut Vec<MediaReport>);
+
+    /// How many ports are in use by sessions of this handle.
+    fn ports_in_use(&self) -> usize;
+}

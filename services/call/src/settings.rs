@@ -1,0 +1,85 @@
+//! What a Core must know of its surroundings; all of it is given at the start.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sip::{Timing, Transport};
+
+/// Index of a listener in [`Settings::listeners`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerId(pub u16);
+
+/// One of our sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What it speaks.
+    pub transport: Transport,
+    /// Where it is bound, with the real port.
+    pub bind: SocketAddr,
+    /// `host:port` that Via and Contact say.
+    pub advertise: String,
+}
+
+/// Settings of one shard's Core.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our sockets; the first is the default.
+    pub listeners: Vec<Listener>,
+    /// This shard, below `shards`.
+    pub shard: u16,
+    /// How many shards there are.
+    pub shards: u16,
+    /// T1, T2, T4.
+    pub timing: Timing,
+    /// Timer C: how long a target may ring (RFC 3261 §16.6 item 11).
+    pub timer_c: Duration,
+    /// Who may register.
+    pub registrar: RegistrarPolicy,
+    /// The most calls at once; the next gets 503.
+    pub max_calls: usize,
+    /// What Server and User-Agent say.
+    pub product: String,
+    /// Keys the tag, branch and nonce generators. From the system's generator in life, a seed in tests.
+    pub seed: [u8; 32],
+    /// Keys nonces; the same in all shards of a process.
+    pub nonce_secret: [u8; 32],
+}
+
+/// Who may register and call without being a trunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegistrarPolicy {
+    /// Nobody.
+    Closed,
+    /// Any user name from a loopback address, without a password.
+    OpenLoopback,
+    /// These users, challenged.
+    Users(Vec<User>),
+}
+
+/// A user with a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// User part of the address of record, and digest user name.
+    pub name: String,
+    /// Plain text; never logged.
+    pub password: String,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The shard that a Call-ID belongs to. Receivers and Cores must agree on it.
+pub fn shard_of(call_id: &[u8], shards: u16) -> u16 {
+    // FNV-1a: fixed for ever and the same in every process, which a randomly keyed hash is not. Somebody who chooses
+    // Call-IDs to fill one shard meets that shard's bounded queue.
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for &byte in call_id {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    ((hash >> 32) % u64::from(shards.max(1))) as u16
+}
