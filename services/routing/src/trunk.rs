@@ -1,0 +1,98 @@
+//! A trunk: a peer network, known by the addresses its requests come from and the URIs its calls go to.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::source::Source;
+
+/// Index of a trunk in its snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrunkId(pub u16);
+
+/// A peer network and how it is treated.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// Unique in a snapshot; what routes, records and metrics call it.
+    pub name: String,
+    /// Whose requests are this trunk's.
+    pub sources: Vec<Source>,
+    /// Where its calls go: `sip:` or `sips:` URIs, tried in order.
+    pub peers: Vec<String>,
+    /// How exactly a CANCEL must match its INVITE.
+    pub cancel_matching: CancelMatching,
+    /// Who carries out a REFER of this trunk.
+    pub refer: Refer,
+    /// Who follows a 3xx of this trunk.
+    pub redirect: Redirect,
+    /// What a challenge of this trunk is answered with.
+    pub auth: Option<Credentials>,
+    /// The most calls at once; 0: no limit.
+    pub max_calls: u32,
+    /// The most new calls per second; 0: no limit.
+    pub max_cps: u32,
+    /// How often its peers are asked for life with OPTIONS; `None`: never.
+    pub options_ping: Option<Duration>,
+}
+
+impl Trunk {
+    /// A trunk without sources, peers and limits, everything else as when the configuration is silent.
+    pub fn new(name: impl Into<String>) -> Trunk {
+        Trunk {
+            name: name.into(),
+            sources: Vec::new(),
+            peers: Vec::new(),
+            cancel_matching: CancelMatching::default(),
+            refer: Refer::default(),
+            redirect: Redirect::default(),
+            auth: None,
+            max_calls: 0,
+            max_cps: 0,
+            options_ping: None,
+        }
+    }
+}
+
+/// How a CANCEL finds its INVITE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CancelMatching {
+    /// By branch and sent-by (RFC 3261 §9.2, §17.2.3).
+    #[default]
+    Strict,
+    /// Failing that by Call-ID, From-tag, CSeq number and Request-URI, for gateways that change the branch.
+    Lenient,
+}
+
+/// What becomes of a REFER (RFC 3515).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refer {
+    /// The transfer is carried out here; the other leg never sees it.
+    #[default]
+    Local,
+    /// The REFER is carried across.
+    Pass,
+}
+
+/// What becomes of a 3xx (RFC 3261 §8.1.3.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redirect {
+    /// Its contacts are tried from here.
+    #[default]
+    Follow,
+    /// The 3xx is carried across.
+    Pass,
+}
+
+/// Digest credentials. The password is never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Digest user name.
+    pub username: String,
+    /// Plain text; never logged.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
