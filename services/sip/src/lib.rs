@@ -3,10 +3,12 @@
 //! Messages are an index over the received bytes, the four transactions of RFC 3261 §17 are state machines that are
 //! told the time, dialogs and digest are values. Nothing here opens a socket, reads a clock or draws a random number.
 
+pub mod sdp;
 mod time;
 pub mod transaction;
 mod transport;
 
+pub use sdp::{Direction, Edit, Host, MAX_STREAMS, Origin, Sdp, SdpError, Stream, StreamPorts};
 pub use time::Time;
 pub use transaction::{
     InviteClient, InviteClientState, InviteServer, InviteServerState, NonInviteClient, NonInviteClientState,
