@@ -57,14 +57,12 @@ impl Source {
     pub fn parse(text: &str) -> Result<Source, SourceError> {
         let bad = || SourceError::Address(text.to_owned());
         let (address, rest) = match text.strip_prefix('[') {
-            Some(inside) => inside.split_once(']').ok_or_else(bad)?,
-            // The first character that is no part of the address. A bare IPv6 address has colons itself, so there only
-            // a slash can end it.
-            None if text.matches(':').count() > 1 && !text.contains('.') => cut(text, '/'),
-            None => match text.find(['/', ':']) {
-                Some(at) if !text.starts_with(':') => text.split_at(at),
-                Some(_) | None => cut(text, '/'),
-            },
+            Some(inside) => {
+                inside.split_once(']').filter(|(inside, _)| inside.contains(':')).ok_or_else(bad)?
+            }
+            // Every bare IPv6 address has two colons or more, and then only a slash can end it.
+            None if text.matches(':').nth(1).is_some() => cut(text, &['/']),
+            None => cut(text, &['/', ':']),
         };
         let address: IpAddr = address.parse().map_err(|_| bad())?;
         let (prefix, port) = match rest.strip_prefix('/') {
@@ -90,12 +88,13 @@ impl Source {
                 Some(port.ok_or_else(|| SourceError::Port(digits.to_owned()))?)
             }
         };
-        let source = Source { network: address, prefix, port };
-        let first = Source { network: address_of(source.key().bits, address), ..source };
+        let source = Source { network: address, prefix, port }.unmapped();
+        let first_bits = masked(source.network, source.prefix);
+        let first = Source { network: address_of(first_bits, source.network), ..source };
         if first.network != source.network {
             return Err(SourceError::HostBits { expected: first, got: text.to_owned() });
         }
-        Ok(source.unmapped())
+        Ok(source)
     }
 
     /// Whether a request from this address is from this source. IPv4-mapped IPv6 counts as IPv4, whichever side has it.
@@ -254,6 +253,7 @@ fn read_number(digits: &str) -> Option<u16> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
-fn cut(text: &str, at: char) -> (&str, &str) {
+/// The text before the first of these characters, and the rest from it on.
+fn cut<'t>(text: &'t str, at: &[char]) -> (&'t str, &'t str) {
     text.find(at).map_or((text, ""), |at| text.split_at(at))
 }
