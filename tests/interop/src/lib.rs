@@ -1,1 +1,29 @@
-//! Placeholder.
+//! Real programs around the real `drawbridge`: SIPp, baresip and PostgreSQL, started by the test and gone after it.
+//!
+//! A test makes a [`Place`] (addresses of its own and a folder), starts a [`Drawbridge`] there with a configuration, and
+//! lets peers talk through it. Everything that waits has a limit, everything started is ended by its process id, and a
+//! test that fails leaves its folder with all logs behind and says where. The harness panics instead of returning
+//! errors: it is test code, and the first thing that is not as it should be is the answer.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod drawbridge;
+mod http;
+mod phone;
+mod place;
+mod postgres;
+mod process;
+mod sip_log;
+mod sipp;
+mod tone;
+mod wire;
+
+pub use crate::drawbridge::{Drawbridge, Metrics};
+pub use crate::http::{Answer, request};
+pub use crate::phone::Phone;
+pub use crate::place::Place;
+pub use crate::postgres::Postgres;
+pub use crate::process::{Process, until};
+pub use crate::sip_log::{Direction, Message};
+pub use crate::sipp::{Outcome, Sipp, Sipping};
+pub use crate::tone::{heard, write_tone};
+pub use crate::wire::Wire;

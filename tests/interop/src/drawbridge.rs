@@ -1,0 +1,188 @@
+//! The box itself: the real binary with a configuration of the test's, asked through its HTTP API.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::http::{Answer, request};
+use crate::place::Place;
+use crate::process::{Process, until};
+
+/// What must be zero when nobody calls any more: calls, legs, transactions, timers and ports.
+const AT_REST: &[&str] = &[
+    "drawbridge_calls",
+    "drawbridge_legs",
+    "drawbridge_transactions",
+    "drawbridge_timers",
+    "drawbridge_media_ports",
+];
+
+/// A running `drawbridge`.
+#[derive(Debug)]
+pub struct Drawbridge {
+    process: Process,
+    api: SocketAddr,
+    started_in: Duration,
+}
+
+impl Drawbridge {
+    /// Starts it at [`Place::BOX`] with UDP and TCP on 5060 and the API on 8080; `rest` is the configuration of trunks,
+    /// routes, users and the like. It is listening when this returns.
+    pub fn start(place: &Place, rest: &str) -> Drawbridge {
+        let ip = place.ip(Place::BOX);
+        let config = format!(
+            "[node]\nname = \"interop\"\ndata_dir = \"{data}\"\n\n\
+             [[listener]]\nname = \"udp\"\ntransport = \"udp\"\nbind = \"{ip}:5060\"\n\n\
+             [[listener]]\nname = \"tcp\"\ntransport = \"tcp\"\nbind = \"{ip}:5060\"\n\n\
+             [media]\naddress = \"{ip}\"\nports = \"20000-29999\"\n\n\
+             [api]\nbind = \"{ip}:8080\"\n\n{rest}\n",
+            data = place.path("data").display(),
+        );
+        let file = place.write("drawbridge.toml", &config);
+        let mut command = Command::new(binary());
+        command.arg("run").arg("--config").arg(file).current_dir(place.folder());
+        Drawbridge::launch(command, place, SocketAddr::from((ip, 8080)))
+    }
+
+    /// Starts it as somebody does who has just built it: no file, no flag, in an empty folder.
+    pub fn start_bare(place: &Place) -> Drawbridge {
+        let mut command = Command::new(binary());
+        command.current_dir(place.folder());
+        Drawbridge::launch(command, place, SocketAddr::from(([127, 0, 0, 1], 8080)))
+    }
+
+    fn launch(command: Command, place: &Place, api: SocketAddr) -> Drawbridge {
+        let begin = Instant::now();
+        let mut process = Process::start("drawbridge", command, place.folder());
+        until("the box answers GET /health", Duration::from_secs(20), || {
+            assert!(process.runs(), "the box has ended:\n{}", process.output());
+            request(api, "GET", "/health").ok().filter(|answer| answer.status == 200)
+        });
+        Drawbridge { process, api, started_in: begin.elapsed() }
+    }
+
+    /// How long it took from the start of the process to the first healthy answer.
+    pub fn started_in(&self) -> Duration {
+        self.started_in
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Asks its API.
+    pub fn ask(&self, method: &str, target: &str) -> Answer {
+        request(self.api, method, target)
+            .unwrap_or_else(|error| panic!("{method} {target}: {error}\n{}", self.log()))
+    }
+
+    /// All CDRs, oldest first, once there are at least `rows` of them.
+    pub fn cdrs(&self, rows: usize) -> Vec<Value> {
+        let mut best = 0;
+        until(&format!("{rows} CDRs"), Duration::from_secs(30), || {
+            let cdrs = self.listing("/v1/cdrs");
+            best = best.max(cdrs.len());
+            (cdrs.len() >= rows).then_some(cdrs)
+        })
+    }
+
+    /// All rows of a listing, page by page.
+    pub fn listing(&self, target: &str) -> Vec<Value> {
+        let mut rows = Vec::new();
+        let mut cursor = String::new();
+        for _ in 0..10_000 {
+            let page = self.ask("GET", &format!("{target}{cursor}"));
+            assert_eq!(page.status, 200, "GET {target}: {}", page.body);
+            let page = page.json();
+            rows.extend(
+                page["items"].as_array().unwrap_or_else(|| panic!("no items in {page}")).iter().cloned(),
+            );
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("?cursor={next}"),
+                None => return rows,
+            }
+        }
+        panic!("the pages of {target} do not end")
+    }
+
+    /// What `/metrics` says now.
+    pub fn metrics(&self) -> Metrics {
+        let answer = self.ask("GET", "/metrics");
+        assert_eq!(answer.status, 200, "GET /metrics: {}", answer.body);
+        Metrics::read(&answer.body)
+    }
+
+    /// Waits until calls, legs, transactions, timers and ports are all zero. Timers H, J, L and M keep transactions for
+    /// up to 32 seconds after a call (RFC 3261 Table 4, RFC 6026 §7).
+    pub fn assert_comes_to_rest(&self) {
+        let limit = Duration::from_secs(50);
+        let begin = Instant::now();
+        loop {
+            let metrics = self.metrics();
+            let left: Vec<_> =
+                AT_REST.iter().map(|name| (*name, metrics.sum(name))).filter(|(_, n)| *n != 0.0).collect();
+            if left.is_empty() {
+                return;
+            }
+            assert!(begin.elapsed() < limit, "{limit:?} after the last call there is still: {left:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Asks it to end and waits for it.
+    pub fn stop(mut self) {
+        self.process.signal(Signal::TERM);
+        let status = self.process.wait(Duration::from_secs(20));
+        assert!(status.success(), "{status}:\n{}", self.log());
+    }
+
+    /// Panics when it has died.
+    pub fn assert_alive(&mut self) {
+        assert!(self.process.runs(), "the box has died:\n{}", self.process.output());
+    }
+}
+
+/// `DRAWBRIDGE_BIN`, or the binary that cargo built beside this test.
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("DRAWBRIDGE_BIN") {
+        return PathBuf::from(path);
+    }
+    let test = std::env::current_exe().unwrap();
+    let built = test.ancestors().map(|folder| folder.join("drawbridge")).find(|path| path.is_file());
+    built.expect(
+        "no `drawbridge` beside this test: run `cargo build -p drawbridge` first, or set DRAWBRIDGE_BIN",
+    )
+}
+
+/// The samples of one reading of `/metrics`.
+#[derive(Clone, Debug)]
+pub struct Metrics(BTreeMap<String, Vec<f64>>);
+
+impl Metrics {
+    fn read(text: &str) -> Metrics {
+        let mut samples: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, value)) = line.rsplit_once(' ') else { continue };
+            let name = series.split('{').next().unwrap_or_default();
+            samples.entry(name.to_owned()).or_default().push(value.parse().unwrap_or(f64::NAN));
+        }
+        Metrics(samples)
+    }
+
+    /// The sum of a metric over its labels.
+    pub fn sum(&self, name: &str) -> f64 {
+        let known = || self.0.keys().cloned().collect::<Vec<_>>().join(", ");
+        self.0.get(name).unwrap_or_else(|| panic!("no metric `{name}`; there are: {}", known())).iter().sum()
+    }
+}
