@@ -3,11 +3,18 @@
 //! Messages are an index over the received bytes, the four transactions of RFC 3261 §17 are state machines that are
 //! told the time, dialogs and digest are values. Nothing here opens a socket, reads a clock or draws a random number.
 
+pub mod message;
 pub mod sdp;
 mod time;
 pub mod transaction;
 mod transport;
+pub mod write;
 
+pub use message::{
+    Address, CSeq, Fault, Header, List, MAX_HEADER_LINE, MAX_HEADERS, MAX_LIST, MAX_MESSAGE, Message, Method, Name,
+    Params, ParseError, RAck, Reason, Refresher, Replaces, Scheme, SessionExpires, Uri, Via, call_id_of, reason_phrase,
+    unquote,
+};
 pub use sdp::{Direction, Edit, Host, MAX_STREAMS, Origin, Sdp, SdpError, Stream, StreamPorts};
 pub use time::Time;
 pub use transaction::{
@@ -15,3 +22,4 @@ pub use transaction::{
     NonInviteServer, NonInviteServerState, Send, Step, Tell, Timing,
 };
 pub use transport::Transport;
+pub use write::{Writer, ack_for_failure, cancel_for, respond};

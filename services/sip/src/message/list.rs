@@ -1,0 +1,80 @@
+//! Comma-separated lists.
+
+use super::Name;
+use super::text::{quote_end, trim};
+
+/// The elements of one value that is a comma-separated list, trimmed, empty ones left out. An unclosed quote or `<`
+/// takes all that follows into its element, where reading that element will fail.
+#[derive(Clone, Debug)]
+pub struct List<'a> {
+    rest: &'a [u8],
+    comments: bool,
+}
+
+impl<'a> List<'a> {
+    /// The elements of a value in which parentheses mean nothing, as in every header with addresses, whose URIs
+    /// may have them.
+    pub fn new(value: &'a [u8]) -> List<'a> {
+        List { rest: value, comments: false }
+    }
+
+    /// The elements of a value of that header.
+    pub(super) fn of(name: Name, value: &'a [u8]) -> List<'a> {
+        List { rest: value, comments: matches!(name, Name::UserAgent | Name::Server | Name::RetryAfter) }
+    }
+
+    /// How far the first element goes.
+    fn element_end(&mut self) -> usize {
+        let text = self.rest;
+        let mut at = 0;
+        while let Some(byte) = text.get(at) {
+            let next = match byte {
+                b',' => return at,
+                b'"' => quote_end(text, at + 1),
+                b'<' => memchr::memchr(b'>', text.get(at..).unwrap_or_default()).map(|end| at + end + 1),
+                b'(' if self.comments => Some(self.comment_end(at)),
+                _ => Some(at + 1),
+            };
+            at = next.unwrap_or(text.len());
+        }
+        text.len()
+    }
+
+    /// Where the comment ends that opens at `open`. Comments nest (RFC 3261 §25.1); one that is never closed is no
+    /// comment, and then none that follows can be, so nothing is looked at twice.
+    fn comment_end(&mut self, open: usize) -> usize {
+        let mut depth = 0_usize;
+        let mut at = open;
+        while let Some(byte) = self.rest.get(at) {
+            match byte {
+                b'(' => depth += 1,
+                b')' => depth -= 1,
+                b'\\' => at += 1,
+                _ => {}
+            }
+            at += 1;
+            if depth == 0 {
+                return at;
+            }
+        }
+        self.comments = false;
+        open + 1
+    }
+}
+
+impl<'a> Iterator for List<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while !self.rest.is_empty() {
+            let end = self.element_end();
+            let (element, rest) = self.rest.split_at_checked(end)?;
+            self.rest = rest.get(1..).unwrap_or_default();
+            let element = trim(element);
+            if !element.is_empty() {
+                return Some(element);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,383 @@
+//! The one pass over the bytes that makes the index.
+
+use arrayvec::ArrayVec;
+use thiserror::Error;
+
+use super::scan::skip_line_ends;
+use super::text::{is_space, is_token, is_token_byte, number, trim};
+use super::{MAX_HEADER_LINE, MAX_HEADERS, MAX_MESSAGE, Message, Method, Name};
+
+/// Where one header stands. Offsets fit, because no message is longer than [`MAX_MESSAGE`].
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) start: u16,
+    pub(super) name_end: u16,
+    pub(super) value: u16,
+    pub(super) value_end: u16,
+    pub(super) name: Name,
+}
+
+/// Where the parts of the start line stand.
+#[derive(Clone, Copy)]
+pub(super) enum Start {
+    /// `regular`: nothing but single spaces between the three parts.
+    Request {
+        method: Method,
+        method_end: u16,
+        uri: u16,
+        uri_end: u16,
+        version_2: bool,
+        regular: bool,
+    },
+    Status {
+        code: u16,
+        reason: u16,
+        reason_end: u16,
+        version_2: bool,
+    },
+}
+
+/// Why bytes are no message: what was expected, what came, and at which byte of the message (its start line begins
+/// at byte 0). [`Message::salvage`] reads what can be read of such bytes, for answering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ParseError {
+    /// Nothing but line ends: a keep-alive, perhaps.
+    #[error("expected a message, got line ends only")]
+    Empty,
+    /// The first line is neither a request line nor a status line.
+    #[error("expected `METHOD uri SIP/x.y` or `SIP/x.y code phrase` as the first line, got something else")]
+    NotSip,
+    /// Longer than [`MAX_MESSAGE`].
+    #[error("expected at most {MAX_MESSAGE} bytes, got {length}")]
+    TooLong {
+        /// How many bytes came.
+        length: usize,
+    },
+    /// More header lines than [`MAX_HEADERS`].
+    #[error("expected at most {MAX_HEADERS} headers, got one more at byte {at}")]
+    TooManyHeaders {
+        /// Where the first line too many starts.
+        at: usize,
+    },
+    /// A header line longer than [`MAX_HEADER_LINE`].
+    #[error("expected a header line of at most {MAX_HEADER_LINE} bytes, got {length} at byte {at}")]
+    HeaderTooLong {
+        /// Where the line starts.
+        at: usize,
+        /// Its length.
+        length: usize,
+    },
+    /// A line that is no header.
+    #[error("expected a header name and a colon at byte {at}, got byte {got:#04x}")]
+    NotHeader {
+        /// Where the name or the colon should have stood.
+        at: usize,
+        /// What stood there.
+        got: u8,
+    },
+    /// A CR without its LF, which some readers take for a line end and others do not.
+    #[error("expected LF after the CR at byte {at}")]
+    BareCr {
+        /// Where the CR stands.
+        at: usize,
+    },
+    /// The bytes end before the empty line after the headers.
+    #[error("expected an empty line after the headers, got the end at byte {at}")]
+    Unterminated {
+        /// How many bytes came.
+        at: usize,
+    },
+    /// Content-Length is not a plain number.
+    #[error("expected Content-Length at byte {at} to be a number of bytes, got something else")]
+    BadContentLength {
+        /// Where its line starts.
+        at: usize,
+    },
+    /// Two Content-Length headers that differ.
+    #[error("expected one Content-Length, got {first} and, at byte {at}, {second}")]
+    TwoContentLengths {
+        /// Where the second one's line starts.
+        at: usize,
+        /// The first value.
+        first: u64,
+        /// The second value.
+        second: u64,
+    },
+    /// Fewer bytes than Content-Length says.
+    #[error("expected a body of {expected} bytes, got {got}")]
+    ShortBody {
+        /// What Content-Length says.
+        expected: u64,
+        /// How many bytes came after the headers.
+        got: usize,
+    },
+}
+
+impl ParseError {
+    /// The status that answers such a request: 513 when it is too long, else 400.
+    pub const fn status(&self) -> u16 {
+        match self {
+            ParseError::TooLong { .. } => 513,
+            ParseError::Empty
+            | ParseError::NotSip
+            | ParseError::TooManyHeaders { .. }
+            | ParseError::HeaderTooLong { .. }
+            | ParseError::NotHeader { .. }
+            | ParseError::BareCr { .. }
+            | ParseError::Unterminated { .. }
+            | ParseError::BadContentLength { .. }
+            | ParseError::TwoContentLengths { .. }
+            | ParseError::ShortBody { .. } => 400,
+        }
+    }
+
+    /// The reason phrase that tells the peer.
+    pub const fn phrase(&self) -> &'static str {
+        match self {
+            ParseError::Empty | ParseError::NotSip => "Bad Start Line",
+            ParseError::TooLong { .. } => "Message Too Large",
+            ParseError::TooManyHeaders { .. } => "Too Many Headers",
+            ParseError::HeaderTooLong { .. } => "Header Too Long",
+            ParseError::NotHeader { .. } | ParseError::BareCr { .. } => "Bad Header Line",
+            ParseError::Unterminated { .. } => "Headers Not Ended",
+            ParseError::BadContentLength { .. } => "Bad Content-Length Header",
+            ParseError::TwoContentLengths { .. } => "Repeated Content-Length Header",
+            ParseError::ShortBody { .. } => "Body Shorter Than Content-Length",
+        }
+    }
+}
+
+impl<'a> Message<'a> {
+    /// Indexes one message: a whole datagram, or what a stream's framing cut out. Line ends before it are skipped
+    /// (RFC 3261 §7.5), lines may end in LF alone, and bytes beyond Content-Length are no part of it (§18.3).
+    /// Allocates nothing; takes time linear in the input.
+    pub fn parse(input: &'a [u8]) -> Result<Message<'a>, ParseError> {
+        let bytes = skip_line_ends(input);
+        if bytes.len() > MAX_MESSAGE {
+            return Err(ParseError::TooLong { length: bytes.len() });
+        }
+        let (start, headers) = start_line(bytes)?;
+        let mut message =
+            Message { bytes, slots: ArrayVec::new(), present: 0, repeated: 0, start, body: headers as u16 };
+        let mut length = None;
+        let mut at = headers;
+        while let Some(line) = header_line(bytes, at)? {
+            if line.name == Name::ContentLength {
+                length = content_length(&line, length)?;
+            }
+            message.push(&line)?;
+            at = line.next;
+        }
+        message.close(at, length)?;
+        Ok(message)
+    }
+
+    /// What can be read of bytes that [`Message::parse`] refused, so that a request among them can be answered: the
+    /// headers that are sound and fit, without a body. `None` when not even the start line is sound. Only for
+    /// answering: nothing that this gives may be acted upon.
+    pub fn salvage(input: &'a [u8]) -> Option<Message<'a>> {
+        let bytes = skip_line_ends(input);
+        let bytes = bytes.get(..MAX_MESSAGE).unwrap_or(bytes);
+        let (start, headers) = start_line(bytes).ok()?;
+        let mut message = Message {
+            bytes,
+            slots: ArrayVec::new(),
+            present: 0,
+            repeated: 0,
+            start,
+            body: bytes.len() as u16,
+        };
+        let mut at = headers;
+        loop {
+            match header_line(bytes, at) {
+                Ok(None) => break,
+                Ok(Some(line)) => {
+                    at = line.next;
+                    if message.push(&line).is_err() {
+                        break;
+                    }
+                }
+                Err(_) => match bytes.get(at..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+                    Some(end) => at += end + 1,
+                    None => break,
+                },
+            }
+        }
+        Some(message)
+    }
+
+    fn push(&mut self, line: &Line<'_>) -> Result<(), ParseError> {
+        let slot = Slot {
+            start: line.start as u16,
+            name_end: line.name_end as u16,
+            value: line.value as u16,
+            value_end: line.value_end as u16,
+            name: line.name,
+        };
+        self.slots.try_push(slot).map_err(|_| ParseError::TooManyHeaders { at: line.start })?;
+        let bit = line.name.bit();
+        self.repeated |= self.present & bit;
+        self.present |= bit;
+        Ok(())
+    }
+
+    /// Ends the message where its body ends.
+    fn close(&mut self, head_end: usize, length: Option<u64>) -> Result<(), ParseError> {
+        let start = match self.bytes.get(head_end) {
+            Some(b'\r') => head_end + 2,
+            _ => head_end + 1,
+        };
+        let rest = self.bytes.len() - start;
+        if let Some(expected) = length {
+            if expected > rest as u64 {
+                return Err(ParseError::ShortBody { expected, got: rest });
+            }
+            self.bytes = self.bytes.get(..start + expected as usize).unwrap_or(self.bytes);
+        }
+        self.body = start as u16;
+        Ok(())
+    }
+}
+
+/// One header line with its folds.
+struct Line<'a> {
+    bytes: &'a [u8],
+    start: usize,
+    name: Name,
+    name_end: usize,
+    value: usize,
+    value_end: usize,
+    next: usize,
+}
+
+/// The header line at `at`; `None` at the empty line that ends the headers.
+fn header_line(bytes: &[u8], start: usize) -> Result<Option<Line<'_>>, ParseError> {
+    let rest = bytes.get(start..).unwrap_or_default();
+    if let [b'\n', ..] | [b'\r', b'\n', ..] = rest {
+        return Ok(None);
+    }
+    let name_end = start + rest.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(rest.len());
+    // RFC 3261 §7.3.1 lets blanks stand before the colon.
+    let colon = name_end + count_while(bytes, name_end, |byte| matches!(byte, b' ' | b'\t'));
+    match bytes.get(colon) {
+        Some(b':') if name_end > start => {}
+        Some(got) => return Err(ParseError::NotHeader { at: colon, got: *got }),
+        None => return Err(ParseError::Unterminated { at: bytes.len() }),
+    }
+    let mut end = line_end(bytes, colon + 1)?;
+    // A line that starts with a blank goes on with the one before it.
+    while let Some(b' ' | b'\t') = bytes.get(end.next) {
+        end = line_end(bytes, end.next)?;
+    }
+    if end.at - start > MAX_HEADER_LINE {
+        return Err(ParseError::HeaderTooLong { at: start, length: end.at - start });
+    }
+    let value = colon + 1 + count_while(bytes, colon + 1, is_space).min(end.at - colon - 1);
+    let text = bytes.get(value..end.at).unwrap_or_default();
+    let value_end = end.at - text.iter().rev().take_while(|byte| is_space(**byte)).count();
+    let name = Name::parse(bytes.get(start..name_end).unwrap_or_default());
+    Ok(Some(Line { bytes, start, name, name_end, value, value_end, next: end.next }))
+}
+
+fn count_while(bytes: &[u8], from: usize, holds: impl Fn(u8) -> bool) -> usize {
+    bytes.get(from..).unwrap_or_default().iter().take_while(|byte| holds(**byte)).count()
+}
+
+/// Where a line's text ends and where the next line starts.
+struct LineEnd {
+    at: usize,
+    next: usize,
+}
+
+fn line_end(bytes: &[u8], from: usize) -> Result<LineEnd, ParseError> {
+    let found = bytes.get(from..).and_then(|rest| memchr::memchr2(b'\r', b'\n', rest));
+    let at = from + found.ok_or(ParseError::Unterminated { at: bytes.len() })?;
+    match (bytes.get(at), bytes.get(at + 1)) {
+        (Some(b'\n'), _) => Ok(LineEnd { at, next: at + 1 }),
+        (_, Some(b'\n')) => Ok(LineEnd { at, next: at + 2 }),
+        (_, None) => Err(ParseError::Unterminated { at: bytes.len() }),
+        (_, Some(_)) => Err(ParseError::BareCr { at }),
+    }
+}
+
+/// The body's length as this line and an earlier one say it. All that is not a plain number is refused, and so are
+/// two that differ: on a stream the next message would start elsewhere for us than for our neighbour.
+fn content_length(line: &Line<'_>, earlier: Option<u64>) -> Result<Option<u64>, ParseError> {
+    let value = line.bytes.get(line.value..line.value_end).unwrap_or_default();
+    let length = number(value).ok_or(ParseError::BadContentLength { at: line.start })?;
+    match earlier {
+        Some(first) if first != length => {
+            Err(ParseError::TwoContentLengths { at: line.start, first, second: length })
+        }
+        Some(_) | None => Ok(Some(length)),
+    }
+}
+
+/// The start line, and where the headers start.
+fn start_line(bytes: &[u8]) -> Result<(Start, usize), ParseError> {
+    if bytes.is_empty() {
+        return Err(ParseError::Empty);
+    }
+    let end = line_end(bytes, 0)?;
+    let line = bytes.get(..end.at).unwrap_or_default();
+    let start = match line {
+        [b'S' | b's', b'I' | b'i', b'P' | b'p', b'/', ..] => status_line(line),
+        _ => request_line(line),
+    };
+    start.map(|start| (start, end.next)).ok_or(ParseError::NotSip)
+}
+
+/// Extra blanks are read, and noted for [`Message::check`] to answer with 400: without an index there is no answer.
+fn request_line(line: &[u8]) -> Option<Start> {
+    let text = trim(line);
+    let method_end = memchr::memchr(b' ', text)?;
+    let last = memchr::memrchr(b' ', text)?;
+    let method = text.get(..method_end)?;
+    let version = text.get(last + 1..)?;
+    let between = text.get(method_end..last)?;
+    let uri = trim(between);
+    if !is_token(method) || !is_version(version) {
+        return None;
+    }
+    let uri_start = method_end + between.iter().take_while(|byte| is_space(**byte)).count();
+    Some(Start::Request {
+        method: Method::parse(method),
+        method_end: method_end as u16,
+        uri: uri_start as u16,
+        uri_end: (uri_start + uri.len()) as u16,
+        version_2: version.eq_ignore_ascii_case(b"SIP/2.0"),
+        regular: method.len() + uri.len() + version.len() + 2 == line.len(),
+    })
+}
+
+fn status_line(line: &[u8]) -> Option<Start> {
+    let version_end = memchr::memchr(b' ', line)?;
+    let version = line.get(..version_end)?;
+    let digits = line.get(version_end + 1..version_end + 4)?;
+    let code = number(digits).and_then(|code| u16::try_from(code).ok())?;
+    // Some leave out the space that must stand even before an empty phrase.
+    let reason = match line.get(version_end + 4) {
+        None => version_end + 4,
+        Some(b' ') => version_end + 5,
+        Some(_) => return None,
+    };
+    (is_version(version) && (100..700).contains(&code)).then_some(Start::Status {
+        code,
+        reason: reason as u16,
+        reason_end: line.len() as u16,
+        version_2: version.eq_ignore_ascii_case(b"SIP/2.0"),
+    })
+}
+
+/// `SIP/` and two numbers: any version, so that a version that is not ours can be answered with 505.
+fn is_version(text: &[u8]) -> bool {
+    let Some((name, numbers)) = text.split_at_checked(4) else { return false };
+    let Some(dot) = memchr::memchr(b'.', numbers) else { return false };
+    name.eq_ignore_ascii_case(b"SIP/")
+        && numbers.get(..dot).is_some_and(is_number)
+        && numbers.get(dot + 1..).is_some_and(is_number)
+}
+
+fn is_number(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}

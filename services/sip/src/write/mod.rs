@@ -1,0 +1,176 @@
+//! Writing messages: start line, headers, body, copied together once.
+//!
+//! [`Writer`] takes slices and lays them out; it never reads what it writes, with one exception: no value can end its
+//! header. Whatever a peer put into a display name or a reason phrase, the number of headers that leave is the number
+//! that the code asked for.
+
+mod derived;
+mod respond;
+
+use bytes::Bytes;
+
+pub use derived::{ack_for_failure, cancel_for};
+pub use respond::respond;
+
+use crate::message::{Header, Name, is_token_byte};
+
+/// A message that is being written: start line first, then headers in the order of the calls, then
+/// [`Writer::body`] or [`Writer::finish`]. Content-Length is written by those two and by nothing else.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    out: Vec<u8>,
+}
+
+/// Holds a request without a description, and most with one, without growing.
+const CAPACITY: usize = 1_024;
+
+impl Writer {
+    /// Starts a request. White space and control characters in the URI are written escaped; a byte of the method that
+    /// no method can have is written as `-`.
+    pub fn request(method: &[u8], uri: &[u8]) -> Writer {
+        let mut out = Vec::with_capacity(CAPACITY);
+        out.extend(method.iter().map(|byte| if is_token_byte(*byte) { *byte } else { b'-' }));
+        out.push(b' ');
+        push_uri(&mut out, uri);
+        out.extend_from_slice(b" SIP/2.0\r\n");
+        Writer { out }
+    }
+
+    /// Starts a response. The status is written with three digits.
+    pub fn response(status: u16, reason: &[u8]) -> Writer {
+        let mut out = Vec::with_capacity(CAPACITY);
+        out.extend_from_slice(b"SIP/2.0 ");
+        let digit = |place: u16| b'0' + (status / place % 10) as u8;
+        out.extend_from_slice(&[digit(100), digit(10), digit(1), b' ']);
+        push_value(&mut out, reason, Folds::None);
+        out.extend_from_slice(b"\r\n");
+        Writer { out }
+    }
+
+    /// Makes room for so many bytes more, for a message known to be large.
+    pub fn reserve(&mut self, bytes: usize) -> &mut Writer {
+        self.out.reserve(bytes);
+        self
+    }
+
+    /// Writes a header. A line end in the value that is not part of a fold (CRLF and a blank) is written as a space.
+    /// A Content-Length is left out, because the end of the message writes it.
+    pub fn header(&mut self, name: &str, value: &[u8]) -> &mut Writer {
+        self.parts(name, &[value])
+    }
+
+    /// Writes a header whose value is those pieces one after another.
+    pub fn parts(&mut self, name: &str, pieces: &[&[u8]]) -> &mut Writer {
+        if is_content_length(name.as_bytes()) {
+            return self;
+        }
+        self.name(name.as_bytes());
+        for piece in pieces {
+            push_value(&mut self.out, piece, Folds::Crlf);
+        }
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Copies a received header, name and value as they were written, folds kept. A Content-Length is left out.
+    pub fn copy(&mut self, header: &Header<'_>) -> &mut Writer {
+        if header.name == Name::ContentLength || is_content_length(header.raw_name) {
+            return self;
+        }
+        self.name(header.raw_name);
+        push_value(&mut self.out, header.value, Folds::Any);
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Writes a header whose value is a number.
+    pub fn number(&mut self, name: &str, number: u64) -> &mut Writer {
+        let mut digits = [0; 20];
+        self.header(name, decimal(number, &mut digits))
+    }
+
+    /// Ends the message with a body, and with a Content-Type when one is given.
+    pub fn body(mut self, content_type: Option<&[u8]>, body: &[u8]) -> Bytes {
+        if let Some(content_type) = content_type {
+            self.header("Content-Type", content_type);
+        }
+        let mut digits = [0; 20];
+        self.out.extend_from_slice(b"Content-Length: ");
+        self.out.extend_from_slice(decimal(body.len() as u64, &mut digits));
+        self.out.extend_from_slice(b"\r\n\r\n");
+        self.out.extend_from_slice(body);
+        Bytes::from(self.out)
+    }
+
+    /// Ends the message without a body.
+    pub fn finish(self) -> Bytes {
+        self.body(None, &[])
+    }
+
+    fn name(&mut self, name: &[u8]) {
+        self.out.extend(name.iter().map(|byte| if is_token_byte(*byte) { *byte } else { b'-' }));
+        self.out.extend_from_slice(b": ");
+    }
+}
+
+/// Which line ends of a value are folds and stay.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Folds {
+    /// None: the start line cannot be folded.
+    None,
+    /// CRLF before a blank.
+    Crlf,
+    /// CRLF or LF before a blank, as they were received.
+    Any,
+}
+
+fn push_value(out: &mut Vec<u8>, value: &[u8], folds: Folds) {
+    let mut rest = value;
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
+        let (text, end) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+        out.extend_from_slice(text);
+        let kept = match end {
+            [b'\r', b'\n', b' ' | b'\t', ..] if folds != Folds::None => 2,
+            [b'\n', b' ' | b'\t', ..] if folds == Folds::Any => 1,
+            _ => 0,
+        };
+        let (fold, after) = end.split_at_checked(kept).unwrap_or((&[], end));
+        out.extend_from_slice(fold);
+        rest = after;
+        if kept == 0 {
+            out.push(b' ');
+            rest = after.get(1..).unwrap_or_default();
+        }
+    }
+    out.extend_from_slice(rest);
+}
+
+fn push_uri(out: &mut Vec<u8>, uri: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in uri {
+        match byte {
+            0..=b' ' | 0x7f => {
+                out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+            _ => out.push(*byte),
+        }
+    }
+}
+
+fn is_content_length(name: &[u8]) -> bool {
+    matches!(name, [b'l' | b'L']) || name.eq_ignore_ascii_case(b"Content-Length")
+}
+
+/// The digits of a number, without an allocation.
+pub(crate) fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        used += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(digits.len() - used..).unwrap_or_default()
+}
