@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::uri::{Scheme, Uri};
+use sip::{Scheme, Uri};
 
 /// The longest name that is matched against routes, in bytes after unescaping; no number or user name comes near.
 /// Matching takes time linear in the name, for every route, so it is bounded.
@@ -17,12 +17,10 @@ pub(crate) struct Called<'a> {
 /// Why a URI names nobody that could be routed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unroutable {
-    #[error("expected a URI, found a fault in it ({0})")]
+    #[error("expected a URI with {0}")]
     NotAUri(&'static str),
     #[error("expected a sip, sips or tel URI")]
     Scheme,
-    #[error("expected a number in the tel URI")]
-    NoNumber,
     #[error("expected a called name of at most {MAX_CALLED} bytes, got {0}")]
     TooLong(usize),
     #[error("expected a called name in UTF-8")]
@@ -37,10 +35,7 @@ impl<'a> Called<'a> {
                 None | Some([]) => None,
                 Some(_) => Some(uri.unescaped_user()),
             },
-            Scheme::Tel => match without_separators(uri.unescaped_user()) {
-                number if number.is_empty() => return Err(Unroutable::NoNumber),
-                number => Some(number),
-            },
+            Scheme::Tel => Some(without_separators(uri.unescaped_user())),
             Scheme::Other => return Err(Unroutable::Scheme),
         };
         match name {

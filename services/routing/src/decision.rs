@@ -178,7 +178,6 @@ fn refuse_uri(uri: &str, unroutable: Unroutable) -> Refusal {
     let status = match unroutable {
         Unroutable::NotAUri(_) => 400,
         Unroutable::Scheme => 416,
-        Unroutable::NoNumber => 484,
         Unroutable::TooLong(_) => 414,
         Unroutable::NotUtf8 => 404,
     };

@@ -63,12 +63,12 @@ pub enum Problem {
         by: String,
     },
     /// A peer that no request can be sent to.
-    #[error("expected a URI like sip:192.0.2.10:5060;transport=udp, got {uri:?}: {why}")]
+    #[error("expected {expected}, as in sip:192.0.2.10:5060;transport=udp, got {uri:?}")]
     BadPeer {
         /// What came.
         uri: String,
-        /// What is wrong with it.
-        why: &'static str,
+        /// What it lacks.
+        expected: &'static str,
     },
     /// A route that takes calls and has nowhere to send them.
     #[error("expected at least one trunk, got none")]

@@ -13,7 +13,6 @@ mod route;
 mod snapshot;
 mod source;
 mod trunk;
-mod uri;
 
 pub use admission::Admission;
 pub use called::MAX_CALLED;

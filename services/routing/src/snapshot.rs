@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sip::{Scheme, Uri};
+
 use crate::decision::Target;
 use crate::error::{Entry, Problem, SnapshotError};
 use crate::route::{Route, default_failover};
 use crate::source::{Key, Source, SourceIndex};
 use crate::trunk::{Trunk, TrunkId};
-use crate::uri::{Scheme, Uri};
 
 /// Trunks and routes at one moment. Never changes; a call keeps the one it began with.
 #[derive(Debug)]
@@ -74,8 +75,8 @@ impl Snapshot {
             }
             report.check_sources(index, trunks, &mut claims);
             for (element, peer) in trunk.peers.iter().enumerate() {
-                if let Err(why) = check_peer(peer) {
-                    report.add("peers", Some(element), Problem::BadPeer { uri: peer.clone(), why });
+                if let Err(expected) = check_peer(peer) {
+                    report.add("peers", Some(element), Problem::BadPeer { uri: peer.clone(), expected });
                 }
             }
         }
@@ -231,14 +232,14 @@ fn check_peer(peer: &str) -> Result<(), &'static str> {
     let uri = Uri::parse(peer.as_bytes()).map_err(|fault| fault.expected)?;
     match uri.scheme {
         Scheme::Sip | Scheme::Sips => {}
-        Scheme::Tel | Scheme::Other => return Err("the scheme is sip or sips"),
+        Scheme::Tel | Scheme::Other => return Err("a sip or sips URI"),
     }
     if uri.host.is_empty() {
-        return Err("a host is needed");
+        return Err("a host");
     }
     // RFC 3261 §19.1.1, Table 1: a Request-URI has no headers.
     if !uri.headers.is_empty() {
-        return Err("no ?headers may follow");
+        return Err("no ?headers behind the URI");
     }
     Ok(())
 }
