@@ -1,0 +1,76 @@
+# `make test` is all that a change must pass; it runs on a fresh Debian 12 with the Rust toolchain. `make help` lists the rest.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PACKAGES := sip-tester baresip-core postgresql iproute2
+PROGRAMS := sipp baresip ip
+
+.DEFAULT_GOAL := help
+.PHONY: help deps fmt lint build release test test-unit test-interop docs audit run demo docker \
+	bench-sipp bench-signalling bench-memory bench-delay bench-media
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## the programs that the interop tests talk to (Debian packages, as root)
+	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgres"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PACKAGES); \
+	else \
+		echo "missing:$$missing; install the packages: $(PACKAGES)" >&2; exit 1; \
+	fi
+
+fmt: ## lays the sources out
+	$(CARGO) fmt --all
+
+lint: ## layout and lints, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+build: ## the binary, for development
+	$(CARGO) build --locked -p drawbridge
+
+release: ## the binary, for use
+	$(CARGO) build --locked --release -p drawbridge
+
+test-unit: ## everything that needs no other program
+	$(CARGO) test --locked --workspace --exclude interop --exclude bench
+
+test-interop: deps build ## calls between the box and SIPp, baresip, PostgreSQL
+	DRAWBRIDGE_BIN=$(abspath $(TARGET))/debug/drawbridge $(CARGO) test --locked -p interop
+
+docs: ## the documentation of the crates, broken links are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+test: lint test-unit test-interop docs ## all of it
+
+audit: ## licences, advisories and sources of the dependencies (needs cargo-deny)
+	$(CARGO) deny check
+
+run: build ## the box without a configuration
+	$(TARGET)/debug/drawbridge run
+
+demo: build ## the box and two built-in phones that call each other
+	$(TARGET)/debug/drawbridge demo
+
+bench-sipp: deps release ## 10,000 calls at 300/s and 2,000 cancels, none may fail
+	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_CALLS=10000 DRAWBRIDGE_RATE=300 \
+		DRAWBRIDGE_CANCELS=2000 $(CARGO) test --locked -p interop --test load -- --nocapture
+
+bench-signalling: release ## processor time per call, against Kamailio
+	tests/bench/signalling.py $(TARGET)/release/drawbridge
+
+bench-memory: release ## memory per held call
+	tests/bench/memory.py $(TARGET)/release/drawbridge
+
+bench-delay: release ## added post-dial delay
+	tests/bench/delay.py $(TARGET)/release/drawbridge
+
+bench-media: release ## relayed packets: loss, delay and processor time, against rtpengine
+	$(CARGO) build --locked --release -p bench
+	tests/bench/media.py $(TARGET)/release/drawbridge $(TARGET)/release/rtpload
+
+docker: ## the image
+	docker build -t drawbridge .
