@@ -3,6 +3,7 @@
 //! Messages are an index over the received bytes, the four transactions of RFC 3261 §17 are state machines that are
 //! told the time, dialogs and digest are values. Nothing here opens a socket, reads a clock or draws a random number.
 
+mod dialog;
 pub mod digest;
 pub mod message;
 pub mod sdp;
@@ -11,6 +12,7 @@ pub mod transaction;
 mod transport;
 pub mod write;
 
+pub use dialog::{Dialog, OutOfOrder};
 pub use digest::{Algorithm, Authorization, Challenge, NonceCheck, Nonces};
 pub use message::{
     Address, CSeq, Fault, Header, List, MAX_HEADER_LINE, MAX_HEADERS, MAX_LIST, MAX_MESSAGE, Message, Method, Name,
