@@ -1,1 +1,137 @@
-//! Placeholder.
+//! Media: RTP and RTCP relayed between the two legs of a call, apart from signalling.
+//!
+//! [`start`] gives each shard of the Core an [`Engine`] handle and the process one [`Relay`]. A handle reserves ports and
+//! takes descriptions; the packets themselves never meet a shard. They are moved by a few dedicated threads (`relay`)
+//! which ask a pure [`stream`](self) what to do with each datagram:
+//!
+//! ```text
+//!   shard 0 ── Engine ──┐  ports, sessions            kernel
+//!   shard 1 ── Engine ──┤                               │ epoll, recvfrom, sendto
+//!                       └── streams (one lock each) ── relay threads
+//! ```
+//!
+//! * `stream/`: source filter, latching, loss and jitter, silence. No sockets, no clock.
+//! * `ports`: the pool of port pairs with its quarantine. Plain data as well.
+//! * `relay/`: sockets and threads.
+//! * `engine`: the handle of one shard.
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod ports;
+mod relay;
+mod stream;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use call::Engine;
+
+pub use crate::relay::{Relay, Totals};
+
+/// Tells a shard to call [`Engine::poll`]. Called on a relay thread: it must not block.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// How to relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The local address of the ports. IPv4 or IPv6, not both: `::` takes IPv6 only.
+    pub address: IpAddr,
+    /// What descriptions name in place of `address`, for a box behind a one-to-one NAT.
+    pub advertise: IpAddr,
+    /// The ports to use, shared evenly by the shards. A stream needs four: two pairs.
+    pub ports: RangeInclusive<u16>,
+    /// How long a watched side may send nothing before [`call::MediaReport::Silent`].
+    pub timeout: Duration,
+    /// How long to let packets gather before all of them are moved, which is what makes thousands of streams cheap: one
+    /// wake-up per tick in place of one per packet. Adds half of it to the delay on average. Zero: wake for each packet.
+    pub tick: Duration,
+    /// How long a port rests after its call before another call may have it.
+    pub quarantine: Duration,
+    /// Relay threads; at least one, and no more than there are shards.
+    pub threads: usize,
+    /// Differentiated services code point of everything sent (RFC 2474; 46 is Expedited Forwarding). `None`: unmarked.
+    pub dscp: Option<u8>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            advertise: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ports: 30_000..=39_999,
+            timeout: Duration::from_secs(60),
+            tick: Duration::from_millis(1),
+            quarantine: Duration::from_secs(5),
+            threads: 1,
+            dscp: None,
+        }
+    }
+}
+
+/// Why the relay did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// There must be a shard to serve, and a waker for each.
+    #[error("media for {shards} shards needs as many wakers and at least one, {wakers} came")]
+    Wakers {
+        /// How many shards.
+        shards: usize,
+        /// How many wakers.
+        wakers: usize,
+    },
+    /// Too few ports for one call on each shard.
+    #[error(
+        "media ports {}-{} hold {pairs} pairs of an even and an odd port; {shards} shards need at least {}",
+        ports.start(), ports.end(), shards * 2
+    )]
+    Ports {
+        /// The range configured.
+        ports: RangeInclusive<u16>,
+        /// The pairs it holds.
+        pairs: u32,
+        /// The shards to share them.
+        shards: usize,
+    },
+    /// The code point does not fit in six bits.
+    #[error("media dscp {came} is not a code point: expected 0 to 63")]
+    Dscp {
+        /// What was configured.
+        came: u8,
+    },
+    /// The local address cannot be used.
+    #[error("media address {address} cannot be bound: {source}")]
+    Address {
+        /// The address configured.
+        address: IpAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused a thread, an epoll instance or an eventfd.
+    #[error("media relay thread {thread} cannot be started: {source}")]
+    Thread {
+        /// Which one, from 0.
+        thread: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Starts the relay threads. Returns one handle per shard, in order, and the relay itself, which stops the threads when
+/// dropped. `wake` has a waker per shard: it is called while sessions of that shard are watched, often enough to notice
+/// silence in time.
+///
+/// Raises the process's soft limit of file descriptors to the hard one: each stream needs two to four sockets.
+///
+/// # Errors
+///
+/// [`MediaError`] when the configuration does not fit or the system refuses; nothing is left running then.
+pub fn start(
+    config: Config,
+    shards: usize,
+    wake: Vec<Wake>,
+) -> Result<(Vec<Box<dyn Engine + Send>>, Relay), MediaError> {
+    relay::start(config, shards, wake)
+}

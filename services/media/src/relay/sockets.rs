@@ -1,0 +1,234 @@
+//! The sockets of the ports: opened when first needed, kept while a port rests, counted against the limit of file
+//! descriptors.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use call::Side;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+
+use super::{Path, Shared, worker};
+use crate::ports::Pair;
+use crate::stream::Channel;
+
+/// A bound, non-blocking socket that is registered with its thread's epoll. Shared: the relay may be about to send on it
+/// while a shard gives it up.
+pub(crate) type Socket = Arc<UdpSocket>;
+
+/// The sockets of one pair of ports and who uses them.
+///
+/// They stay open while the pair rests, so that in steady state a call costs no `socket`, `bind` and `close`, and late
+/// packets of the last call are read and dropped rather than left for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    pub(crate) rtp: Option<Socket>,
+    pub(crate) rtcp: Option<Socket>,
+    pub(crate) user: Option<(Arc<Path>, Side)>,
+}
+
+/// Why a port could not be opened.
+#[derive(Debug)]
+pub(crate) enum SocketError {
+    /// Another process has the port: try the next pair.
+    Taken,
+    /// No file descriptors are left, by our own count or the system's.
+    Exhausted,
+    /// Anything else, such as an address that the host has lost.
+    System(io::Error),
+}
+
+/// One shard's account of open sockets.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    limit: usize,
+    open: AtomicUsize,
+    rtcp: AtomicUsize,
+    taken: AtomicU64,
+}
+
+impl Sockets {
+    pub(super) fn new(limit: usize) -> Sockets {
+        Sockets { limit, open: AtomicUsize::new(0), rtcp: AtomicUsize::new(0), taken: AtomicU64::new(0) }
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
+    /// Media comes before control: RTCP gets two fifths of the descriptors at most, so that calls are not refused for it.
+    fn allows(&self, channel: Channel) -> bool {
+        let room = self.open() < self.limit;
+        match channel {
+            Channel::Rtp => room,
+            Channel::Rtcp => room && self.rtcp.load(Relaxed) < self.limit / 5 * 2,
+        }
+    }
+
+    /// Above this, ports rest with their sockets closed: descriptors are for calls first.
+    fn keeps_resting(&self) -> bool {
+        self.open() <= self.limit / 4 * 3
+    }
+
+    fn opened(&self, channel: Channel) {
+        self.open.fetch_add(1, Relaxed);
+        if channel == Channel::Rtcp {
+            self.rtcp.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn closed(&self, channel: Channel) {
+        self.open.fetch_sub(1, Relaxed);
+        if channel == Channel::Rtcp {
+            self.rtcp.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+impl Slot {
+    /// The RTP socket, opened now unless the pair has one from an earlier call.
+    pub(crate) fn open_rtp(
+        &mut self,
+        shared: &Shared,
+        shard: usize,
+        pair: Pair,
+    ) -> Result<Socket, SocketError> {
+        if let Some(socket) = &self.rtp {
+            return Ok(Arc::clone(socket));
+        }
+        let socket = open(shared, shard, pair, Channel::Rtp)?;
+        self.rtp = Some(Arc::clone(&socket));
+        Ok(socket)
+    }
+
+    /// The call is over: nobody uses the pair. Its sockets stay open unless descriptors are scarce.
+    pub(crate) fn release(&mut self, shared: &Shared, shard: usize) {
+        self.user = None;
+        let account = &shared.shards[shard].sockets;
+        if account.keeps_resting() {
+            return;
+        }
+        for (socket, channel) in [(self.rtp.take(), Channel::Rtp), (self.rtcp.take(), Channel::Rtcp)] {
+            if let Some(socket) = socket {
+                // The relay may hold the socket for another instant; it must not be woken for it any more.
+                let _ = epoll::delete(shared.epoll_of(shard), &*socket);
+                account.closed(channel);
+            }
+        }
+    }
+}
+
+impl Path {
+    /// Opens the RTCP sockets of both sides.
+    ///
+    /// Called when the stream's first media packet arrives, and not with the call: calls that are set up and carry no
+    /// media yet are many, descriptors are few, and a lost first report does no harm (the next comes within seconds,
+    /// RFC 3550 §6.2). A port that cannot be had leaves the stream without RTCP on that side.
+    pub(super) fn open_control(self: &Arc<Path>, shared: &Shared) {
+        if self.control.swap(true, Relaxed) {
+            return;
+        }
+        for side in [Side::A, Side::B] {
+            let end = self.end(side);
+            let Some(mut slot) = shared.slot(end.pair) else { continue };
+            // The call may have ended since the packet was read.
+            let still_ours = slot.user.as_ref().is_some_and(|(user, _)| Arc::ptr_eq(user, self));
+            if !still_ours || end.rtcp.get().is_some() {
+                continue;
+            }
+            match open(shared, self.shard, end.pair, Channel::Rtcp) {
+                Ok(socket) => {
+                    slot.rtcp = Some(Arc::clone(&socket));
+                    let _ = end.rtcp.set(socket);
+                }
+                Err(error) => {
+                    tracing::debug!(port = shared.plan.rtp_port(end.pair) + 1, ?error, "no RTCP port")
+                }
+            }
+        }
+    }
+}
+
+/// Opens, binds and registers one port.
+fn open(shared: &Shared, shard: usize, pair: Pair, channel: Channel) -> Result<Socket, SocketError> {
+    let account = &shared.shards[shard].sockets;
+    if !account.allows(channel) {
+        return Err(SocketError::Exhausted);
+    }
+    let port = shared.plan.rtp_port(pair) + u16::from(channel == Channel::Rtcp);
+    let attempt = || -> io::Result<UdpSocket> {
+        let socket = bind(SocketAddr::new(shared.config.address, port))?;
+        if let Some(dscp) = shared.config.dscp {
+            mark(&socket, shared.config.address, dscp)?;
+        }
+        let socket = UdpSocket::from(socket);
+        // Level-triggered: what one visit leaves unread comes up again by itself.
+        let token = epoll::EventData::new_u64(worker::token(pair, channel));
+        epoll::add(shared.epoll_of(shard), &socket, token, epoll::EventFlags::IN)?;
+        Ok(socket)
+    };
+    match attempt() {
+        Ok(socket) => {
+            account.opened(channel);
+            Ok(Arc::new(socket))
+        }
+        Err(error) => Err(match Errno::from_io_error(&error) {
+            Some(Errno::ADDRINUSE | Errno::ACCESS) => {
+                account.taken.fetch_add(1, Relaxed);
+                SocketError::Taken
+            }
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) => {
+                SocketError::Exhausted
+            }
+            Some(_) | None => SocketError::System(error),
+        }),
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<RawSocket> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // Otherwise sources would come as IPv4-mapped addresses, which no description names.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn mark(socket: &RawSocket, address: IpAddr, dscp: u8) -> io::Result<()> {
+    // The two low bits of the octet are ECN (RFC 3168 §5).
+    let octet = u32::from(dscp) << 2;
+    match address {
+        IpAddr::V4(_) => socket.set_tos_v4(octet),
+        IpAddr::V6(_) => socket.set_tclass_v6(octet),
+    }
+}
+
+/// Whether the address is this host's: a port of the system's choice can be bound there.
+pub(super) fn probe(address: IpAddr) -> io::Result<()> {
+    bind(SocketAddr::new(address, 0)).map(drop)
+}
+
+/// Raises the soft limit of file descriptors to the hard one. Returns how many sockets media may open: a tenth, and at
+/// least some hundreds, are left for signalling, the database and the API.
+pub(super) fn raise_limit() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let limit = if raised.is_ok() { maximum } else { current };
+    // No limit at all: two sockets for each port there can be.
+    let limit = limit.unwrap_or(1 << 18) as usize;
+    limit.saturating_sub((limit / 10).max(256))
+}

@@ -1,0 +1,251 @@
+//! A relay thread: waits for packets, moves all that there are, sleeps for a tick, and again.
+//!
+//! The wake-up per packet is the greatest cost that a relay in userspace can save. Thousands of streams at 50 packets/s
+//! never give the thread time to sleep by itself; so it sleeps on purpose while packets gather in the sockets, and moves
+//! some hundreds of them per wake-up. Without traffic it blocks and costs nothing.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use call::Side;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use sip::Time;
+
+use super::{Path, Shared, Socket, ThreadState};
+use crate::Wake;
+use crate::ports::Pair;
+use crate::stream::{Channel, Verdict};
+
+/// The token of the eventfd; no pair has it.
+pub(super) const INTERRUPT: u64 = u64::MAX;
+
+/// Events taken from epoll at once.
+const BATCH: usize = 512;
+/// Rounds through the ready sockets before the thread looks at its other duties.
+const ROUNDS: usize = 64;
+/// Packets read from a socket per visit once it has shown to have more than one.
+const BURST: usize = 16;
+/// The largest UDP payload.
+const DATAGRAM: usize = 65_535;
+
+/// What epoll hands back for a port.
+pub(super) fn token(pair: Pair, channel: Channel) -> u64 {
+    u64::from(pair.0) * 2 + u64::from(channel == Channel::Rtcp)
+}
+
+fn port_of(token: u64) -> Option<(Pair, Channel)> {
+    let pair = u32::try_from(token / 2).ok()?;
+    Some((Pair(pair), if token.is_multiple_of(2) { Channel::Rtp } else { Channel::Rtcp }))
+}
+
+/// Starts thread `thread`, which serves the shards of `wakers`.
+pub(super) fn spawn(
+    shared: Arc<Shared>,
+    thread: usize,
+    wakers: Vec<(usize, Wake)>,
+) -> io::Result<JoinHandle<()>> {
+    let start = Instant::now();
+    let worker =
+        Worker { shared, thread, wakers, start, woken: start, now: Time::ZERO, tally: Tally::default() };
+    std::thread::Builder::new().name(format!("media-{thread}")).spawn(move || worker.run())
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    thread: usize,
+    wakers: Vec<(usize, Wake)>,
+    start: Instant,
+    /// When shards were last told to look for silence.
+    woken: Instant,
+    /// The arrival time of the packets of this round.
+    now: Time,
+    tally: Tally,
+}
+
+/// The counts of one wake-up, published together: an atomic addition per packet would be a waste.
+#[derive(Default)]
+struct Tally {
+    packets: u64,
+    octets: u64,
+    control: u64,
+    dropped: u64,
+    withheld: u64,
+    unsent: u64,
+    late: u64,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut events = Vec::with_capacity(BATCH);
+        let mut buffer = vec![0; DATAGRAM];
+        while !self.shared.stop.load(Relaxed) {
+            if let Err(error) = self.wait(&mut events, self.patience()) {
+                tracing::error!(thread = self.thread, %error, "media relay thread cannot wait for packets and ends");
+                return;
+            }
+            let busy = !events.is_empty();
+            self.drain(&mut events, &mut buffer);
+            self.publish();
+            self.wake_shards();
+            if busy && !self.shared.config.tick.is_zero() {
+                std::thread::sleep(self.shared.config.tick);
+            }
+        }
+    }
+
+    /// Moves what is there: one packet per ready socket, which is all that an ordinary stream has per tick. Asking epoll
+    /// again is cheaper than a `recvfrom` per socket that finds nothing; sockets that come up again are read in bursts.
+    fn drain(&mut self, events: &mut Vec<epoll::Event>, buffer: &mut [u8]) {
+        for round in 0..ROUNDS {
+            if events.is_empty() {
+                return;
+            }
+            self.now = Time::from_micros(self.start.elapsed().as_micros() as u64);
+            let full = events.len() == BATCH;
+            for event in events.drain(..) {
+                self.visit(event.data.u64(), if round == 0 || full { 1 } else { BURST }, buffer);
+            }
+            if self.wait(events, Some(Duration::ZERO)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn visit(&mut self, token: u64, burst: usize, buffer: &mut [u8]) {
+        if token == INTERRUPT {
+            let _ = rustix::io::read(&self.state().interrupt, &mut [0; 8]);
+            return;
+        }
+        let Some((pair, channel)) = port_of(token) else { return };
+        let (user, idle) = match self.shared.slot(pair) {
+            Some(slot) => match (&slot.user, channel) {
+                (Some(user), _) => (Some(user.clone()), None),
+                (None, Channel::Rtp) => (None, slot.rtp.clone()),
+                (None, Channel::Rtcp) => (None, slot.rtcp.clone()),
+            },
+            None => return,
+        };
+        match user {
+            Some((path, side)) => self.relay(&path, side, channel, burst, buffer),
+            None => {
+                if let Some(socket) = idle {
+                    while_there_is_any(burst, &socket, buffer, |_, _| self.tally.late += 1);
+                }
+            }
+        }
+    }
+
+    fn relay(&mut self, path: &Arc<Path>, side: Side, channel: Channel, burst: usize, buffer: &mut [u8]) {
+        let Some(socket) = path.end(side).socket(channel) else { return };
+        while_there_is_any(burst, socket, buffer, |packet, source| {
+            let verdict = path.state().receive(side, channel, source, packet, self.now);
+            match verdict {
+                Verdict::Relay { out, to, media } => {
+                    self.send(path, side, out, to, packet, media);
+                }
+                Verdict::Withhold => self.tally.withheld += 1,
+                Verdict::Drop => self.tally.dropped += 1,
+            }
+            if channel == Channel::Rtp && !path.control.load(Relaxed) && verdict != Verdict::Drop {
+                path.open_control(&self.shared);
+            }
+        });
+    }
+
+    fn send(
+        &mut self,
+        path: &Path,
+        from: Side,
+        out: Channel,
+        to: SocketAddr,
+        packet: &[u8],
+        media: Option<usize>,
+    ) {
+        let sent =
+            path.end(from.other()).socket(out).is_some_and(|socket| socket.send_to(packet, to).is_ok());
+        match (sent, media) {
+            (true, Some(octets)) => {
+                self.tally.packets += 1;
+                self.tally.octets += octets as u64;
+            }
+            (true, None) => self.tally.control += 1,
+            (false, Some(octets)) => {
+                self.tally.unsent += 1;
+                path.state().unsent(from, octets);
+            }
+            (false, None) => self.tally.unsent += 1,
+        }
+    }
+
+    fn wait(&self, events: &mut Vec<epoll::Event>, timeout: Option<Duration>) -> Result<(), Errno> {
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match epoll::wait(&self.state().epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How long to wait for packets: for ever, unless a shard wants to look for silence.
+    fn patience(&self) -> Option<Duration> {
+        let watched = self.wakers.iter().any(|(shard, _)| self.is_watched(*shard));
+        watched.then(|| self.shared.look_interval().saturating_sub(self.woken.elapsed()))
+    }
+
+    fn wake_shards(&mut self) {
+        if self.woken.elapsed() < self.shared.look_interval() {
+            return;
+        }
+        self.woken = Instant::now();
+        for (shard, wake) in &self.wakers {
+            if self.is_watched(*shard) {
+                wake();
+            }
+        }
+    }
+
+    fn is_watched(&self, shard: usize) -> bool {
+        self.shared.shards[shard].watched.load(Relaxed) > 0
+    }
+
+    fn publish(&mut self) {
+        let tally = std::mem::take(&mut self.tally);
+        let counters = &self.state().counters;
+        let add = |counter: &AtomicU64, count: u64| {
+            if count > 0 {
+                counter.fetch_add(count, Relaxed);
+            }
+        };
+        add(&counters.packets, tally.packets);
+        add(&counters.octets, tally.octets);
+        add(&counters.control, tally.control);
+        add(&counters.dropped, tally.dropped);
+        add(&counters.withheld, tally.withheld);
+        add(&counters.unsent, tally.unsent);
+        add(&counters.late, tally.late);
+    }
+
+    fn state(&self) -> &ThreadState {
+        &self.shared.threads[self.thread]
+    }
+}
+
+/// Reads up to `burst` datagrams. Errors other than "nothing there" belong to a single datagram, so reading goes on.
+fn while_there_is_any(
+    burst: usize,
+    socket: &Socket,
+    buffer: &mut [u8],
+    mut each: impl FnMut(&[u8], SocketAddr),
+) {
+    for _ in 0..burst {
+        match socket.recv_from(buffer) {
+            Ok((length, source)) => each(buffer.get(..length).unwrap_or_default(), source),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(_) => {}
+        }
+    }
+}

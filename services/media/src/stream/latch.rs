@@ -1,0 +1,68 @@
+//! The source filter of one port: symmetric RTP with latching (RFC 7362 §4.2), and no more than that.
+//!
+//! A phone behind a NAT describes an address from which its packets never come. The first authentic packet from the
+//! described host, or from the host its signalling comes from, shows the true one; from then on nobody else is heard.
+//! Taking packets from anywhere would hand the call to whoever sends first (the "RTP bleed").
+
+use std::net::{IpAddr, SocketAddr};
+
+/// Where a port's packets come from, once the first has come.
+#[derive(Debug, Default)]
+pub(crate) struct Latch {
+    source: Option<SocketAddr>,
+    /// The last described address that was not an old-style hold: what the next one is compared with.
+    anchor: Option<SocketAddr>,
+}
+
+impl Latch {
+    /// Whether a packet from `source` is accepted; the first one decides who is heard. `authentic`: it looks like what
+    /// belongs on this port, without which only the exact described address is trusted.
+    pub(crate) fn admit(
+        &mut self,
+        described: SocketAddr,
+        signalling: IpAddr,
+        source: SocketAddr,
+        authentic: bool,
+    ) -> bool {
+        if same(source, described) {
+            // The one source that signalling named outranks what latching guessed: another phone behind the same NAT
+            // may have been first. This cannot go back and forth, since nothing outranks it.
+            self.source = Some(source);
+            return true;
+        }
+        match self.source {
+            Some(latched) => same(latched, source),
+            None => {
+                let earned = authentic && (source.ip() == described.ip() || source.ip() == signalling);
+                if earned {
+                    self.source = Some(source);
+                }
+                earned
+            }
+        }
+    }
+
+    /// Where to send: to the latched source, else to the address described.
+    pub(crate) fn target(&self, described: SocketAddr) -> SocketAddr {
+        self.source.unwrap_or(described)
+    }
+
+    /// Takes a new description. A side that moved is latched anew; a side that did not keeps its source, as long as the
+    /// new terms would admit it. A hold with `0.0.0.0` does not say where the side is: the resume decides whether it
+    /// has moved.
+    pub(crate) fn describe(&mut self, described: SocketAddr, signalling: IpAddr) {
+        if described.ip().is_unspecified() {
+            return;
+        }
+        let moved = self.anchor.is_some_and(|anchor| anchor != described);
+        self.anchor = Some(described);
+        self.source = self
+            .source
+            .filter(|source| !moved && (source.ip() == described.ip() || source.ip() == signalling));
+    }
+}
+
+/// IPv6 flow labels and scopes do not make another sender.
+fn same(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && one.ip() == other.ip()
+}

@@ -1,0 +1,270 @@
+//! One stream of a call as plain data: who may send, where it goes, what was counted.
+//!
+//! A [`Stream`] has two sides. Each datagram that reaches a local port is shown to [`Stream::receive`], which says what
+//! to do with it; the sockets are somebody else's. There is no clock and no I/O here: arrival times come in as
+//! arguments, so that every rule can be tested with bytes and numbers alone.
+//!
+//! The rules, in the order in which a datagram meets them:
+//!
+//! 1. **Source filter** (`latch`): only the address described, or one source that latching accepted (RFC 7362 §4.2).
+//! 2. **Reception** (`reception`, `jitter`): loss and jitter of what the side sent, whether or not it is passed on.
+//! 3. **Destination**: where latching found the other side, else where it was described; nobody who is unknown, on hold
+//!    or not receiving gets media. RTCP goes on while media is held (RFC 3264 §5.1).
+
+mod header;
+mod jitter;
+mod latch;
+mod reception;
+mod silence;
+
+use std::net::SocketAddr;
+
+use call::{DirectionStats, RemoteStream, Side};
+use sip::Time;
+
+use self::header::Datagram;
+use self::latch::Latch;
+use self::reception::Reception;
+pub(crate) use self::silence::Silence;
+
+/// Which of a side's two ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// The even port: media, and RTCP too where the side multiplexes (RFC 5761).
+    Rtp,
+    /// The odd port.
+    Rtcp,
+}
+
+/// What to do with a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Send it out of the other side's port to this address.
+    Relay {
+        /// Which port of the other side it leaves from.
+        out: Channel,
+        /// Where to.
+        to: SocketAddr,
+        /// Media: its payload octets, already counted. `None`: control.
+        media: Option<usize>,
+    },
+    /// From the right source, but the other side is on hold or does not receive.
+    Withhold,
+    /// From a source that may not send, of no use to anybody, or with nowhere to go.
+    Drop,
+}
+
+/// A stream: two sides and whether it is over.
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    a: End,
+    b: End,
+    closed: bool,
+}
+
+impl Stream {
+    /// Shows a datagram that reached `channel` of side `from`. The counters are moved as if the verdict succeeds; call
+    /// [`Stream::unsent`] when it did not.
+    pub(crate) fn receive(
+        &mut self,
+        from: Side,
+        channel: Channel,
+        source: SocketAddr,
+        packet: &[u8],
+        now: Time,
+    ) -> Verdict {
+        if self.closed {
+            return Verdict::Drop;
+        }
+        let (near, far) = self.ends(from);
+        let Some(admitted) = near.admit(channel, source, packet) else {
+            near.dropped += 1;
+            return Verdict::Drop;
+        };
+        let verdict = match admitted {
+            Datagram::Rtp(rtp) => {
+                near.heard += 1;
+                near.reception.observe(&rtp, now);
+                near.count(far.media_target(), rtp.payload)
+            }
+            Datagram::Other => {
+                near.heard += 1;
+                near.count(far.media_target(), packet.len())
+            }
+            Datagram::Rtcp => far.control_target(),
+            Datagram::Stun => Verdict::Drop,
+        };
+        if verdict == Verdict::Drop {
+            near.dropped += 1;
+        }
+        verdict
+    }
+
+    /// Takes back the count of a packet from `from` that [`Stream::receive`] wanted relayed and the network refused.
+    pub(crate) fn unsent(&mut self, from: Side, octets: usize) {
+        let near = self.end_mut(from);
+        near.packets = near.packets.saturating_sub(1);
+        near.octets = near.octets.saturating_sub(octets as u64);
+        near.dropped += 1;
+    }
+
+    /// Takes a side's newest description. True when it differs from the one before.
+    pub(crate) fn describe(&mut self, side: Side, remote: Option<RemoteStream>) -> bool {
+        self.end_mut(side).describe(remote)
+    }
+
+    /// Ends the stream: everything is dropped from now on. Returns the final counters of A and B.
+    pub(crate) fn close(&mut self) -> (DirectionStats, DirectionStats) {
+        self.closed = true;
+        (self.a.stats(), self.b.stats())
+    }
+
+    /// Whether `side` ought to be heard: it said that it sends, and the other that it receives.
+    pub(crate) fn expects(&self, side: Side) -> bool {
+        let (near, far) = match side {
+            Side::A => (&self.a, &self.b),
+            Side::B => (&self.b, &self.a),
+        };
+        near.remote.is_some_and(|remote| remote.sends) && far.remote.is_some_and(|remote| remote.receives)
+    }
+
+    /// Media packets accepted from `side`, passed on or not.
+    pub(crate) fn heard(&self, side: Side) -> u64 {
+        match side {
+            Side::A => self.a.heard,
+            Side::B => self.b.heard,
+        }
+    }
+
+    fn ends(&mut self, from: Side) -> (&mut End, &mut End) {
+        match from {
+            Side::A => (&mut self.a, &mut self.b),
+            Side::B => (&mut self.b, &mut self.a),
+        }
+    }
+
+    fn end_mut(&mut self, side: Side) -> &mut End {
+        self.ends(side).0
+    }
+}
+
+/// One side: its description, what latching found, and what came from it.
+#[derive(Debug, Default)]
+struct End {
+    remote: Option<RemoteStream>,
+    rtp: Latch,
+    rtcp: Latch,
+    reception: Reception,
+    heard: u64,
+    packets: u64,
+    octets: u64,
+    dropped: u64,
+}
+
+impl End {
+    /// The source filter. What the datagram is, if this side may send it.
+    fn admit(&mut self, channel: Channel, source: SocketAddr, packet: &[u8]) -> Option<Datagram> {
+        let remote = self.remote?;
+        match channel {
+            Channel::Rtp => {
+                let datagram = header::classify_media(packet, muxed(&remote));
+                // Only real RTP earns a latch: a stray probe or an RTCP packet must not decide where the media goes. The
+                // exact described address needs no proof, so that UDPTL and DTLS pass there.
+                let authentic = matches!(datagram, Datagram::Rtp(_));
+                let useful = datagram != Datagram::Stun && !packet.is_empty();
+                (useful && self.rtp.admit(remote.rtp, remote.signalling, source, authentic))
+                    .then_some(datagram)
+            }
+            Channel::Rtcp => {
+                let authentic = header::is_rtcp(packet);
+                (authentic && self.rtcp.admit(remote.rtcp, remote.signalling, source, true))
+                    .then_some(Datagram::Rtcp)
+            }
+        }
+    }
+
+    /// Where media for this side goes. The verdict's octets are the caller's to fill in.
+    fn media_target(&self) -> Target {
+        match self.known() {
+            None => Target::Unknown,
+            Some(remote) if remote.rtp.ip().is_unspecified() || !remote.receives => Target::Held,
+            Some(remote) => Target::At(self.rtp.target(remote.rtp)),
+        }
+    }
+
+    /// Where control packets for this side go: they do not stop for a hold, save the old `0.0.0.0`, which forbids both
+    /// (RFC 3264 §8.4).
+    fn control_target(&self) -> Verdict {
+        let Some(remote) = self.known() else { return Verdict::Drop };
+        if remote.rtp.ip().is_unspecified() || remote.rtcp.ip().is_unspecified() {
+            return Verdict::Withhold;
+        }
+        let (out, to) = if muxed(&remote) {
+            (Channel::Rtp, self.rtp.target(remote.rtp))
+        } else {
+            (Channel::Rtcp, self.rtcp.target(remote.rtcp))
+        };
+        if to.port() == 0 {
+            return Verdict::Drop;
+        }
+        Verdict::Relay { out, to, media: None }
+    }
+
+    /// The description, unless its port says that the stream is refused.
+    fn known(&self) -> Option<RemoteStream> {
+        self.remote.filter(|remote| remote.rtp.port() != 0)
+    }
+
+    fn count(&mut self, target: Target, octets: usize) -> Verdict {
+        match target {
+            Target::Unknown => Verdict::Drop,
+            Target::Held => Verdict::Withhold,
+            Target::At(to) => {
+                self.packets += 1;
+                self.octets += octets as u64;
+                Verdict::Relay { out: Channel::Rtp, to, media: Some(octets) }
+            }
+        }
+    }
+
+    fn describe(&mut self, remote: Option<RemoteStream>) -> bool {
+        let changed = self.remote != remote;
+        self.remote = remote;
+        match remote {
+            Some(remote) => {
+                self.rtp.describe(remote.rtp, remote.signalling);
+                self.rtcp.describe(remote.rtcp, remote.signalling);
+            }
+            None => {
+                self.rtp = Latch::default();
+                self.rtcp = Latch::default();
+            }
+        }
+        changed
+    }
+
+    fn stats(&self) -> DirectionStats {
+        DirectionStats {
+            packets: self.packets,
+            octets: self.octets,
+            lost: self.reception.lost(),
+            jitter_ms: self.reception.jitter_ms(),
+            dropped: self.dropped,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Unknown,
+    Held,
+    At(SocketAddr),
+}
+
+/// RTP and RTCP on one port (RFC 5761 §5.1.1): a description that does so names the same address twice.
+fn muxed(remote: &RemoteStream) -> bool {
+    remote.rtp == remote.rtcp
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! What was received from one side: sequence numbers and loss (RFC 3550 §A.1, §A.3).
+
+use sip::Time;
+
+use super::header::RtpHeader;
+use super::jitter::Jitter;
+
+/// A step forward of less than this is loss, more is a jump (RFC 3550 §A.1, MAX_DROPOUT).
+const MAX_DROPOUT: u16 = 3000;
+/// A step backward of less than this is reordering (RFC 3550 §A.1, MAX_MISORDER).
+const MAX_MISORDER: u16 = 100;
+
+/// Loss and jitter of one direction, over every synchronisation source it has had.
+#[derive(Debug, Default)]
+pub(crate) struct Reception {
+    current: Option<Source>,
+    /// Loss of the sources and runs of numbers before the current one.
+    lost_before: u64,
+    jitter: Jitter,
+}
+
+impl Reception {
+    /// Takes note of a packet.
+    pub(crate) fn observe(&mut self, rtp: &RtpHeader, now: Time) {
+        let step = match self.current.as_mut() {
+            Some(source) if source.ssrc == rtp.ssrc => source.advance(rtp.sequence),
+            Some(_) | None => {
+                self.jitter.restart();
+                Step::Restart
+            }
+        };
+        if step == Step::Restart {
+            self.lost_before += self.current.as_ref().map_or(0, Source::lost);
+            self.current = Some(Source::new(rtp));
+        }
+        self.jitter.observe(rtp.payload_type, rtp.timestamp, now);
+    }
+
+    /// Packets that never came, so far. Duplicates do not make up for them below zero.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost_before + self.current.as_ref().map_or(0, Source::lost)
+    }
+
+    /// The interarrival jitter now, in milliseconds.
+    pub(crate) fn jitter_ms(&self) -> f32 {
+        self.jitter.milliseconds()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Counted,
+    /// The numbers begin anew.
+    Restart,
+}
+
+/// One run of sequence numbers of one SSRC.
+#[derive(Debug)]
+struct Source {
+    ssrc: u32,
+    first: u16,
+    highest: u16,
+    cycles: u64,
+    received: u64,
+    /// After a jump: the number that would prove it was not a stray packet.
+    suspect: Option<u16>,
+}
+
+impl Source {
+    fn new(rtp: &RtpHeader) -> Source {
+        Source {
+            ssrc: rtp.ssrc,
+            first: rtp.sequence,
+            highest: rtp.sequence,
+            cycles: 0,
+            received: 1,
+            suspect: None,
+        }
+    }
+
+    fn advance(&mut self, sequence: u16) -> Step {
+        let step = sequence.wrapping_sub(self.highest);
+        if step < MAX_DROPOUT {
+            if sequence < self.highest {
+                self.cycles += 1;
+            }
+            self.highest = sequence;
+        } else if step <= u16::MAX - MAX_MISORDER {
+            // Two in a row after a jump: the sender restarted without telling (RFC 3550 §A.1).
+            if self.suspect == Some(sequence) {
+                return Step::Restart;
+            }
+            self.suspect = Some(sequence.wrapping_add(1));
+            return Step::Counted;
+        }
+        self.suspect = None;
+        self.received += 1;
+        Step::Counted
+    }
+
+    fn lost(&self) -> u64 {
+        let highest = (self.cycles << 16) + u64::from(self.highest);
+        (highest + 1).saturating_sub(u64::from(self.first)).saturating_sub(self.received)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost_after(packets: impl IntoIterator<Item = (u32, u16)>) -> u64 {
+        let mut reception = Reception::default();
+        for (ssrc, sequence) in packets {
+            let rtp = RtpHeader { payload_type: 0, sequence, timestamp: 0, ssrc, payload: 160 };
+            reception.observe(&rtp, Time::ZERO);
+        }
+        reception.lost()
+    }
+
+    fn run(sequences: impl IntoIterator<Item = u16>) -> u64 {
+        lost_after(sequences.into_iter().map(|sequence| (1, sequence)))
+    }
+
+    #[test]
+    fn nothing_received_is_nothing_lost() {
+        assert_eq!(run([]), 0);
+        assert_eq!(run([65535]), 0);
+    }
+
+    #[test]
+    fn a_gap_is_lost_also_where_the_numbers_wrap() {
+        assert_eq!(run([10, 11, 14, 15]), 2);
+        assert_eq!(run([65533, 65534, 1, 2]), 2);
+    }
+
+    #[test]
+    fn a_long_call_wraps_many_times_and_loses_only_what_is_missing() {
+        let numbers = (0..400_000u32).filter(|n| n % 1000 != 999).map(|n| n as u16);
+        assert_eq!(run(numbers), 399, "the last missing packet is past the highest received");
+    }
+
+    #[test]
+    fn reordered_packets_are_not_lost_also_across_the_wrap() {
+        assert_eq!(run([1, 3, 2, 4]), 0);
+        assert_eq!(run([65534, 0, 65535, 1]), 0);
+    }
+
+    #[test]
+    fn duplicates_never_make_loss_negative() {
+        assert_eq!(run([1, 1, 1, 2, 2]), 0);
+    }
+
+    #[test]
+    fn a_new_ssrc_begins_anew_and_earlier_loss_is_remembered() {
+        assert_eq!(lost_after([(1, 10), (1, 12), (2, 40_000), (2, 40_002)]), 2);
+    }
+
+    #[test]
+    fn a_stray_number_far_away_is_ignored_but_two_in_a_row_are_a_restart() {
+        assert_eq!(run([100, 101, 30_000, 102, 103]), 0);
+        assert_eq!(run([100, 102, 30_000, 30_001, 30_003]), 2);
+    }
+}

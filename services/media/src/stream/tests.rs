@@ -1,0 +1,262 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+
+const PHONE_A: &str = "192.0.2.10:4000";
+const PHONE_B: &str = "198.51.100.20:6000";
+/// Where A's signalling comes from: the outside of its NAT.
+const NAT_A: &str = "203.0.113.1";
+const STRANGER: &str = "203.0.113.66:4000";
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn remote(rtp: &str, signalling: &str) -> RemoteStream {
+    let rtp = address(rtp);
+    RemoteStream {
+        rtp,
+        rtcp: SocketAddr::new(rtp.ip(), rtp.port() + 1),
+        signalling: signalling.parse().unwrap(),
+        sends: true,
+        receives: true,
+    }
+}
+
+fn rtp(sequence: u16) -> Vec<u8> {
+    let mut packet = vec![0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+    packet.extend([0xd5; 160]);
+    packet
+}
+
+const RECEIVER_REPORT: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 9];
+
+/// A stream with a phone behind a NAT as A and a plain gateway as B.
+fn described() -> Stream {
+    let mut stream = Stream::default();
+    stream.describe(Side::A, Some(remote(PHONE_A, NAT_A)));
+    stream.describe(Side::B, Some(remote(PHONE_B, "198.51.100.20")));
+    stream
+}
+
+fn media(stream: &mut Stream, from: Side, source: &str) -> Verdict {
+    stream.receive(from, Channel::Rtp, address(source), &rtp(1), Time::ZERO)
+}
+
+fn control(stream: &mut Stream, from: Side, source: &str) -> Verdict {
+    stream.receive(from, Channel::Rtcp, address(source), &RECEIVER_REPORT, Time::ZERO)
+}
+
+fn relayed_to(to: &str) -> Verdict {
+    Verdict::Relay { out: Channel::Rtp, to: address(to), media: Some(160) }
+}
+
+fn control_to(to: &str) -> Verdict {
+    Verdict::Relay { out: Channel::Rtcp, to: address(to), media: None }
+}
+
+fn dropped(stream: &mut Stream) -> (u64, u64) {
+    let (a, b) = stream.close();
+    (a.dropped, b.dropped)
+}
+
+#[test]
+fn nothing_goes_to_a_side_before_its_address_is_known() {
+    let mut stream = Stream::default();
+    stream.describe(Side::A, Some(remote(PHONE_A, NAT_A)));
+    assert_eq!(media(&mut stream, Side::A, PHONE_A), Verdict::Drop);
+    assert_eq!(control(&mut stream, Side::A, "192.0.2.10:4001"), Verdict::Drop);
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), Verdict::Drop, "nobody has described B yet");
+
+    stream.describe(Side::B, Some(remote(PHONE_B, "198.51.100.20")));
+    assert_eq!(media(&mut stream, Side::A, PHONE_A), relayed_to(PHONE_B));
+    let (a, b) = stream.close();
+    assert_eq!((a.packets, a.dropped), (1, 2));
+    assert_eq!((b.packets, b.dropped), (0, 1));
+}
+
+#[test]
+fn each_side_is_sent_what_the_other_sends() {
+    let mut stream = described();
+    assert_eq!(media(&mut stream, Side::A, PHONE_A), relayed_to(PHONE_B));
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to(PHONE_A));
+    assert_eq!(control(&mut stream, Side::A, "192.0.2.10:4001"), control_to("198.51.100.20:6001"));
+    let (a, b) = stream.close();
+    assert_eq!((a.packets, a.octets, a.dropped), (1, 160, 0));
+    assert_eq!((b.packets, b.octets, b.dropped), (1, 160, 0));
+}
+
+#[test]
+fn the_first_packet_from_behind_the_nat_shows_where_the_phone_is() {
+    let mut stream = described();
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to(PHONE_A), "all that is known so far");
+    assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), relayed_to(PHONE_B));
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to("203.0.113.1:61000"));
+}
+
+#[test]
+fn strangers_are_dropped_and_counted_before_and_after_latching() {
+    let mut stream = described();
+    assert_eq!(media(&mut stream, Side::A, STRANGER), Verdict::Drop);
+    media(&mut stream, Side::A, "203.0.113.1:61000");
+    assert_eq!(media(&mut stream, Side::A, STRANGER), Verdict::Drop);
+    assert_eq!(
+        media(&mut stream, Side::A, "203.0.113.1:61002"),
+        Verdict::Drop,
+        "another port of the same host"
+    );
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to("203.0.113.1:61000"));
+    assert_eq!(dropped(&mut stream), (3, 0));
+}
+
+#[test]
+fn only_rtp_earns_a_latch() {
+    let mut stream = described();
+    let mut binding_request = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
+    binding_request.extend([0; 12]);
+    for probe in [&b"\x16\xfe\xfd"[..], b"hello", b"", &binding_request] {
+        let verdict = stream.receive(Side::A, Channel::Rtp, address("203.0.113.1:5"), probe, Time::ZERO);
+        assert_eq!(verdict, Verdict::Drop, "{probe:?}");
+    }
+    assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), relayed_to(PHONE_B));
+}
+
+#[test]
+fn the_described_address_may_send_what_is_not_rtp() {
+    let mut stream = described();
+    let udptl = [0, 1, 2, 3, 4];
+    let verdict = stream.receive(Side::B, Channel::Rtp, address(PHONE_B), &udptl, Time::ZERO);
+    assert_eq!(verdict, Verdict::Relay { out: Channel::Rtp, to: address(PHONE_A), media: Some(5) });
+    assert_eq!(stream.heard(Side::B), 1);
+}
+
+#[test]
+fn the_described_address_takes_the_stream_back_from_a_neighbour_and_keeps_it() {
+    let mut stream = described();
+    assert_eq!(media(&mut stream, Side::B, "198.51.100.20:9999"), relayed_to(PHONE_A));
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to(PHONE_A));
+    assert_eq!(media(&mut stream, Side::B, "198.51.100.20:9999"), Verdict::Drop);
+    assert_eq!(media(&mut stream, Side::A, PHONE_A), relayed_to(PHONE_B));
+}
+
+#[test]
+fn a_new_address_latches_anew_and_the_same_address_does_not() {
+    let mut stream = described();
+    media(&mut stream, Side::A, "203.0.113.1:61000");
+    assert!(!stream.describe(Side::A, Some(remote(PHONE_A, NAT_A))), "nothing has changed");
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to("203.0.113.1:61000"));
+
+    assert!(stream.describe(Side::A, Some(remote("192.0.2.10:4100", NAT_A))));
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to("192.0.2.10:4100"));
+    assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61500"), relayed_to(PHONE_B));
+    assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), Verdict::Drop, "the old mapping");
+}
+
+#[test]
+fn a_phone_whose_signalling_moved_loses_the_source_it_earned_from_there() {
+    let mut stream = described();
+    media(&mut stream, Side::A, "203.0.113.1:61000");
+    stream.describe(Side::A, Some(remote(PHONE_A, "203.0.113.200")));
+    assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), Verdict::Drop);
+    assert_eq!(media(&mut stream, Side::A, "203.0.113.200:7000"), relayed_to(PHONE_B));
+}
+
+#[test]
+fn a_hold_with_no_address_sends_nothing_and_the_resume_finds_the_latch_as_it_was() {
+    let mut stream = described();
+    media(&mut stream, Side::A, "203.0.113.1:61000");
+    control(&mut stream, Side::A, "203.0.113.1:61001");
+    let mut hold = remote("0.0.0.0:4000", NAT_A);
+    hold.rtcp = address("0.0.0.0:4001");
+    stream.describe(Side::A, Some(hold));
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), Verdict::Withhold);
+    assert_eq!(control(&mut stream, Side::B, "198.51.100.20:6001"), Verdict::Withhold);
+    assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), relayed_to(PHONE_B), "music on hold");
+
+    stream.describe(Side::A, Some(remote(PHONE_A, NAT_A)));
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to("203.0.113.1:61000"));
+    assert_eq!(control(&mut stream, Side::B, "198.51.100.20:6001"), control_to("203.0.113.1:61001"));
+}
+
+#[test]
+fn a_side_that_only_sends_is_sent_control_and_no_media() {
+    let mut stream = described();
+    stream.describe(Side::B, Some(RemoteStream { receives: false, ..remote(PHONE_B, "198.51.100.20") }));
+    assert_eq!(media(&mut stream, Side::A, PHONE_A), Verdict::Withhold);
+    assert_eq!(control(&mut stream, Side::A, "192.0.2.10:4001"), control_to("198.51.100.20:6001"));
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to(PHONE_A));
+    let (a, _) = stream.close();
+    assert_eq!((a.packets, a.dropped), (0, 0), "neither relayed nor a stranger's");
+}
+
+#[test]
+fn a_rejected_stream_is_forgotten() {
+    let mut stream = described();
+    media(&mut stream, Side::A, "203.0.113.1:61000");
+    assert!(stream.describe(Side::A, None));
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), Verdict::Drop);
+    assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), Verdict::Drop);
+    stream.describe(Side::A, Some(RemoteStream { rtp: address("192.0.2.10:0"), ..remote(PHONE_A, NAT_A) }));
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), Verdict::Drop, "port 0 is no address");
+}
+
+#[test]
+fn control_is_latched_on_its_own_and_only_by_control() {
+    let mut stream = described();
+    media(&mut stream, Side::A, "203.0.113.1:61000");
+    assert_eq!(control(&mut stream, Side::B, "198.51.100.20:6001"), control_to("192.0.2.10:4001"));
+    let not_rtcp = stream.receive(Side::A, Channel::Rtcp, address("203.0.113.1:1"), &rtp(1), Time::ZERO);
+    assert_eq!(not_rtcp, Verdict::Drop);
+    assert_eq!(control(&mut stream, Side::A, "203.0.113.1:62345"), control_to("198.51.100.20:6001"));
+    assert_eq!(control(&mut stream, Side::B, "198.51.100.20:6001"), control_to("203.0.113.1:62345"));
+    assert_eq!(control(&mut stream, Side::A, STRANGER), Verdict::Drop);
+}
+
+#[test]
+fn control_crosses_between_a_side_that_multiplexes_and_one_that_does_not() {
+    let mut stream = described();
+    let mut browser = remote(PHONE_A, NAT_A);
+    browser.rtcp = browser.rtp;
+    stream.describe(Side::A, Some(browser));
+    media(&mut stream, Side::A, "203.0.113.1:61000");
+
+    let from_browser =
+        stream.receive(Side::A, Channel::Rtp, address("203.0.113.1:61000"), &RECEIVER_REPORT, Time::ZERO);
+    assert_eq!(from_browser, control_to("198.51.100.20:6001"));
+    assert_eq!(
+        control(&mut stream, Side::B, "198.51.100.20:6001"),
+        Verdict::Relay { out: Channel::Rtp, to: address("203.0.113.1:61000"), media: None }
+    );
+    assert_eq!(stream.heard(Side::A), 1, "control is not media");
+}
+
+#[test]
+fn what_the_network_refused_is_not_counted_as_relayed() {
+    let mut stream = described();
+    media(&mut stream, Side::A, PHONE_A);
+    media(&mut stream, Side::A, PHONE_A);
+    stream.unsent(Side::A, 160);
+    let (a, _) = stream.close();
+    assert_eq!((a.packets, a.octets, a.dropped), (1, 160, 1));
+}
+
+#[test]
+fn a_closed_stream_relays_nothing() {
+    let mut stream = described();
+    stream.close();
+    assert_eq!(media(&mut stream, Side::A, PHONE_A), Verdict::Drop);
+    assert_eq!(control(&mut stream, Side::A, "192.0.2.10:4001"), Verdict::Drop);
+}
+
+#[test]
+fn a_side_is_expected_to_be_heard_while_it_sends_and_the_other_receives() {
+    let mut stream = described();
+    assert!(stream.expects(Side::A) && stream.expects(Side::B));
+    stream.describe(Side::A, Some(RemoteStream { receives: false, ..remote(PHONE_A, NAT_A) }));
+    assert!(stream.expects(Side::A) && !stream.expects(Side::B));
+    stream.describe(Side::A, Some(RemoteStream { sends: false, ..remote(PHONE_A, NAT_A) }));
+    assert!(!stream.expects(Side::A) && stream.expects(Side::B));
+    stream.describe(Side::B, None);
+    assert!(!stream.expects(Side::A) && !stream.expects(Side::B));
+}
