@@ -1,6 +1,6 @@
 //! Addresses as From, To, Contact and Route have them.
 
-use super::text::{is_space, quote_end, trim, trim_start};
+use super::text::{is_uri_text, quote_end, trim, trim_start};
 use super::{Fault, Params, Uri};
 
 /// A name-addr or addr-spec with the header's parameters (RFC 3261 §20.10).
@@ -87,10 +87,6 @@ fn display_name(value: &[u8]) -> Result<(&[u8], Option<&[u8]>), Fault> {
     };
     let (display, rest) = value.split_at_checked(open).ok_or(fault(SHAPE))?;
     Ok((trim(display), rest.get(1..)))
-}
-
-fn is_uri_text(uri: &[u8]) -> bool {
-    !uri.iter().any(|byte| is_space(*byte) || matches!(byte, b'<' | b'"'))
 }
 
 /// The caller names the header with [`Fault::in_header`].

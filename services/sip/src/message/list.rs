@@ -23,17 +23,30 @@ impl<'a> List<'a> {
         List { rest: value, comments: matches!(name, Name::UserAgent | Name::Server | Name::RetryAfter) }
     }
 
+    /// What has not been given out yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// How far the first element goes.
     fn element_end(&mut self) -> usize {
         let text = self.rest;
         let mut at = 0;
-        while let Some(byte) = text.get(at) {
-            let next = match byte {
-                b',' => return at,
-                b'"' => quote_end(text, at + 1),
-                b'<' => memchr::memchr(b'>', text.get(at..).unwrap_or_default()).map(|end| at + end + 1),
-                b'(' if self.comments => Some(self.comment_end(at)),
-                _ => Some(at + 1),
+        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            let mark = if self.comments {
+                rest.iter().position(|byte| matches!(byte, b',' | b'"' | b'<' | b'('))
+            } else {
+                memchr::memchr3(b',', b'"', b'<', rest)
+            };
+            let Some(mark) = mark else { return text.len() };
+            at += mark;
+            let next = match text.get(at) {
+                Some(b'"') => quote_end(text, at + 1),
+                Some(b'<') => {
+                    text.get(at..).and_then(|rest| memchr::memchr(b'>', rest)).map(|end| at + end + 1)
+                }
+                Some(b'(') => Some(self.comment_end(at)),
+                Some(_) | None => return at,
             };
             at = next.unwrap_or(text.len());
         }

@@ -88,13 +88,14 @@ names! {
 impl Name {
     /// Reads a name in any case, long or compact.
     pub fn parse(text: &[u8]) -> Name {
-        let (first, last) = match text {
-            [] => return Name::Other,
-            [letter] => return Name::compact(*letter),
-            [first, .., last] => (*first, *last),
-        };
-        let candidate = TABLE[hash(text.len(), first, last)];
-        if text.eq_ignore_ascii_case(candidate.as_str().as_bytes()) { candidate } else { Name::Other }
+        match text {
+            [] => Name::Other,
+            [letter] => Name::compact(*letter),
+            [first, .., last] => {
+                let (candidate, name) = TABLE[hash(text.len(), *first, *last)];
+                if same(text, candidate) { name } else { Name::Other }
+            }
+        }
     }
 
     /// The compact forms of RFC 3261 §7.3.3 and of the extensions that registered one.
@@ -132,20 +133,42 @@ const fn hash(length: usize, first: u8, last: u8) -> usize {
 }
 
 /// Two names in one slot, or more names than a set has bits, are errors of compilation.
-const TABLE: [Name; 256] = {
+static TABLE: [(&[u8], Name); 256] = {
     assert!(Name::KNOWN.len() < 64);
-    let mut table = [Name::Other; 256];
+    let mut table: [(&[u8], Name); 256] = [(b"", Name::Other); 256];
     let mut at = 0;
     while at < Name::KNOWN.len() {
         let name = Name::KNOWN[at];
         let text = name.as_str().as_bytes();
         let slot = hash(text.len(), text[0], text[text.len() - 1]);
-        assert!(matches!(table[slot], Name::Other));
-        table[slot] = name;
+        assert!(matches!(table[slot].1, Name::Other));
+        table[slot] = (text, name);
         at += 1;
     }
     table
 };
+
+/// Whether the text is the name in any case. Done in words, because every header of every message comes by here.
+fn same(text: &[u8], name: &[u8]) -> bool {
+    if text.len() != name.len() {
+        return false;
+    }
+    match (text.last_chunk(), name.last_chunk()) {
+        (Some(text_end), Some(name_end)) => {
+            let mut words = text.as_chunks().0.iter().zip(name.as_chunks().0);
+            words.all(|(text, name)| same_word(*text, *name)) && same_word(*text_end, *name_end)
+        }
+        _ => text.eq_ignore_ascii_case(name),
+    }
+}
+
+/// The bit that tells upper from lower case counts where the name has something other than a letter: all letters have
+/// the bit above it, and the hyphen does not.
+fn same_word(text: [u8; 8], name: [u8; 8]) -> bool {
+    let (text, name) = (u64::from_ne_bytes(text), u64::from_ne_bytes(name));
+    let case = (name & 0x4040_4040_4040_4040) >> 1;
+    (text ^ name) & !case == 0
+}
 
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -167,6 +190,7 @@ mod tests {
             assert_eq!(Name::parse(format!("X{text}").as_bytes()), Name::Other);
         }
         assert_eq!(Name::parse(b"Other"), Name::Other);
+        assert_eq!(Name::parse(b"Max\rForwards"), Name::Other);
         assert_eq!(Name::parse(b""), Name::Other);
     }
 

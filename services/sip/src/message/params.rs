@@ -1,6 +1,6 @@
 //! Parameters: `;name=value;flag`.
 
-use super::text::{is_space, is_token, quote_end, trim};
+use super::text::{is_plain_value, is_token, quote_end, trim};
 
 /// The parameters of a header value or URI, from the first semicolon on. Reading them never fails; what makes no
 /// sense is found by [`Params::is_well_formed`].
@@ -115,7 +115,7 @@ pub(crate) fn parameter(piece: &[u8]) -> (&[u8], Option<&[u8]>) {
 fn is_value(value: &[u8]) -> bool {
     match value.strip_prefix(b"\"") {
         Some(rest) => quote_end(rest, 0) == Some(rest.len()),
-        None => !value.iter().any(|byte| is_space(*byte) || matches!(byte, b'"' | b'<' | b'>' | b',')),
+        None => is_plain_value(value),
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::equivalent::Unescaped;
-use super::text::{number, trim};
+use super::text::{is_uri_text, number, trim};
 use super::{Fault, Params};
 use crate::Transport;
 
@@ -46,7 +46,7 @@ impl<'a> Uri<'a> {
     /// Reads a URI, without `<>` around it.
     pub fn parse(raw: &'a [u8]) -> Result<Uri<'a>, Fault> {
         let fault = |expected| Fault::new("URI", expected);
-        if raw.iter().any(|byte| matches!(byte, 0..=b' ' | 0x7f | b'"' | b'<' | b'>')) {
+        if !is_uri_text(raw) {
             return Err(fault("neither white space nor quotes nor angle brackets"));
         }
         let colon = memchr::memchr(b':', raw).ok_or(fault("scheme:address"))?;

@@ -48,13 +48,16 @@ fn has_tag(to: Result<crate::message::Address<'_>, Fault>) -> bool {
 fn write_vias(writer: &mut Writer, request: &Message<'_>, source: SocketAddr) {
     for (line, value) in request.values(Name::Via).enumerate() {
         writer.name(b"Via");
-        let top = if line == 0 { List::new(value).next() } else { None };
+        let mut elements = List::new(value);
+        let top = if line == 0 { elements.next() } else { None };
         match top.and_then(|element| Some((element, Via::parse(element).ok()?))) {
             Some((element, via)) => {
                 write_top_via(&mut writer.out, element, &via, source);
-                // The element is part of the value; what follows it in the line stays as it is.
-                let after = element.as_ptr_range().end as usize - value.as_ptr_range().start as usize;
-                push_value(&mut writer.out, value.get(after..).unwrap_or_default(), Folds::Any);
+                // What follows the element in its line stays as it is.
+                if !elements.rest().is_empty() {
+                    writer.out.push(b',');
+                    push_value(&mut writer.out, elements.rest(), Folds::Any);
+                }
             }
             None => push_value(&mut writer.out, value, Folds::Any),
         }
