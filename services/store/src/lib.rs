@@ -1,1 +1,183 @@
-//! Placeholder.
+//! What outlives the process: call records and registrations.
+//!
+//! A [`Store`] is one SQLite file in the data directory. Shards hand records over through a [`Recorder`], which never
+//! waits; one task gathers what is waiting, commits it (many records to one fsync), and only what is committed is
+//! forwarded to PostgreSQL, by a second task with a position of its own. Neither task can hold up a call: with the disk
+//! full records wait in memory up to a bound, with PostgreSQL away they wait in the file.
+//!
+//! Start reading at [`Store::open`], then `writer.rs` (the group commit) and `forward.rs` (exactly once, whatever
+//! dies).
+
+mod backoff;
+mod binding;
+mod cdr;
+mod error;
+mod forward;
+mod health;
+mod journal;
+mod postgres;
+mod query;
+mod recorder;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use call::BindingChange;
+use sqlx::SqlitePool;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+pub use crate::cdr::Record;
+pub use crate::error::{Error, OpenError};
+pub use crate::health::{Health, JournalHealth, PostgresHealth};
+pub use crate::query::{Filter, MAX_PAGE, Page};
+pub use crate::recorder::Recorder;
+
+/// How a store is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of this box, in every record.
+    pub node: String,
+    /// Names of the listeners in the order of their [`ListenerId`](call::ListenerId)s: registrations are kept with the
+    /// name, because the index may differ after a change of configuration.
+    pub listeners: Vec<String>,
+    /// `postgres://…`, where records go as well.
+    pub postgres: Option<String>,
+    /// The most records that wait in memory while the disk takes none.
+    pub queue: usize,
+    /// How long the first record of a commit waits for others.
+    pub gather: Duration,
+}
+
+impl Config {
+    /// A journal alone, with the defaults of everything else.
+    pub fn new(node: impl Into<String>) -> Config {
+        Config {
+            node: node.into(),
+            listeners: Vec::new(),
+            postgres: None,
+            queue: 65_536,
+            gather: Duration::from_millis(40),
+        }
+    }
+}
+
+/// The journal and its tasks. Dropping it without [`close`](Store::close) leaves the tasks running until the runtime
+/// ends; what they have not committed by then is gone.
+#[derive(Debug)]
+pub struct Store {
+    recorder: Recorder,
+    readers: SqlitePool,
+    listeners: Arc<[String]>,
+    closing: watch::Sender<bool>,
+    tasks: Mutex<Option<Tasks>>,
+    /// Held for as long as the store is: two processes with one journal would each forward half of it.
+    _lock: std::fs::File,
+}
+
+/// How long a closing store lets the forwarder catch up. What it does not forward waits for the next start.
+const LAST_BATCHES: Duration = Duration::from_secs(3);
+
+#[derive(Debug)]
+struct Tasks {
+    writer: JoinHandle<()>,
+    forwarder: Option<JoinHandle<()>>,
+    committed: watch::Receiver<writer::Committed>,
+}
+
+impl Store {
+    /// Opens the journal in `data_dir`, making both when they are not there, brings its schema up to date and starts
+    /// the tasks on the current tokio runtime. PostgreSQL is not waited for.
+    ///
+    /// # Errors
+    /// When the directory or file cannot be used, another process has it, its schema is newer than this program, or
+    /// `config.postgres` is no URL.
+    pub async fn open(data_dir: &Path, config: Config) -> Result<Store, OpenError> {
+        let target = config.postgres.as_deref().map(postgres::Target::parse).transpose()?;
+        let (lock, path) = journal::prepare(data_dir)?;
+        let connection = journal::open(&path).await?;
+        let last_seq = journal::last_seq(&path, connection).await?;
+        let readers = journal::readers(&path);
+
+        let shared = Arc::new(health::Shared::new(config.node, target.is_some()));
+        shared.committed(0, last_seq);
+        let listeners: Arc<[String]> = config.listeners.into();
+        let (records_in, records) = mpsc::channel(config.queue.max(1));
+        let (bindings_in, bindings) = mpsc::channel(16_384);
+        let (progress_in, progress) = mpsc::channel(16);
+        let (closing, closing_seen) = watch::channel(false);
+        let (committed, committed_seen) = watch::channel(writer::Committed { seq: last_seq, last: false });
+
+        let writer = writer::Writer::new(writer::Inputs {
+            path: path.clone(),
+            gather: config.gather,
+            listeners: Arc::clone(&listeners),
+            shared: Arc::clone(&shared),
+            records,
+            bindings,
+            progress,
+            closing: closing_seen,
+            committed,
+        });
+        let forwarder = target.map(|target| {
+            let source = forward::Source { path, committed: committed_seen.clone(), progress: progress_in };
+            tokio::spawn(forward::run(target, source, Arc::clone(&shared)))
+        });
+        let tasks = Tasks { writer: tokio::spawn(writer.run()), forwarder, committed: committed_seen };
+        let recorder = Recorder { records: records_in, bindings: bindings_in, shared };
+        Ok(Store { recorder, readers, listeners, closing, tasks: Mutex::new(Some(tasks)), _lock: lock })
+    }
+
+    /// A way into the journal for one more shard.
+    pub fn recorder(&self) -> Recorder {
+        self.recorder.clone()
+    }
+
+    /// A page of records, newest first.
+    ///
+    /// # Errors
+    /// When the cursor is foreign, the search takes too long or the file cannot be read.
+    pub async fn cdrs(&self, filter: &Filter) -> Result<Page, Error> {
+        query::cdrs(&self.readers, filter).await
+    }
+
+    /// The registrations that were live when the process last ended and still are. Those of listeners that are not
+    /// configured any more are left out. Connections of streams are gone; the flow's `connection` is 0.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn bindings(&self) -> Result<Vec<BindingChange>, Error> {
+        binding::load(&self.readers, &self.listeners).await
+    }
+
+    /// The store's condition now. Never waits for the disk or the network.
+    pub fn health(&self) -> Health {
+        self.recorder.shared.health(self.recorder.queued())
+    }
+
+    /// Commits everything handed over so far, gives PostgreSQL a moment to take it, and ends the tasks. What is handed
+    /// over later goes to the log. With a disk that takes nothing it gives up after a few seconds and logs the records.
+    /// A second call does nothing.
+    pub async fn close(&self) {
+        self.closing.send_replace(true);
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Tasks { writer, forwarder, mut committed }) = tasks else { return };
+        self.readers.close().await;
+        // An error means that the writer is gone already; joining it says why.
+        let _ = committed.wait_for(|committed| committed.last).await;
+        if let Some(mut forwarder) = forwarder
+            && tokio::time::timeout(LAST_BATCHES, &mut forwarder).await.is_err()
+        {
+            tracing::info!("PostgreSQL gets the rest of the records after the next start");
+            // The writer ends when this end of the channel between them is gone.
+            forwarder.abort();
+        }
+        if let Err(error) = writer.await {
+            tracing::error!(%error, "the journal's writer ended badly");
+        }
+    }
+}

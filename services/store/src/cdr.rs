@@ -1,0 +1,384 @@
+//! The columns of table `cdr`, in one order, and a record as their values.
+//!
+//! Everything that writes or names columns goes by [`COLUMNS`]: the SQLite insert, the hand-over to PostgreSQL and the
+//! log line of a record that could not be kept. A new column is one line here, one in [`values`], one in
+//! [`Record::read`] and one in each migration directory; a test compares all of them.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use call::{CdrFact, DirectionStats, Disposition, EndedBy, Utc};
+use sip::Transport;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// A column of table `cdr`.
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+}
+
+/// What a column holds, for the databases that tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Uuid,
+    Text,
+    Integer,
+    Bigint,
+    Boolean,
+    Real,
+    Time,
+}
+
+const fn column(name: &'static str, kind: Kind) -> Column {
+    Column { name, kind }
+}
+
+/// All columns, in the order of [`values`].
+pub(crate) const COLUMNS: [Column; 44] = [
+    column("id", Kind::Uuid),
+    column("call_id", Kind::Uuid),
+    column("attempt", Kind::Integer),
+    column("is_last", Kind::Boolean),
+    column("node", Kind::Text),
+    column("a_sip_call_id", Kind::Text),
+    column("b_sip_call_id", Kind::Text),
+    column("trunk_in", Kind::Text),
+    column("trunk_out", Kind::Text),
+    column("route", Kind::Text),
+    column("caller", Kind::Text),
+    column("called", Kind::Text),
+    column("called_sent", Kind::Text),
+    column("a_source", Kind::Text),
+    column("b_destination", Kind::Text),
+    column("a_transport", Kind::Text),
+    column("b_transport", Kind::Text),
+    column("a_user_agent", Kind::Text),
+    column("b_user_agent", Kind::Text),
+    column("started_at", Kind::Time),
+    column("ringing_at", Kind::Time),
+    column("answered_at", Kind::Time),
+    column("ended_at", Kind::Time),
+    column("duration_ms", Kind::Bigint),
+    column("ring_ms", Kind::Bigint),
+    column("disposition", Kind::Text),
+    column("ended_by", Kind::Text),
+    column("sip_code_a", Kind::Integer),
+    column("sip_reason_a", Kind::Text),
+    column("sip_code_b", Kind::Integer),
+    column("sip_reason_b", Kind::Text),
+    column("q850", Kind::Integer),
+    column("codec_a", Kind::Text),
+    column("codec_b", Kind::Text),
+    column("a_packets", Kind::Bigint),
+    column("a_octets", Kind::Bigint),
+    column("a_lost", Kind::Bigint),
+    column("a_jitter_ms", Kind::Real),
+    column("a_mos", Kind::Real),
+    column("b_packets", Kind::Bigint),
+    column("b_octets", Kind::Bigint),
+    column("b_lost", Kind::Bigint),
+    column("b_jitter_ms", Kind::Real),
+    column("b_mos", Kind::Real),
+];
+
+/// What goes into one column.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Value<'a> {
+    Null,
+    Text(Cow<'a, str>),
+    Integer(i64),
+    Real(f64),
+}
+
+/// The longest text a column takes, in bytes. Texts come from the wire; a record must not cost more than it tells.
+const MAX_TEXT: usize = 1024;
+
+/// A record as the values of [`COLUMNS`].
+pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMNS.len()] {
+    let CdrFact {
+        id,
+        call_id,
+        attempt,
+        is_last,
+        a_sip_call_id,
+        b_sip_call_id,
+        trunk_in,
+        trunk_out,
+        route,
+        caller,
+        called,
+        called_sent,
+        a_source,
+        b_destination,
+        a_transport,
+        b_transport,
+        a_user_agent,
+        b_user_agent,
+        started_at,
+        ringing_at,
+        answered_at,
+        ended_at,
+        duration_ms,
+        ring_ms,
+        disposition,
+        ended_by,
+        sip_code_a,
+        sip_reason_a,
+        sip_code_b,
+        sip_reason_b,
+        q850,
+        codec_a,
+        codec_b,
+        from_a,
+        from_b,
+    } = fact;
+    [
+        Value::Text(id.to_string().into()),
+        Value::Text(call_id.to_string().into()),
+        Value::Integer(i64::from(*attempt)),
+        Value::Integer(i64::from(*is_last)),
+        text(node),
+        text(a_sip_call_id),
+        optional_text(b_sip_call_id),
+        optional_text(trunk_in),
+        optional_text(trunk_out),
+        optional_text(route),
+        text(caller),
+        text(called),
+        optional_text(called_sent),
+        Value::Text(a_source.to_string().into()),
+        b_destination.map_or(Value::Null, |address| Value::Text(address.to_string().into())),
+        Value::Text(transport_name(*a_transport).into()),
+        b_transport.map_or(Value::Null, |transport| Value::Text(transport_name(transport).into())),
+        optional_text(a_user_agent),
+        optional_text(b_user_agent),
+        Value::Integer(started_at.0),
+        ringing_at.map_or(Value::Null, |at| Value::Integer(at.0)),
+        answered_at.map_or(Value::Null, |at| Value::Integer(at.0)),
+        Value::Integer(ended_at.0),
+        count(*duration_ms),
+        count(*ring_ms),
+        Value::Text(disposition.as_str().into()),
+        Value::Text(ended_by.as_str().into()),
+        code(*sip_code_a),
+        optional_text(sip_reason_a),
+        code(*sip_code_b),
+        optional_text(sip_reason_b),
+        code(*q850),
+        optional_text(codec_a),
+        optional_text(codec_b),
+        count(from_a.packets),
+        count(from_a.octets),
+        count(from_a.lost),
+        real(from_a.jitter_ms),
+        // No estimate is better than one that knows neither codec impairment nor delay (ITU-T G.107).
+        Value::Null,
+        count(from_b.packets),
+        count(from_b.octets),
+        count(from_b.lost),
+        real(from_b.jitter_ms),
+        Value::Null,
+    ]
+}
+
+/// A record as one line of JSON, columns as the journal has them (times in microseconds).
+pub(crate) fn json(node: &str, fact: &CdrFact) -> String {
+    let mut object = serde_json::Map::new();
+    for (column, value) in COLUMNS.iter().zip(values(node, fact)) {
+        let value = match value {
+            Value::Null => serde_json::Value::Null,
+            Value::Text(text) => text.into(),
+            Value::Integer(integer) => integer.into(),
+            Value::Real(real) => real.into(),
+        };
+        object.insert(column.name.to_owned(), value);
+    }
+    serde_json::Value::Object(object).to_string()
+}
+
+/// Text as both databases take it: PostgreSQL has no NUL in texts.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    let cut = if text.len() > MAX_TEXT { &text[..text.floor_char_boundary(MAX_TEXT)] } else { text };
+    if cut.bytes().any(|byte| byte == 0) { cut.replace('\0', "\u{fffd}").into() } else { cut.into() }
+}
+
+fn text(text: &str) -> Value<'_> {
+    Value::Text(clean(text))
+}
+
+fn optional_text(value: &Option<Box<str>>) -> Value<'_> {
+    value.as_deref().map_or(Value::Null, text)
+}
+
+fn count(value: u64) -> Value<'static> {
+    Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn code(value: Option<u16>) -> Value<'static> {
+    value.map_or(Value::Null, |code| Value::Integer(i64::from(code)))
+}
+
+fn real(value: f32) -> Value<'static> {
+    if value.is_finite() { Value::Real(f64::from(value)) } else { Value::Null }
+}
+
+fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+        Transport::Tls => "tls",
+        Transport::Ws => "ws",
+        Transport::Wss => "wss",
+    }
+}
+
+/// A record as the journal has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Name of the box that wrote it.
+    pub node: String,
+    /// What happened. `dropped` of both directions is not a column and always 0 here.
+    pub fact: CdrFact,
+    /// Estimated mean opinion score of what came from A.
+    pub a_mos: Option<f32>,
+    /// Estimated mean opinion score of what came from B.
+    pub b_mos: Option<f32>,
+}
+
+impl Record {
+    /// Reads a row that has all [`COLUMNS`].
+    ///
+    /// # Errors
+    /// [`Error::Column`] names a column whose value is not one that this program writes.
+    pub(crate) fn read(row: &SqliteRow) -> Result<Record, Error> {
+        let time = |column| Ok::<_, Error>(optional::<i64>(row, column)?.map(Utc));
+        let fact = CdrFact {
+            id: parsed(row, "id", |text| Uuid::parse_str(text).ok())?,
+            call_id: parsed(row, "call_id", |text| Uuid::parse_str(text).ok())?,
+            attempt: number(row, "attempt")?,
+            is_last: number::<u8>(row, "is_last")? != 0,
+            a_sip_call_id: required::<Box<str>>(row, "a_sip_call_id")?,
+            b_sip_call_id: optional(row, "b_sip_call_id")?,
+            trunk_in: optional(row, "trunk_in")?,
+            trunk_out: optional(row, "trunk_out")?,
+            route: optional(row, "route")?,
+            caller: required(row, "caller")?,
+            called: required(row, "called")?,
+            called_sent: optional(row, "called_sent")?,
+            a_source: parsed(row, "a_source", |text| text.parse::<SocketAddr>().ok())?,
+            b_destination: optional_parsed(row, "b_destination", |text| text.parse::<SocketAddr>().ok())?,
+            a_transport: parsed(row, "a_transport", |text| Transport::parse(text.as_bytes()))?,
+            b_transport: optional_parsed(row, "b_transport", |text| Transport::parse(text.as_bytes()))?,
+            a_user_agent: optional(row, "a_user_agent")?,
+            b_user_agent: optional(row, "b_user_agent")?,
+            started_at: Utc(required(row, "started_at")?),
+            ringing_at: time("ringing_at")?,
+            answered_at: time("answered_at")?,
+            ended_at: Utc(required(row, "ended_at")?),
+            duration_ms: number(row, "duration_ms")?,
+            ring_ms: number(row, "ring_ms")?,
+            disposition: parsed(row, "disposition", |text| {
+                DISPOSITIONS.into_iter().find(|disposition| disposition.as_str() == text)
+            })?,
+            ended_by: parsed(row, "ended_by", |text| ENDERS.into_iter().find(|by| by.as_str() == text))?,
+            sip_code_a: optional_number(row, "sip_code_a")?,
+            sip_reason_a: optional(row, "sip_reason_a")?,
+            sip_code_b: optional_number(row, "sip_code_b")?,
+            sip_reason_b: optional(row, "sip_reason_b")?,
+            q850: optional_number(row, "q850")?,
+            codec_a: optional(row, "codec_a")?,
+            codec_b: optional(row, "codec_b")?,
+            from_a: DirectionStats {
+                packets: number(row, "a_packets")?,
+                octets: number(row, "a_octets")?,
+                lost: number(row, "a_lost")?,
+                jitter_ms: optional::<f32>(row, "a_jitter_ms")?.unwrap_or_default(),
+                dropped: 0,
+            },
+            from_b: DirectionStats {
+                packets: number(row, "b_packets")?,
+                octets: number(row, "b_octets")?,
+                lost: number(row, "b_lost")?,
+                jitter_ms: optional::<f32>(row, "b_jitter_ms")?.unwrap_or_default(),
+                dropped: 0,
+            },
+        };
+        Ok(Record {
+            node: required(row, "node")?,
+            fact,
+            a_mos: optional(row, "a_mos")?,
+            b_mos: optional(row, "b_mos")?,
+        })
+    }
+}
+
+const DISPOSITIONS: [Disposition; 7] = [
+    Disposition::Answered,
+    Disposition::Busy,
+    Disposition::NoAnswer,
+    Disposition::Cancelled,
+    Disposition::Rejected,
+    Disposition::Failed,
+    Disposition::Blocked,
+];
+
+const ENDERS: [EndedBy; 8] = [
+    EndedBy::Caller,
+    EndedBy::Callee,
+    EndedBy::Policy,
+    EndedBy::Timer,
+    EndedBy::MediaTimeout,
+    EndedBy::Api,
+    EndedBy::Error,
+    EndedBy::Crash,
+];
+
+/// A value of this type, or NULL.
+fn optional<T>(row: &SqliteRow, column: &'static str) -> Result<Option<T>, Error>
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    Ok(row.try_get::<Option<T>, _>(column)?)
+}
+
+fn required<T>(row: &SqliteRow, column: &'static str) -> Result<T, Error>
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    Ok(row.try_get::<T, _>(column)?)
+}
+
+fn optional_number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<Option<T>, Error> {
+    optional::<i64>(row, column)?
+        .map(|value| T::try_from(value).map_err(|_| Error::Column { column, found: value.to_string() }))
+        .transpose()
+}
+
+fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, Error> {
+    let value: i64 = required(row, column)?;
+    T::try_from(value).map_err(|_| Error::Column { column, found: value.to_string() })
+}
+
+fn optional_parsed<T>(
+    row: &SqliteRow,
+    column: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, Error> {
+    let Some(text) = row.try_get::<Option<&str>, _>(column)? else { return Ok(None) };
+    match parse(text) {
+        Some(value) => Ok(Some(value)),
+        None => Err(Error::Column { column, found: text.to_owned() }),
+    }
+}
+
+fn parsed<T>(
+    row: &SqliteRow,
+    column: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, Error> {
+    optional_parsed(row, column, parse)?.ok_or(Error::Column { column, found: "NULL".to_owned() })
+}

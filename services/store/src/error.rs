@@ -1,0 +1,68 @@
+//! What can go wrong, with the place where it did.
+
+use std::path::PathBuf;
+
+/// The store could not be opened. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data directory or a file in it cannot be used; the system says why.
+    #[error("{what} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Another process has this data directory.
+    #[error("{} is in use by another drawbridge; give each its own node.data_dir", path.display())]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// SQLite refuses the file.
+    #[error("journal {}: {source}", path.display())]
+    Journal {
+        /// The database file.
+        path: PathBuf,
+        /// SQLite's reason.
+        source: sqlx::Error,
+    },
+    /// The file's schema cannot be brought to this version's.
+    #[error("journal {}: {source}", path.display())]
+    Migration {
+        /// The database file.
+        path: PathBuf,
+        /// The migration and its reason.
+        source: sqlx::migrate::MigrateError,
+    },
+    /// `cdr.postgres` is no PostgreSQL URL.
+    #[error("cdr.postgres: expected postgres://user@host/database, {source}")]
+    PostgresUrl {
+        /// What is wrong with it.
+        source: sqlx::Error,
+    },
+}
+
+/// A question to the journal failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cursor is not one that a page of this journal gave.
+    #[error("cursor: expected the next_cursor of an earlier page, found {0:?}")]
+    Cursor(String),
+    /// The question needed longer than allowed; a narrower time range helps.
+    #[error("the journal was read for {0:?} without finding a page's worth of records")]
+    Deadline(std::time::Duration),
+    /// A row holds what this version does not write.
+    #[error("journal column {column}: cannot read {found:?}")]
+    Column {
+        /// The column.
+        column: &'static str,
+        /// Its value.
+        found: String,
+    },
+    /// SQLite says no.
+    #[error("journal: {0}")]
+    Journal(#[from] sqlx::Error),
+}

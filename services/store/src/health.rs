@@ -1,0 +1,163 @@
+//! How the journal and PostgreSQL are doing, readable at any time without asking either.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+/// The store's condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The local journal.
+    pub journal: JournalHealth,
+    /// PostgreSQL, when configured.
+    pub postgres: Option<PostgresHealth>,
+}
+
+/// The local journal's condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalHealth {
+    /// Why the last commit failed; absent when it did not. Records wait in memory meanwhile.
+    pub error: Option<String>,
+    /// Records handed over and not yet committed.
+    pub pending: u64,
+    /// Records committed since start.
+    pub committed: u64,
+    /// Records that could not be kept and went to the log instead, since start.
+    pub lost: u64,
+    /// Registration changes that could not be kept, since start.
+    pub bindings_lost: u64,
+}
+
+/// PostgreSQL's condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresHealth {
+    /// Whether a connection is up.
+    pub connected: bool,
+    /// Why not, or why the last batch failed.
+    pub error: Option<String>,
+    /// Records in the journal that PostgreSQL does not have yet.
+    pub behind: u64,
+    /// Records forwarded since start.
+    pub forwarded: u64,
+    /// Records that PostgreSQL refuses as they are. They stay in the journal and are offered again at each connection.
+    pub refused: u64,
+}
+
+/// Counters that the tasks write and [`Health`] is read from.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Name of this box, in every record.
+    pub(crate) node: String,
+    in_flight: AtomicUsize,
+    committed: AtomicU64,
+    lost: AtomicU64,
+    bindings_lost: AtomicU64,
+    journal_error: Mutex<Option<String>>,
+    /// Highest `seq` committed.
+    last_seq: AtomicI64,
+    pub(crate) postgres: Option<PostgresShared>,
+}
+
+/// The part of [`Shared`] that the forwarder writes.
+#[derive(Debug, Default)]
+pub(crate) struct PostgresShared {
+    /// Highest `seq` that PostgreSQL has.
+    position: AtomicI64,
+    forwarded: AtomicU64,
+    refused: AtomicU64,
+    link: Mutex<Link>,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    connected: bool,
+    error: Option<String>,
+}
+
+impl Shared {
+    pub(crate) fn new(node: String, postgres: bool) -> Shared {
+        Shared { node, postgres: postgres.then(PostgresShared::default), ..Shared::default() }
+    }
+
+    pub(crate) fn health(&self, queued: usize) -> Health {
+        let last_seq = self.last_seq.load(Ordering::Relaxed);
+        Health {
+            journal: JournalHealth {
+                error: lock(&self.journal_error).clone(),
+                pending: (queued + self.in_flight.load(Ordering::Relaxed)) as u64,
+                committed: self.committed.load(Ordering::Relaxed),
+                lost: self.lost.load(Ordering::Relaxed),
+                bindings_lost: self.bindings_lost.load(Ordering::Relaxed),
+            },
+            postgres: self.postgres.as_ref().map(|postgres| postgres.health(last_seq)),
+        }
+    }
+
+    pub(crate) fn in_flight(&self, records: usize) {
+        self.in_flight.store(records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn committed(&self, records: usize, last_seq: i64) {
+        self.in_flight(0);
+        self.committed.fetch_add(records as u64, Ordering::Relaxed);
+        self.last_seq.store(last_seq, Ordering::Relaxed);
+    }
+
+    /// Returns whether this is news, so that a disk that stays full fills no log.
+    pub(crate) fn journal_error(&self, error: Option<String>) -> bool {
+        let mut current = lock(&self.journal_error);
+        let news = *current != error;
+        *current = error;
+        news
+    }
+
+    pub(crate) fn count_lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn binding_lost(&self) {
+        if self.bindings_lost.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                "the journal takes no registrations now; phones will have to register after a restart"
+            );
+        }
+    }
+}
+
+impl PostgresShared {
+    fn health(&self, last_seq: i64) -> PostgresHealth {
+        let link = lock(&self.link);
+        PostgresHealth {
+            connected: link.connected,
+            error: link.error.clone(),
+            behind: u64::try_from(last_seq - self.position.load(Ordering::Relaxed)).unwrap_or(0),
+            forwarded: self.forwarded.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn position(&self, seq: i64) {
+        self.position.store(seq, Ordering::Relaxed);
+    }
+
+    pub(crate) fn forwarded(&self, records: u64) {
+        self.forwarded.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self, records: u64) {
+        self.refused.store(records, Ordering::Relaxed);
+    }
+
+    /// Returns whether this is news.
+    pub(crate) fn link(&self, connected: bool, error: Option<String>) -> bool {
+        let mut link = lock(&self.link);
+        let news = link.connected != connected || link.error != error;
+        *link = Link { connected, error };
+        news
+    }
+}
+
+/// A panic while a plain value was being set leaves a plain value.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

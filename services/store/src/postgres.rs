@@ -1,0 +1,141 @@
+//! PostgreSQL: connecting, its schema, and taking a batch of records exactly once.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+
+use crate::cdr::{COLUMNS, Kind};
+use crate::error::OpenError;
+
+/// How long a connection, with its migrations, may take.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// How long a batch may take. A network that is cut mid-way says nothing for many minutes.
+const BATCH: Duration = Duration::from_secs(30);
+
+/// Where the database is.
+pub(crate) struct Target(PgConnectOptions);
+
+impl Target {
+    pub(crate) fn parse(url: &str) -> Result<Target, OpenError> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            let source = sqlx::Error::Configuration("the scheme is another".into());
+            return Err(OpenError::PostgresUrl { source });
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|source| OpenError::PostgresUrl { source })?;
+        Ok(Target(options.application_name("drawbridge").disable_statement_logging()))
+    }
+
+    /// Connects and brings the schema up to date. A schema newer than this program's is left alone, so that boxes can
+    /// be upgraded one after another.
+    pub(crate) async fn connect(&self) -> Result<Database, Refusal> {
+        match tokio::time::timeout(CONNECT, self.open()).await {
+            Ok(result) => result,
+            Err(_) => Err(Refusal::Away(format!("no answer within {CONNECT:?}"))),
+        }
+    }
+
+    async fn open(&self) -> Result<Database, Refusal> {
+        let mut connection = self.0.connect().await?;
+        migrate(&mut connection).await.map_err(|error| Refusal::Away(error.to_string()))?;
+        let installation: String = sqlx::query_scalar("SELECT id::text FROM installation LIMIT 1")
+            .fetch_one(&mut connection)
+            .await?;
+        Ok(Database { connection, installation, insert: insert_sql().into() })
+    }
+}
+
+/// Several boxes may do this at once: sqlx takes an advisory lock. `run_direct` is what `Migrator::run` calls; `run`
+/// itself cannot be part of a spawned future here (its bound `Acquire<'a>` is "not general enough" to be `Send`).
+async fn migrate(connection: &mut PgConnection) -> Result<(), MigrateError> {
+    let mut migrations = sqlx::migrate!("../../migrations/postgres");
+    migrations.set_ignore_missing(true);
+    migrations.run_direct(None, connection, false).await
+}
+
+/// Why the database did not take something.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It is away, wedged, or set up wrongly: the same batch may go through later.
+    Away(String),
+    /// It says that a value breaks a rule of its own: the rest of the batch may go through without that record.
+    Record(String),
+}
+
+impl From<sqlx::Error> for Refusal {
+    fn from(error: sqlx::Error) -> Refusal {
+        // SQLSTATE classes 22 (data exception) and 23 (integrity constraint) blame the row.
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.as_deref().and_then(|code| code.get(..2)) {
+            Some("22" | "23") => Refusal::Record(error.to_string()),
+            Some(_) | None => Refusal::Away(error.to_string()),
+        }
+    }
+}
+
+/// A connection whose schema is known to fit.
+pub(crate) struct Database {
+    connection: PgConnection,
+    /// Tells this database from every other.
+    pub(crate) installation: String,
+    insert: Arc<str>,
+}
+
+impl Database {
+    /// Inserts a JSON array of records, all or none. Those that are there already are left as they are: the batch may
+    /// be one whose first try was cut off after it had been committed.
+    pub(crate) async fn insert(&mut self, records: &str) -> Result<(), Refusal> {
+        let sql = AssertSqlSafe(Arc::clone(&self.insert));
+        let inserting = sqlx::query(sql).bind(records).execute(&mut self.connection);
+        match tokio::time::timeout(BATCH, inserting).await {
+            Ok(done) => Ok(done.map(|_| ())?),
+            Err(_) => Err(Refusal::Away(format!("a batch was not taken within {BATCH:?}"))),
+        }
+    }
+
+    /// Whether the connection is still up.
+    pub(crate) async fn ping(&mut self) -> Result<(), Refusal> {
+        match tokio::time::timeout(Duration::from_secs(5), self.connection.ping()).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(Refusal::Away("no answer within 5s".to_owned())),
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        // The server notices anyway; there is nothing to do about an error here.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.connection.close()).await;
+    }
+}
+
+/// One parameter for a whole batch: the number of records does not change the statement, and a record's forty values
+/// are not encoded one by one.
+fn insert_sql() -> String {
+    let names = COLUMNS.map(|column| column.name).join(", ");
+    let values = COLUMNS.map(|column| match column.kind {
+        // The epoch as timestamptz and an interval of plain time: no time zone has a say, no microsecond is rounded.
+        Kind::Time => format!("timestamptz 'epoch' + r.{} * interval '1 microsecond'", column.name),
+        Kind::Uuid | Kind::Text | Kind::Integer | Kind::Bigint | Kind::Boolean | Kind::Real => {
+            format!("r.{}", column.name)
+        }
+    });
+    let types = COLUMNS.map(|column| {
+        let kind = match column.kind {
+            Kind::Uuid => "uuid",
+            Kind::Text => "text",
+            Kind::Integer => "integer",
+            Kind::Bigint | Kind::Time => "bigint",
+            Kind::Boolean => "boolean",
+            Kind::Real => "real",
+        };
+        format!("{} {kind}", column.name)
+    });
+    format!(
+        "INSERT INTO cdr ({names}) SELECT {} FROM json_to_recordset($1::json) AS r({}) ON CONFLICT (id) DO NOTHING",
+        values.join(", "),
+        types.join(", ")
+    )
+}

@@ -1,0 +1,304 @@
+//! The group commit: one task that writes everything that is written.
+//!
+//! It sleeps until something is handed over, waits a moment for more, and commits all of it in one transaction. A
+//! commit that fails is tried again with the same batch until it succeeds; meanwhile the queues fill, and what finds
+//! them full goes to the log. Nothing is forwarded before it is committed here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use call::{BindingChange, CdrFact};
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, AssertSqlSafe, Connection, SqliteConnection};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
+
+use crate::backoff::Backoff;
+use crate::binding;
+use crate::cdr::{COLUMNS, Value, values};
+use crate::forward::Progress;
+use crate::health::Shared;
+use crate::journal;
+
+/// The most records of one transaction: bounds the memory of a batch and the time that a listing waits.
+const MAX_BATCH: usize = 2048;
+
+/// Rows of one INSERT, largest first. Each statement costs a hand-over to SQLite's thread, so few large ones are
+/// cheaper; a handful of sizes keeps all of them prepared.
+const INSERT_ROWS: [usize; 4] = [64, 16, 4, 1];
+
+/// How often sinks' positions are kept and expired registrations dropped when nothing else is written.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How long a closing store keeps trying a commit that fails.
+const LAST_TRIES: Duration = Duration::from_secs(5);
+
+/// How far the journal is committed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Committed {
+    /// The last record.
+    pub(crate) seq: i64,
+    /// No more will come.
+    pub(crate) last: bool,
+}
+
+/// What the writer lives on.
+pub(crate) struct Inputs {
+    pub(crate) path: PathBuf,
+    pub(crate) gather: Duration,
+    pub(crate) listeners: Arc<[String]>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) records: Receiver<CdrFact>,
+    pub(crate) bindings: Receiver<BindingChange>,
+    pub(crate) progress: Receiver<Progress>,
+    pub(crate) closing: watch::Receiver<bool>,
+    pub(crate) committed: watch::Sender<Committed>,
+}
+
+pub(crate) struct Writer {
+    inputs: Inputs,
+    inserts: [Arc<str>; INSERT_ROWS.len()],
+    connection: Option<SqliteConnection>,
+    expired_dropped: Instant,
+}
+
+/// What one transaction writes.
+#[derive(Default)]
+struct Batch {
+    records: Vec<CdrFact>,
+    bindings: Vec<BindingChange>,
+    progress: Vec<Progress>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.bindings.is_empty() && self.progress.is_empty()
+    }
+}
+
+/// What woke the writer.
+enum Wake {
+    Handed,
+    Housekeeping,
+    Closing,
+}
+
+impl Writer {
+    pub(crate) fn new(inputs: Inputs) -> Writer {
+        Writer {
+            inputs,
+            inserts: INSERT_ROWS.map(|rows| insert_sql(rows).into()),
+            connection: None,
+            expired_dropped: Instant::now(),
+        }
+    }
+
+    /// Runs until the store closes and everything is written.
+    pub(crate) async fn run(mut self) {
+        let mut batch = Batch::default();
+        loop {
+            match self.wake(&mut batch).await {
+                Wake::Handed => {
+                    let closing = self.inputs.closing.wait_for(|closing| *closing);
+                    // Elapsed is the ordinary case; a closing store waits for no more.
+                    let _ = tokio::time::timeout(self.inputs.gather, closing).await;
+                    self.drain(&mut batch);
+                    self.commit(&mut batch).await;
+                }
+                Wake::Housekeeping => {
+                    self.drain(&mut batch);
+                    self.commit(&mut batch).await;
+                }
+                Wake::Closing => break,
+            }
+        }
+        self.finish(batch).await;
+    }
+
+    async fn wake(&mut self, batch: &mut Batch) -> Wake {
+        let inputs = &mut self.inputs;
+        tokio::select! {
+            _ = inputs.closing.wait_for(|closing| *closing) => Wake::Closing,
+            Some(record) = inputs.records.recv() => {
+                batch.records.push(record);
+                Wake::Handed
+            }
+            Some(binding) = inputs.bindings.recv() => {
+                batch.bindings.push(binding);
+                Wake::Handed
+            }
+            () = tokio::time::sleep(HOUSEKEEPING) => Wake::Housekeeping,
+        }
+    }
+
+    /// Takes what is waiting, as much as one transaction may carry.
+    fn drain(&mut self, batch: &mut Batch) {
+        while batch.records.len() < MAX_BATCH
+            && let Ok(record) = self.inputs.records.try_recv()
+        {
+            batch.records.push(record);
+        }
+        while batch.bindings.len() < MAX_BATCH
+            && let Ok(binding) = self.inputs.bindings.try_recv()
+        {
+            batch.bindings.push(binding);
+        }
+        // Positions ride along with records: alone they are not worth an fsync, a repeated row is dropped by its key.
+        while let Ok(progress) = self.inputs.progress.try_recv() {
+            batch.progress.push(progress);
+        }
+    }
+
+    /// Everything that was handed over is written, the forwarder told, and its last position kept.
+    async fn finish(&mut self, mut batch: Batch) {
+        self.inputs.records.close();
+        self.inputs.bindings.close();
+        loop {
+            self.drain(&mut batch);
+            if batch.is_empty() {
+                break;
+            }
+            self.commit(&mut batch).await;
+        }
+        self.inputs.committed.send_modify(|committed| committed.last = true);
+        while let Some(progress) = self.inputs.progress.recv().await {
+            batch.progress.push(progress);
+        }
+        self.commit(&mut batch).await;
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "closing the journal");
+        }
+    }
+
+    /// Writes the batch and empties it, however long that takes; gives up only when the store is closing.
+    async fn commit(&mut self, batch: &mut Batch) {
+        let purge = self.expired_dropped.elapsed() > Duration::from_secs(60);
+        if batch.is_empty() && !purge {
+            return;
+        }
+        self.inputs.shared.in_flight(batch.records.len());
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        let mut give_up_at = None;
+        loop {
+            match self.try_commit(batch, purge).await {
+                Ok(seq) => return self.committed(batch, seq),
+                Err(error) => self.failed(&error, batch),
+            }
+            // After an error SQLite may have rolled back by itself; a new connection has no doubt about it.
+            self.connection = None;
+            if *self.inputs.closing.borrow() {
+                let give_up_at = *give_up_at.get_or_insert_with(|| Instant::now() + LAST_TRIES);
+                if Instant::now() >= give_up_at {
+                    return self.give_up(batch);
+                }
+                tokio::time::sleep(backoff.wait().min(Duration::from_millis(500))).await;
+            } else {
+                let closing = self.inputs.closing.wait_for(|closing| *closing);
+                let _ = tokio::time::timeout(backoff.wait(), closing).await;
+            }
+        }
+    }
+
+    async fn try_commit(&mut self, batch: &Batch, purge: bool) -> Result<Option<i64>, sqlx::Error> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            empty @ None => empty.insert(journal::connect_writer(&self.inputs.path).await?),
+        };
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut seq = None;
+        let mut rest = batch.records.as_slice();
+        for (rows, sql) in INSERT_ROWS.into_iter().zip(&self.inserts) {
+            while rest.len() >= rows {
+                let (now, later) = rest.split_at(rows);
+                rest = later;
+                let arguments = arguments(&self.inputs.shared.node, now)?;
+                let done = sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), arguments)
+                    .execute(&mut *transaction)
+                    .await?;
+                seq = Some(done.last_insert_rowid());
+            }
+        }
+        let now = utc_now();
+        for change in &batch.bindings {
+            binding::save(&mut transaction, change, &self.inputs.listeners, now).await?;
+        }
+        if purge {
+            binding::purge(&mut transaction, now).await?;
+        }
+        for progress in &batch.progress {
+            progress.save(&mut transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(seq)
+    }
+
+    fn committed(&mut self, batch: &mut Batch, seq: Option<i64>) {
+        let shared = &self.inputs.shared;
+        if shared.journal_error(None) {
+            tracing::info!("the journal takes records again");
+        }
+        let seq = seq.unwrap_or(0).max(self.inputs.committed.borrow().seq);
+        shared.committed(batch.records.len(), seq);
+        if !batch.records.is_empty() {
+            self.inputs.committed.send_modify(|committed| committed.seq = seq);
+        }
+        batch.records.clear();
+        batch.bindings.clear();
+        batch.progress.clear();
+        self.expired_dropped = if self.expired_dropped.elapsed() > HOUSEKEEPING * 60 {
+            Instant::now()
+        } else {
+            self.expired_dropped
+        };
+    }
+
+    fn failed(&self, error: &sqlx::Error, batch: &Batch) {
+        if self.inputs.shared.journal_error(Some(error.to_string())) {
+            let path = self.inputs.path.display();
+            tracing::error!(%error, %path, waiting = batch.records.len(), "the journal takes no records; they wait in memory");
+        }
+    }
+
+    fn give_up(&self, batch: &mut Batch) {
+        for record in batch.records.drain(..) {
+            self.inputs.shared.lost(&record, "the journal took nothing while the process was ending");
+        }
+        batch.bindings.clear();
+        batch.progress.clear();
+        self.inputs.shared.in_flight(0);
+    }
+}
+
+fn insert_sql(rows: usize) -> String {
+    let names = COLUMNS.map(|column| column.name).join(", ");
+    let row = format!("({})", ["?"; COLUMNS.len()].join(", "));
+    let rows = vec![row; rows].join(", ");
+    // A commit whose outcome is unknown (the disk failed under it) is repeated: the same record must not come twice.
+    format!("INSERT INTO cdr ({names}) VALUES {rows} ON CONFLICT (id) DO NOTHING")
+}
+
+fn arguments(node: &str, records: &[CdrFact]) -> Result<SqliteArguments, sqlx::Error> {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(records.len() * COLUMNS.len(), 0);
+    for record in records {
+        for value in values(node, record) {
+            match value {
+                Value::Null => arguments.add(None::<i64>),
+                Value::Text(text) => arguments.add(Arc::<str>::from(text)),
+                Value::Integer(integer) => arguments.add(integer),
+                Value::Real(real) => arguments.add(real),
+            }
+            .map_err(sqlx::Error::Encode)?;
+        }
+    }
+    Ok(arguments)
+}
+
+/// Microseconds since 1970.
+pub(crate) fn utc_now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+}

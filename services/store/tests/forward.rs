@@ -1,0 +1,291 @@
+//! From the journal to a real PostgreSQL: every record, exactly once, whoever dies.
+#![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![recursion_limit = "256"]
+
+mod postgres;
+mod records;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use postgres::Postgres;
+use records::{all, config, open, record, until};
+use sqlx::{PgConnection, Row};
+use store::{Config, Store};
+
+async fn open_with(directory: &Path, url: String) -> Store {
+    Store::open(directory, Config { postgres: Some(url), ..config() }).await.unwrap()
+}
+
+/// Rows, and different ones among them.
+async fn counts(database: &mut PgConnection) -> (i64, i64) {
+    sqlx::query_as("SELECT count(*), count(DISTINCT id) FROM cdr").fetch_one(database).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_column_arrives_and_times_to_the_microsecond() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    let mut bare = record(8);
+    bare.ringing_at = None;
+    bare.b_user_agent = None;
+    bare.q850 = None;
+    store.recorder().cdr(record(7));
+    store.recorder().cdr(bare);
+    until("forwarded", async || store.health().postgres.unwrap().forwarded == 2).await;
+
+    let mut database = postgres.connect().await;
+    let text = "SELECT row_to_json(cdr)::text FROM cdr ORDER BY id";
+    sqlx::query("SET TIME ZONE 'Asia/Kathmandu'").execute(&mut database).await.unwrap();
+    let rows: Vec<String> = sqlx::query_scalar(text).fetch_all(&mut database).await.unwrap();
+    let row: serde_json::Value = serde_json::from_str(&rows[0]).unwrap();
+    let expected = serde_json::json!({
+        "id": record(7).id.to_string(), "call_id": record(7).call_id.to_string(), "attempt": 1, "is_last": true, "node": "edge-1",
+        "a_sip_call_id": "a-7@192.0.2.1", "b_sip_call_id": "b-7@192.0.2.2",
+        "trunk_in": "pbx", "trunk_out": "carrier-b", "route": "to-carrier",
+        "caller": "+15550000007", "called": "+16660000007", "called_sent": "6660000007",
+        "a_source": "192.0.2.1:5060", "b_destination": "[2001:db8::2]:5061",
+        "a_transport": "udp", "b_transport": "tls",
+        "a_user_agent": "phone/1.0", "b_user_agent": "gate \"way\" \\ ü",
+        "started_at": "2026-01-02T08:49:12.678901+05:45", "ringing_at": "2026-01-02T08:49:13.678901+05:45",
+        "answered_at": "2026-01-02T08:49:14.678901+05:45", "ended_at": "2026-01-02T08:50:14.678901+05:45",
+        "duration_ms": 60000, "ring_ms": 1000, "disposition": "answered", "ended_by": "caller",
+        "sip_code_a": 200, "sip_reason_a": "OK", "sip_code_b": 200, "sip_reason_b": "Fine", "q850": 16,
+        "codec_a": "PCMU", "codec_b": "PCMA",
+        "a_packets": 3000, "a_octets": 480000, "a_lost": 3, "a_jitter_ms": 1.5, "a_mos": null,
+        "b_packets": 2999, "b_octets": 479840, "b_lost": 0, "b_jitter_ms": 0.25, "b_mos": null,
+    });
+    assert_eq!(row, expected);
+    let row: serde_json::Value = serde_json::from_str(&rows[1]).unwrap();
+    assert_eq!((&row["ringing_at"], &row["b_user_agent"], &row["q850"]), Default::default());
+    let calls: i64 =
+        sqlx::query_scalar("SELECT sum(attempts)::bigint FROM calls").fetch_one(&mut database).await.unwrap();
+    assert_eq!(calls, 2);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_at_the_start_gets_everything_when_it_comes() {
+    let mut postgres = Postgres::prepare();
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    let mut recorder = store.recorder();
+    (0..1_200).for_each(|n| recorder.cdr(record(n)));
+    until("committed locally", async || store.health().journal.committed == 1_200).await;
+    let health = store.health().postgres.unwrap();
+    assert_eq!((health.connected, health.behind, health.forwarded), (false, 1_200, 0));
+    assert!(health.error.is_some_and(|error| error.contains("refused")));
+
+    postgres.run().await;
+    until("forwarded", async || store.health().postgres.unwrap().behind == 0).await;
+    let health = store.health().postgres.unwrap();
+    assert_eq!((health.connected, health.error, health.forwarded), (true, None, 1_200));
+    assert_eq!(counts(&mut postgres.connect().await).await, (1_200, 1_200));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_database_killed_again_and_again_has_every_record_once() {
+    let mut postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    let mut recorder = store.recorder();
+    let calls = tokio::spawn(async move {
+        for n in 0..6_000 {
+            recorder.cdr(record(n));
+            if n % 10 == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    });
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        postgres.kill();
+        until("seen to be away", async || !store.health().postgres.unwrap().connected).await;
+        postgres.run().await;
+    }
+    calls.await.unwrap();
+    until("all forwarded", async || {
+        let health = store.health();
+        health.journal.committed == 6_000 && health.postgres.unwrap().behind == 0
+    })
+    .await;
+    assert_eq!(counts(&mut postgres.connect().await).await, (6_000, 6_000));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_it_was_and_another_database_gets_the_whole_journal() {
+    let postgres = Postgres::start().await;
+    let mut database = postgres.connect().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    let mut recorder = store.recorder();
+    (0..700).for_each(|n| recorder.cdr(record(n)));
+    // Closing forwards what is committed and keeps the position.
+    store.close().await;
+    drop(store);
+    assert_eq!(counts(&mut database).await, (700, 700));
+
+    // What is deleted there stays deleted: nothing before the position is sent again.
+    sqlx::query("TRUNCATE cdr").execute(&mut database).await.unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    store.recorder().cdr(record(700));
+    until("the new one", async || store.health().postgres.unwrap().forwarded == 1).await;
+    store.close().await;
+    drop(store);
+    let ids: Vec<String> =
+        sqlx::query_scalar("SELECT id::text FROM cdr").fetch_all(&mut database).await.unwrap();
+    assert_eq!(ids, [record(700).id.to_string()]);
+
+    sqlx::query("CREATE DATABASE other").execute(&mut database).await.unwrap();
+    let store = open_with(directory.path(), postgres.url_of("other")).await;
+    until("everything again", async || store.health().postgres.unwrap().forwarded == 701).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_record_that_the_database_refuses_holds_up_no_other_and_is_offered_again() {
+    let mut postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    until("connected", async || store.health().postgres.unwrap().connected).await;
+    let mut database = postgres.connect().await;
+    sqlx::query("ALTER TABLE cdr ADD CONSTRAINT odd CHECK (caller <> '+15550000013')")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    let mut recorder = store.recorder();
+    (0..40).for_each(|n| recorder.cdr(record(n)));
+    until("the others", async || store.health().postgres.unwrap().forwarded == 39).await;
+    let health = store.health().postgres.unwrap();
+    assert_eq!((health.behind, health.refused), (0, 1));
+    assert_eq!(counts(&mut database).await, (39, 39));
+    store.close().await;
+    drop(store);
+
+    let store = open_with(directory.path(), postgres.url()).await;
+    until("known after a restart", async || store.health().postgres.unwrap().refused == 1).await;
+    sqlx::query("ALTER TABLE cdr DROP CONSTRAINT odd").execute(&mut database).await.unwrap();
+    postgres.kill();
+    postgres.run().await;
+    store.recorder().cdr(record(40));
+    until("all", async || store.health().postgres.unwrap().forwarded == 2).await;
+    assert_eq!(store.health().postgres.unwrap().refused, 0);
+    assert_eq!(counts(&mut postgres.connect().await).await, (41, 41));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_second_box_and_a_second_start_find_the_schema_as_it_is() {
+    let postgres = Postgres::start().await;
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) =
+        tokio::join!(open_with(one.path(), postgres.url()), open_with(two.path(), postgres.url()));
+    first.recorder().cdr(record(1));
+    second.recorder().cdr(record(2));
+    until("both", async || {
+        first.health().postgres.unwrap().forwarded + second.health().postgres.unwrap().forwarded == 2
+    })
+    .await;
+    first.close().await;
+    second.close().await;
+    drop(first);
+    let again = open_with(one.path(), postgres.url()).await;
+    until("connected", async || again.health().postgres.unwrap().connected).await;
+    again.close().await;
+    let mut database = postgres.connect().await;
+    assert_eq!(counts(&mut database).await, (2, 2));
+    let installations = sqlx::query("SELECT id FROM installation").fetch_all(&mut database).await.unwrap();
+    assert_eq!(installations.len(), 1);
+    assert!(installations[0].try_get_raw(0).is_ok());
+}
+
+/// Not a test of its own: the box that the next test kills.
+#[tokio::test]
+#[ignore = "started by the test below"]
+async fn box_that_is_killed() {
+    let Ok(directory) = std::env::var("STORE_DIRECTORY") else { return };
+    let store = open_with(Path::new(&directory), std::env::var("STORE_POSTGRES").unwrap()).await;
+    let mut recorder = store.recorder();
+    let first: u32 = std::env::var("STORE_FIRST").unwrap().parse().unwrap();
+    for n in first..first + 100_000 {
+        recorder.cdr(record(n));
+        if n % 5 == 0 {
+            println!("committed {}", store.health().journal.committed);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_box_killed_at_any_moment_has_kept_and_forwards_once_all_it_called_committed() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut promised = 0;
+    for round in 0..5_u32 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "box_that_is_killed", "--ignored", "--nocapture"])
+            .env("STORE_DIRECTORY", directory.path())
+            .env("STORE_POSTGRES", postgres.url())
+            .env("STORE_FIRST", (round * 100_000).to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let lines = std::thread::spawn(move || {
+            let committed = stdout.lines().map_while(Result::ok);
+            committed.filter_map(|line| line.strip_prefix("committed ")?.parse::<usize>().ok()).last()
+        });
+        tokio::time::sleep(Duration::from_millis(700 + u64::from(round) * 37)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        promised += lines.join().unwrap().unwrap_or(0);
+    }
+    assert!(promised > 500, "the box was killed before it did anything: {promised}");
+
+    let store = open_with(directory.path(), postgres.url()).await;
+    until("all forwarded", async || {
+        let health = store.health().postgres.unwrap();
+        health.connected && health.behind == 0
+    })
+    .await;
+    let kept = all(&store).await.len();
+    assert!(kept >= promised, "{kept} of {promised}");
+    store.close().await;
+    assert_eq!(counts(&mut postgres.connect().await).await, (kept as i64, kept as i64));
+}
+
+/// What a record costs, for whoever changes the writer: `cargo test -p store --release -- --ignored cost --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn cost_of_a_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let mut recorder = store.recorder();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = cpu_time();
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    for n in 0..5_000 {
+        if n % 10 == 0 {
+            tick.tick().await;
+        }
+        recorder.cdr(record(n));
+    }
+    until("committed", async || store.health().journal.committed == 5_000).await;
+    let spent = cpu_time() - before;
+    println!("{:.1} µs CPU per record at 500/s", spent.as_secs_f64() * 1e6 / 5_000.0);
+    store.close().await;
+}
+
+/// User and system time of this process, from `/proc/self/stat` in ticks of 10 ms.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}

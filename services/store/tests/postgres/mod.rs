@@ -1,0 +1,160 @@
+//! A real PostgreSQL server from the Debian package, private to one test: own directory, own port, loopback only.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sqlx::{ConnectOptions, PgConnection};
+use tempfile::TempDir;
+
+/// The server, ended with the value.
+pub struct Postgres {
+    directory: TempDir,
+    programs: PathBuf,
+    port: u16,
+    server: Option<Child>,
+}
+
+impl Postgres {
+    /// A new, empty database, answering.
+    pub async fn start() -> Postgres {
+        let mut postgres = Postgres::prepare();
+        postgres.run().await;
+        postgres
+    }
+
+    /// A database that exists and is not running yet.
+    pub fn prepare() -> Postgres {
+        let directory = tempfile::tempdir().unwrap();
+        // The server runs as another user than a test run by root and must be able to enter.
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let postgres = Postgres { directory, programs: programs(), port, server: None };
+        if is_root() {
+            let made =
+                Command::new("install").args(["-d", "-o", "postgres"]).arg(postgres.home()).status().unwrap();
+            assert!(made.success(), "the postgresql package makes a user postgres");
+        } else {
+            std::fs::create_dir(postgres.home()).unwrap();
+        }
+        let made = postgres
+            .program("initdb")
+            .args(["--username=drawbridge", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
+            .arg("-D")
+            .arg(postgres.home().join("data"))
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(made.success(), "initdb");
+        postgres
+    }
+
+    /// Starts the server, again if it was killed, and waits until it answers.
+    pub async fn run(&mut self) {
+        assert!(self.server.is_none());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
+            let mut server = self.spawn();
+            // A server that follows a killed one gives up while the old one's backends still hold its memory.
+            while Instant::now() < deadline && server.try_wait().unwrap().is_none() {
+                if self.try_connect().await.is_ok() {
+                    self.server = Some(server);
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            let _ = server.kill();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("PostgreSQL did not answer on port {}", self.port);
+    }
+
+    fn spawn(&self) -> Child {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.directory.path().join("server.log"))
+            .unwrap();
+        self.program("postgres")
+            .arg("-D")
+            .arg(self.home().join("data"))
+            .arg("-k")
+            .arg(self.home())
+            .args(["-p", &self.port.to_string()])
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Ends the server the hard way.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().unwrap();
+            server.wait().unwrap();
+        }
+    }
+
+    /// What `cdr.postgres` would say.
+    pub fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    /// The same for another database of this server.
+    pub fn url_of(&self, database: &str) -> String {
+        format!("postgres://drawbridge@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A connection for the test's own questions.
+    pub async fn connect(&self) -> PgConnection {
+        self.try_connect().await.unwrap()
+    }
+
+    async fn try_connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let options: sqlx::postgres::PgConnectOptions = self.url().parse()?;
+        options.disable_statement_logging().connect().await
+    }
+
+    fn home(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    /// One of the server's programs. `initdb` and `postgres` refuse to run as root.
+    fn program(&self, name: &str) -> Command {
+        let path = self.programs.join(name);
+        if !is_root() {
+            return Command::new(path);
+        }
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"])
+            .arg(path)
+            .current_dir("/");
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn is_root() -> bool {
+    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0
+}
+
+/// The newest version's programs.
+fn programs() -> PathBuf {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(Path::new("/usr/lib/postgresql"))
+        .expect("the Debian package postgresql is needed for this test")
+        .map(|version| version.unwrap().path().join("bin"))
+        .filter(|programs| programs.join("initdb").exists())
+        .collect();
+    found.sort();
+    found.pop().expect("the Debian package postgresql is needed for this test")
+}

@@ -1,0 +1,86 @@
+//! Records to write, and a store in a directory of its own.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use call::{CdrFact, DirectionStats, Disposition, EndedBy, Utc};
+use store::{Config, Filter, Record, Store};
+use uuid::Uuid;
+
+/// 2026-01-02T03:04:05.678901Z
+pub const START: i64 = 1_767_323_045_678_901;
+
+/// The `n`th call's only record: one second after the one before, with every column told.
+pub fn record(n: u32) -> CdrFact {
+    let at = |seconds: i64| Utc(START + (i64::from(n) + seconds) * 1_000_000);
+    CdrFact {
+        id: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(n)),
+        call_id: Uuid::from_u128(0x0190_0000_0000_7000_9000_0000_0000_0000 | u128::from(n)),
+        attempt: 1,
+        is_last: true,
+        a_sip_call_id: format!("a-{n}@192.0.2.1").into(),
+        b_sip_call_id: Some(format!("b-{n}@192.0.2.2").into()),
+        trunk_in: Some("pbx".into()),
+        trunk_out: Some(if n.is_multiple_of(2) { "carrier-a" } else { "carrier-b" }.into()),
+        route: Some("to-carrier".into()),
+        caller: format!("+1555000{n:04}").into(),
+        called: format!("+1666000{n:04}").into(),
+        called_sent: Some(format!("666000{n:04}").into()),
+        a_source: "192.0.2.1:5060".parse().unwrap(),
+        b_destination: Some("[2001:db8::2]:5061".parse().unwrap()),
+        a_transport: sip::Transport::Udp,
+        b_transport: Some(sip::Transport::Tls),
+        a_user_agent: Some("phone/1.0".into()),
+        b_user_agent: Some("gate \"way\" \\ ü".into()),
+        started_at: at(0),
+        ringing_at: Some(at(1)),
+        answered_at: Some(at(2)),
+        ended_at: at(62),
+        duration_ms: 60_000,
+        ring_ms: 1_000,
+        disposition: Disposition::Answered,
+        ended_by: EndedBy::Caller,
+        sip_code_a: Some(200),
+        sip_reason_a: Some("OK".into()),
+        sip_code_b: Some(200),
+        sip_reason_b: Some("Fine".into()),
+        q850: Some(16),
+        codec_a: Some("PCMU".into()),
+        codec_b: Some("PCMA".into()),
+        from_a: DirectionStats { packets: 3_000, octets: 480_000, lost: 3, jitter_ms: 1.5, dropped: 0 },
+        from_b: DirectionStats { packets: 2_999, octets: 479_840, lost: 0, jitter_ms: 0.25, dropped: 0 },
+    }
+}
+
+/// A journal without a sink.
+pub async fn open(directory: &Path) -> Store {
+    Store::open(directory, config()).await.unwrap()
+}
+
+/// What [`open`] opens with.
+pub fn config() -> Config {
+    Config { listeners: vec!["public".into(), "inside".into()], ..Config::new("edge-1") }
+}
+
+/// Every record of the journal, newest first.
+pub async fn all(store: &Store) -> Vec<Record> {
+    let mut filter = Filter { limit: 1000, ..Filter::default() };
+    let mut records = Vec::new();
+    loop {
+        let page = store.cdrs(&filter).await.unwrap();
+        records.extend(page.records);
+        match page.next_cursor {
+            Some(cursor) => filter.cursor = Some(cursor),
+            None => return records,
+        }
+    }
+}
+
+/// Waits until the condition holds; fails the test when it does not within 20 s.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
