@@ -34,7 +34,7 @@ pub use params::{Params, unquote};
 pub use parse::ParseError;
 pub use scan::call_id_of;
 pub use status::reason_phrase;
-pub(crate) use text::is_token_byte;
+pub(crate) use text::{is_token, is_token_byte, is_uri_text};
 pub use uri::{Scheme, Uri};
 pub use via::Via;
 

@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use thiserror::Error;
 
 use super::scan::skip_line_ends;
-use super::text::{is_space, is_token, is_token_byte, number, trim};
+use super::text::{is_space, is_token, is_token_byte, number, trim, trim_end, trim_start};
 use super::{MAX_HEADER_LINE, MAX_HEADERS, MAX_MESSAGE, Message, Method, Name};
 
 /// Where one header stands. Offsets fit, because no message is longer than [`MAX_MESSAGE`].
@@ -256,11 +256,13 @@ fn header_line(bytes: &[u8], start: usize) -> Result<Option<Line<'_>>, ParseErro
     if let [b'\n', ..] | [b'\r', b'\n', ..] = rest {
         return Ok(None);
     }
-    let name_end = start + rest.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(rest.len());
+    let name_length = rest.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(rest.len());
+    let (name, after) = rest.split_at_checked(name_length).unwrap_or_default();
     // RFC 3261 §7.3.1 lets blanks stand before the colon.
-    let colon = name_end + count_while(bytes, name_end, |byte| matches!(byte, b' ' | b'\t'));
-    match bytes.get(colon) {
-        Some(b':') if name_end > start => {}
+    let blanks = after.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let colon = start + name_length + blanks;
+    match after.get(blanks) {
+        Some(b':') if name_length > 0 => {}
         Some(got) => return Err(ParseError::NotHeader { at: colon, got: *got }),
         None => return Err(ParseError::Unterminated { at: bytes.len() }),
     }
@@ -272,15 +274,18 @@ fn header_line(bytes: &[u8], start: usize) -> Result<Option<Line<'_>>, ParseErro
     if end.at - start > MAX_HEADER_LINE {
         return Err(ParseError::HeaderTooLong { at: start, length: end.at - start });
     }
-    let value = colon + 1 + count_while(bytes, colon + 1, is_space).min(end.at - colon - 1);
-    let text = bytes.get(value..end.at).unwrap_or_default();
-    let value_end = end.at - text.iter().rev().take_while(|byte| is_space(**byte)).count();
-    let name = Name::parse(bytes.get(start..name_end).unwrap_or_default());
-    Ok(Some(Line { bytes, start, name, name_end, value, value_end, next: end.next }))
-}
-
-fn count_while(bytes: &[u8], from: usize, holds: impl Fn(u8) -> bool) -> usize {
-    bytes.get(from..).unwrap_or_default().iter().take_while(|byte| holds(**byte)).count()
+    let text = trim_end(bytes.get(colon + 1..end.at).unwrap_or_default());
+    let value_end = colon + 1 + text.len();
+    let value = value_end - trim_start(text).len();
+    Ok(Some(Line {
+        bytes,
+        start,
+        name: Name::parse(name),
+        name_end: start + name_length,
+        value,
+        value_end,
+        next: end.next,
+    }))
 }
 
 /// Where a line's text ends and where the next line starts.
@@ -329,7 +334,7 @@ fn start_line(bytes: &[u8]) -> Result<(Start, usize), ParseError> {
 
 /// Extra blanks are read, and noted for [`Message::check`] to answer with 400: without an index there is no answer.
 fn request_line(line: &[u8]) -> Option<Start> {
-    let text = trim(line);
+    let text = trim_end(line);
     let method_end = memchr::memchr(b' ', text)?;
     let last = memchr::memrchr(b' ', text)?;
     let method = text.get(..method_end)?;

@@ -7,7 +7,11 @@ pub(crate) fn is_space(byte: u8) -> bool {
 
 /// The text without the white space at both ends.
 pub(crate) fn trim(text: &[u8]) -> &[u8] {
-    let mut text = trim_start(text);
+    trim_end(trim_start(text))
+}
+
+/// The text without the white space it ends with.
+pub(crate) fn trim_end(mut text: &[u8]) -> &[u8] {
     while let [rest @ .., last] = text
         && is_space(*last)
     {
@@ -71,7 +75,7 @@ pub(super) fn is_plain_value(text: &[u8]) -> bool {
 }
 
 /// Whether no byte of the text could end a URI.
-pub(super) fn is_uri_text(text: &[u8]) -> bool {
+pub(crate) fn is_uri_text(text: &[u8]) -> bool {
     all(text, URI)
 }
 

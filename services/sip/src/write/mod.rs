@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub use derived::{ack_for_failure, cancel_for};
 pub use respond::respond;
 
-use crate::message::{Header, Name, is_token_byte};
+use crate::message::{Header, Name, is_token, is_token_byte, is_uri_text};
 
 /// A message that is being written: start line first, then headers in the order of the calls, then
 /// [`Writer::body`] or [`Writer::finish`]. Content-Length is written by those two and by nothing else.
@@ -29,7 +29,7 @@ impl Writer {
     /// no method can have is written as `-`.
     pub fn request(method: &[u8], uri: &[u8]) -> Writer {
         let mut out = Vec::with_capacity(CAPACITY);
-        out.extend(method.iter().map(|byte| if is_token_byte(*byte) { *byte } else { b'-' }));
+        push_token(&mut out, method);
         out.push(b' ');
         push_uri(&mut out, uri);
         out.extend_from_slice(b" SIP/2.0\r\n");
@@ -108,7 +108,7 @@ impl Writer {
     }
 
     fn name(&mut self, name: &[u8]) {
-        self.out.extend(name.iter().map(|byte| if is_token_byte(*byte) { *byte } else { b'-' }));
+        push_token(&mut self.out, name);
         self.out.extend_from_slice(b": ");
     }
 }
@@ -129,23 +129,42 @@ fn push_value(out: &mut Vec<u8>, value: &[u8], folds: Folds) {
     while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
         let (text, end) = rest.split_at_checked(at).unwrap_or((rest, &[]));
         out.extend_from_slice(text);
-        let kept = match end {
-            [b'\r', b'\n', b' ' | b'\t', ..] if folds != Folds::None => 2,
-            [b'\n', b' ' | b'\t', ..] if folds == Folds::Any => 1,
-            _ => 0,
-        };
-        let (fold, after) = end.split_at_checked(kept).unwrap_or((&[], end));
-        out.extend_from_slice(fold);
-        rest = after;
-        if kept == 0 {
+        let fold = fold_length(end, folds);
+        if fold == 0 {
             out.push(b' ');
-            rest = after.get(1..).unwrap_or_default();
         }
+        let (fold_text, after) = end.split_at_checked(fold).unwrap_or_default();
+        out.extend_from_slice(fold_text);
+        rest = if fold == 0 { after.get(1..).unwrap_or_default() } else { after };
     }
     out.extend_from_slice(rest);
 }
 
+/// How long the line end is at the start of `text` when it is a fold that may stay; else 0. Blanks and then another
+/// line end make no fold: what is left of that line looks empty to readers that trim first, and an empty line ends
+/// the headers.
+fn fold_length(text: &[u8], folds: Folds) -> usize {
+    let length = match text {
+        [b'\r', b'\n', b' ' | b'\t', ..] if folds != Folds::None => 2,
+        [b'\n', b' ' | b'\t', ..] if folds == Folds::Any => 1,
+        _ => return 0,
+    };
+    let content = text.iter().skip(length).find(|byte| !matches!(byte, b' ' | b'\t'));
+    if matches!(content, None | Some(b'\r' | b'\n')) { 0 } else { length }
+}
+
+fn push_token(out: &mut Vec<u8>, token: &[u8]) {
+    if is_token(token) {
+        out.extend_from_slice(token);
+    } else {
+        out.extend(token.iter().map(|byte| if is_token_byte(*byte) { *byte } else { b'-' }));
+    }
+}
+
 fn push_uri(out: &mut Vec<u8>, uri: &[u8]) {
+    if is_uri_text(uri) {
+        return out.extend_from_slice(uri);
+    }
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in uri {
         match byte {

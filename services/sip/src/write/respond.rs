@@ -46,10 +46,12 @@ fn has_tag(to: Result<crate::message::Address<'_>, Fault>) -> bool {
 }
 
 fn write_vias(writer: &mut Writer, request: &Message<'_>, source: SocketAddr) {
-    for (line, value) in request.values(Name::Via).enumerate() {
+    let mut found = false;
+    for value in request.values(Name::Via) {
         writer.name(b"Via");
         let mut elements = List::new(value);
-        let top = if line == 0 { elements.next() } else { None };
+        let top = if found { None } else { elements.next() };
+        found |= top.is_some();
         match top.and_then(|element| Some((element, Via::parse(element).ok()?))) {
             Some((element, via)) => {
                 write_top_via(&mut writer.out, element, &via, source);
