@@ -1,38 +1,379 @@
-//! The Core of one shard.
+//! The Core of one shard: what is handed in finds its transaction, leg and call here, and what they say goes out.
+//!
+//! `ingress` takes requests apart and in, `replies` hears responses and deadlines, `operator` answers commands. The
+//! behaviour itself is in `leg` and `bridge`; nothing here knows what a CANCEL means for the other side.
 
+mod candidates;
+mod ingress;
+mod invite;
+mod operator;
+mod replies;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use routing::Snapshot;
-use sip::Time;
+use bytes::Bytes;
+use foldhash::quality::FixedState;
+use routing::{Decision, Snapshot};
+use sip::{Message, Time};
+use slotmap::SlotMap;
 
-use crate::io::{Input, Now, Output};
+use crate::bridge::table::{Event, State};
+use crate::bridge::{Call, CallKey, Cause, MediaState};
+use crate::cdr::EndedBy;
+use crate::io::{Input, Now, Output, QueryId};
+use crate::leg::{Leg, LegKey, LegState};
+use crate::media::{MediaId, MediaReport};
+use crate::registrar::{Access, Registrar};
 use crate::settings::Settings;
+use crate::timers::TimerOf;
+use crate::view::Stats;
+use crate::wire::Wire;
+
+/// How long routing, a name or the relay may be silent before a call is given up. The outside answers within bounds of
+/// its own; this is the backstop that keeps a call from waiting for ever.
+const OUTSIDE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(32);
+/// How long the last counters of the relay are waited for.
+const SETTLING_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// All calls of one shard, as plain data: hand it what happened, carry out what it says.
 ///
 /// After every [`handle`](Core::handle) and [`handle_timeout`](Core::handle_timeout) empty
 /// [`poll_output`](Core::poll_output), then ask [`poll_timeout`](Core::poll_timeout) again.
-pub struct Core {}
+pub struct Core {
+    pub(crate) wire: Wire,
+    pub(crate) calls: SlotMap<CallKey, Call>,
+    pub(crate) legs: SlotMap<LegKey, Leg>,
+    pub(crate) queries: Queries,
+    pub(crate) registrar: Registrar,
+    pub(crate) access: Access,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) draining: bool,
+}
+
+/// Questions to the outside that wait for an answer.
+#[derive(Default)]
+pub(crate) struct Queries {
+    next: u64,
+    open: HashMap<QueryId, CallKey, FixedState>,
+}
+
+impl Queries {
+    pub(crate) fn ask(&mut self, call: CallKey) -> QueryId {
+        self.next += 1;
+        let id = QueryId(self.next);
+        self.open.insert(id, call);
+        id
+    }
+
+    fn answered(&mut self, id: QueryId) -> Option<CallKey> {
+        self.open.remove(&id)
+    }
+}
 
 impl Core {
-    /// A Core without calls.
-    pub fn new(_settings: Settings, _snapshot: Arc<Snapshot>) -> Core {
-        Core {}
+    /// A Core without calls. `settings.listeners` must not be empty.
+    pub fn new(settings: Settings, snapshot: Arc<Snapshot>) -> Core {
+        let secret = settings.nonce_secret;
+        let mut wire = Wire::new(settings);
+        let access = Access::new(secret, &mut wire.ids);
+        Core {
+            wire,
+            calls: SlotMap::with_key(),
+            legs: SlotMap::with_key(),
+            queries: Queries::default(),
+            registrar: Registrar::default(),
+            access,
+            snapshot,
+            draining: false,
+        }
     }
 
     /// Something happened.
-    pub fn handle(&mut self, _input: Input<'_>, _now: Now) {}
+    pub fn handle(&mut self, input: Input<'_>, now: Now) {
+        match input {
+            Input::Message { flow, bytes } => self.on_bytes(flow, bytes, now),
+            // Transactions on a lost stream hear of it when they send; what is owed otherwise goes by their timers.
+            Input::Closed { .. } => {}
+            Input::Undeliverable { token } => {
+                if let Some(user) = self.wire.on_undeliverable(token) {
+                    self.on_no_answer(user, 503, now);
+                }
+            }
+            Input::Routed { query, decision } => self.on_routed(query, decision, now),
+            Input::Resolved { query, addresses } => self.on_resolved(query, &addresses, now),
+            Input::Media(report) => self.on_media(report, now),
+            Input::Binding(change) => self.registrar.learn(change, &mut self.wire, now),
+            Input::Snapshot(snapshot) => self.snapshot = snapshot,
+            Input::Command { id, command } => self.on_command(id, command, now),
+        }
+    }
 
     /// The time of [`poll_timeout`](Core::poll_timeout) has come. Calling it early does no harm.
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(due) = self.wire.timers.pop(now.time) {
+            match due {
+                TimerOf::Client(key) => {
+                    if let Some(user) = self.wire.on_client_timeout(key, now) {
+                        self.on_no_answer(user, 408, now);
+                    }
+                }
+                TimerOf::Server(key) => self.wire.on_server_timeout(key, now),
+                TimerOf::Leg(key) => self.on_leg_timeout(key, now),
+                TimerOf::Call(key) => self.on_call_timeout(key, now),
+                TimerOf::Registrar => self.registrar.on_timeout(&mut self.wire, now),
+            }
+        }
+    }
 
     /// When [`handle_timeout`](Core::handle_timeout) must be called next, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        self.wire.timers.next()
     }
 
     /// The next thing to do, in order; `None` when there is nothing left.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.wire.outputs.pop_front()
     }
+
+    /// How much of everything there is.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            calls: self.calls.len() as u64,
+            legs: self.legs.len() as u64,
+            transactions: self.wire.transactions() as u64,
+            timers: self.wire.timers.len() as u64,
+            queries: self.queries.open.len() as u64,
+            bindings: self.registrar.len() as u64,
+            ..self.wire.stats
+        }
+    }
+
+    /// Whether the Core's own books agree: for tests and the simulator, after every input.
+    ///
+    /// # Errors
+    /// Says which entry contradicts which.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        for (key, leg) in &self.legs {
+            match leg.call {
+                Some(call) if !self.calls.get(call).is_some_and(|call| call.legs().any(|leg| leg == key)) => {
+                    return Err(format!(
+                        "leg {key:?} ({}) names a call that does not name it",
+                        leg.state_name()
+                    ));
+                }
+                None if !matches!(leg.state, LegState::Ghost { .. }) => {
+                    return Err(format!("leg {key:?} ({}) belongs to no call", leg.state_name()));
+                }
+                Some(_) | None => {}
+            }
+            if leg.armed != leg.deadline() {
+                return Err(format!("leg {key:?} ({}): its deadline is not armed", leg.state_name()));
+            }
+        }
+        for (key, call) in &self.calls {
+            if call.state == State::Over {
+                return Err(format!("call {key:?} is over and still here"));
+            }
+            if call.state == State::Ending
+                && call.legs().all(|leg| self.legs.get(leg).is_none_or(Leg::is_over))
+            {
+                return Err(format!("call {key:?} is ending and has no legs left"));
+            }
+            if call.armed != call.deadline {
+                return Err(format!("call {key:?}: its deadline is not armed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// After a step: what is over goes, what waits is armed.
+    pub(crate) fn settle(&mut self, key: CallKey, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.deadline = match call.state {
+            State::Routing | State::Opening | State::Resolving => {
+                call.deadline.or(Some(now.time + OUTSIDE_PATIENCE))
+            }
+            State::Settling => Some(call.deadline.unwrap_or(now.time + SETTLING_PATIENCE)),
+            State::Calling
+            | State::Ringing
+            | State::Answered
+            | State::Up
+            | State::Offering(_)
+            | State::Ending
+            | State::Over => None,
+        };
+        let deadline = if call.state == State::Over { None } else { call.deadline };
+        self.wire.timers.set(TimerOf::Call(key), &mut call.armed, deadline);
+        let over = call.state == State::Over;
+        let legs: smallvec::SmallVec<[LegKey; 4]> = call.legs().collect();
+        for leg in legs {
+            self.settle_leg(leg, over);
+        }
+        if let Some(call) = self.calls.get_mut(key) {
+            call.former.retain(|leg| self.legs.contains_key(*leg));
+        }
+        if over && let Some(call) = self.calls.remove(key) {
+            if let Some(query) = call.setup.and_then(|setup| setup.query) {
+                self.queries.answered(query);
+            }
+        }
+    }
+
+    fn settle_leg(&mut self, key: LegKey, call_is_over: bool) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        if matches!(leg.state, LegState::Gone) && (call_is_over || leg.call.is_none()) {
+            self.wire.timers.set(TimerOf::Leg(key), &mut leg.armed, None);
+            self.legs.remove(key);
+            return;
+        }
+        if call_is_over {
+            leg.call = None;
+        }
+        let deadline = leg.deadline();
+        self.wire.timers.set(TimerOf::Leg(key), &mut leg.armed, deadline);
+    }
+
+    fn on_leg_timeout(&mut self, key: LegKey, now: Now) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        leg.armed = None;
+        let call = leg.call;
+        let news = leg.on_timeout(key, &mut self.wire, now);
+        match call {
+            Some(call) => self.on_news(call, key, news, None, now),
+            None => self.settle_leg(key, false),
+        }
+    }
+
+    fn on_call_timeout(&mut self, key: CallKey, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.armed = None;
+        call.deadline = None;
+        let cause = match call.state {
+            State::Routing => Cause::new(Event::NoRoute).status(500),
+            State::Opening => Cause::new(Event::NoPorts).status(503),
+            State::Resolving => Cause::new(Event::Refused).status(503),
+            State::Settling => Cause::new(Event::MediaClosed),
+            State::Calling
+            | State::Ringing
+            | State::Answered
+            | State::Up
+            | State::Offering(_)
+            | State::Ending
+            | State::Over => return,
+        };
+        if let Some(query) = call.setup.as_mut().and_then(|setup| setup.query.take()) {
+            self.queries.answered(query);
+        }
+        self.drive(key, cause.by(EndedBy::Timer), now);
+    }
+
+    fn on_media(&mut self, report: MediaReport, now: Now) {
+        let (MediaReport::Opened { session, .. }
+        | MediaReport::Refused { session, .. }
+        | MediaReport::Silent { session, .. }
+        | MediaReport::Closed { session, .. }) = &report;
+        let key = call_of(*session);
+        let Some(call) = self.calls.get_mut(key).filter(|call| call.media.id == *session) else { return };
+        match report {
+            MediaReport::Opened { address, streams, .. } => {
+                call.media.address = address;
+                call.media.streams = streams;
+                if call.media.state != MediaState::Closing {
+                    call.media.state = MediaState::Open;
+                }
+                self.drive(key, Cause::new(Event::Opened), now);
+                self.resume_deferred(key, now);
+            }
+            MediaReport::Refused { why, .. } => {
+                call.media.state = match call.media.state {
+                    MediaState::Growing | MediaState::Open => MediaState::Open,
+                    MediaState::Closing => MediaState::Closing,
+                    MediaState::Unopened | MediaState::Opening | MediaState::Closed => MediaState::Unopened,
+                };
+                let id = call.id;
+                let what = format!("no media ports: {why}");
+                self.wire.event(Some(id), crate::io::EventKind::Warning { what });
+                self.drive(key, Cause::new(Event::NoPorts).status(503).by(EndedBy::Error), now);
+            }
+            MediaReport::Silent { side, .. } => {
+                self.drive(key, Cause::new(Event::Silent(side)).by(EndedBy::MediaTimeout), now);
+            }
+            MediaReport::Closed { from_a, from_b, .. } => {
+                call.media.state = MediaState::Closed;
+                call.record.from_a = from_a;
+                call.record.from_b = from_b;
+                self.drive(key, Cause::new(Event::MediaClosed), now);
+            }
+        }
+    }
+
+    /// A response that waited for ports is heard now.
+    fn resume_deferred(&mut self, key: CallKey, now: Now) {
+        let deferred =
+            self.calls.get_mut(key).and_then(|call| call.setup.as_mut()).and_then(|s| s.deferred.take());
+        let Some((event, bytes)) = deferred else { return };
+        if let Ok(message) = Message::parse(&bytes) {
+            self.drive(key, Cause::new(event).message(&message), now);
+        }
+    }
+
+    /// Keeps a response of the target until the relay has a port for each of its streams.
+    pub(crate) fn defer_for_ports(&mut self, key: CallKey, event: Event, message: &Message<'_>) -> bool {
+        let Some(call) = self.calls.get_mut(key) else { return false };
+        let Some(setup) = call.setup.as_mut() else { return false };
+        let Some(sdp) = crate::headers::sdp_of(message).and_then(|body| sip::Sdp::parse(body).ok()) else {
+            return false;
+        };
+        if call.media.covers(&sdp) || call.media.state != MediaState::Open {
+            return false;
+        }
+        setup.deferred = Some((event, Bytes::copy_from_slice(message.bytes())));
+        call.media.open(sdp.streams().len(), &mut self.wire);
+        true
+    }
+
+    fn on_routed(&mut self, query: QueryId, decision: Decision, now: Now) {
+        let Some(key) = self.queries.answered(query) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        // An answer that comes after the caller left finds another state and is dropped by the table.
+        match decision {
+            Decision::Route(plan) => {
+                let candidates = self.candidates(key, &plan, now);
+                let Some(call) = self.calls.get_mut(key) else { return };
+                call.record.route = plan.route.map(String::into_boxed_str);
+                if let Some(setup) = call.setup.as_mut() {
+                    setup.query = None;
+                    setup.targets = candidates;
+                    setup.failover = plan.failover;
+                }
+                let cause = match call.setup.as_ref().is_some_and(|setup| setup.targets.is_empty()) {
+                    // A user of ours who is not registered now.
+                    true => Cause::new(Event::NoRoute).status(480).by(EndedBy::Policy),
+                    false => Cause::new(Event::Routed),
+                };
+                self.drive(key, cause, now);
+            }
+            Decision::Refuse(refusal) => {
+                call.record.blocked = refusal.blocked;
+                if let Some(setup) = call.setup.as_mut() {
+                    setup.query = None;
+                }
+                let id = call.id;
+                self.wire.event(Some(id), crate::io::EventKind::Warning { what: refusal.why });
+                let cause = Cause::new(Event::NoRoute).status(refusal.status).by(EndedBy::Policy);
+                self.drive(key, cause, now);
+            }
+        }
+    }
+}
+
+/// The media session of a call names the call, so that a report finds it without an index; the shard, in the top byte
+/// of the slot's index, keeps it unique. A Core never holds the sixteen million calls that would reach that byte.
+pub(crate) fn media_id(call: CallKey, settings: &Settings) -> MediaId {
+    MediaId(slotmap::Key::data(&call).as_ffi() | u64::from(settings.shard & 0xff) << 24)
+}
+
+fn call_of(session: MediaId) -> CallKey {
+    CallKey::from(slotmap::KeyData::from_ffi(session.0 & !(0xff << 24)))
 }

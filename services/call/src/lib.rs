@@ -1,12 +1,24 @@
-//! Calls: two legs and a bridge, as plain data. The [`Core`] is the whole protocol of one shard.
+//! Calls: two legs and a bridge, as plain data.
+//!
+//! The [`Core`] is the whole protocol of one shard. It is handed [`Input`]s with the time and gives [`Output`]s; it opens
+//! no socket, reads no clock and waits for nothing. Inside, `wire` is the transaction layer, `leg` one user agent
+//! towards one side, `bridge` the table that joins two legs, `registrar` who can be called by name. [`media`] is the
+//! seam to a relay, [`CdrFact`] the record of an attempt.
+#![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod bridge;
 mod cdr;
 mod core;
+mod headers;
+mod ids;
 mod io;
-mod media;
+mod leg;
+pub mod media;
 mod registrar;
 mod settings;
+mod timers;
 mod view;
+mod wire;
 
 pub use crate::cdr::{CdrFact, Disposition, EndedBy};
 pub use crate::core::Core;

@@ -1,0 +1,151 @@
+//! The call controller: what joins two legs.
+//!
+//! [`table`] is the behaviour, a pure function over small enums. `orders` carries out what it says, `session` writes
+//! descriptions, `record` gathers what the CDR will say. A [`Call`] is the data they work on.
+
+mod orders;
+mod record;
+mod session;
+pub mod table;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use routing::Snapshot;
+use sip::{Message, Time};
+use slotmap::new_key_type;
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use crate::cdr::EndedBy;
+use crate::leg::LegKey;
+use crate::media::Side;
+
+pub(crate) use record::{Attempt, Record};
+pub(crate) use session::{CallMedia, LocalSession, MediaState};
+use table::{Event, State};
+
+new_key_type! {
+    /// A call.
+    pub(crate) struct CallKey;
+}
+
+/// One call.
+pub(crate) struct Call {
+    pub(crate) id: Uuid,
+    pub(crate) state: State,
+    /// The configuration it began with.
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) trunk_in: Option<routing::TrunkId>,
+    pub(crate) a: LegKey,
+    pub(crate) b: Option<LegKey>,
+    /// Attempts that were given up and still have something to finish.
+    pub(crate) former: SmallVec<[LegKey; 1]>,
+    pub(crate) media: CallMedia,
+    pub(crate) record: Box<Record>,
+    /// What is needed until the call is answered.
+    pub(crate) setup: Option<Box<Setup>>,
+    /// The side whose 2xx carries an offer that the other side's ACK will answer.
+    pub(crate) answer_due: Option<Side>,
+    pub(crate) armed: Option<Time>,
+    pub(crate) deadline: Option<Time>,
+}
+
+/// A call that is not answered yet.
+pub(crate) struct Setup {
+    /// The caller's INVITE.
+    pub(crate) invite: Bytes,
+    pub(crate) query: Option<crate::io::QueryId>,
+    pub(crate) targets: VecDeque<Candidate>,
+    pub(crate) current: Option<Candidate>,
+    pub(crate) failover: Arc<[u16]>,
+    /// A response that waits for more ports.
+    pub(crate) deferred: Option<(Event, Bytes)>,
+    /// What the last target that failed said, for the caller.
+    pub(crate) last_failure: u16,
+}
+
+/// A place that the call may go to.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) uri: Box<[u8]>,
+    pub(crate) to: Box<[u8]>,
+    pub(crate) trunk: Option<routing::TrunkId>,
+    pub(crate) reach: Reach,
+}
+
+/// How a candidate is reached.
+#[derive(Clone, Debug)]
+pub(crate) enum Reach {
+    /// Over this flow: a registered phone, or a literal address.
+    Flow { flow: crate::io::Flow, registered: bool },
+    /// By name.
+    Name { host: Box<str>, port: Option<u16>, transport: sip::Transport },
+}
+
+/// What goes with an event: everything that an order may need to know of its cause.
+#[derive(Clone, Copy)]
+pub(crate) struct Cause<'m> {
+    pub(crate) event: Event,
+    /// The message that brought it.
+    pub(crate) message: Option<&'m Message<'m>>,
+    /// What the other side is told when nothing better is known.
+    pub(crate) status: u16,
+    /// Reason phrase that goes with it, when not the usual one.
+    pub(crate) phrase: Option<&'static str>,
+    pub(crate) by: Option<EndedBy>,
+}
+
+impl<'m> Cause<'m> {
+    pub(crate) fn new(event: Event) -> Cause<'m> {
+        Cause { event, message: None, status: 0, phrase: None, by: None }
+    }
+
+    pub(crate) fn message(mut self, message: &'m Message<'m>) -> Cause<'m> {
+        self.message = Some(message);
+        self
+    }
+
+    pub(crate) fn status(mut self, status: u16) -> Cause<'m> {
+        self.status = status;
+        self
+    }
+
+    pub(crate) fn by(mut self, by: EndedBy) -> Cause<'m> {
+        self.by = Some(by);
+        self
+    }
+}
+
+impl Call {
+    pub(crate) fn leg(&self, side: Side) -> Option<LegKey> {
+        match side {
+            Side::A => Some(self.a),
+            Side::B => self.b,
+        }
+    }
+
+    pub(crate) fn legs(&self) -> impl Iterator<Item = LegKey> + '_ {
+        std::iter::once(self.a).chain(self.b).chain(self.former.iter().copied())
+    }
+}
+
+impl State {
+    /// For operators.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Routing => "routing",
+            State::Opening => "opening",
+            State::Resolving => "resolving",
+            State::Calling => "calling",
+            State::Ringing => "ringing",
+            State::Answered => "answered",
+            State::Up => "up",
+            State::Offering(_) => "offering",
+            State::Ending => "ending",
+            State::Settling => "settling",
+            State::Over => "over",
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! Carrying out what the table says.
+
+use std::collections::VecDeque;
+
+use sip::{Message, Sdp};
+
+use super::session::{codec, warning};
+use super::table::{Event, Order, State, step};
+use super::{Attempt, Call, CallKey, Candidate, Cause, LocalSession, Reach};
+use crate::cdr::EndedBy;
+use crate::core::Core;
+use crate::headers::{advertised_host, sdp_of, text};
+use crate::io::{EventKind, Now, Output};
+use crate::leg::{Leg, LegKey, Target};
+use crate::media::Side;
+
+/// The codes of targets that failed here rather than there.
+const BAD_GATEWAY: u16 = 502;
+const UNAVAILABLE: u16 = 503;
+
+type Follow<'m> = VecDeque<Cause<'m>>;
+
+impl Core {
+    /// Takes a call one step, and the steps that follow from it.
+    pub(crate) fn drive(&mut self, key: CallKey, cause: Cause<'_>, now: Now) {
+        let mut follow = Follow::from([cause]);
+        while let Some(cause) = follow.pop_front() {
+            let Some(call) = self.calls.get_mut(key) else { return };
+            let before = call.state;
+            let (next, orders) = step(before, cause.event);
+            call.state = next;
+            if next == State::Ending && before != State::Ending {
+                call.record.ends(cause.by.unwrap_or(EndedBy::Error), now);
+                if let Some(message) = cause.message {
+                    call.record.saw_reason(message);
+                }
+            }
+            for order in orders {
+                self.carry_out(key, *order, &cause, &mut follow, now);
+            }
+            if follow.is_empty() && self.has_no_legs_left(key) {
+                follow.push_back(Cause::new(Event::LegsOver));
+            }
+        }
+        self.settle(key, now);
+    }
+
+    pub(crate) fn has_no_legs_left(&self, key: CallKey) -> bool {
+        self.calls.get(key).is_some_and(|call| {
+            call.state == State::Ending && call.legs().all(|leg| self.legs.get(leg).is_none_or(Leg::is_over))
+        })
+    }
+
+    fn carry_out<'m>(
+        &mut self,
+        key: CallKey,
+        order: Order,
+        cause: &Cause<'m>,
+        follow: &mut Follow<'m>,
+        now: Now,
+    ) {
+        match order {
+            Order::OpenMedia => self.open_media(key),
+            Order::NextTarget => self.next_target(key, follow, now),
+            Order::RecordAttempt => self.record_attempt(key, now),
+            Order::Invite => self.invite_target(key, follow, now),
+            Order::RelayProgress => self.relay_progress(key, cause, now),
+            Order::RelayAnswer => self.relay_answer(key, cause, now),
+            Order::RelayAck => self.relay_ack(key, cause),
+            Order::Reject => self.reject_caller(key, cause, now),
+            Order::HangUp(side) => self.hang_up(key, side, cause, now),
+            Order::RelayOffer(side) => self.relay_offer(key, side, follow, now),
+            Order::RelayOfferAnswer(side) => self.relay_offer_answer(key, side, cause, now),
+            Order::RefuseOffer(side) => self.refuse_offer(key, side, cause, now),
+            Order::RelayOfferAck(side) => self.relay_offer_ack(key, side, cause),
+            Order::WatchMedia => {
+                if let Some(call) = self.calls.get(key) {
+                    call.media.watch(&mut self.wire);
+                }
+            }
+            Order::CloseMedia => {
+                if let Some(call) = self.calls.get_mut(key)
+                    && call.media.close(&mut self.wire)
+                {
+                    follow.push_back(Cause::new(Event::MediaClosed));
+                }
+            }
+            Order::Finish => self.finish(key, now),
+        }
+    }
+
+    fn open_media(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let invite = call.setup.as_ref().map(|setup| setup.invite.clone()).unwrap_or_default();
+        // A call without offer has at least one stream; what its answer needs beyond is asked for then.
+        let streams = Message::parse(&invite)
+            .ok()
+            .and_then(|invite| {
+                sdp_of(&invite).and_then(|body| Sdp::parse(body).ok().map(|sdp| sdp.streams().len()))
+            })
+            .unwrap_or(1);
+        call.media.open(streams, &mut self.wire);
+    }
+
+    fn next_target(&mut self, key: CallKey, follow: &mut Follow<'_>, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(setup) = call.setup.as_mut() else { return };
+        let Some(candidate) = setup.targets.pop_front() else {
+            let status = if setup.last_failure == 0 { 480 } else { setup.last_failure };
+            follow.push_back(Cause::new(Event::Refused).status(status).by(EndedBy::Error));
+            return;
+        };
+        let number = call.record.attempt.number + 1;
+        call.record.attempt = Attempt {
+            number,
+            started_at: now.utc,
+            trunk: candidate.trunk,
+            trunk_out: candidate
+                .trunk
+                .and_then(|id| call.snapshot.trunk(id))
+                .map(|trunk| trunk.name.as_str().into()),
+            ..Attempt::default()
+        };
+        match &candidate.reach {
+            Reach::Flow { .. } => follow.push_back(Cause::new(Event::Resolved)),
+            Reach::Name { host, port, transport } => {
+                let query = self.queries.ask(key);
+                setup.query = Some(query);
+                self.wire.outputs.push_back(Output::Resolve {
+                    query,
+                    host: host.clone(),
+                    port: *port,
+                    transport: *transport,
+                });
+            }
+        }
+        setup.current = Some(candidate);
+    }
+
+    fn record_attempt(&mut self, key: CallKey, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let id = self.wire.ids.uuid(now.utc);
+        let fact = call.record.fact(id, call.id, false, now);
+        let attempt = &call.record.attempt;
+        let kind = EventKind::AttemptEnded {
+            attempt: attempt.number,
+            trunk: attempt.trunk,
+            status: attempt.status.unwrap_or(0),
+        };
+        let started = attempt.destination.is_some();
+        call.former.extend(call.b.take());
+        call.media.forget(Side::B, &mut self.wire);
+        let id = call.id;
+        self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
+        if started {
+            self.wire.event(Some(id), kind);
+        }
+    }
+
+    fn invite_target(&mut self, key: CallKey, follow: &mut Follow<'_>, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(setup) = call.setup.as_ref() else { return };
+        let Some(Candidate { uri, to, trunk, reach: Reach::Flow { flow, registered } }) =
+            setup.current.clone()
+        else {
+            follow.push_back(Cause::new(Event::Refused).status(UNAVAILABLE).by(EndedBy::Error));
+            return;
+        };
+        let bytes = setup.invite.clone();
+        let Ok(invite) = Message::parse(&bytes) else { return };
+        let mut session = LocalSession::new(self.wire.ids.random());
+        let body = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok()).map(|sdp| {
+            call.media.describe(&sdp, Side::A, call.record.a_source.ip(), &mut self.wire);
+            session.write(&sdp, call.media.address, &call.media.streams, Side::B)
+        });
+        let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered };
+        let wire = &mut self.wire;
+        let leg = self.legs.insert_with_key(|leg| {
+            Leg::invite(leg, key, &target, &invite, body.as_deref(), session, wire, now)
+        });
+        call.b = Some(leg);
+        let attempt = &mut call.record.attempt;
+        attempt.b_call_id = self.legs.get(leg).map(|leg| leg.call_id.clone());
+        attempt.called_sent = sip::Uri::parse(&uri).ok().and_then(|uri| uri.user.map(text));
+        attempt.destination = Some(flow.remote);
+        attempt.transport = Some(self.wire.listener(flow.listener).transport);
+        let kind = EventKind::AttemptStarted { attempt: attempt.number, trunk, destination: flow.remote };
+        self.wire.event(Some(call.id), kind);
+    }
+
+    fn relay_progress(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
+        let Some(message) = cause.message else { return };
+        let body = self.describe_to(key, Side::B, message);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.record.heard(message, now);
+        if let Some(leg) = self.legs.get(call.a) {
+            leg.progress(&mut self.wire, message, body.as_deref(), now);
+        }
+    }
+
+    fn relay_answer(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
+        let Some(message) = cause.message else { return };
+        let body = self.describe_to(key, Side::B, message);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.record.heard(message, now);
+        call.record.a_status = message.status();
+        call.record.a_reason = Some(text(message.reason_phrase()));
+        let offered = call
+            .setup
+            .take()
+            .is_some_and(|setup| Message::parse(&setup.invite).is_ok_and(|invite| sdp_of(&invite).is_some()));
+        if let Some(leg) = self.legs.get_mut(call.a) {
+            leg.answer(&mut self.wire, message, body.as_deref(), now);
+        }
+        // A 2xx with an answer is acknowledged at once; one with an offer when the caller has answered it.
+        if !offered && body.is_some() {
+            call.answer_due = Some(Side::A);
+        } else if let Some(leg) = call.b.and_then(|leg| self.legs.get_mut(leg)) {
+            leg.acknowledge(&mut self.wire, None);
+        }
+        self.wire.stats.calls_answered += 1;
+        self.wire.event(Some(call.id), EventKind::CallAnswered);
+    }
+
+    fn relay_ack(&mut self, key: CallKey, cause: &Cause<'_>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if call.answer_due.take().is_none() {
+            return;
+        }
+        let body = cause.message.and_then(|message| self.describe_to(key, Side::A, message));
+        let b = self.calls.get(key).and_then(|call| call.b);
+        if let Some(leg) = b.and_then(|leg| self.legs.get_mut(leg)) {
+            leg.acknowledge(&mut self.wire, body.as_deref());
+        }
+    }
+
+    fn reject_caller(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        // A response of the callee crosses with its own words, unless its status was changed on the way.
+        let response = cause.message.filter(|message| message.status() == Some(cause.status));
+        let phrase = response.map(Message::reason_phrase).or(cause.phrase.map(str::as_bytes));
+        call.record.a_status = Some(cause.status);
+        let usual = sip::reason_phrase(cause.status).as_bytes();
+        call.record.a_reason = Some(text(phrase.unwrap_or(usual)));
+        let Some(leg) = self.legs.get_mut(call.a) else { return };
+        if cause.status == UNAVAILABLE && response.is_none() {
+            leg.reject_with(&mut self.wire, cause.status, phrase, None, &[("Retry-After", b"5")], now);
+        } else {
+            leg.reject(&mut self.wire, cause.status, phrase, response, now);
+        }
+    }
+
+    fn hang_up(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+        let Some(leg_key) = self.calls.get(key).and_then(|call| call.leg(side)) else { return };
+        let Some(leg) = self.legs.get_mut(leg_key) else { return };
+        let reason = cause.message.and_then(|message| message.first(sip::Name::Reason));
+        leg.hang_up(leg_key, &mut self.wire, reason, now);
+    }
+
+    /// Sends a side's offer on, or first asks for the ports that its new streams need.
+    fn relay_offer(&mut self, key: CallKey, side: Side, follow: &mut Follow<'_>, now: Now) {
+        let Some((from, to)) = self.pair(key, side) else { return };
+        let request = self.legs.get(from).and_then(|leg| leg.open_offer(&self.wire));
+        let (Some(request), Some(call)) = (request, self.calls.get_mut(key)) else { return };
+        let Ok(message) = Message::parse(&request) else { return };
+        let sdp = sdp_of(&message).and_then(|body| Sdp::parse(body).ok());
+        if let Some(sdp) = &sdp
+            && !call.media.covers(sdp)
+        {
+            call.media.open(sdp.streams().len(), &mut self.wire);
+            return;
+        }
+        let Some(leg) = self.legs.get_mut(to) else { return };
+        // Of the offer the relay hears only when it is accepted; a refused one leaves the session as it was.
+        let body =
+            sdp.map(|sdp| leg.session.write(&sdp, call.media.address, &call.media.streams, side.other()));
+        if !leg.offer(to, &message, body.as_deref(), &mut self.wire, now) {
+            follow.push_back(Cause::new(Event::OfferRefused).status(491));
+        }
+    }
+
+    fn relay_offer_answer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+        let Some(message) = cause.message else { return };
+        let Some((from, _)) = self.pair(key, side) else { return };
+        if let Some(request) = self.legs.get(from).and_then(|leg| leg.open_offer(&self.wire))
+            && let Ok(request) = Message::parse(&request)
+        {
+            self.describe_only(key, side, &request);
+        }
+        let body = self.describe_to(key, side.other(), message);
+        if let Some(leg) = self.legs.get_mut(from) {
+            leg.answer_offer(message, body.as_deref(), &mut self.wire, now);
+        }
+    }
+
+    fn refuse_offer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+        let Some((from, _)) = self.pair(key, side) else { return };
+        let Some(leg) = self.legs.get_mut(from) else { return };
+        let response = cause.message.filter(|message| message.status() == Some(cause.status));
+        let status = if cause.status >= 300 { cause.status } else { 491 };
+        leg.reject_offer(status, response, &[], &mut self.wire, now);
+    }
+
+    fn relay_offer_ack(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) {
+        let Some((_, to)) = self.pair(key, side) else { return };
+        if !self.legs.get(to).is_some_and(Leg::owes_ack) {
+            return;
+        }
+        let body = cause.message.and_then(|message| self.describe_to(key, side, message));
+        if let Some(leg) = self.legs.get_mut(to) {
+            leg.acknowledge(&mut self.wire, body.as_deref());
+        }
+    }
+
+    fn finish(&mut self, key: CallKey, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let id = self.wire.ids.uuid(now.utc);
+        let record = &mut call.record;
+        // What leg B said last may have come after the caller was answered: the 487 of a cancelled call.
+        if let Some(leg) = call.b.and_then(|leg| self.legs.get(leg))
+            && record.attempt.status.is_none()
+            && leg.final_status != 0
+        {
+            record.attempt.status = Some(leg.final_status);
+        }
+        let fact = record.fact(id, call.id, true, now);
+        let ended_by = fact.ended_by.as_str();
+        let attempt = &record.attempt;
+        let attempt_ended = attempt.destination.map(|_| EventKind::AttemptEnded {
+            attempt: attempt.number,
+            trunk: attempt.trunk,
+            status: attempt.status.unwrap_or(0),
+        });
+        let status = record.a_status.unwrap_or(0);
+        let (call_id, trunk) = (call.id, call.trunk_in);
+        self.wire.stats.calls_ended += 1;
+        self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
+        if let Some(kind) = attempt_ended {
+            self.wire.event(Some(call_id), kind);
+        }
+        self.wire.event(Some(call_id), EventKind::CallEnded { trunk, status, ended_by });
+    }
+
+    /// What becomes of a target that gave this status (or that we gave up with it).
+    pub(crate) fn failure(&mut self, key: CallKey, status: u16) -> Event {
+        let Some(setup) = self.calls.get_mut(key).and_then(|call| call.setup.as_mut()) else {
+            return Event::Refused;
+        };
+        // 401 and 407 mean that this box is not welcome there: nothing that the caller could mend.
+        let status = if matches!(status, 401 | 407) { BAD_GATEWAY } else { status };
+        setup.last_failure = status;
+        if setup.targets.is_empty() || !setup.failover.contains(&status) {
+            Event::Refused
+        } else {
+            Event::TargetFailed
+        }
+    }
+
+    /// The legs of a call: that of this side, then the other.
+    fn pair(&self, key: CallKey, side: Side) -> Option<(LegKey, LegKey)> {
+        let call = self.calls.get(key)?;
+        Some((call.leg(side)?, call.leg(side.other())?))
+    }
+
+    /// Tells the relay what this side's description says, and writes it anew for the other side.
+    fn describe_to(&mut self, key: CallKey, side: Side, message: &Message<'_>) -> Option<Vec<u8>> {
+        let sdp = Sdp::parse(sdp_of(message)?).ok()?;
+        let call = self.calls.get_mut(key)?;
+        let signalling = call.leg(side).and_then(|leg| self.legs.get(leg))?.flow.remote.ip();
+        call.media.describe(&sdp, side, signalling, &mut self.wire);
+        note_codec(call, side, &sdp);
+        let to = call.leg(side.other())?;
+        let leg = self.legs.get_mut(to)?;
+        Some(leg.session.write(&sdp, call.media.address, &call.media.streams, side.other()))
+    }
+
+    fn describe_only(&mut self, key: CallKey, side: Side, message: &Message<'_>) {
+        let Some(sdp) = sdp_of(message).and_then(|body| Sdp::parse(body).ok()) else { return };
+        let Some(call) = self.calls.get(key) else { return };
+        let Some(leg) = call.leg(side).and_then(|leg| self.legs.get(leg)) else { return };
+        call.media.describe(&sdp, side, leg.flow.remote.ip(), &mut self.wire);
+    }
+
+    /// Why this description cannot be used: a value for Warning.
+    pub(crate) fn unreadable(&self, message: &Message<'_>) -> Option<String> {
+        let error = Sdp::parse(sdp_of(message)?).err()?;
+        let listener = self.wire.settings.listeners.first()?;
+        Some(warning(&error, advertised_host(listener)))
+    }
+}
+
+fn note_codec(call: &mut Call, side: Side, sdp: &Sdp<'_>) {
+    let name = codec(sdp);
+    match side {
+        Side::B => {
+            call.record.codec_a.clone_from(&name);
+            call.record.codec_b(name);
+        }
+        Side::A => {}
+    }
+}

@@ -1,0 +1,197 @@
+//! The record in the making: what a call and its current attempt will have to say.
+
+use std::net::SocketAddr;
+
+use sip::{Message, Time, Transport};
+use uuid::Uuid;
+
+use crate::cdr::{CdrFact, Disposition, EndedBy};
+use crate::headers::text;
+use crate::io::{Now, Utc};
+use crate::media::DirectionStats;
+
+/// What is known so far.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) caller: Box<str>,
+    pub(crate) called: Box<str>,
+    pub(crate) a_source: SocketAddr,
+    pub(crate) a_transport: Transport,
+    pub(crate) a_call_id: Box<str>,
+    a_user_agent: Option<Box<str>>,
+    pub(crate) trunk_in: Option<Box<str>>,
+    pub(crate) route: Option<Box<str>>,
+    pub(crate) started_at: Utc,
+    pub(crate) attempt: Attempt,
+    /// Who ended the call; the first to say so.
+    pub(crate) ended_by: Option<EndedBy>,
+    pub(crate) ended: Option<Now>,
+    pub(crate) a_status: Option<u16>,
+    pub(crate) a_reason: Option<Box<str>>,
+    pub(crate) blocked: bool,
+    pub(crate) codec_a: Option<Box<str>>,
+    pub(crate) from_a: DirectionStats,
+    pub(crate) from_b: DirectionStats,
+}
+
+/// One INVITE towards a target.
+#[derive(Debug, Default)]
+pub(crate) struct Attempt {
+    pub(crate) number: u32,
+    pub(crate) started_at: Utc,
+    pub(crate) b_call_id: Option<Box<str>>,
+    pub(crate) trunk_out: Option<Box<str>>,
+    pub(crate) trunk: Option<routing::TrunkId>,
+    pub(crate) called_sent: Option<Box<str>>,
+    pub(crate) destination: Option<SocketAddr>,
+    pub(crate) transport: Option<Transport>,
+    pub(super) user_agent: Option<Box<str>>,
+    pub(super) ringing: Option<(Utc, Time)>,
+    pub(crate) answered: Option<(Utc, Time)>,
+    pub(crate) status: Option<u16>,
+    pub(super) reason: Option<Box<str>>,
+    pub(super) q850: Option<u16>,
+    pub(super) codec_b: Option<Box<str>>,
+}
+
+impl Record {
+    pub(crate) fn new(
+        invite: &Message<'_>,
+        caller: Box<str>,
+        called: Box<str>,
+        source: SocketAddr,
+        transport: Transport,
+        now: Now,
+    ) -> Record {
+        Record {
+            caller,
+            called,
+            a_source: source,
+            a_transport: transport,
+            a_call_id: text(invite.call_id().unwrap_or_default()),
+            a_user_agent: invite.first(sip::Name::UserAgent).map(text),
+            trunk_in: None,
+            route: None,
+            started_at: now.utc,
+            attempt: Attempt { started_at: now.utc, ..Attempt::default() },
+            ended_by: None,
+            ended: None,
+            a_status: None,
+            a_reason: None,
+            blocked: false,
+            codec_a: None,
+            from_a: DirectionStats::default(),
+            from_b: DirectionStats::default(),
+        }
+    }
+
+    /// A provisional or final response of the target.
+    pub(crate) fn heard(&mut self, response: &Message<'_>, now: Now) {
+        let status = response.status().unwrap_or(0);
+        let attempt = &mut self.attempt;
+        let agent = response.first(sip::Name::UserAgent).or(response.first(sip::Name::Server));
+        if attempt.user_agent.is_none() {
+            attempt.user_agent = agent.map(text);
+        }
+        if matches!(status, 180 | 183) && attempt.ringing.is_none() {
+            attempt.ringing = Some((now.utc, now.time));
+        }
+        if (200..300).contains(&status) && attempt.answered.is_none() && self.ended.is_none() {
+            attempt.answered = Some((now.utc, now.time));
+        }
+        if status >= 200 {
+            attempt.status = Some(status);
+            attempt.reason = Some(text(response.reason_phrase()));
+            self.saw_reason(response);
+        }
+    }
+
+    /// A Reason header with a Q.850 cause, in whatever message.
+    pub(crate) fn saw_reason(&mut self, message: &Message<'_>) {
+        let cause = message.elements(sip::Name::Reason).find_map(|value| {
+            let reason = sip::Reason::parse(value).ok()?;
+            if reason.protocol.eq_ignore_ascii_case(b"Q.850") { reason.cause } else { None }
+        });
+        if cause.is_some() {
+            self.attempt.q850 = cause;
+        }
+    }
+
+    pub(crate) fn codec_b(&mut self, codec: Option<Box<str>>) {
+        if codec.is_some() {
+            self.attempt.codec_b = codec;
+        }
+    }
+
+    /// The call begins to end; the first cause counts.
+    pub(crate) fn ends(&mut self, by: EndedBy, now: Now) {
+        self.ended_by.get_or_insert(by);
+        self.ended.get_or_insert(now);
+    }
+
+    pub(crate) fn fact(&self, id: Uuid, call: Uuid, is_last: bool, now: Now) -> CdrFact {
+        let attempt = &self.attempt;
+        let ended = if is_last { self.ended.unwrap_or(now) } else { now };
+        let ms = |since: Option<(Utc, Time)>, until: Time| {
+            since.map_or(0, |(_, since)| u64::try_from(until.since(since).as_millis()).unwrap_or(u64::MAX))
+        };
+        let rang_until = attempt.answered.map_or(ended.time, |(_, time)| time);
+        CdrFact {
+            id,
+            call_id: call,
+            attempt: attempt.number,
+            is_last,
+            a_sip_call_id: self.a_call_id.clone(),
+            b_sip_call_id: attempt.b_call_id.clone(),
+            trunk_in: self.trunk_in.clone(),
+            trunk_out: attempt.trunk_out.clone(),
+            route: self.route.clone(),
+            caller: self.caller.clone(),
+            called: self.called.clone(),
+            called_sent: attempt.called_sent.clone(),
+            a_source: self.a_source,
+            b_destination: attempt.destination,
+            a_transport: self.a_transport,
+            b_transport: attempt.transport,
+            a_user_agent: self.a_user_agent.clone(),
+            b_user_agent: attempt.user_agent.clone(),
+            started_at: if attempt.number <= 1 { self.started_at } else { attempt.started_at },
+            ringing_at: attempt.ringing.map(|(utc, _)| utc),
+            answered_at: attempt.answered.map(|(utc, _)| utc),
+            ended_at: ended.utc,
+            duration_ms: ms(attempt.answered, ended.time),
+            ring_ms: ms(attempt.ringing, rang_until),
+            disposition: self.disposition(is_last),
+            ended_by: if is_last { self.ended_by.unwrap_or(EndedBy::Error) } else { EndedBy::Callee },
+            sip_code_a: self.a_status.filter(|_| is_last),
+            sip_reason_a: self.a_reason.clone().filter(|_| is_last),
+            sip_code_b: attempt.status,
+            sip_reason_b: attempt.reason.clone(),
+            q850: attempt.q850,
+            codec_a: self.codec_a.clone().filter(|_| is_last),
+            codec_b: attempt.codec_b.clone(),
+            from_a: if is_last { self.from_a } else { DirectionStats::default() },
+            from_b: if is_last { self.from_b } else { DirectionStats::default() },
+        }
+    }
+
+    fn disposition(&self, is_last: bool) -> Disposition {
+        if self.blocked {
+            return Disposition::Blocked;
+        }
+        // What the caller was told decides; a 2xx that crossed a CANCEL answered nobody.
+        if is_last && self.a_status.is_some_and(|status| (200..300).contains(&status)) {
+            return Disposition::Answered;
+        }
+        if is_last && self.ended_by == Some(EndedBy::Caller) {
+            return Disposition::Cancelled;
+        }
+        let status = if is_last { self.a_status.or(self.attempt.status) } else { self.attempt.status };
+        match status {
+            Some(486 | 600) => Disposition::Busy,
+            Some(408 | 480) => Disposition::NoAnswer,
+            Some(400..500 | 601..700) => Disposition::Rejected,
+            Some(_) | None => Disposition::Failed,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Descriptions: what of an offer or answer is ours, and what it tells the relay.
+
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+
+use sip::{Direction, Edit, Sdp, SdpError};
+use smallvec::SmallVec;
+
+use crate::io::Output;
+use crate::media::{MediaId, MediaOrder, RemoteStream, Side, StreamPorts};
+use crate::wire::Wire;
+
+/// Our side of a session as one leg sees it: the `o=` line, whose version rises by one for each changed description
+/// (RFC 3264 §8).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LocalSession {
+    id: u32,
+    version: u32,
+    last: u64,
+}
+
+impl LocalSession {
+    pub(crate) fn new(random: u64) -> LocalSession {
+        // Thirty-one bits: there are phones that read these numbers as signed 32-bit ones.
+        LocalSession { id: (random >> 33) as u32, version: 0, last: 0 }
+    }
+
+    /// The peer's description with our address and ports in it.
+    pub(crate) fn write(
+        &mut self,
+        sdp: &Sdp<'_>,
+        address: IpAddr,
+        ports: &[StreamPorts],
+        side: Side,
+    ) -> Vec<u8> {
+        let ports: SmallVec<[sip::StreamPorts; 4]> = (0..sdp.streams().len())
+            .map(|index| match ports.get(index) {
+                Some(pair) => {
+                    let pair = pair.side(side);
+                    sip::StreamPorts { rtp: pair.rtp, rtcp: pair.rtcp }
+                }
+                // A stream for which no ports were to be had is rejected (RFC 3264 §6).
+                None => sip::StreamPorts { rtp: 0, rtcp: 0 },
+            })
+            .collect();
+        let mut edit = Edit {
+            origin_user: "-",
+            session_id: u64::from(self.id),
+            version: u64::from(self.version),
+            address,
+            streams: &ports,
+        };
+        let same = sdp.rewrite(&edit);
+        let hash = fingerprint(&same);
+        if self.version != 0 && hash == self.last {
+            return same;
+        }
+        self.version += 1;
+        edit.version = u64::from(self.version);
+        let changed = sdp.rewrite(&edit);
+        self.last = fingerprint(&changed);
+        changed
+    }
+}
+
+fn fingerprint(bytes: &[u8]) -> u64 {
+    let mut hasher = foldhash::fast::FixedState::with_seed(0).build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// A call's part of the relay.
+#[derive(Debug)]
+pub(crate) struct CallMedia {
+    pub(crate) id: MediaId,
+    pub(crate) state: MediaState,
+    pub(crate) address: IpAddr,
+    pub(crate) streams: SmallVec<[StreamPorts; 1]>,
+}
+
+/// Whether the relay holds anything for the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MediaState {
+    Unopened,
+    Opening,
+    Open,
+    /// More streams were asked for.
+    Growing,
+    Closing,
+    Closed,
+}
+
+impl CallMedia {
+    pub(crate) fn new(id: MediaId) -> CallMedia {
+        CallMedia {
+            id,
+            state: MediaState::Unopened,
+            address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+            streams: SmallVec::new(),
+        }
+    }
+
+    pub(crate) fn open(&mut self, streams: usize, wire: &mut Wire) {
+        self.state = match self.state {
+            MediaState::Unopened | MediaState::Opening => MediaState::Opening,
+            MediaState::Open | MediaState::Growing => MediaState::Growing,
+            MediaState::Closing | MediaState::Closed => return,
+        };
+        let streams = u8::try_from(streams.max(1)).unwrap_or(u8::MAX);
+        wire.outputs.push_back(Output::Media(MediaOrder::Open { session: self.id, streams }));
+    }
+
+    /// Whether every stream of this description has its ports.
+    pub(crate) fn covers(&self, sdp: &Sdp<'_>) -> bool {
+        sdp.streams().len() <= self.streams.len()
+    }
+
+    /// Tells the relay what a side's description says.
+    pub(crate) fn describe(&self, sdp: &Sdp<'_>, side: Side, signalling: IpAddr, wire: &mut Wire) {
+        if !self.is_open() {
+            return;
+        }
+        for index in 0..self.streams.len() {
+            let remote = sdp.streams().get(index).and_then(|stream| {
+                if stream.is_rejected() {
+                    return None;
+                }
+                let (rtp, rtcp) = (stream.rtp()?, stream.rtcp()?);
+                let (sends, receives) = match stream.direction() {
+                    Direction::SendRecv => (true, true),
+                    Direction::SendOnly => (true, false),
+                    Direction::RecvOnly => (false, true),
+                    Direction::Inactive => (false, false),
+                };
+                Some(RemoteStream { rtp, rtcp, signalling, sends, receives })
+            });
+            let stream = u8::try_from(index).unwrap_or(u8::MAX);
+            let order = MediaOrder::Describe { session: self.id, stream, side, remote };
+            wire.outputs.push_back(Output::Media(order));
+        }
+    }
+
+    /// A side's description counts no more: another target is tried.
+    pub(crate) fn forget(&self, side: Side, wire: &mut Wire) {
+        if !self.is_open() {
+            return;
+        }
+        for index in 0..self.streams.len() {
+            let stream = u8::try_from(index).unwrap_or(u8::MAX);
+            let order = MediaOrder::Describe { session: self.id, stream, side, remote: None };
+            wire.outputs.push_back(Output::Media(order));
+        }
+    }
+
+    pub(crate) fn watch(&self, wire: &mut Wire) {
+        if self.is_open() {
+            wire.outputs.push_back(Output::Media(MediaOrder::Watch { session: self.id, on: true }));
+        }
+    }
+
+    /// Gives the ports back; true when there is nothing (more) to give.
+    pub(crate) fn close(&mut self, wire: &mut Wire) -> bool {
+        match self.state {
+            MediaState::Unopened | MediaState::Closed => {
+                self.state = MediaState::Closed;
+                true
+            }
+            MediaState::Opening | MediaState::Open | MediaState::Growing => {
+                self.state = MediaState::Closing;
+                wire.outputs.push_back(Output::Media(MediaOrder::Close { session: self.id }));
+                false
+            }
+            MediaState::Closing => false,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        match self.state {
+            MediaState::Open | MediaState::Growing => true,
+            MediaState::Unopened | MediaState::Opening | MediaState::Closing | MediaState::Closed => false,
+        }
+    }
+}
+
+/// A Warning for a description that could not be read (RFC 3261 §20.43), naming the line.
+pub(crate) fn warning(error: &SdpError, host: &str) -> String {
+    let text: String =
+        error.to_string().chars().filter(|c| !c.is_control() && *c != '"' && *c != '\\').collect();
+    format!("399 {host} \"{text}\"")
+}
+
+/// Name of the first codec of the first stream in use.
+pub(crate) fn codec(sdp: &Sdp<'_>) -> Option<Box<str>> {
+    let stream = sdp.streams().iter().find(|stream| !stream.is_rejected())?;
+    let name = stream.codec()?;
+    let name = name.split(|&byte| byte == b'/').next().unwrap_or(name);
+    Some(crate::headers::text(name))
+}

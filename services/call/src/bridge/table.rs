@@ -1,0 +1,404 @@
+//! The bridge as a table: (call state, event) → (call state, orders).
+//!
+//! This is the whole behaviour of a call between its legs. Every cell is written; a race is a row, not a flag. The
+//! legs have already done what RFC 3261 asks of them alone (acknowledged, answered a BYE with 200, refused glare), so
+//! a cell says only what one side's news means for the other.
+//!
+//! ```text
+//!  Routing ─▶ Opening ─▶ Resolving ─▶ Calling ─▶ Ringing ─▶ Answered ─▶ Up ◀──▶ Offering(side)
+//!     │          │          ▲  │         │          │           │        │          │
+//!     │          │          └──┼─ next target ──────┘           │        │          │
+//!     └──────────┴─────────────┴─────────┴──────────┴─────── Ending ◀────┴──────────┘
+//!                                                              │ all legs over
+//!                                                           Settling ── relay's last word ─▶ Over
+//! ```
+
+use crate::media::Side;
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Routing was asked where the call goes.
+    Routing,
+    /// The relay was asked for ports.
+    Opening,
+    /// The next target's address is being found.
+    Resolving,
+    /// The target was invited.
+    Calling,
+    /// The target rings or sends early media.
+    Ringing,
+    /// The target's 2xx was passed to the caller, whose ACK is awaited.
+    Answered,
+    /// Both sides talk.
+    Up,
+    /// An offer of this side is being carried to the other.
+    Offering(Side),
+    /// Every leg was told to end.
+    Ending,
+    /// Every leg is over; the relay's counters are awaited.
+    Settling,
+    /// Nothing is left but to forget the call.
+    Over,
+}
+
+/// What happened to the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// Routing named targets.
+    Routed,
+    /// Routing refused.
+    NoRoute,
+    /// The relay has ports.
+    Opened,
+    /// The relay has none.
+    NoPorts,
+    /// The target's address is known.
+    Resolved,
+    /// The target failed and another is left: no address, no answer, or a code that the route fails over on.
+    TargetFailed,
+    /// The last target failed, or one in a way that ends the search.
+    Refused,
+    /// Provisional response of the target, other than 100.
+    Progress,
+    /// 2xx of the target.
+    Answered,
+    /// 2xx of the target that this box cannot use.
+    BadAnswer,
+    /// CANCEL of the caller.
+    Cancelled,
+    /// This side acknowledged a 2xx.
+    Acked(Side),
+    /// This side never acknowledged a 2xx, or answered within the dialog that it knows none.
+    Lost(Side),
+    /// BYE of this side.
+    Bye(Side),
+    /// This side sent a re-INVITE.
+    Offered(Side),
+    /// The side that got the other's offer accepted it.
+    OfferAccepted,
+    /// The side that got the other's offer refused it, or it could not be carried.
+    OfferRefused,
+    /// No RTP from this side for too long.
+    Silent(Side),
+    /// An operator or a shutdown ends the call.
+    Operator,
+    /// Every leg is over.
+    LegsOver,
+    /// The relay gave everything back.
+    MediaClosed,
+}
+
+/// What is to be done, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// Ask the relay for ports.
+    OpenMedia,
+    /// Find the address of the next target.
+    NextTarget,
+    /// Write the record of the attempt that just failed.
+    RecordAttempt,
+    /// Invite the target.
+    Invite,
+    /// Pass the provisional response to the caller.
+    RelayProgress,
+    /// Pass the 2xx to the caller; acknowledge it unless its answer is still to come.
+    RelayAnswer,
+    /// The caller's ACK releases the callee's, with the answer when it carries one.
+    RelayAck,
+    /// Refuse the caller with what the event says.
+    Reject,
+    /// End this leg, whatever it takes.
+    HangUp(Side),
+    /// Send this side's offer to the other.
+    RelayOffer(Side),
+    /// Pass the answer to the side that offered.
+    RelayOfferAnswer(Side),
+    /// Refuse the offer of this side with what the event says.
+    RefuseOffer(Side),
+    /// An acknowledgement within the dialog releases the other side's, with the answer when it carries one.
+    RelayOfferAck(Side),
+    /// From now on silence counts.
+    WatchMedia,
+    /// Give the ports back.
+    CloseMedia,
+    /// Write the last record and tell the operator.
+    Finish,
+}
+
+use Event as E;
+use Order as O;
+use State as S;
+
+/// One step of a call.
+pub fn step(state: State, event: Event) -> (State, &'static [Order]) {
+    match state {
+        S::Routing => routing(event),
+        S::Opening => opening(event),
+        S::Resolving => resolving(event),
+        S::Calling => inviting(S::Calling, event),
+        S::Ringing => inviting(S::Ringing, event),
+        S::Answered => answered(event),
+        S::Up => up(event),
+        S::Offering(side) => offering(side, event),
+        S::Ending => ending(event),
+        S::Settling => settling(event),
+        S::Over => (S::Over, &[]),
+    }
+}
+
+fn routing(event: Event) -> (State, &'static [Order]) {
+    match event {
+        E::Routed => (S::Opening, &[O::OpenMedia]),
+        // Row S8: whatever is pending is abandoned, no leg B is ever made.
+        E::NoRoute | E::Cancelled | E::Bye(Side::A) | E::Operator => (S::Ending, &[O::Reject]),
+        E::Opened
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::BadAnswer
+        | E::Acked(_)
+        | E::Lost(_)
+        | E::Bye(Side::B)
+        | E::Offered(_)
+        | E::OfferAccepted
+        | E::OfferRefused
+        | E::Silent(_)
+        | E::LegsOver
+        | E::MediaClosed => (S::Routing, &[]),
+    }
+}
+
+fn opening(event: Event) -> (State, &'static [Order]) {
+    match event {
+        E::Opened => (S::Resolving, &[O::NextTarget]),
+        // Ports run out before anything rings.
+        E::NoPorts => (S::Ending, &[O::Reject]),
+        E::Cancelled | E::Bye(Side::A) | E::Operator => (S::Ending, &[O::Reject, O::CloseMedia]),
+        E::Routed
+        | E::NoRoute
+        | E::Resolved
+        | E::TargetFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::BadAnswer
+        | E::Acked(_)
+        | E::Lost(_)
+        | E::Bye(Side::B)
+        | E::Offered(_)
+        | E::OfferAccepted
+        | E::OfferRefused
+        | E::Silent(_)
+        | E::LegsOver
+        | E::MediaClosed => (S::Opening, &[]),
+    }
+}
+
+fn resolving(event: Event) -> (State, &'static [Order]) {
+    match event {
+        E::Resolved => (S::Calling, &[O::Invite]),
+        E::TargetFailed => (S::Resolving, &[O::RecordAttempt, O::NextTarget]),
+        E::Refused | E::Cancelled | E::Bye(Side::A) | E::Operator => (S::Ending, &[O::Reject, O::CloseMedia]),
+        E::Routed
+        | E::NoRoute
+        | E::Opened
+        | E::NoPorts
+        | E::Progress
+        | E::Answered
+        | E::BadAnswer
+        | E::Acked(_)
+        | E::Lost(_)
+        | E::Bye(Side::B)
+        | E::Offered(_)
+        | E::OfferAccepted
+        | E::OfferRefused
+        | E::Silent(_)
+        | E::LegsOver
+        | E::MediaClosed => (S::Resolving, &[]),
+    }
+}
+
+/// `Calling` and `Ringing`: leg B has its INVITE and gave no final response.
+fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
+    match event {
+        E::Progress => (S::Ringing, &[O::RelayProgress]),
+        E::Answered => (S::Answered, &[O::RelayAnswer]),
+        // A target that is given up while it may still answer is hung up: CANCEL, or ACK and BYE (rows C1 to C6).
+        E::TargetFailed => (S::Resolving, &[O::HangUp(Side::B), O::RecordAttempt, O::NextTarget]),
+        E::Refused | E::BadAnswer | E::Cancelled | E::Bye(Side::A) | E::Operator => {
+            (S::Ending, &[O::Reject, O::HangUp(Side::B), O::CloseMedia])
+        }
+        // More streams than the first description had: the answer waits for ports and comes again as `Answered`.
+        E::Opened => (state, &[]),
+        E::NoPorts => (S::Ending, &[O::Reject, O::HangUp(Side::B), O::CloseMedia]),
+        E::Routed
+        | E::NoRoute
+        | E::Resolved
+        | E::Acked(_)
+        | E::Lost(_)
+        | E::Bye(Side::B)
+        | E::Offered(_)
+        | E::OfferAccepted
+        | E::OfferRefused
+        | E::Silent(_)
+        | E::LegsOver
+        | E::MediaClosed => (state, &[]),
+    }
+}
+
+fn answered(event: Event) -> (State, &'static [Order]) {
+    match event {
+        E::Acked(Side::A) => (S::Up, &[O::RelayAck, O::WatchMedia]),
+        E::Bye(Side::A) | E::Lost(Side::A) => (S::Ending, &[O::HangUp(Side::B), O::CloseMedia]),
+        E::Bye(Side::B) | E::Lost(Side::B) => (S::Ending, &[O::HangUp(Side::A), O::CloseMedia]),
+        E::Operator | E::Silent(_) | E::BadAnswer => {
+            (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
+        }
+        // The callee may not renegotiate what the caller has not yet acknowledged.
+        E::Offered(Side::B) => (S::Answered, &[O::RefuseOffer(Side::B)]),
+        E::Offered(Side::A) => (S::Answered, &[O::RefuseOffer(Side::A)]),
+        // Row S2: the 200 was faster.
+        E::Cancelled => (S::Answered, &[]),
+        E::Routed
+        | E::NoRoute
+        | E::Opened
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::Acked(Side::B)
+        | E::OfferAccepted
+        | E::OfferRefused
+        | E::LegsOver
+        | E::MediaClosed => (S::Answered, &[]),
+    }
+}
+
+fn up(event: Event) -> (State, &'static [Order]) {
+    match event {
+        E::Offered(Side::A) => (S::Offering(Side::A), &[O::RelayOffer(Side::A)]),
+        E::Offered(Side::B) => (S::Offering(Side::B), &[O::RelayOffer(Side::B)]),
+        E::Acked(Side::A) => (S::Up, &[O::RelayOfferAck(Side::A)]),
+        E::Acked(Side::B) => (S::Up, &[O::RelayOfferAck(Side::B)]),
+        E::Bye(Side::A) | E::Lost(Side::A) => {
+            (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
+        }
+        E::Bye(Side::B) | E::Lost(Side::B) => {
+            (S::Ending, &[O::HangUp(Side::B), O::HangUp(Side::A), O::CloseMedia])
+        }
+        E::Operator | E::Silent(_) | E::BadAnswer => {
+            (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
+        }
+        E::Routed
+        | E::NoRoute
+        | E::Opened
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::Cancelled
+        | E::OfferAccepted
+        | E::OfferRefused
+        | E::LegsOver
+        | E::MediaClosed => (S::Up, &[]),
+    }
+}
+
+/// A re-INVITE of `side` waits for the other leg's answer, or for ports.
+fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
+    match event {
+        E::OfferAccepted => match side {
+            Side::A => (S::Up, &[O::RelayOfferAnswer(Side::A)]),
+            Side::B => (S::Up, &[O::RelayOfferAnswer(Side::B)]),
+        },
+        // The session stays as it was and the code crosses.
+        E::OfferRefused | E::NoPorts | E::BadAnswer => match side {
+            Side::A => (S::Up, &[O::RefuseOffer(Side::A)]),
+            Side::B => (S::Up, &[O::RefuseOffer(Side::B)]),
+        },
+        // New streams have their ports now.
+        E::Opened => match side {
+            Side::A => (S::Offering(Side::A), &[O::RelayOffer(Side::A)]),
+            Side::B => (S::Offering(Side::B), &[O::RelayOffer(Side::B)]),
+        },
+        E::Bye(_) | E::Lost(_) | E::Operator | E::Silent(_) => {
+            (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
+        }
+        // Glare is refused by the leg that is being offered to; what comes here came before that was known.
+        E::Offered(Side::A) if side == Side::B => (S::Offering(side), &[O::RefuseOffer(Side::A)]),
+        E::Offered(Side::B) if side == Side::A => (S::Offering(side), &[O::RefuseOffer(Side::B)]),
+        E::Offered(_)
+        | E::Routed
+        | E::NoRoute
+        | E::Resolved
+        | E::TargetFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::Cancelled
+        | E::Acked(_)
+        | E::LegsOver
+        | E::MediaClosed => (S::Offering(side), &[]),
+    }
+}
+
+fn ending(event: Event) -> (State, &'static [Order]) {
+    match event {
+        E::LegsOver => (S::Settling, &[O::CloseMedia]),
+        // Ports that came too late go back at once.
+        E::Opened => (S::Ending, &[O::CloseMedia]),
+        E::Routed
+        | E::NoRoute
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::BadAnswer
+        | E::Cancelled
+        | E::Acked(_)
+        | E::Lost(_)
+        | E::Bye(_)
+        | E::Offered(_)
+        | E::OfferAccepted
+        | E::OfferRefused
+        | E::Silent(_)
+        | E::Operator
+        | E::MediaClosed => (S::Ending, &[]),
+    }
+}
+
+fn settling(event: Event) -> (State, &'static [Order]) {
+    match event {
+        E::MediaClosed => (S::Over, &[O::Finish]),
+        E::Opened => (S::Settling, &[O::CloseMedia]),
+        E::Routed
+        | E::NoRoute
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::BadAnswer
+        | E::Cancelled
+        | E::Acked(_)
+        | E::Lost(_)
+        | E::Bye(_)
+        | E::Offered(_)
+        | E::OfferAccepted
+        | E::OfferRefused
+        | E::Silent(_)
+        | E::Operator
+        | E::LegsOver => (S::Settling, &[]),
+    }
+}

@@ -1,0 +1,134 @@
+//! From a routing plan to places that can be invited.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use routing::{Plan, Target};
+use sip::{Transport, Uri};
+
+use crate::bridge::table::Event;
+use crate::bridge::{CallKey, Candidate, Cause, Reach};
+use crate::cdr::EndedBy;
+use crate::core::Core;
+use crate::headers::advertised_host;
+use crate::io::{EventKind, Flow, Now, QueryId};
+use crate::settings::ListenerId;
+
+/// More peers and contacts than this are not tried for one call.
+const MAX_CANDIDATES: usize = 32;
+
+impl Core {
+    pub(super) fn candidates(&mut self, key: CallKey, plan: &Plan, now: Now) -> VecDeque<Candidate> {
+        let Some(call) = self.calls.get(key) else { return VecDeque::new() };
+        let invite = call.setup.as_ref().map(|setup| setup.invite.clone()).unwrap_or_default();
+        let called = sip::Message::parse(&invite)
+            .ok()
+            .and_then(|invite| Uri::parse(invite.request_uri()?).ok()?.user.map(Box::<[u8]>::from));
+        let (id, snapshot) = (call.id, call.snapshot.clone());
+        let mut found = VecDeque::new();
+        for target in &plan.targets {
+            match target {
+                Target::User { name } => {
+                    for binding in self.registrar.contacts(name, now) {
+                        let host = advertised_host(self.wire.listener(binding.flow.listener));
+                        found.push_back(Candidate {
+                            uri: binding.contact.as_bytes().into(),
+                            to: [b"sip:", name.as_bytes(), b"@", host.as_bytes()].concat().into(),
+                            trunk: None,
+                            reach: Reach::Flow { flow: binding.flow, registered: true },
+                        });
+                    }
+                }
+                Target::Trunk { trunk, peer } => {
+                    let peer = snapshot.trunk(*trunk).and_then(|trunk| trunk.peers.get(*peer));
+                    let candidate = peer.and_then(|peer| self.peer_candidate(peer, called.as_deref()));
+                    match candidate {
+                        Some(candidate) => found.push_back(Candidate { trunk: Some(*trunk), ..candidate }),
+                        None => {
+                            let what = format!("no listener for peer {}", peer.map_or("", String::as_str));
+                            self.wire.event(Some(id), EventKind::Warning { what });
+                        }
+                    }
+                }
+            }
+        }
+        found.truncate(MAX_CANDIDATES);
+        found
+    }
+
+    /// A trunk's peer with the called number in it.
+    fn peer_candidate(&self, peer: &str, called: Option<&[u8]>) -> Option<Candidate> {
+        let uri = Uri::parse(peer.as_bytes()).ok()?;
+        let secure = uri.scheme == sip::Scheme::Sips;
+        let transport = uri.transport().unwrap_or(if secure { Transport::Tls } else { Transport::Udp });
+        let scheme: &[u8] = if secure { b"sips:" } else { b"sip:" };
+        let port = uri.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let (user, at): (&[u8], &[u8]) = called.map_or((b"", b""), |user| (user, b"@"));
+        let to = [scheme, user, at, uri.host, port.as_bytes()].concat();
+        let full = [&to, uri.params.raw()].concat();
+        let reach = match uri.host_ip() {
+            Some(ip) => {
+                let remote = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
+                Reach::Flow { flow: self.flow_to(remote, transport)?, registered: false }
+            }
+            None => Reach::Name {
+                host: String::from_utf8_lossy(uri.host).into_owned().into(),
+                port: uri.port,
+                transport,
+            },
+        };
+        Some(Candidate { uri: full.into(), to: to.into(), trunk: None, reach })
+    }
+
+    /// Which listener of ours speaks to this address.
+    fn flow_to(&self, remote: SocketAddr, transport: Transport) -> Option<Flow> {
+        let listeners = &self.wire.settings.listeners;
+        let fits = |same_family: bool| {
+            listeners.iter().position(|listener| {
+                listener.transport == transport
+                    && (!same_family || same_kind(listener.bind.ip(), remote.ip()))
+            })
+        };
+        let index = fits(true).or_else(|| fits(false))?;
+        Some(Flow { listener: ListenerId(u16::try_from(index).ok()?), remote, connection: 0 })
+    }
+
+    pub(super) fn on_resolved(&mut self, query: QueryId, addresses: &[SocketAddr], now: Now) {
+        let Some(key) = self.queries.answered(query) else { return };
+        let Some(setup) = self.calls.get_mut(key).and_then(|call| call.setup.as_mut()) else { return };
+        setup.query = None;
+        let Some(current) = setup.current.clone() else { return };
+        let Reach::Name { transport, .. } = current.reach else { return };
+        // Each address of a name is a target of its own (RFC 3263 §4.3).
+        let mut flows: VecDeque<Candidate> = addresses
+            .iter()
+            .take(MAX_CANDIDATES)
+            .filter_map(|&remote| {
+                let reach = Reach::Flow { flow: self.flow_to(remote, transport)?, registered: false };
+                Some(Candidate { reach, ..current.clone() })
+            })
+            .collect();
+        let first = flows.pop_front();
+        let Some(setup) = self.calls.get_mut(key).and_then(|call| call.setup.as_mut()) else { return };
+        let cause = match first {
+            Some(first) => {
+                setup.current = Some(first);
+                for candidate in flows.into_iter().rev() {
+                    setup.targets.push_front(candidate);
+                }
+                Cause::new(Event::Resolved)
+            }
+            None => {
+                setup.last_failure = 503;
+                // No address is no answer: whatever else is left is tried, whatever codes the route fails over on.
+                let event = if setup.targets.is_empty() { Event::Refused } else { Event::TargetFailed };
+                Cause::new(event).status(503).by(EndedBy::Error)
+            }
+        };
+        self.drive(key, cause, now);
+    }
+}
+
+fn same_kind(one: IpAddr, other: IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+}

@@ -1,0 +1,428 @@
+//! Requests: from bytes to the transaction, dialog or new call they belong to (RFC 3261 §8.2 in its order).
+
+use routing::TrunkId;
+use sip::{Message, Method, Name, Via};
+
+use crate::core::Core;
+use crate::headers::{ALLOW, SDP, sdp_of};
+use crate::ids::leg_of_tag;
+use crate::io::{EventKind, Flow, Now, SendToken};
+use crate::leg::LegKey;
+use crate::media::Side;
+use crate::registrar::Verdict;
+use crate::settings::RegistrarPolicy;
+use crate::wire::ServerKey;
+
+/// Whose a request is, by where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    Trunk(TrunkId),
+    /// A phone that registered from there, or any on loopback where the policy is open.
+    Phone,
+    /// Nobody yet, but the policy lets users log in from anywhere.
+    Unproven,
+    Stranger,
+}
+
+/// A request with what every step needs of it.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub(super) flow: Flow,
+    pub(super) message: &'a Message<'a>,
+    pub(super) via: &'a Via<'a>,
+    pub(super) now: Now,
+}
+
+impl Core {
+    pub(super) fn on_bytes(&mut self, flow: Flow, bytes: &[u8], now: Now) {
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.on_request(flow, &message, now),
+            Ok(message) => self.on_response(flow, &message, now),
+            Err(_) => {
+                self.wire.stats.malformed += 1;
+                // What can be answered is told what is wrong with it, if it comes from somebody we deal with.
+                if let Some(message) = Message::salvage(bytes)
+                    && message.is_request()
+                    && let Ok(via) = message.via()
+                    && matches!(self.sender(flow, now), Sender::Trunk(_) | Sender::Phone)
+                {
+                    self.answer_fault(&Arrival { flow, message: &message, via: &via, now });
+                }
+            }
+        }
+    }
+
+    fn on_request(&mut self, flow: Flow, message: &Message<'_>, now: Now) {
+        self.wire.stats.requests_in += 1;
+        let Ok(via) = message.via() else {
+            self.wire.stats.malformed += 1;
+            return;
+        };
+        let arrival = Arrival { flow, message, via: &via, now };
+        match message.method() {
+            Method::Ack => self.on_ack(&arrival),
+            Method::Cancel => self.on_cancel(&arrival),
+            method => match self.wire.server_of(&via, message, method) {
+                Some(server) => self.wire.on_retransmission(server, now),
+                None => self.on_new_request(&arrival),
+            },
+        }
+    }
+
+    fn on_new_request(&mut self, arrival: &Arrival<'_>) {
+        let message = arrival.message;
+        let sender = self.sender(arrival.flow, arrival.now);
+        if message.check().is_err() {
+            self.wire.stats.malformed += 1;
+            match sender {
+                Sender::Trunk(_) | Sender::Phone => self.answer_fault(arrival),
+                Sender::Unproven | Sender::Stranger => self.refuse_stranger(arrival),
+            }
+            return;
+        }
+        if message.to().is_ok_and(|to| to.tag().is_some()) {
+            self.on_dialog_request(arrival, sender);
+            return;
+        }
+        match (message.method(), sender) {
+            (_, Sender::Stranger) => self.refuse_stranger(arrival),
+            (Method::Invite, _) => self.on_invite(arrival, sender),
+            (Method::Register, _) => self.on_register(arrival),
+            (_, Sender::Unproven) => self.refuse_stranger(arrival),
+            (Method::Options, _) => self.answer_options(arrival),
+            (Method::Bye | Method::Info | Method::Prack | Method::Update, _) => {
+                self.stateless(arrival, 481, None, &[]);
+            }
+            (Method::Unknown, _) => self.stateless(arrival, 501, None, &[("Allow", ALLOW)]),
+            (
+                Method::Ack
+                | Method::Cancel
+                | Method::Message
+                | Method::Subscribe
+                | Method::Notify
+                | Method::Refer
+                | Method::Publish,
+                _,
+            ) => self.stateless(arrival, 405, None, &[("Allow", ALLOW)]),
+        }
+    }
+
+    /// Who may be behind this source.
+    pub(super) fn sender(&self, flow: Flow, now: Now) -> Sender {
+        if let Some(trunk) = self.snapshot.trunk_of(flow.remote) {
+            return Sender::Trunk(trunk);
+        }
+        match &self.wire.settings.registrar {
+            RegistrarPolicy::OpenLoopback if flow.remote.ip().is_loopback() => Sender::Phone,
+            RegistrarPolicy::OpenLoopback | RegistrarPolicy::Closed => Sender::Stranger,
+            RegistrarPolicy::Users(_) if self.registrar.has_binding_from(flow, now) => Sender::Phone,
+            RegistrarPolicy::Users(_) => Sender::Unproven,
+        }
+    }
+
+    fn on_ack(&mut self, arrival: &Arrival<'_>) {
+        let Arrival { flow, message, via, now } = *arrival;
+        if let Some(server) = self.wire.server_of(via, message, Method::Invite)
+            && self.wire.on_ack(server, now)
+        {
+            return;
+        }
+        // The ACK of a 2xx is a request of its own within the dialog (RFC 3261 §13.2.2.4).
+        let Some(key) = self.leg_of(message, flow) else { return };
+        let Ok(cseq) = message.cseq() else { return };
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let call = leg.call;
+        let news = leg.on_ack(key, cseq.number, &mut self.wire, now);
+        if let Some(call) = call {
+            self.on_news(call, key, news, Some(message), now);
+        }
+    }
+
+    fn on_cancel(&mut self, arrival: &Arrival<'_>) {
+        let Arrival { flow, message, via, now } = *arrival;
+        if let Some(own) = self.wire.server_of(via, message, Method::Cancel) {
+            self.wire.on_retransmission(own, now);
+            return;
+        }
+        if message.check().is_err() {
+            self.wire.stats.malformed += 1;
+            return;
+        }
+        let invite = self.wire.server_of(via, message, Method::Invite);
+        // A stateless answer leaves nothing that a CANCEL could be for (RFC 3261 §8.2.7).
+        if invite.is_none() && !matches!(self.sender(flow, now), Sender::Trunk(_) | Sender::Phone) {
+            return;
+        }
+        let user = invite.and_then(|invite| self.wire.server_user(invite));
+        let tag = user.and_then(|leg| self.legs.get(leg)).map(|leg| leg.tag.clone());
+        let server = self.wire.accept(message, via, flow, true, now);
+        let status = if invite.is_some() { 200 } else { 481 };
+        // Row S1: one To-tag in the 18x, the 200 and the 487.
+        let tag = tag.unwrap_or_else(|| self.stable_tag(message).into());
+        if let Some(mut writer) = self.wire.response(server, status, None, Some(&tag)) {
+            writer.header("Server", self.wire.settings.product.as_bytes());
+            self.wire.respond(server, status, writer.finish(), now);
+        }
+        let Some(invite) = invite.filter(|invite| self.wire.is_open(*invite)) else { return };
+        if let Some(leg) = user {
+            self.on_caller_gone(leg, invite, message, now);
+        }
+    }
+
+    /// A request with a To-tag: of a dialog of ours, or of none (RFC 3261 §12.2.2).
+    fn on_dialog_request(&mut self, arrival: &Arrival<'_>, sender: Sender) {
+        let Arrival { flow, message, now, .. } = *arrival;
+        let Some(key) = self.leg_of(message, flow) else {
+            match sender {
+                Sender::Trunk(_) | Sender::Phone => self.stateless(arrival, 481, None, &[]),
+                Sender::Unproven | Sender::Stranger => self.refuse_stranger(arrival),
+            }
+            return;
+        };
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let tag = leg.tag.clone();
+        let in_order = leg.dialog.as_mut().is_some_and(|dialog| dialog.receive(message).is_ok());
+        let server = self.wire.accept(message, arrival.via, flow, true, now);
+        if !in_order {
+            self.respond(server, 500, Some("CSeq Out Of Order"), &tag, &[], now);
+            return;
+        }
+        if let Some(unsupported) = unsupported(message) {
+            self.respond(server, 420, None, &tag, &[("Unsupported", &unsupported)], now);
+            return;
+        }
+        match message.method() {
+            Method::Bye => self.on_bye(key, server, message, now),
+            Method::Invite => self.on_reinvite(key, server, message, now),
+            Method::Info | Method::Message | Method::Notify | Method::Unknown => {
+                self.carry_over(key, server, message, now);
+            }
+            Method::Options => {
+                self.respond(server, 200, None, &tag, &[("Allow", ALLOW), ("Accept", SDP)], now)
+            }
+            Method::Ack
+            | Method::Cancel
+            | Method::Register
+            | Method::Prack
+            | Method::Update
+            | Method::Subscribe
+            | Method::Refer
+            | Method::Publish => self.respond(server, 405, None, &tag, &[("Allow", ALLOW)], now),
+        }
+    }
+
+    fn on_bye(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
+        self.wire.set_server_user(server, key);
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let (call, tag) = (leg.call, leg.tag.clone());
+        // A callee has no dialog to end before it answered (RFC 3261 §15); everywhere else BYE is right.
+        let status = if leg.knows_dialog() { 200 } else { 481 };
+        self.respond(server, status, None, &tag, &[], now);
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let news = leg.on_bye(&mut self.wire, now);
+        if let Some(call) = call {
+            self.on_news(call, key, news, Some(message), now);
+        }
+    }
+
+    fn on_reinvite(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let (call, tag) = (leg.call, leg.tag.clone());
+        if let Some(trying) = self.wire.response(server, 100, None, None) {
+            self.wire.respond(server, 100, trying.finish(), now);
+        }
+        if let Some((status, headers)) = self.content_fault(message) {
+            let headers: Vec<(&str, &[u8])> =
+                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            self.respond(server, status, None, &tag, &headers, now);
+            return;
+        }
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let news = leg.on_reinvite(server, &mut self.wire, now);
+        if let Some(call) = call {
+            self.on_news(call, key, news, Some(message), now);
+        }
+    }
+
+    /// INFO and the like: the other side answers.
+    fn carry_over(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
+        let Some(leg) = self.legs.get(key) else { return };
+        let tag = leg.tag.clone();
+        let side = leg.side;
+        let other = leg.call.and_then(|call| self.calls.get(call)).and_then(|call| match side {
+            Side::A => call.b,
+            Side::B => Some(call.a),
+        });
+        let carried = other.is_some_and(|other| {
+            self.legs.get_mut(other).is_some_and(|leg| leg.carry(other, message, server, &mut self.wire, now))
+        });
+        if !carried {
+            // 481 would end the dialog at the peer; this only says "not now".
+            self.respond(server, 500, Some("No Session Yet"), &tag, &[("Retry-After", b"1")], now);
+        }
+    }
+
+    /// The leg whose dialog a request belongs to, if it comes from where that leg's peer is: knowing the tags is not
+    /// enough.
+    fn leg_of(&self, message: &Message<'_>, flow: Flow) -> Option<LegKey> {
+        let key = leg_of_tag(message.to().ok()?.tag()?)?;
+        let leg = self.legs.get(key)?;
+        if !leg.owns(message) {
+            return None;
+        }
+        let source = flow.remote;
+        let from_peer = leg.flow.remote.ip() == source.ip()
+            || leg.trunk.is_some_and(|trunk| {
+                let began_with = leg.call.and_then(|call| self.calls.get(call)).map(|call| &call.snapshot);
+                began_with.unwrap_or(&self.snapshot).is_source_of(trunk, source)
+            });
+        from_peer.then_some(key)
+    }
+
+    /// Why the body of an offer cannot be used: the status and the headers that explain it (RFC 3261 §8.2.3).
+    pub(super) fn content_fault(&self, message: &Message<'_>) -> Option<(u16, Vec<(&'static str, String)>)> {
+        if message.body().is_empty() {
+            return None;
+        }
+        if message
+            .first(Name::ContentEncoding)
+            .is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+        {
+            return Some((415, vec![("Accept-Encoding", "identity".to_owned())]));
+        }
+        if sdp_of(message).is_none() {
+            return Some((415, vec![("Accept", "application/sdp".to_owned())]));
+        }
+        self.unreadable(message).map(|warning| (488, vec![("Warning", warning)]))
+    }
+
+    fn on_register(&mut self, arrival: &Arrival<'_>) {
+        let Arrival { flow, message, via, now } = *arrival;
+        let name = message.to().ok().and_then(|to| to.parsed_uri().ok()).and_then(|uri| {
+            String::from_utf8(uri.unescaped_user().into_owned()).ok().filter(|name| !name.is_empty())
+        });
+        let Some(name) = name else {
+            self.stateless(arrival, 404, None, &[]);
+            return;
+        };
+        let policy = &self.wire.settings.registrar;
+        match self.access.judge(message, flow, &name, policy, now) {
+            Verdict::User(user) if *user == *name => {
+                self.registrar.register(message, via, flow, &name, &mut self.wire, now);
+            }
+            Verdict::User(_) => self.stateless(arrival, 403, Some("Not Your Address Of Record"), &[]),
+            Verdict::Challenge { stale } => self.challenge(arrival, stale),
+            Verdict::Nobody => self.refuse_stranger(arrival),
+        }
+    }
+
+    pub(super) fn challenge(&mut self, arrival: &Arrival<'_>, stale: bool) {
+        let challenges = self.access.challenges(stale, arrival.now);
+        let headers: Vec<(&str, &[u8])> =
+            challenges.iter().map(|value| ("WWW-Authenticate", value.as_slice())).collect();
+        self.stateless(arrival, 401, None, &headers);
+    }
+
+    fn answer_options(&mut self, arrival: &Arrival<'_>) {
+        let headers: [(&str, &[u8]); 3] =
+            [("Allow", ALLOW), ("Accept", SDP), ("Accept-Encoding", b"identity")];
+        if self.draining {
+            self.stateless(arrival, 503, Some("Draining"), &[("Retry-After", b"60")]);
+        } else {
+            self.stateless(arrival, 200, None, &headers);
+        }
+    }
+
+    fn answer_fault(&mut self, arrival: &Arrival<'_>) {
+        if matches!(arrival.message.method(), Method::Ack | Method::Cancel) {
+            return;
+        }
+        let (status, phrase) = match arrival.message.check() {
+            Err(fault) => (fault.status(), fault.phrase()),
+            Ok(()) => (400, "Bad Message".to_owned()),
+        };
+        self.stateless(arrival, status, Some(&phrase), &[]);
+    }
+
+    pub(super) fn refuse_stranger(&mut self, arrival: &Arrival<'_>) {
+        self.refused(arrival, 403, "no trunk, user or open listener for this source");
+        self.stateless(arrival, 403, None, &[]);
+    }
+
+    pub(super) fn refused(&mut self, arrival: &Arrival<'_>, status: u16, why: &'static str) {
+        self.wire.stats.refused += 1;
+        self.wire.event(None, EventKind::Refused { source: arrival.flow.remote, status, why });
+    }
+
+    /// A response without a transaction. Its To-tag is made from the request, so that a retransmission gets the same
+    /// answer (RFC 3261 §8.2.7).
+    pub(super) fn stateless(
+        &mut self,
+        arrival: &Arrival<'_>,
+        status: u16,
+        phrase: Option<&str>,
+        headers: &[(&str, &[u8])],
+    ) {
+        let message = arrival.message;
+        let tag = self.stable_tag(message);
+        let source = arrival.flow.remote;
+        let mut writer =
+            sip::respond(message, status, phrase.map(str::as_bytes), Some(tag.as_bytes()), source);
+        for (name, value) in headers {
+            writer.header(name, value);
+        }
+        writer.header("Server", self.wire.settings.product.as_bytes());
+        let flow = self.wire.reply_flow(arrival.via, arrival.flow);
+        self.wire.send(flow, writer.finish(), SendToken::NONE);
+    }
+
+    /// A response of the box itself within a transaction.
+    pub(super) fn respond(
+        &mut self,
+        server: ServerKey,
+        status: u16,
+        phrase: Option<&str>,
+        tag: &str,
+        headers: &[(&str, &[u8])],
+        now: Now,
+    ) {
+        let Some(mut writer) = self.wire.response(server, status, phrase.map(str::as_bytes), Some(tag))
+        else {
+            return;
+        };
+        for (name, value) in headers {
+            writer.header(name, value);
+        }
+        writer.header("Server", self.wire.settings.product.as_bytes());
+        self.wire.respond(server, status, writer.finish(), now);
+    }
+
+    fn stable_tag(&self, message: &Message<'_>) -> String {
+        let cseq = message.cseq().map(|cseq| cseq.number).unwrap_or(0).to_be_bytes();
+        let branch = message.via().ok().and_then(|via| via.branch()).unwrap_or_default();
+        let hash = self.wire.keyed_hash(&[message.call_id().unwrap_or_default(), branch, &cseq]);
+        format!("{hash:016x}")
+    }
+
+    /// CANCEL of the INVITE that a leg has not answered (row S1), or of a re-INVITE.
+    fn on_caller_gone(&mut self, key: LegKey, invite: ServerKey, message: &Message<'_>, now: Now) {
+        let Some(leg) = self.legs.get(key) else { return };
+        if let (Some(call), true) = (leg.call, leg.waits_for(invite)) {
+            self.on_cancelled(call, message, now);
+        }
+    }
+
+    pub(super) fn end_if_no_legs(&mut self, call: crate::bridge::CallKey, now: Now) {
+        if self.has_no_legs_left(call) {
+            self.drive(call, crate::bridge::Cause::new(crate::bridge::table::Event::LegsOver), now);
+        } else {
+            self.settle(call, now);
+        }
+    }
+}
+
+/// Option tags that are required and not understood (RFC 3261 §8.2.2.3); none are understood yet.
+pub(super) fn unsupported(message: &Message<'_>) -> Option<Vec<u8>> {
+    let required: Vec<&[u8]> = message.token_list(Name::Require).collect();
+    if required.is_empty() { None } else { Some(required.join(&b", "[..])) }
+}

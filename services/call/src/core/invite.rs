@@ -1,0 +1,179 @@
+//! A new call: who may place it, whether it can be understood, and the question where it goes.
+
+use bytes::Bytes;
+use sip::{Message, Method, Uri};
+
+use super::ingress::{Arrival, Sender, unsupported};
+use super::media_id;
+use crate::bridge::table::{Event, State};
+use crate::bridge::{Call, CallKey, CallMedia, Cause, Record, Setup};
+use crate::cdr::EndedBy;
+use crate::core::Core;
+use crate::headers::text;
+use crate::io::{EventKind, Now, Output, RouteQuery};
+use crate::leg::{Leg, LegKey};
+use crate::media::MediaId;
+use crate::registrar::{Verdict, is_configured};
+
+impl Core {
+    pub(super) fn on_invite(&mut self, arrival: &Arrival<'_>, sender: Sender) {
+        let message = arrival.message;
+        let trunk = match sender {
+            Sender::Trunk(trunk) => Some(trunk),
+            Sender::Phone | Sender::Unproven => match self.caller_is_known(arrival) {
+                true => None,
+                false => return,
+            },
+            Sender::Stranger => return self.refuse_stranger(arrival),
+        };
+        if let Some(unsupported) = unsupported(message) {
+            return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
+        }
+        if self.wire.is_merged(message) {
+            return self.stateless(arrival, 482, None, &[]);
+        }
+        // §8.2.6 leaves a UAS alone with its Max-Forwards; what goes on must not go on for ever (§16.3).
+        if message.max_forwards().is_ok_and(|hops| hops == Some(0)) {
+            return self.stateless(arrival, 483, None, &[]);
+        }
+        if let Some((status, headers)) = self.content_fault(message) {
+            let headers: Vec<(&str, &[u8])> =
+                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            return self.stateless(arrival, status, None, &headers);
+        }
+        if self.draining || self.calls.len() >= self.wire.settings.max_calls {
+            self.refused(arrival, 503, if self.draining { "draining" } else { "as many calls as allowed" });
+            return self.stateless(arrival, 503, None, &[("Retry-After", b"10")]);
+        }
+        self.begin_call(arrival, trunk);
+    }
+
+    /// Whether a caller that is no trunk may call; if not, it has been told.
+    fn caller_is_known(&mut self, arrival: &Arrival<'_>) -> bool {
+        let message = arrival.message;
+        let name = user_of(message.from().ok().and_then(|from| from.parsed_uri().ok()));
+        let policy = &self.wire.settings.registrar;
+        match self.access.judge(message, arrival.flow, &name, policy, arrival.now) {
+            Verdict::User(user) if *user == *name => true,
+            Verdict::User(_) => {
+                self.stateless(arrival, 403, Some("From Is Not The Authenticated User"), &[]);
+                false
+            }
+            Verdict::Challenge { stale } => {
+                self.challenge(arrival, stale);
+                false
+            }
+            Verdict::Nobody => {
+                self.refuse_stranger(arrival);
+                false
+            }
+        }
+    }
+
+    fn begin_call(&mut self, arrival: &Arrival<'_>, trunk: Option<routing::TrunkId>) {
+        let Arrival { flow, message, via, now } = *arrival;
+        let server = self.wire.accept(message, via, flow, true, now);
+        if let Some(trying) = self.wire.response(server, 100, None, None) {
+            self.wire.respond(server, 100, trying.finish(), now);
+        }
+        let from = message.from().ok();
+        let caller = user_of(from.as_ref().and_then(|from| from.parsed_uri().ok()));
+        let uri = message.request_uri().unwrap_or_default();
+        let called = user_of(Uri::parse(uri).ok());
+        let id = self.wire.ids.uuid(now.utc);
+        let transport = self.wire.listener(flow.listener).transport;
+        let mut record = Record::new(
+            message,
+            text(caller.as_bytes()),
+            text(called.as_bytes()),
+            flow.remote,
+            transport,
+            now,
+        );
+        record.trunk_in =
+            trunk.and_then(|id| self.snapshot.trunk(id)).map(|trunk| trunk.name.as_str().into());
+        let key = self.calls.insert(Call {
+            id,
+            state: State::Routing,
+            snapshot: self.snapshot.clone(),
+            trunk_in: trunk,
+            a: LegKey::default(),
+            b: None,
+            former: smallvec::SmallVec::new(),
+            media: CallMedia::new(MediaId(0)),
+            record: Box::new(record),
+            setup: Some(Box::new(Setup {
+                invite: wire_copy(&self.wire, server, message),
+                query: None,
+                targets: Default::default(),
+                current: None,
+                failover: Default::default(),
+                deferred: None,
+                last_failure: 0,
+            })),
+            answer_due: None,
+            armed: None,
+            deadline: None,
+        });
+        let wire = &mut self.wire;
+        let leg = self.legs.try_insert_with_key(|leg| Leg::invited(leg, key, message, server, flow, wire));
+        let leg = match leg {
+            Ok(leg) => leg,
+            Err(fault) => {
+                self.calls.remove(key);
+                let tag = format!("{:016x}", self.wire.ids.random());
+                return self.respond(server, fault.status(), Some(&fault.phrase()), &tag, &[], now);
+            }
+        };
+        self.wire.set_server_user(server, leg);
+        if let Some(leg) = self.legs.get_mut(leg) {
+            leg.trunk = trunk;
+            leg.by_flow = trunk.is_none();
+        }
+        let query = self.queries.ask(key);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.a = leg;
+            call.media = CallMedia::new(media_id(key, &self.wire.settings));
+            if let Some(setup) = call.setup.as_mut() {
+                setup.query = Some(query);
+            }
+        }
+        self.wire.stats.calls_started += 1;
+        let started = EventKind::CallStarted {
+            trunk,
+            source: flow.remote,
+            caller: text(caller.as_bytes()),
+            called: text(called.as_bytes()),
+        };
+        self.wire.event(Some(id), started);
+        let local_user = is_configured(&self.wire.settings.registrar, &called)
+            || self.registrar.is_registered(&called, now);
+        self.wire.outputs.push_back(Output::Route(Box::new(RouteQuery {
+            query,
+            call: id,
+            snapshot: self.snapshot.clone(),
+            trunk,
+            source: flow.remote,
+            caller: String::from_utf8_lossy(from.map_or(&b""[..], |from| from.uri)).into(),
+            uri: String::from_utf8_lossy(uri).into(),
+            local_user,
+        })));
+        self.settle(key, now);
+    }
+
+    /// Rows S1 and S8: the caller left before an answer.
+    pub(super) fn on_cancelled(&mut self, call: CallKey, message: &Message<'_>, now: Now) {
+        debug_assert_eq!(message.method(), Method::Cancel);
+        let cause = Cause::new(Event::Cancelled).message(message).status(487).by(EndedBy::Caller);
+        self.drive(call, cause, now);
+    }
+}
+
+fn wire_copy(wire: &crate::wire::Wire, server: crate::wire::ServerKey, message: &Message<'_>) -> Bytes {
+    wire.server_request(server).unwrap_or_else(|| Bytes::copy_from_slice(message.bytes()))
+}
+
+/// The user part of a URI with its escapes undone; empty when there is none.
+fn user_of(uri: Option<Uri<'_>>) -> String {
+    uri.map(|uri| String::from_utf8_lossy(&uri.unescaped_user()).into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,75 @@
+//! Orders of the operator.
+
+use crate::bridge::table::Event;
+use crate::bridge::{Call, CallKey, Cause};
+use crate::cdr::EndedBy;
+use crate::core::Core;
+use crate::io::{Command, Now, Output, Reply};
+use crate::view::{CallView, LegView};
+
+impl Core {
+    pub(super) fn on_command(&mut self, id: u64, command: Command, now: Now) {
+        let reply = match command {
+            Command::List { limit } => {
+                Reply::Calls(self.calls.values().take(limit).map(|c| self.view(c)).collect())
+            }
+            Command::Show(id) => Reply::Call(
+                self.calls.values().find(|call| call.id == id).map(|call| Box::new(self.view(call))),
+            ),
+            Command::HangUp(id) => {
+                let found = self.calls.iter().find(|(_, call)| call.id == id).map(|(key, _)| key);
+                if let Some(key) = found {
+                    self.end(key, 480, EndedBy::Api, now);
+                }
+                Reply::HungUp(found.is_some())
+            }
+            Command::Stats => Reply::Stats(Box::new(self.stats())),
+            Command::Drain => {
+                self.draining = true;
+                Reply::Done
+            }
+            Command::EndAll => {
+                self.draining = true;
+                let calls: Vec<CallKey> = self.calls.keys().collect();
+                for key in calls {
+                    self.end(key, 503, EndedBy::Policy, now);
+                }
+                Reply::Done
+            }
+        };
+        self.wire.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    fn end(&mut self, key: CallKey, status: u16, by: EndedBy, now: Now) {
+        self.drive(key, Cause::new(Event::Operator).status(status).by(by), now);
+    }
+
+    fn view(&self, call: &Call) -> CallView {
+        let record = &call.record;
+        let legs = [("a", Some(call.a)), ("b", call.b)]
+            .into_iter()
+            .filter_map(|(side, key)| {
+                let leg = self.legs.get(key?)?;
+                Some(LegView {
+                    side,
+                    state: leg.state_name(),
+                    sip_call_id: leg.call_id.clone(),
+                    remote: leg.flow.remote,
+                    transport: self.wire.listener(leg.flow.listener).transport.as_param(),
+                })
+            })
+            .collect();
+        CallView {
+            id: call.id,
+            state: call.state.name(),
+            started_at: record.started_at,
+            answered_at: record.attempt.answered.map(|(utc, _)| utc),
+            caller: record.caller.clone(),
+            called: record.called.clone(),
+            trunk_in: record.trunk_in.clone(),
+            trunk_out: record.attempt.trunk_out.clone(),
+            route: record.route.clone(),
+            legs,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Responses and silence: from a client transaction to its leg, from the leg's news to the bridge.
+
+use sip::{Message, Method, Sdp};
+
+use crate::bridge::table::Event;
+use crate::bridge::{CallKey, Cause};
+use crate::cdr::EndedBy;
+use crate::core::Core;
+use crate::headers::{copy_body_headers, copy_crossing, sdp_of};
+use crate::ids::leg_of_tag;
+use crate::io::{Flow, Now};
+use crate::leg::{LegKey, News, end_unwanted};
+use crate::media::Side;
+use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey};
+
+impl Core {
+    pub(super) fn on_response(&mut self, _flow: Flow, message: &Message<'_>, now: Now) {
+        self.wire.stats.responses_in += 1;
+        if message.check().is_err() {
+            self.wire.stats.malformed += 1;
+            return;
+        }
+        let Ok(via) = message.via() else { return };
+        let client = via.branch().and_then(|branch| self.wire.client_of(branch, message.method()));
+        let Some(client) = client else {
+            self.on_stray_response(message, now);
+            return;
+        };
+        if let Some(ClientUser::Leg(leg, purpose)) = self.wire.on_response(client, message, now) {
+            self.on_leg_response(leg, purpose, client, message, now);
+        }
+    }
+
+    /// A 2xx whose transaction is no more: row C6 still owes it ACK and BYE.
+    fn on_stray_response(&mut self, message: &Message<'_>, now: Now) {
+        if message.method() != Method::Invite {
+            return;
+        }
+        let tag = message.from().ok().and_then(|from| from.tag());
+        let Some(key) = tag.and_then(leg_of_tag) else { return };
+        let call_id = message.call_id().unwrap_or_default();
+        if let Some(leg) = self
+            .legs
+            .get(key)
+            .filter(|leg| Some(leg.tag.as_bytes()) == tag && leg.call_id.as_bytes() == call_id)
+        {
+            leg.on_late_success(ClientKey::default(), message, &mut self.wire, now);
+        }
+    }
+
+    fn on_leg_response(
+        &mut self,
+        key: LegKey,
+        purpose: Purpose,
+        client: ClientKey,
+        message: &Message<'_>,
+        now: Now,
+    ) {
+        if let Purpose::Carry(server) = purpose {
+            self.carry_back(server, message, now);
+        }
+        let Some(leg) = self.legs.get_mut(key) else {
+            self.on_success_after_the_call(purpose, client, message, now);
+            return;
+        };
+        let call = leg.call;
+        let status = message.status().unwrap_or(0);
+        let news = match purpose {
+            Purpose::Invite => {
+                let trunk = leg.trunk;
+                let snapshot = call.and_then(|call| self.calls.get(call)).map(|call| call.snapshot.clone());
+                let credentials = snapshot
+                    .as_ref()
+                    .and_then(|snapshot| snapshot.trunk(trunk?))
+                    .and_then(|trunk| trunk.auth.as_ref());
+                leg.on_invite_response(key, client, message, credentials, &mut self.wire, now)
+            }
+            Purpose::Reinvite => leg.on_reinvite_response(client, message, &mut self.wire),
+            Purpose::Bye if status >= 200 => {
+                leg.on_bye_done();
+                News::Nothing
+            }
+            Purpose::Bye => News::Nothing,
+            // RFC 3261 §12.2.1.2.
+            Purpose::Carry(_) if matches!(status, 408 | 481) => News::Lost,
+            Purpose::Carry(_) => News::Nothing,
+        };
+        if let Some(call) = call {
+            self.on_news(call, key, news, Some(message), now);
+        }
+    }
+
+    /// A repeated 2xx of a call that is over gets its ACK again as long as the transaction lives; one of another fork is
+    /// ended.
+    fn on_success_after_the_call(
+        &mut self,
+        purpose: Purpose,
+        client: ClientKey,
+        message: &Message<'_>,
+        now: Now,
+    ) {
+        if !matches!(purpose, Purpose::Invite | Purpose::Reinvite)
+            || !message.status().is_some_and(|s| s / 100 == 2)
+        {
+            return;
+        }
+        let Some(flow) = self.wire.client_flow(client) else { return };
+        if let Some(ack) = self.wire.kept_ack(client) {
+            let acknowledged =
+                Message::parse(&ack).ok().and_then(|ack| ack.to().ok()?.tag().map(<[u8]>::to_vec));
+            if acknowledged.as_deref() == message.to().ok().and_then(|to| to.tag()) {
+                self.wire.send(flow, ack, crate::io::SendToken::NONE);
+                return;
+            }
+        }
+        if let (Purpose::Invite, Some(invite)) = (purpose, self.wire.client_request(client)) {
+            end_unwanted(&invite, message, flow, &mut self.wire, now);
+        }
+    }
+
+    /// The answer to a request that was carried across goes back to who asked.
+    fn carry_back(&mut self, server: ServerKey, message: &Message<'_>, now: Now) {
+        let status = message.status().unwrap_or(500);
+        // RFC 4320 §4.1: a provisional response to a non-INVITE says nothing; 408 is never sent for one (§4.2).
+        if status < 200 {
+            return;
+        }
+        if status == 408 {
+            self.wire.forget_server(server);
+            return;
+        }
+        let Some(mut writer) = self.wire.response(server, status, Some(message.reason_phrase()), None) else {
+            return;
+        };
+        copy_crossing(message, &mut writer);
+        copy_body_headers(message, &mut writer);
+        let body = message.body();
+        let kind = message.first(sip::Name::ContentType).filter(|_| !body.is_empty());
+        let bytes = writer.body(kind, body);
+        self.wire.respond(server, status, bytes, now);
+    }
+
+    /// Timer B or F, or a transport that failed: nothing will come.
+    pub(super) fn on_no_answer(&mut self, user: ClientUser, status: u16, now: Now) {
+        let ClientUser::Leg(key, purpose) = user else { return };
+        if let Purpose::Carry(server) = purpose {
+            self.wire.forget_server(server);
+        }
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let call = leg.call;
+        let news = match purpose {
+            Purpose::Invite => leg.on_invite_unanswered(status, &mut self.wire, now),
+            Purpose::Reinvite => leg.on_reinvite_unanswered(),
+            Purpose::Bye => {
+                leg.on_bye_done();
+                News::Nothing
+            }
+            Purpose::Carry(_) => News::Lost,
+        };
+        if let Some(call) = call {
+            self.on_news(call, key, news, None, now);
+        }
+    }
+
+    /// What a leg told, as an event of its call.
+    pub(super) fn on_news(
+        &mut self,
+        call_key: CallKey,
+        leg: LegKey,
+        news: News,
+        message: Option<&Message<'_>>,
+        now: Now,
+    ) {
+        let Some(call) = self.calls.get_mut(call_key) else { return };
+        let side = if call.a == leg { Side::A } else { Side::B };
+        let who = match side {
+            Side::A => EndedBy::Caller,
+            Side::B => EndedBy::Callee,
+        };
+        // A target that was given up has nothing to say to the call any more.
+        let news = if side == Side::B && call.b != Some(leg) { News::Nothing } else { news };
+        let cause = match news {
+            News::Nothing => {
+                self.note_final(call_key, leg, message, now);
+                self.end_if_no_legs(call_key, now);
+                return;
+            }
+            News::Progress => Cause::new(Event::Progress),
+            News::Answered => Cause::new(Event::Answered),
+            News::Refused(status) => {
+                if let Some(message) = message {
+                    call.record.heard(message, now);
+                }
+                let event = self.failure(call_key, status);
+                // 401 and 407 are this box's business (it has no credentials, or wrong ones), not the caller's.
+                let status = if matches!(status, 401 | 407) { 502 } else { status };
+                let by = if message.is_some() { EndedBy::Callee } else { EndedBy::Timer };
+                Cause::new(event).status(status).by(by)
+            }
+            News::Expired => {
+                let event = self.failure(call_key, 408);
+                Cause::new(event).status(408).by(EndedBy::Timer)
+            }
+            News::Acked => Cause::new(Event::Acked(side)),
+            News::NoAck => Cause::new(Event::Lost(side)).by(EndedBy::Timer),
+            News::Lost => Cause::new(Event::Lost(side)).by(EndedBy::Error),
+            News::Bye => Cause::new(Event::Bye(side)).status(487).by(who),
+            News::Offered => Cause::new(Event::Offered(side)),
+            News::OfferAccepted => Cause::new(Event::OfferAccepted),
+            News::OfferRefused(status) => Cause::new(Event::OfferRefused).status(status),
+        };
+        let cause = match message {
+            Some(message) => self.with_readable(cause, message),
+            None => cause,
+        };
+        if let (Event::Answered | Event::Progress, Some(message)) = (cause.event, message)
+            && self.defer_for_ports(call_key, cause.event, message)
+        {
+            self.settle(call_key, now);
+            return;
+        }
+        self.drive(call_key, cause, now);
+    }
+
+    /// A response whose description cannot be read is not an answer that this box can use.
+    fn with_readable<'m>(&mut self, cause: Cause<'m>, message: &'m Message<'m>) -> Cause<'m> {
+        let readable = sdp_of(message).is_none_or(|body| Sdp::parse(body).is_ok());
+        match cause.event {
+            Event::Answered | Event::OfferAccepted if !readable => {
+                Cause::new(Event::BadAnswer).status(502).by(EndedBy::Error)
+            }
+            _ => cause.message(message),
+        }
+    }
+
+    /// What leg B said after the call began to end belongs into the record: the 487 of a cancelled call.
+    fn note_final(&mut self, call: CallKey, leg: LegKey, message: Option<&Message<'_>>, now: Now) {
+        let Some(call) = self.calls.get_mut(call) else { return };
+        if let Some(message) = message
+            && call.b == Some(leg)
+            && message.method() == Method::Invite
+            && message.status().is_some_and(|status| status >= 200)
+            && call.record.attempt.status.is_none()
+        {
+            call.record.heard(message, now);
+        }
+    }
+}

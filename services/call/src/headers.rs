@@ -1,0 +1,130 @@
+//! Which headers cross the box, and the few that it writes of itself.
+//!
+//! A header crosses unless it belongs to one leg: to its routing, its dialog, its transaction, its capabilities or its
+//! credentials. What the box has never heard of crosses byte for byte.
+
+use sip::{Message, Name, Transport, Writer};
+
+use crate::settings::Listener;
+
+/// Methods that a call's dialog takes.
+pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, NOTIFY, REGISTER";
+pub(crate) const SDP: &[u8] = b"application/sdp";
+
+/// Whether a header of this name is carried from one leg to the other.
+pub(crate) fn crosses(name: Name) -> bool {
+    match name {
+        // Hop, dialog and transaction: each leg has its own.
+        Name::Via
+        | Name::From
+        | Name::To
+        | Name::CallId
+        | Name::CSeq
+        | Name::Contact
+        | Name::MaxForwards
+        | Name::Route
+        | Name::RecordRoute
+        | Name::Path
+        | Name::ServiceRoute
+        | Name::Timestamp
+        | Name::RSeq
+        | Name::RAck
+        | Name::Replaces => false,
+        // What each side can do is negotiated with the box (RFC 3261 §8.2.2.3, RFC 4028).
+        Name::Supported
+        | Name::Require
+        | Name::ProxyRequire
+        | Name::Unsupported
+        | Name::Allow
+        | Name::AllowEvents
+        | Name::Accept
+        | Name::AcceptEncoding
+        | Name::SessionExpires
+        | Name::MinSe => false,
+        // Credentials are good for one hop.
+        Name::Authorization
+        | Name::ProxyAuthorization
+        | Name::WwwAuthenticate
+        | Name::ProxyAuthenticate
+        | Name::AuthenticationInfo => false,
+        // Topology: what stands behind the box is nobody's business.
+        Name::UserAgent | Name::Server | Name::Organization => false,
+        // They go with a body, and bodies are written anew.
+        Name::ContentType
+        | Name::ContentLength
+        | Name::ContentEncoding
+        | Name::ContentDisposition
+        | Name::MimeVersion => false,
+        // Registrar's business.
+        Name::MinExpires => false,
+        Name::AcceptLanguage
+        | Name::Expires
+        | Name::Reason
+        | Name::Warning
+        | Name::Event
+        | Name::SubscriptionState
+        | Name::ReferTo
+        | Name::ReferredBy
+        | Name::Date
+        | Name::RetryAfter
+        | Name::PAssertedIdentity
+        | Name::PPreferredIdentity
+        | Name::RemotePartyId
+        | Name::Diversion
+        | Name::HistoryInfo
+        | Name::Privacy
+        | Name::Subject
+        | Name::Other => true,
+    }
+}
+
+/// Copies what crosses.
+pub(crate) fn copy_crossing(from: &Message<'_>, to: &mut Writer) {
+    for header in from.headers().filter(|header| crosses(header.name)) {
+        to.copy(&header);
+    }
+}
+
+/// Copies the headers that describe a body which is carried as it is.
+pub(crate) fn copy_body_headers(from: &Message<'_>, to: &mut Writer) {
+    for header in from.headers() {
+        if matches!(header.name, Name::ContentEncoding | Name::ContentDisposition | Name::MimeVersion) {
+            to.copy(&header);
+        }
+    }
+}
+
+/// Where the peer shall send its requests within the dialog.
+pub(crate) fn contact(writer: &mut Writer, listener: &Listener) {
+    let advertise = listener.advertise.as_bytes();
+    match listener.transport {
+        Transport::Udp => writer.parts("Contact", &[b"<sip:drawbridge@", advertise, b">"]),
+        Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => writer.parts(
+            "Contact",
+            &[b"<sip:drawbridge@", advertise, b";transport=", listener.transport.as_param().as_bytes(), b">"],
+        ),
+    };
+}
+
+/// The host of a listener, without the port.
+pub(crate) fn advertised_host(listener: &Listener) -> &str {
+    let text = listener.advertise.as_str();
+    match text.rsplit_once(':') {
+        // An IPv6 address without port has its colons inside brackets.
+        Some((host, port)) if !port.contains(']') => host,
+        Some(_) | None => text,
+    }
+}
+
+/// The description in a message, when its body is one.
+pub(crate) fn sdp_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+    let body = message.body();
+    let is_sdp = message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(SDP));
+    (is_sdp && !body.is_empty()).then_some(body)
+}
+
+/// Text of a header for a record: at most 255 octets, what is not UTF-8 replaced.
+pub(crate) fn text(value: &[u8]) -> Box<str> {
+    let end = value.len().min(255);
+    String::from_utf8_lossy(value.get(..end).unwrap_or_default()).into_owned().into_boxed_str()
+}

@@ -1,0 +1,113 @@
+//! Identifiers that strangers cannot guess: tags, branches, Call-IDs, UUIDs.
+//!
+//! A tag begins with the key of its leg and a branch with the key of its transaction, so that finding them again is an
+//! index and not a search; the rest is random, so that knowing one says nothing of another. All randomness of a Core
+//! comes from one seeded generator: the same seed and the same inputs give the same bytes.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use slotmap::{Key, KeyData};
+use uuid::Uuid;
+
+use crate::io::Utc;
+use crate::leg::LegKey;
+use crate::settings::shard_of;
+use crate::wire::ClientKey;
+
+/// RFC 3261 §8.1.1.7.
+const COOKIE: &str = "z9hG4bK";
+const HEX: &[u8; 16] = b"0123456789abcdef";
+/// A key and a random number, sixteen hexadecimal digits each.
+const TOKEN: usize = 32;
+
+/// The generator of one Core.
+pub(crate) struct Ids {
+    rng: ChaCha8Rng,
+    shard: u16,
+    shards: u16,
+}
+
+impl Ids {
+    pub(crate) fn new(seed: [u8; 32], shard: u16, shards: u16) -> Ids {
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        // Shards of one process are given one seed; the stream number keeps them apart.
+        rng.set_stream(u64::from(shard));
+        Ids { rng, shard, shards }
+    }
+
+    pub(crate) fn random(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+
+    /// A From- or To-tag for this leg.
+    pub(crate) fn tag(&mut self, leg: LegKey) -> Box<str> {
+        self.token("", leg.data().as_ffi())
+    }
+
+    /// A branch for this client transaction.
+    pub(crate) fn branch(&mut self, client: ClientKey) -> Box<str> {
+        self.token(COOKIE, client.data().as_ffi())
+    }
+
+    /// A branch that no transaction belongs to: the ACK of a 2xx (RFC 3261 §13.2.2.4).
+    pub(crate) fn branch_without_transaction(&mut self) -> Box<str> {
+        self.token(COOKIE, 0)
+    }
+
+    /// A Call-ID that belongs to this shard.
+    pub(crate) fn call_id(&mut self) -> Box<str> {
+        loop {
+            let high = self.random();
+            let id = self.token("", high);
+            if shard_of(id.as_bytes(), self.shards) == self.shard {
+                return id;
+            }
+        }
+    }
+
+    /// A UUIDv7 of this moment.
+    pub(crate) fn uuid(&mut self, utc: Utc) -> Uuid {
+        let mut random = [0; 10];
+        self.rng.fill_bytes(&mut random);
+        let millis = u64::try_from(utc.0 / 1000).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+
+    fn token(&mut self, prefix: &str, high: u64) -> Box<str> {
+        let low = self.random();
+        let mut text = String::with_capacity(prefix.len() + TOKEN);
+        text.push_str(prefix);
+        for value in [high, low] {
+            for shift in (0..16).rev() {
+                text.push(char::from(HEX[(value >> (shift * 4)) as usize & 15]));
+            }
+        }
+        text.into_boxed_str()
+    }
+}
+
+/// The leg that a tag of ours names. Whether the leg really has this tag is the caller's to check.
+pub(crate) fn leg_of_tag(tag: &[u8]) -> Option<LegKey> {
+    leading_key(tag).map(LegKey::from)
+}
+
+/// The client transaction that a branch of ours names. Whether it really has this branch is the caller's to check.
+pub(crate) fn client_of_branch(branch: &[u8]) -> Option<ClientKey> {
+    leading_key(branch.strip_prefix(COOKIE.as_bytes())?).map(ClientKey::from)
+}
+
+fn leading_key(token: &[u8]) -> Option<KeyData> {
+    if token.len() != TOKEN {
+        return None;
+    }
+    let mut value = 0u64;
+    for &digit in token.get(..16)? {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            0..=b'/' | b':'..=b'`' | b'g'..=u8::MAX => return None,
+        };
+        value = value << 4 | u64::from(digit);
+    }
+    Some(KeyData::from_ffi(value))
+}

@@ -1,0 +1,211 @@
+//! Requests within an established dialog: ACK, BYE and whatever is carried across.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use sip::{Dialog, Message, Method, Name, Uri, Writer};
+
+use super::uac::via_pieces;
+use super::{Exchange, Leg, LegKey, LegState, News};
+use crate::headers::{ALLOW, SDP, copy_body_headers, copy_crossing};
+use crate::io::{Flow, Now, SendToken};
+use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Wire};
+
+const MAX_FORWARDS: u8 = 70;
+
+impl Leg {
+    /// Acknowledges the callee's 2xx, with the answer where the 2xx was an offer.
+    pub(crate) fn acknowledge(&mut self, wire: &mut Wire, body: Option<&[u8]>) {
+        if let LegState::AckDue { client, cseq } = self.state {
+            self.send_ack(client, cseq, body, wire);
+            self.state = LegState::Up;
+        } else if let Exchange::AckDue { client, cseq } = self.exchange {
+            self.send_ack(client, cseq, body, wire);
+            self.exchange = Exchange::Idle;
+        }
+    }
+
+    /// RFC 3261 §13.2.2.4: a new branch, the INVITE's CSeq number, kept for repetitions of the 2xx.
+    pub(super) fn send_ack(&mut self, client: ClientKey, cseq: u32, body: Option<&[u8]>, wire: &mut Wire) {
+        let flow = self.request_flow(wire);
+        let branch = wire.ids.branch_without_transaction();
+        let Some(writer) = self.in_dialog(b"ACK", Some(cseq), &branch, wire) else { return };
+        let ack = writer.body(body.map(|_| SDP), body.unwrap_or_default());
+        wire.acknowledge(client, flow, ack);
+    }
+
+    pub(super) fn bye(&mut self, key: LegKey, reason: Option<&[u8]>, wire: &mut Wire, now: Now) {
+        let flow = self.request_flow(wire);
+        let user = ClientUser::Leg(key, Purpose::Bye);
+        let (client, branch) = wire.prepare(Method::Bye, user, flow, now);
+        self.state = LegState::Leaving;
+        let Some(mut writer) = self.in_dialog(b"BYE", None, &branch, wire) else {
+            wire.abandon(client);
+            self.state = LegState::Gone;
+            return;
+        };
+        if let Some(reason) = reason {
+            writer.header("Reason", reason);
+        }
+        wire.launch(client, writer.finish());
+    }
+
+    /// The peer's BYE. Everything it still waits for is answered first (RFC 3261 §15.1.2).
+    pub(crate) fn on_bye(&mut self, wire: &mut Wire, now: Now) -> News {
+        self.close_exchange(wire, now);
+        match std::mem::replace(&mut self.state, LegState::Gone) {
+            // The caller may leave an early dialog with BYE; its INVITE is answered by the bridge.
+            LegState::Invited { server } => {
+                self.state = LegState::Invited { server };
+                News::Bye
+            }
+            LegState::AckDue { client, cseq } => {
+                self.send_ack(client, cseq, None, wire);
+                News::Bye
+            }
+            LegState::Answered { .. } | LegState::Up => News::Bye,
+            // Both at once: ours is still to be answered.
+            LegState::Leaving => {
+                self.state = LegState::Leaving;
+                News::Nothing
+            }
+            LegState::AnsweredLeaving { .. } => News::Nothing,
+            early @ (LegState::Calling { .. }
+            | LegState::Proceeding { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::Ghost { .. }
+            | LegState::Gone) => {
+                self.state = early;
+                News::Nothing
+            }
+        }
+    }
+
+    /// Our BYE was answered, or never will be.
+    pub(crate) fn on_bye_done(&mut self) {
+        if let LegState::Leaving = self.state {
+            self.state = LegState::Gone;
+        }
+    }
+
+    /// Sends a request of the other leg on to this one; the answer goes back to `server`.
+    pub(crate) fn carry(
+        &mut self,
+        key: LegKey,
+        request: &Message<'_>,
+        server: ServerKey,
+        wire: &mut Wire,
+        now: Now,
+    ) -> bool {
+        if !self.is_confirmed() {
+            return false;
+        }
+        let flow = self.request_flow(wire);
+        let user = ClientUser::Leg(key, Purpose::Carry(server));
+        let (client, branch) = wire.prepare(request.method(), user, flow, now);
+        let Some(mut writer) = self.in_dialog(request.method_text(), None, &branch, wire) else {
+            wire.abandon(client);
+            return false;
+        };
+        copy_crossing(request, &mut writer);
+        copy_body_headers(request, &mut writer);
+        let body = request.body();
+        let kind = request.first(Name::ContentType).filter(|_| !body.is_empty());
+        wire.launch(client, writer.body(kind, body));
+        true
+    }
+
+    /// Whether the peer may end the dialog: the caller any time, the callee once it answered (RFC 3261 §15).
+    pub(crate) fn knows_dialog(&self) -> bool {
+        match self.state {
+            LegState::Invited { .. }
+            | LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving => true,
+            LegState::Calling { .. }
+            | LegState::Proceeding { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::Ghost { .. }
+            | LegState::Gone => false,
+        }
+    }
+
+    /// Whether requests can be sent within the dialog.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        match self.state {
+            LegState::Answered { .. } | LegState::Up => true,
+            LegState::Invited { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::Calling { .. }
+            | LegState::Proceeding { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::AckDue { .. }
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone => false,
+        }
+    }
+
+    /// A request within the dialog, ready for more headers.
+    pub(super) fn in_dialog(
+        &mut self,
+        method: &[u8],
+        cseq: Option<u32>,
+        branch: &str,
+        wire: &Wire,
+    ) -> Option<Writer> {
+        let listener = wire.listener(self.flow.listener);
+        let pieces = via_pieces(listener, branch);
+        let mut writer = self.dialog.as_mut()?.request(method, cseq, pieces.get(1..)?, MAX_FORWARDS);
+        writer.header("User-Agent", wire.settings.product.as_bytes());
+        Some(writer)
+    }
+
+    pub(super) fn capabilities(&self, writer: &mut Writer, wire: &Wire) {
+        writer.header("Allow", ALLOW);
+        writer.header("Server", wire.settings.product.as_bytes());
+    }
+
+    /// Where requests of this dialog go: a stream and a registered phone by their flow (RFC 5626 §5.3), else where the
+    /// route set or the remote target say when they say it with an address.
+    pub(super) fn request_flow(&self, wire: &Wire) -> Flow {
+        let reliable = wire.listener(self.flow.listener).transport.is_reliable();
+        match &self.dialog {
+            Some(dialog) if !reliable && !self.by_flow => {
+                Flow { remote: literal_address(dialog.next_hop()).unwrap_or(self.flow.remote), ..self.flow }
+            }
+            Some(_) | None => self.flow,
+        }
+    }
+}
+
+/// ACK and BYE for a 2xx that nobody wants: of a fork that lost, or of an INVITE that was given up (RFC 3261 §13.2.2.4).
+pub(crate) fn end_unwanted(invite: &Bytes, response: &Message<'_>, flow: Flow, wire: &mut Wire, now: Now) {
+    let Ok(invite) = Message::parse(invite) else { return };
+    let Ok(mut dialog) = Dialog::uac(&invite, response) else { return };
+    let cseq = dialog.local_cseq;
+    let reliable = wire.listener(flow.listener).transport.is_reliable();
+    let remote = if reliable { None } else { literal_address(dialog.next_hop()) };
+    let flow = Flow { remote: remote.unwrap_or(flow.remote), ..flow };
+    let branch = wire.ids.branch_without_transaction();
+    let pieces = via_pieces(wire.listener(flow.listener), &branch);
+    let ack = dialog.request(b"ACK", Some(cseq), &pieces[1..], MAX_FORWARDS).finish();
+    wire.send(flow, ack, SendToken::NONE);
+    let (client, branch) = wire.prepare(Method::Bye, ClientUser::Nobody, flow, now);
+    let pieces = via_pieces(wire.listener(flow.listener), &branch);
+    let bye = dialog.request(b"BYE", None, &pieces[1..], MAX_FORWARDS).finish();
+    wire.launch(client, bye);
+}
+
+/// The socket address that a URI names, when its host is an address and not a name.
+pub(crate) fn literal_address(uri: &[u8]) -> Option<SocketAddr> {
+    let uri = Uri::parse(uri).ok()?;
+    let ip: IpAddr = uri.host_ip()?;
+    let transport = uri.transport().unwrap_or(sip::Transport::Udp);
+    Some(SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port())))
+}

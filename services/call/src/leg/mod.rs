@@ -1,0 +1,363 @@
+//! One leg: a whole RFC 3261 user agent towards one side of a call.
+//!
+//! A leg hides the protocol. The bridge orders `progress`, `answer`, `reject`, `invite`, `offer`, `hang_up`; the leg
+//! alone knows whether `hang_up` means CANCEL now, CANCEL once a provisional arrives, ACK then BYE, BYE, or nothing any
+//! more. What happens on its side it tells as [`News`].
+//!
+//! ```text
+//!   towards the caller (uas.rs)                 towards the callee (uac.rs)
+//!
+//!   Invited ──reject──────────▶ Gone            Calling ──1xx──▶ Proceeding ──3xx-6xx──▶ Gone
+//!      │ answer                                   │ hang_up         │ hang_up      (from both)
+//!      ▼                                          ▼                 ▼
+//!   Answered ──hang_up──▶ AnsweredLeaving       CancelWaiting ─1xx─▶ Cancelling ──final──▶ Gone
+//!      │ ACK                │ ACK, or none        │ 2xx             │ 2xx      └─64·T1─▶ Ghost
+//!      ▼                    ▼                     ▼                 ▼
+//!      Up ───hang_up───▶ Leaving ──final──▶ Gone  ACK, BYE: Leaving  ACK, BYE: Leaving
+//!                                               Calling, Proceeding ──2xx──▶ AckDue ──acknowledge──▶ Up
+//! ```
+
+mod dialog;
+mod reinvite;
+mod uac;
+mod uas;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sip::{Dialog, Message, Time};
+use slotmap::new_key_type;
+
+use crate::bridge::CallKey;
+use crate::io::{Flow, Now, SendToken};
+use crate::media::Side;
+use crate::wire::{ClientKey, ServerKey, Wire};
+
+pub(crate) use dialog::end_unwanted;
+pub(crate) use uac::Target;
+
+new_key_type! {
+    /// A leg.
+    pub(crate) struct LegKey;
+}
+
+/// Where a leg stands.
+#[derive(Debug)]
+pub(crate) enum LegState {
+    /// The caller's INVITE is here, no final response sent.
+    Invited { server: ServerKey },
+    /// 2xx sent, repeated until its ACK comes.
+    Answered { ok: Box<Unacked> },
+    /// The same, but to be ended: a callee must not send BYE before the ACK (RFC 3261 §15).
+    AnsweredLeaving { ok: Box<Unacked>, reason: Option<Box<[u8]>> },
+    /// INVITE sent, no provisional response.
+    Calling { client: ClientKey },
+    /// A provisional response came; Timer C runs.
+    Proceeding { client: ClientKey, timer_c: Time },
+    /// To be cancelled as soon as a provisional comes (row C2).
+    CancelWaiting { client: ClientKey, reason: Option<Box<[u8]>> },
+    /// CANCEL sent; without a final response by `give_up` the INVITE is abandoned (row C6).
+    Cancelling { client: ClientKey, reason: Option<Box<[u8]>>, give_up: Time },
+    /// 2xx received, its ACK waits for what the other leg answers.
+    AckDue { client: ClientKey, cseq: u32 },
+    /// Both ends know that the dialog stands.
+    Up,
+    /// BYE sent, its final response awaited.
+    Leaving,
+    /// Given up, but a 2xx that still comes gets ACK and BYE (row C6).
+    Ghost { until: Time, invite: Bytes },
+    /// Nothing is owed any more.
+    Gone,
+}
+
+/// A re-INVITE under way within the dialog; one at a time (RFC 3261 §14).
+#[derive(Debug)]
+pub(crate) enum Exchange {
+    /// None.
+    Idle,
+    /// The peer's, not answered yet.
+    PeerOffers { server: ServerKey },
+    /// The peer's, answered with 2xx, its ACK awaited.
+    PeerAnswered { ok: Box<Unacked> },
+    /// Ours, not answered yet; `offerless`: the answer will be an offer.
+    WeOffer { client: ClientKey, cseq: u32, offerless: bool },
+    /// Ours, answered with an offer: its ACK waits for what the other leg answers.
+    AckDue { client: ClientKey, cseq: u32 },
+}
+
+/// A 2xx that is repeated until its ACK comes (RFC 3261 §13.3.1.4).
+#[derive(Debug)]
+pub(crate) struct Unacked {
+    ok: Bytes,
+    flow: Flow,
+    cseq: u32,
+    next: Time,
+    interval: Duration,
+    give_up: Time,
+}
+
+/// What a leg tells the bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Nothing that matters to the other side.
+    Nothing,
+    /// The callee's provisional response other than 100.
+    Progress,
+    /// The callee's 2xx.
+    Answered,
+    /// The callee's final failure, or none in time.
+    Refused(u16),
+    /// Timer C: it rang too long.
+    Expired,
+    /// The ACK of our 2xx.
+    Acked,
+    /// Our 2xx was never acknowledged.
+    NoAck,
+    /// BYE.
+    Bye,
+    /// A re-INVITE of the peer.
+    Offered,
+    /// 2xx to our re-INVITE.
+    OfferAccepted,
+    /// Failure of our re-INVITE.
+    OfferRefused(u16),
+    /// The dialog is no more at the peer: 408 or 481 within it, or no answer at all (RFC 3261 §12.2.1.2).
+    Lost,
+}
+
+/// One leg.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    /// `None` once the call has forgotten it.
+    pub(crate) call: Option<CallKey>,
+    pub(crate) side: Side,
+    pub(crate) state: LegState,
+    pub(crate) exchange: Exchange,
+    /// Where its INVITE came from or went to.
+    pub(crate) flow: Flow,
+    /// A phone of ours rather than a trunk: its flow is the only way to it.
+    pub(crate) by_flow: bool,
+    pub(crate) trunk: Option<routing::TrunkId>,
+    pub(crate) tag: Box<str>,
+    pub(crate) dialog: Option<Box<Dialog>>,
+    /// Final status of the INVITE, once known.
+    pub(crate) final_status: u16,
+    pub(crate) call_id: Box<str>,
+    /// Challenges answered, so that a wrong password is not tried for ever.
+    auth: uac::AuthTries,
+    /// Our session in descriptions towards this side (RFC 3264 §8).
+    pub(crate) session: crate::bridge::LocalSession,
+    pub(crate) armed: Option<Time>,
+}
+
+impl Leg {
+    fn new(call: CallKey, side: Side, state: LegState, flow: Flow, tag: Box<str>, call_id: Box<str>) -> Leg {
+        Leg {
+            call: Some(call),
+            side,
+            state,
+            exchange: Exchange::Idle,
+            flow,
+            by_flow: false,
+            trunk: None,
+            tag,
+            dialog: None,
+            final_status: 0,
+            call_id,
+            auth: uac::AuthTries::default(),
+            session: crate::bridge::LocalSession::default(),
+            armed: None,
+        }
+    }
+
+    /// Whether the call has nothing more to expect of this leg.
+    pub(crate) fn is_over(&self) -> bool {
+        match self.state {
+            LegState::Ghost { .. } | LegState::Gone => true,
+            LegState::Invited { .. }
+            | LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::Calling { .. }
+            | LegState::Proceeding { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving => false,
+        }
+    }
+
+    /// Name of the state, for operators.
+    pub(crate) fn state_name(&self) -> &'static str {
+        match self.state {
+            LegState::Invited { .. } => "invited",
+            LegState::Answered { .. } => "answered",
+            LegState::AnsweredLeaving { .. } => "answered_leaving",
+            LegState::Calling { .. } => "calling",
+            LegState::Proceeding { .. } => "proceeding",
+            LegState::CancelWaiting { .. } => "cancel_waiting",
+            LegState::Cancelling { .. } => "cancelling",
+            LegState::AckDue { .. } => "ack_due",
+            LegState::Up => "up",
+            LegState::Leaving => "leaving",
+            LegState::Ghost { .. } => "ghost",
+            LegState::Gone => "gone",
+        }
+    }
+
+    /// Ends the leg whatever its state; the bridge hears nothing more that would matter.
+    pub(crate) fn hang_up(&mut self, key: LegKey, wire: &mut Wire, reason: Option<&[u8]>, now: Now) {
+        let kept = reason.map(Box::from);
+        match std::mem::replace(&mut self.state, LegState::Gone) {
+            // Before an answer the caller is refused, not hung up; `reject` says with what. This is the backstop.
+            LegState::Invited { server } => {
+                self.state = LegState::Invited { server };
+                self.reject(wire, 480, None, None, now);
+            }
+            LegState::Answered { ok } => self.state = LegState::AnsweredLeaving { ok, reason: kept },
+            LegState::Calling { client } => self.state = LegState::CancelWaiting { client, reason: kept },
+            LegState::Proceeding { client, .. } => self.cancel(client, kept, wire, now),
+            LegState::AckDue { client, cseq } => {
+                self.send_ack(client, cseq, None, wire);
+                self.bye(key, reason, wire, now);
+            }
+            LegState::Up => {
+                self.close_exchange(wire, now);
+                self.bye(key, reason, wire, now);
+            }
+            already @ (LegState::AnsweredLeaving { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone) => self.state = already,
+        }
+    }
+
+    /// When [`on_timeout`](Leg::on_timeout) must be called.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let own = match &self.state {
+            LegState::Answered { ok } | LegState::AnsweredLeaving { ok, .. } => Some(ok.deadline()),
+            LegState::Proceeding { timer_c, .. } => Some(*timer_c),
+            LegState::Cancelling { give_up, .. } => Some(*give_up),
+            LegState::Ghost { until, .. } => Some(*until),
+            LegState::Invited { .. }
+            | LegState::Calling { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Gone => None,
+        };
+        let exchange = match &self.exchange {
+            Exchange::PeerAnswered { ok } => Some(ok.deadline()),
+            Exchange::Idle
+            | Exchange::PeerOffers { .. }
+            | Exchange::WeOffer { .. }
+            | Exchange::AckDue { .. } => None,
+        };
+        match (own, exchange) {
+            (Some(own), Some(exchange)) => Some(own.min(exchange)),
+            (own, exchange) => own.or(exchange),
+        }
+    }
+
+    pub(crate) fn on_timeout(&mut self, key: LegKey, wire: &mut Wire, now: Now) -> News {
+        if let Exchange::PeerAnswered { ok } = &mut self.exchange
+            && ok.deadline() <= now.time
+        {
+            if ok.repeat(wire, now) {
+                return News::Nothing;
+            }
+            // RFC 3261 §14.2: no ACK for the 2xx of a re-INVITE ends the dialog.
+            self.exchange = Exchange::Idle;
+            self.hang_up(key, wire, None, now);
+            return News::NoAck;
+        }
+        if self.deadline().is_none_or(|deadline| deadline > now.time) {
+            return News::Nothing;
+        }
+        match std::mem::replace(&mut self.state, LegState::Gone) {
+            LegState::Answered { mut ok } => {
+                if ok.repeat(wire, now) {
+                    self.state = LegState::Answered { ok };
+                    return News::Nothing;
+                }
+                self.bye(key, None, wire, now);
+                News::NoAck
+            }
+            LegState::AnsweredLeaving { mut ok, reason } => {
+                if ok.repeat(wire, now) {
+                    self.state = LegState::AnsweredLeaving { ok, reason };
+                } else {
+                    self.bye(key, reason.as_deref(), wire, now);
+                }
+                News::Nothing
+            }
+            LegState::Proceeding { client, .. } => {
+                // The bridge hangs up next, which is the CANCEL of RFC 3261 §16.8.
+                self.state = LegState::Proceeding { client, timer_c: now.time + wire.settings.timer_c };
+                News::Expired
+            }
+            LegState::Cancelling { client, .. } => {
+                self.haunt(client, wire, now);
+                wire.abandon(client);
+                News::Nothing
+            }
+            LegState::Ghost { .. } => News::Nothing,
+            idle @ (LegState::Invited { .. }
+            | LegState::Calling { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Gone) => {
+                self.state = idle;
+                News::Nothing
+            }
+        }
+    }
+
+    /// Stays behind for a 2xx that may still come.
+    fn haunt(&mut self, client: ClientKey, wire: &Wire, now: Now) {
+        let invite = wire.client_request(client).unwrap_or_default();
+        self.state = LegState::Ghost { until: now.time + wire.settings.timing.t1 * 64, invite };
+    }
+
+    /// Whether the request's dialog identifiers are this leg's (RFC 3261 §12.2.2).
+    pub(crate) fn owns(&self, request: &Message<'_>) -> bool {
+        let (Ok(to), Ok(from), Ok(call_id)) = (request.to(), request.from(), request.call_id()) else {
+            return false;
+        };
+        if to.tag() != Some(self.tag.as_bytes()) || call_id != self.call_id.as_bytes() {
+            return false;
+        }
+        match &self.dialog {
+            Some(dialog) => dialog.matches(call_id, self.tag.as_bytes(), from.tag().unwrap_or_default()),
+            None => false,
+        }
+    }
+}
+
+impl Unacked {
+    fn new(ok: Bytes, flow: Flow, cseq: u32, wire: &Wire, now: Now) -> Unacked {
+        let t1 = wire.settings.timing.t1;
+        Unacked { ok, flow, cseq, next: now.time + t1, interval: t1, give_up: now.time + t1 * 64 }
+    }
+
+    fn deadline(&self) -> Time {
+        self.next.min(self.give_up)
+    }
+
+    /// Sends it again; false when 64·T1 have passed.
+    fn repeat(&mut self, wire: &mut Wire, now: Now) -> bool {
+        if now.time >= self.give_up {
+            return false;
+        }
+        self.interval = (self.interval * 2).min(wire.settings.timing.t2);
+        self.next = now.time + self.interval;
+        wire.stats.retransmissions += 1;
+        wire.send(self.flow, self.ok.clone(), SendToken::NONE);
+        true
+    }
+}

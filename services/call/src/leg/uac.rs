@@ -1,0 +1,379 @@
+//! The callee's side: placing an INVITE, cancelling it, and what its responses mean.
+
+use bytes::Bytes;
+use routing::Credentials;
+use sip::{Challenge, Dialog, Message, Method, Name, Writer};
+
+use super::{Leg, LegKey, LegState, News, dialog::end_unwanted};
+use crate::bridge::CallKey;
+use crate::headers::{ALLOW, SDP, advertised_host, contact, copy_crossing};
+use crate::io::{Flow, Now};
+use crate::media::Side;
+use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
+
+/// A wrong password is told by a second challenge; a nonce that grew old may be replaced this often.
+const MAX_CHALLENGES: u8 = 3;
+
+/// What has been tried against challenges.
+#[derive(Debug, Default)]
+pub(crate) struct AuthTries {
+    count: u8,
+    last_nonce: u64,
+}
+
+/// Where a new leg calls, and as what.
+pub(crate) struct Target<'a> {
+    /// The Request-URI.
+    pub(crate) uri: &'a [u8],
+    /// The address of record for To, without angle brackets.
+    pub(crate) to: &'a [u8],
+    pub(crate) flow: Flow,
+    pub(crate) trunk: Option<routing::TrunkId>,
+    /// A registered phone, reached only over the flow that it registered from.
+    pub(crate) by_flow: bool,
+}
+
+impl Leg {
+    /// Places a call towards `target` with what crosses of the caller's INVITE.
+    pub(crate) fn invite(
+        key: LegKey,
+        call: CallKey,
+        target: &Target<'_>,
+        source: &Message<'_>,
+        body: Option<&[u8]>,
+        session: crate::bridge::LocalSession,
+        wire: &mut Wire,
+        now: Now,
+    ) -> Leg {
+        let tag = wire.ids.tag(key);
+        let call_id = wire.ids.call_id();
+        let user = ClientUser::Leg(key, Purpose::Invite);
+        let (client, branch) = wire.prepare(Method::Invite, user, target.flow, now);
+        let listener = wire.listener(target.flow.listener);
+        let mut writer = Writer::request(b"INVITE", target.uri);
+        via(&mut writer, listener, &branch);
+        // The core refused 0 with 483 before a call was made of it (RFC 3261 §8.2.6, §16.3).
+        let hops = source.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1);
+        writer.number("Max-Forwards", u64::from(hops));
+        from_header(&mut writer, source, advertised_host(listener).as_bytes(), &tag);
+        writer.parts("To", &[b"<", target.to, b">"]);
+        writer.header("Call-ID", call_id.as_bytes());
+        writer.header("CSeq", b"1 INVITE");
+        contact(&mut writer, listener);
+        writer.header("Allow", ALLOW);
+        writer.header("User-Agent", wire.settings.product.as_bytes());
+        copy_crossing(source, &mut writer);
+        let request = writer.body(body.map(|_| SDP), body.unwrap_or_default());
+        wire.launch(client, request);
+        let mut leg = Leg::new(call, Side::B, LegState::Calling { client }, target.flow, tag, call_id);
+        leg.trunk = target.trunk;
+        leg.by_flow = target.by_flow;
+        leg.session = session;
+        leg
+    }
+
+    /// A response to the INVITE, as its transaction passed it on.
+    pub(crate) fn on_invite_response(
+        &mut self,
+        key: LegKey,
+        from: ClientKey,
+        response: &Message<'_>,
+        credentials: Option<&Credentials>,
+        wire: &mut Wire,
+        now: Now,
+    ) -> News {
+        let status = response.status().unwrap_or(500);
+        match std::mem::replace(&mut self.state, LegState::Gone) {
+            LegState::Calling { client } | LegState::Proceeding { client, .. } => match status {
+                100..200 => {
+                    let timer_c = now.time + wire.settings.timer_c;
+                    self.state = LegState::Proceeding { client, timer_c };
+                    if status == 100 { News::Nothing } else { News::Progress }
+                }
+                200..300 => self.established(client, response, wire),
+                401 | 407 => match self.answer_challenge(key, client, response, credentials, wire, now) {
+                    Some(again) => {
+                        self.state = LegState::Calling { client: again };
+                        News::Nothing
+                    }
+                    None => self.refused(status),
+                },
+                _ => self.refused(status),
+            },
+            LegState::CancelWaiting { client, reason } => match status {
+                // Row C2: now there is something to cancel.
+                100..200 => {
+                    self.cancel(client, reason, wire, now);
+                    News::Nothing
+                }
+                // Row C4.
+                200..300 => self.too_late(key, client, response, reason.as_deref(), wire, now),
+                // Rows C5 and C9: whatever it says, the call is over.
+                _ => self.refused_late(status),
+            },
+            LegState::Cancelling { client, reason, give_up } => match status {
+                100..200 => {
+                    self.state = LegState::Cancelling { client, reason, give_up };
+                    News::Nothing
+                }
+                // Row C3: the 200 crossed our CANCEL.
+                200..300 => self.too_late(key, client, response, reason.as_deref(), wire, now),
+                _ => self.refused_late(status),
+            },
+            state @ (LegState::AckDue { .. } | LegState::Up | LegState::Leaving | LegState::Ghost { .. }) => {
+                self.state = state;
+                self.on_late_success(from, response, wire, now);
+                News::Nothing
+            }
+            state @ (LegState::Invited { .. }
+            | LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::Gone) => {
+                self.state = state;
+                News::Nothing
+            }
+        }
+    }
+
+    /// No response came in time (408), or the INVITE could not be sent (503; RFC 3261 §8.1.3.1).
+    pub(crate) fn on_invite_unanswered(&mut self, status: u16, wire: &mut Wire, now: Now) -> News {
+        match std::mem::replace(&mut self.state, LegState::Gone) {
+            LegState::Calling { client } | LegState::Proceeding { client, .. } => {
+                self.final_status = status;
+                self.haunt(client, wire, now);
+                News::Refused(status)
+            }
+            LegState::CancelWaiting { client, .. } | LegState::Cancelling { client, .. } => {
+                self.haunt(client, wire, now);
+                News::Nothing
+            }
+            other @ (LegState::Invited { .. }
+            | LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone) => {
+                self.state = other;
+                News::Nothing
+            }
+        }
+    }
+
+    /// A 2xx after the first: the same again gets the same ACK, one of another fork gets ACK and BYE (§13.2.2.4).
+    pub(crate) fn on_late_success(
+        &self,
+        client: ClientKey,
+        response: &Message<'_>,
+        wire: &mut Wire,
+        now: Now,
+    ) {
+        let status = response.status().unwrap_or(0);
+        if !(200..300).contains(&status) {
+            return;
+        }
+        let tag = response.to().ok().and_then(|to| to.tag()).unwrap_or_default();
+        let ours = self.dialog.as_ref().is_some_and(|dialog| &*dialog.remote_tag == tag);
+        if ours {
+            if let Some(ack) = wire.kept_ack(client) {
+                let flow = self.request_flow(wire);
+                wire.send(flow, ack, crate::io::SendToken::NONE);
+            }
+            return;
+        }
+        let invite = match &self.state {
+            LegState::Ghost { invite, .. } => Some(invite.clone()),
+            LegState::Invited { .. }
+            | LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::Calling { .. }
+            | LegState::Proceeding { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Gone => wire.client_request(client),
+        };
+        if let Some(invite) = invite {
+            end_unwanted(&invite, response, self.flow, wire, now);
+        }
+    }
+
+    /// CANCEL now (row C1). The caller makes sure that a provisional response came.
+    pub(super) fn cancel(&mut self, client: ClientKey, reason: Option<Box<[u8]>>, wire: &mut Wire, now: Now) {
+        wire.cancel(client, Some(reason.as_deref().unwrap_or(b"SIP;cause=487")), now);
+        self.state =
+            LegState::Cancelling { client, reason, give_up: now.time + wire.settings.timing.t1 * 64 };
+    }
+
+    fn established(&mut self, client: ClientKey, response: &Message<'_>, wire: &Wire) -> News {
+        self.final_status = response.status().unwrap_or(200);
+        if self.make_dialog(client, response, wire) {
+            self.state = LegState::AckDue { client, cseq: self.invite_cseq() };
+            News::Answered
+        } else {
+            // A 2xx that makes no dialog (no Contact, no tag) can be neither acknowledged nor ended.
+            self.final_status = 502;
+            News::Refused(502)
+        }
+    }
+
+    /// Rows C3 and C4: ACK, then BYE.
+    fn too_late(
+        &mut self,
+        key: LegKey,
+        client: ClientKey,
+        response: &Message<'_>,
+        reason: Option<&[u8]>,
+        wire: &mut Wire,
+        now: Now,
+    ) -> News {
+        self.final_status = response.status().unwrap_or(200);
+        if self.make_dialog(client, response, wire) {
+            self.send_ack(client, self.invite_cseq(), None, wire);
+            self.bye(key, reason, wire, now);
+        }
+        News::Nothing
+    }
+
+    fn make_dialog(&mut self, client: ClientKey, response: &Message<'_>, wire: &Wire) -> bool {
+        let Some(bytes) = wire.client_request(client) else { return false };
+        let Ok(invite) = Message::parse(&bytes) else { return false };
+        match Dialog::uac(&invite, response) {
+            Ok(dialog) => {
+                self.dialog = Some(Box::new(dialog));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn invite_cseq(&self) -> u32 {
+        self.dialog.as_ref().map_or(1, |dialog| dialog.local_cseq)
+    }
+
+    fn refused(&mut self, status: u16) -> News {
+        self.final_status = status;
+        News::Refused(status)
+    }
+
+    fn refused_late(&mut self, status: u16) -> News {
+        self.final_status = status;
+        News::Nothing
+    }
+
+    /// Answers 401 or 407 with the trunk's credentials (RFC 3261 §22): the same INVITE again with the next CSeq. Each
+    /// nonce is answered once; a new one is tried again only when the server says that the old was stale.
+    fn answer_challenge(
+        &mut self,
+        key: LegKey,
+        client: ClientKey,
+        response: &Message<'_>,
+        credentials: Option<&Credentials>,
+        wire: &mut Wire,
+        now: Now,
+    ) -> Option<ClientKey> {
+        let credentials = credentials?;
+        let (asked, answer) = match response.status()? {
+            401 => (Name::WwwAuthenticate, "Authorization"),
+            _ => (Name::ProxyAuthenticate, "Proxy-Authorization"),
+        };
+        let challenge = Challenge::best(response.values(asked))?;
+        let nonce = wire.keyed_hash(&[&challenge.nonce]);
+        let again = self.auth.count == 0 || (challenge.stale && nonce != self.auth.last_nonce);
+        if !again || self.auth.count >= MAX_CHALLENGES {
+            return None;
+        }
+        self.auth = AuthTries { count: self.auth.count + 1, last_nonce: nonce };
+        let old = wire.client_request(client)?;
+        let old = Message::parse(&old).ok()?;
+        let uri = old.request_uri()?;
+        let cnonce = format!("{:016x}", wire.ids.random());
+        let value =
+            challenge.authorize(&credentials.username, &credentials.password, b"INVITE", uri, &cnonce, 1);
+        let user = ClientUser::Leg(key, Purpose::Invite);
+        let (next, branch) = wire.prepare(Method::Invite, user, self.flow, now);
+        let request = again_with(&old, &branch, (answer, &value), wire)?;
+        wire.launch(next, request);
+        Some(next)
+    }
+}
+
+/// The same request as a new transaction: next CSeq, new branch, one more header.
+fn again_with(old: &Message<'_>, branch: &str, extra: (&str, &[u8]), wire: &Wire) -> Option<Bytes> {
+    let cseq = old.cseq().ok()?;
+    let mut writer = Writer::request(old.method_text(), old.request_uri()?);
+    for header in old.headers() {
+        match header.name {
+            Name::Via => {
+                let sent_by = old.via().ok()?;
+                let transport = sent_by.transport_text;
+                let port = sent_by.port.map(|port| format!(":{port}")).unwrap_or_default();
+                writer.parts(
+                    "Via",
+                    &[
+                        b"SIP/2.0/",
+                        transport,
+                        b" ",
+                        sent_by.host,
+                        port.as_bytes(),
+                        b";branch=",
+                        branch.as_bytes(),
+                        b";rport",
+                    ],
+                );
+            }
+            Name::CSeq => {
+                let number = (cseq.number + 1).to_string();
+                writer.parts("CSeq", &[number.as_bytes(), b" ", cseq.method_text]);
+            }
+            Name::Authorization | Name::ProxyAuthorization | Name::ContentLength | Name::ContentType => {}
+            _ => {
+                writer.copy(&header);
+            }
+        }
+    }
+    writer.header(extra.0, extra.1);
+    let _ = wire;
+    Some(writer.body(old.first(Name::ContentType), old.body()))
+}
+
+/// Our Via. `rport` so that the answer finds its way back through NAT (RFC 3581).
+pub(super) fn via(writer: &mut Writer, listener: &crate::settings::Listener, branch: &str) {
+    writer.parts("Via", &via_pieces(listener, branch)[1..]);
+}
+
+/// The pieces of our Via; the first is empty for those who want the bare value.
+pub(super) fn via_pieces<'a>(listener: &'a crate::settings::Listener, branch: &'a str) -> [&'a [u8]; 8] {
+    [
+        b"",
+        b"SIP/2.0/",
+        listener.transport.as_str().as_bytes(),
+        b" ",
+        listener.advertise.as_bytes(),
+        b";branch=",
+        branch.as_bytes(),
+        b";rport",
+    ]
+}
+
+/// From of the new leg: display name and user of the caller. The host is ours, for the caller's may be an inner
+/// address; a name that is nobody's host (RFC 3323 §4.1.1.3) stays.
+fn from_header(writer: &mut Writer, source: &Message<'_>, host: &[u8], tag: &str) {
+    let Ok(from) = source.from() else { return };
+    let display = from.display;
+    let gap: &[u8] = if display.is_empty() { b"" } else { b" " };
+    let uri = from.parsed_uri().ok();
+    let kept = uri.as_ref().is_some_and(|uri| {
+        matches!(uri.scheme, sip::Scheme::Tel | sip::Scheme::Other) || uri.host.ends_with(b".invalid")
+    });
+    let user = uri.as_ref().and_then(|uri| uri.user);
+    let (scheme, user, at, host): (&[u8], &[u8], &[u8], &[u8]) = match user {
+        _ if kept => (b"", from.uri, b"", b""),
+        Some(user) => (b"sip:", user, b"@", host),
+        None => (b"sip:", b"", b"", host),
+    };
+    writer.parts("From", &[display, gap, b"<", scheme, user, at, host, b">;tag=", tag.as_bytes()]);
+}

@@ -1,0 +1,161 @@
+//! The caller's side: answering an INVITE.
+
+use bytes::Bytes;
+use sip::{Dialog, Fault, Message};
+
+use super::{Leg, LegKey, LegState, News, Unacked};
+use crate::bridge::CallKey;
+use crate::headers::{SDP, contact, copy_crossing};
+use crate::io::{Flow, Now};
+use crate::media::Side;
+use crate::wire::{ServerKey, Wire};
+
+impl Leg {
+    /// A leg for an INVITE that just came.
+    pub(crate) fn invited(
+        key: LegKey,
+        call: CallKey,
+        invite: &Message<'_>,
+        server: ServerKey,
+        flow: Flow,
+        wire: &mut Wire,
+    ) -> Result<Leg, Fault> {
+        let tag = wire.ids.tag(key);
+        let dialog = Dialog::uas(invite, tag.as_bytes())?;
+        let call_id = crate::headers::text(invite.call_id()?);
+        let mut leg = Leg::new(call, Side::A, LegState::Invited { server }, flow, tag, call_id);
+        leg.dialog = Some(Box::new(dialog));
+        leg.session = crate::bridge::LocalSession::new(wire.ids.random());
+        Ok(leg)
+    }
+
+    /// Passes a provisional response on, with its headers and a description of ours.
+    pub(crate) fn progress(&self, wire: &mut Wire, from: &Message<'_>, body: Option<&[u8]>, now: Now) {
+        let LegState::Invited { server } = self.state else { return };
+        let status = from.status().unwrap_or(180);
+        let Some(mut writer) = wire.response(server, status, Some(from.reason_phrase()), Some(&self.tag))
+        else {
+            return;
+        };
+        contact(&mut writer, wire.listener(self.flow.listener));
+        copy_crossing(from, &mut writer);
+        let bytes = writer.body(body.map(|_| SDP), body.unwrap_or_default());
+        wire.respond(server, status, bytes, now);
+    }
+
+    /// Answers the call. The 2xx is repeated until its ACK comes.
+    pub(crate) fn answer(&mut self, wire: &mut Wire, from: &Message<'_>, body: Option<&[u8]>, now: Now) {
+        let LegState::Invited { server } = self.state else { return };
+        let status = from.status().unwrap_or(200);
+        if let Some(ok) = self.success(server, status, wire, from, body, now) {
+            self.final_status = status;
+            self.state = LegState::Answered { ok };
+        }
+    }
+
+    /// Sends a 2xx to an INVITE or re-INVITE and keeps what its repetition needs.
+    pub(super) fn success(
+        &self,
+        server: ServerKey,
+        status: u16,
+        wire: &mut Wire,
+        from: &Message<'_>,
+        body: Option<&[u8]>,
+        now: Now,
+    ) -> Option<Box<Unacked>> {
+        let request = wire.server_request(server)?;
+        let cseq = Message::parse(&request).ok()?.cseq().ok()?.number;
+        let flow = wire.reply_to(server)?;
+        let mut writer = wire.response(server, status, Some(from.reason_phrase()), Some(&self.tag))?;
+        contact(&mut writer, wire.listener(self.flow.listener));
+        self.capabilities(&mut writer, wire);
+        copy_crossing(from, &mut writer);
+        let bytes: Bytes = writer.body(body.map(|_| SDP), body.unwrap_or_default());
+        wire.respond(server, status, bytes.clone(), now);
+        Some(Box::new(Unacked::new(bytes, flow, cseq, wire, now)))
+    }
+
+    /// Refuses the call. `from` is the response of the other side whose headers cross, if there is one.
+    pub(crate) fn reject(
+        &mut self,
+        wire: &mut Wire,
+        status: u16,
+        reason: Option<&[u8]>,
+        from: Option<&Message<'_>>,
+        now: Now,
+    ) {
+        self.reject_with(wire, status, reason, from, &[], now);
+    }
+
+    /// [`reject`](Leg::reject) with headers of our own.
+    pub(crate) fn reject_with(
+        &mut self,
+        wire: &mut Wire,
+        status: u16,
+        reason: Option<&[u8]>,
+        from: Option<&Message<'_>>,
+        headers: &[(&str, &[u8])],
+        now: Now,
+    ) {
+        let LegState::Invited { server } = self.state else { return };
+        if let Some(mut writer) = wire.response(server, status, reason, Some(&self.tag)) {
+            if let Some(from) = from {
+                copy_crossing(from, &mut writer);
+                // Redirection that is passed on is worth nothing without its contacts.
+                if (300..400).contains(&status) {
+                    from.values(sip::Name::Contact).for_each(|value| {
+                        writer.header("Contact", value);
+                    });
+                }
+            }
+            for (name, value) in headers {
+                writer.header(name, value);
+            }
+            let bytes = writer.finish();
+            wire.respond(server, status, bytes, now);
+        }
+        self.final_status = status;
+        self.state = LegState::Gone;
+    }
+
+    /// Whether the caller still waits for the answer to this INVITE.
+    pub(crate) fn waits_for(&self, invite: ServerKey) -> bool {
+        matches!(self.state, LegState::Invited { server } if server == invite)
+    }
+
+    /// An ACK that belongs to the dialog: of the INVITE's 2xx or of a re-INVITE's.
+    pub(crate) fn on_ack(&mut self, key: LegKey, cseq: u32, wire: &mut Wire, now: Now) -> News {
+        if let super::Exchange::PeerAnswered { ok } = &self.exchange
+            && ok.cseq == cseq
+        {
+            self.exchange = super::Exchange::Idle;
+            return News::Acked;
+        }
+        match std::mem::replace(&mut self.state, LegState::Gone) {
+            LegState::Answered { ok } if ok.cseq == cseq => {
+                self.state = LegState::Up;
+                News::Acked
+            }
+            LegState::AnsweredLeaving { ok, reason } if ok.cseq == cseq => {
+                self.bye(key, reason.as_deref(), wire, now);
+                News::Nothing
+            }
+            // A repeated ACK, or one for something else.
+            other @ (LegState::Invited { .. }
+            | LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::Calling { .. }
+            | LegState::Proceeding { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone) => {
+                self.state = other;
+                News::Nothing
+            }
+        }
+    }
+}
