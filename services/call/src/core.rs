@@ -213,10 +213,11 @@ impl Core {
         if let Some(call) = self.calls.get_mut(key) {
             call.former.retain(|leg| self.legs.contains_key(*leg));
         }
-        if over && let Some(call) = self.calls.remove(key) {
-            if let Some(query) = call.setup.and_then(|setup| setup.query) {
-                self.queries.answered(query);
-            }
+        if over
+            && let Some(call) = self.calls.remove(key)
+            && let Some(query) = call.setup.and_then(|setup| setup.query)
+        {
+            self.queries.answered(query);
         }
     }
 

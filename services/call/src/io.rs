@@ -197,7 +197,7 @@ pub struct RouteQuery {
     pub trunk: Option<TrunkId>,
     /// Where it came from.
     pub source: SocketAddr,
-    /// User part of the From URI.
+    /// The URI of From, whole.
     pub caller: Box<str>,
     /// The Request-URI, whole.
     pub uri: Box<str>,

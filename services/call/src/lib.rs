@@ -4,7 +4,6 @@
 //! no socket, reads no clock and waits for nothing. Inside, `wire` is the transaction layer, `leg` one user agent
 //! towards one side, `bridge` the table that joins two legs, `registrar` who can be called by name. [`media`] is the
 //! seam to a relay, [`CdrFact`] the record of an attempt.
-#![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod bridge;
 mod cdr;

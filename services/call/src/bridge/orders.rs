@@ -173,11 +173,11 @@ impl Core {
             call.media.describe(&sdp, Side::A, call.record.a_source.ip(), &mut self.wire);
             session.write(&sdp, call.media.address, &call.media.streams, Side::B)
         });
-        let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered };
+        let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered, session };
         let wire = &mut self.wire;
-        let leg = self.legs.insert_with_key(|leg| {
-            Leg::invite(leg, key, &target, &invite, body.as_deref(), session, wire, now)
-        });
+        let leg = self
+            .legs
+            .insert_with_key(|leg| Leg::invite(leg, key, &target, &invite, body.as_deref(), wire, now));
         call.b = Some(leg);
         let attempt = &mut call.record.attempt;
         attempt.b_call_id = self.legs.get(leg).map(|leg| leg.call_id.clone());

@@ -100,7 +100,7 @@ impl Core {
         now: Now,
     ) {
         if !matches!(purpose, Purpose::Invite | Purpose::Reinvite)
-            || !message.status().is_some_and(|s| s / 100 == 2)
+            || message.status().is_none_or(|status| status / 100 != 2)
         {
             return;
         }

@@ -17,6 +17,8 @@
 //!                                               Calling, Proceeding ──2xx──▶ AckDue ──acknowledge──▶ Up
 //! ```
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod dialog;
 mod reinvite;
 mod uac;

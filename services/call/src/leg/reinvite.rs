@@ -137,17 +137,15 @@ impl Leg {
                     self.exchange = Exchange::Idle;
                     self.send_ack(client, cseq, None, wire);
                 }
-                match self.state {
-                    LegState::Up => News::OfferAccepted,
-                    _ => {
-                        // The call ended meanwhile; the BYE is on its way, the ACK is owed all the same.
-                        if let Exchange::AckDue { .. } = self.exchange {
-                            self.exchange = Exchange::Idle;
-                            self.send_ack(client, cseq, None, wire);
-                        }
-                        News::Nothing
-                    }
+                if let LegState::Up = self.state {
+                    return News::OfferAccepted;
                 }
+                // The call ended meanwhile; the BYE is on its way, the ACK is owed all the same.
+                if let Exchange::AckDue { .. } = self.exchange {
+                    self.exchange = Exchange::Idle;
+                    self.send_ack(client, cseq, None, wire);
+                }
+                News::Nothing
             }
             // The 2xx again: the same ACK again; while it is still owed, nothing.
             (None, 200..300) => {
@@ -174,10 +172,7 @@ impl Leg {
     /// RFC 3261 §12.2.1.2: the peer does not know the dialog. BYE is sent all the same, for it may know it after all.
     fn lost_dialog(&mut self) -> News {
         self.exchange = Exchange::Idle;
-        match self.state {
-            LegState::Up => News::Lost,
-            _ => News::Nothing,
-        }
+        if let LegState::Up = self.state { News::Lost } else { News::Nothing }
     }
 
     /// Passes the other leg's answer back to the peer that offered.

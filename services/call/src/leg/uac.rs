@@ -9,6 +9,7 @@ use crate::bridge::CallKey;
 use crate::headers::{ALLOW, SDP, advertised_host, contact, copy_crossing};
 use crate::io::{Flow, Now};
 use crate::media::Side;
+use crate::settings::Listener;
 use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
 
 /// A wrong password is told by a second challenge; a nonce that grew old may be replaced this often.
@@ -31,6 +32,8 @@ pub(crate) struct Target<'a> {
     pub(crate) trunk: Option<routing::TrunkId>,
     /// A registered phone, reached only over the flow that it registered from.
     pub(crate) by_flow: bool,
+    /// Our session in descriptions towards it, begun with the offer.
+    pub(crate) session: crate::bridge::LocalSession,
 }
 
 impl Leg {
@@ -41,7 +44,6 @@ impl Leg {
         target: &Target<'_>,
         source: &Message<'_>,
         body: Option<&[u8]>,
-        session: crate::bridge::LocalSession,
         wire: &mut Wire,
         now: Now,
     ) -> Leg {
@@ -68,7 +70,7 @@ impl Leg {
         let mut leg = Leg::new(call, Side::B, LegState::Calling { client }, target.flow, tag, call_id);
         leg.trunk = target.trunk;
         leg.by_flow = target.by_flow;
-        leg.session = session;
+        leg.session = target.session;
         leg
     }
 
@@ -295,58 +297,34 @@ impl Leg {
             challenge.authorize(&credentials.username, &credentials.password, b"INVITE", uri, &cnonce, 1);
         let user = ClientUser::Leg(key, Purpose::Invite);
         let (next, branch) = wire.prepare(Method::Invite, user, self.flow, now);
-        let request = again_with(&old, &branch, (answer, &value), wire)?;
+        let request = again_with(&old, wire.listener(self.flow.listener), &branch, (answer, &value))?;
         wire.launch(next, request);
         Some(next)
     }
 }
 
 /// The same request as a new transaction: next CSeq, new branch, one more header.
-fn again_with(old: &Message<'_>, branch: &str, extra: (&str, &[u8]), wire: &Wire) -> Option<Bytes> {
+fn again_with(old: &Message<'_>, listener: &Listener, branch: &str, extra: (&str, &[u8])) -> Option<Bytes> {
     let cseq = old.cseq().ok()?;
+    let number = (cseq.number + 1).to_string();
     let mut writer = Writer::request(old.method_text(), old.request_uri()?);
-    for header in old.headers() {
-        match header.name {
-            Name::Via => {
-                let sent_by = old.via().ok()?;
-                let transport = sent_by.transport_text;
-                let port = sent_by.port.map(|port| format!(":{port}")).unwrap_or_default();
-                writer.parts(
-                    "Via",
-                    &[
-                        b"SIP/2.0/",
-                        transport,
-                        b" ",
-                        sent_by.host,
-                        port.as_bytes(),
-                        b";branch=",
-                        branch.as_bytes(),
-                        b";rport",
-                    ],
-                );
-            }
-            Name::CSeq => {
-                let number = (cseq.number + 1).to_string();
-                writer.parts("CSeq", &[number.as_bytes(), b" ", cseq.method_text]);
-            }
-            Name::Authorization | Name::ProxyAuthorization | Name::ContentLength | Name::ContentType => {}
-            _ => {
-                writer.copy(&header);
-            }
-        }
-    }
+    via(&mut writer, listener, branch);
+    writer.parts("CSeq", &[number.as_bytes(), b" ", cseq.method_text]);
     writer.header(extra.0, extra.1);
-    let _ = wire;
+    let replaced = [Name::Via, Name::CSeq, Name::Authorization, Name::ProxyAuthorization, Name::ContentType];
+    for header in old.headers().filter(|header| !replaced.contains(&header.name)) {
+        writer.copy(&header);
+    }
     Some(writer.body(old.first(Name::ContentType), old.body()))
 }
 
 /// Our Via. `rport` so that the answer finds its way back through NAT (RFC 3581).
-pub(super) fn via(writer: &mut Writer, listener: &crate::settings::Listener, branch: &str) {
+pub(super) fn via(writer: &mut Writer, listener: &Listener, branch: &str) {
     writer.parts("Via", &via_pieces(listener, branch)[1..]);
 }
 
 /// The pieces of our Via; the first is empty for those who want the bare value.
-pub(super) fn via_pieces<'a>(listener: &'a crate::settings::Listener, branch: &'a str) -> [&'a [u8]; 8] {
+pub(super) fn via_pieces<'a>(listener: &'a Listener, branch: &'a str) -> [&'a [u8]; 8] {
     [
         b"",
         b"SIP/2.0/",
