@@ -7,7 +7,7 @@ PROGRAMS := sipp baresip ip
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop docs audit run demo docker \
-	bench-sipp bench-signalling bench-memory bench-delay bench-media
+	bench-sipp bench-signalling bench-memory bench-delay bench-media bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,17 +59,19 @@ bench-sipp: deps release ## 10,000 calls at 300/s and 2,000 cancels, none may fa
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_CALLS=10000 DRAWBRIDGE_RATE=300 \
 		DRAWBRIDGE_CANCELS=2000 $(CARGO) test --locked -p interop --test load -- --nocapture
 
+bench-programs:
+	$(CARGO) build --locked --release -p bench
+
 bench-signalling: release ## processor time per call, against Kamailio
 	tests/bench/signalling.py $(TARGET)/release/drawbridge
 
 bench-memory: release ## memory per held call
 	tests/bench/memory.py $(TARGET)/release/drawbridge
 
-bench-delay: release ## added post-dial delay
-	tests/bench/delay.py $(TARGET)/release/drawbridge
+bench-delay: release bench-programs ## added post-dial delay, Kamailio's beside it
+	tests/bench/delay.py $(TARGET)/release/drawbridge $(TARGET)/release/callprobe
 
-bench-media: release ## relayed packets: loss, delay and processor time, against rtpengine
-	$(CARGO) build --locked --release -p bench
+bench-media: release bench-programs ## relayed packets: loss, delay and processor time, against rtpengine
 	tests/bench/media.py $(TARGET)/release/drawbridge $(TARGET)/release/rtpload
 
 docker: ## the image
