@@ -73,7 +73,8 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Whether it says "send nothing": `0.0.0.0` (RFC 3264 §8.4), `::`, or a name under `.invalid` (RFC 6337 §5.3).
+    /// Whether it says "send nothing": `0.0.0.0` (RFC 3264 §8.4), `::`, or a name under `.invalid`, which no one has
+    /// (RFC 2606 §2).
     pub fn is_held(&self) -> bool {
         match self {
             Host::Ip(ip) => ip.is_unspecified(),
@@ -107,7 +108,8 @@ impl<'a> Origin<'a> {
         let (rest, _network_type) = cut_last(rest)?;
         let (rest, version) = cut_last(rest)?;
         let (username, session_id) = cut_last(rest)?;
-        Some(Origin { username: username.trim_ascii(), session_id, version, address })
+        let username = username.trim_ascii();
+        (!username.is_empty()).then_some(Origin { username, session_id, version, address })
     }
 }
 

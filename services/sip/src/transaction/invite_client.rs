@@ -1,10 +1,10 @@
-//! The INVITE client transaction (RFC 3261 §17.1.1 as changed by RFC 6026 §8.4).
+//! The INVITE client transaction (RFC 3261 §17.1.1 as changed by RFC 6026).
 
 use super::timers::{Fired, Timers, Timing};
 use super::{Class, Send, Step, Tell};
 use crate::Time;
 
-// RFC 3261 Figure 5 with the Accepted state of RFC 6026 Figure 1. Timers in (brackets).
+// RFC 3261 Figure 5 with the Accepted state of RFC 6026. Timers in (brackets).
 //
 //                      INVITE sent by the owner
 //                               |

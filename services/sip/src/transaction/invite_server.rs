@@ -1,10 +1,10 @@
-//! The INVITE server transaction (RFC 3261 §17.2.1 as changed by RFC 6026 §8.5, §8.7).
+//! The INVITE server transaction (RFC 3261 §17.2.1 as changed by RFC 6026).
 
 use super::timers::{Fired, Timers, Timing};
 use super::{Class, Step, Tell};
 use crate::Time;
 
-// RFC 3261 Figure 7 with the Accepted state of RFC 6026 Figure 2. Timers in (brackets).
+// RFC 3261 Figure 7 with the Accepted state of RFC 6026. Timers in (brackets).
 //
 //                          INVITE, to the TU
 //                                 |

@@ -75,7 +75,7 @@ impl NonInviteServer {
     }
 
     /// The transaction user wants to answer. Only where the step says [`Send::Response`](super::Send::Response) may
-    /// the response go out. A 408 and provisionals other than 100 never do (RFC 4320 §4.1, §4.2).
+    /// the response go out. A 408 and provisionals other than 100 never do (RFC 4320 §4).
     pub fn respond(&mut self, status: u16, now: Time) -> Step {
         let event = match (Class::of(status), status) {
             (Class::Provisional, 100) => Event::RespondTrying,
