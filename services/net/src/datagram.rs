@@ -1,0 +1,301 @@
+//! Datagrams in batches: one `recvmmsg` takes what has come, one `sendmmsg` sends what a batch of inputs caused.
+//!
+//! All sockets of a shard share one [`Inbox`] of buffers; its pages are only touched as far as datagrams reach. What
+//! cannot be sent because the socket is full waits, bounded, in order, until the socket is writable again. A datagram
+//! that the system refuses (no route, too long) is given up by itself and those behind it go on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use call::{ListenerId, SendToken};
+use tokio::io::unix::AsyncFd;
+
+use crate::totals::Counters;
+
+/// Datagrams of one system call.
+const BATCH: usize = 32;
+
+/// Room for the longest datagram.
+const ROOM: usize = 65_536;
+
+/// Datagrams that may wait for a full socket; with 64 kB each at worst.
+const MAX_WAITING: usize = 4096;
+
+/// Buffers for one batch of received datagrams.
+pub(crate) struct Inbox {
+    room: Vec<u8>,
+    names: Vec<libc::sockaddr_storage>,
+    lengths: [usize; BATCH],
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Inbox {
+        // SAFETY: all zeroes is a valid sockaddr_storage (of no family).
+        let name: libc::sockaddr_storage = unsafe { mem::zeroed() };
+        Inbox { room: vec![0; BATCH * ROOM], names: vec![name; BATCH], lengths: [0; BATCH] }
+    }
+
+    /// Receives up to a batch without waiting.
+    fn receive(&mut self, fd: RawFd) -> io::Result<usize> {
+        // SAFETY: all zeroes is a valid iovec and a valid mmsghdr.
+        let (mut iovecs, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
+            unsafe { mem::zeroed() };
+        let slots = iovecs.iter_mut().zip(headers.iter_mut());
+        for ((iovec, header), (name, room)) in
+            slots.zip(self.names.iter_mut().zip(self.room.chunks_exact_mut(ROOM)))
+        {
+            iovec.iov_base = room.as_mut_ptr().cast();
+            iovec.iov_len = room.len();
+            header.msg_hdr.msg_iov = iovec;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_name = (&raw mut *name).cast();
+            header.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        }
+        // SAFETY: every header points to one iovec and one name of ours, which outlive the call and are not otherwise
+        // borrowed during it.
+        let received = unsafe {
+            libc::recvmmsg(
+                fd,
+                headers.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
+        };
+        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        for (length, header) in self.lengths.iter_mut().zip(&headers).take(received) {
+            *length = header.msg_len as usize;
+        }
+        Ok(received)
+    }
+
+    /// One datagram of the last batch, with its sender; `None` when nobody could answer it.
+    pub(crate) fn datagram(&self, index: usize) -> Option<(&[u8], SocketAddr)> {
+        let room = self.room.chunks_exact(ROOM).nth(index)?;
+        let remote = decode(self.names.get(index)?).filter(|remote| remote.port() != 0)?;
+        Some((room.get(..*self.lengths.get(index)?)?, remote))
+    }
+}
+
+/// A datagram that shall be sent.
+#[derive(Debug)]
+struct Parcel {
+    remote: SocketAddr,
+    bytes: Bytes,
+    token: SendToken,
+}
+
+/// One socket of one shard.
+pub(crate) struct Datagrams {
+    pub(crate) listener: ListenerId,
+    socket: AsyncFd<UdpSocket>,
+    outbox: VecDeque<Parcel>,
+    /// The socket would not take more; wait until it says that it will.
+    blocked: bool,
+}
+
+/// What a look at a socket gave.
+pub(crate) struct Arrived {
+    /// So many datagrams are in the inbox.
+    pub(crate) count: usize,
+    /// The system's complaint, when there was one.
+    pub(crate) error: Option<io::Error>,
+}
+
+impl Datagrams {
+    /// Needs the shard's runtime to be entered. The socket must be non-blocking.
+    pub(crate) fn new(listener: ListenerId, socket: UdpSocket) -> io::Result<Datagrams> {
+        // SAFETY: the descriptor is the socket's own, which nothing takes out or closes before the AsyncFd is dropped.
+        let socket = unsafe { AsyncFd::register(socket) }?;
+        Ok(Datagrams { listener, socket, outbox: VecDeque::new(), blocked: false })
+    }
+
+    /// Takes a batch, if any has come. A batch that is not full says that there is no more, so the system is not
+    /// asked again before it announces something.
+    pub(crate) fn poll_receive(&self, inbox: &mut Inbox, cx: &mut Context<'_>) -> Poll<Arrived> {
+        let mut guard = match ready!(self.socket.poll_read_ready(cx)) {
+            Ok(guard) => guard,
+            Err(error) => return Poll::Ready(Arrived { count: 0, error: Some(error) }),
+        };
+        match inbox.receive(self.socket.as_raw_fd()) {
+            Ok(count) => {
+                if count < BATCH {
+                    guard.clear_ready();
+                }
+                Poll::Ready(Arrived { count, error: None })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                guard.clear_ready();
+                Poll::Ready(Arrived { count: 0, error: None })
+            }
+            // A pending ICMP error has been taken off the socket by being reported.
+            Err(error) if is_passing(&error) => Poll::Ready(Arrived { count: 0, error: None }),
+            Err(error) => {
+                guard.clear_ready();
+                Poll::Ready(Arrived { count: 0, error: Some(error) })
+            }
+        }
+    }
+
+    /// Puts a datagram behind those that wait for the next [`flush`](Datagrams::flush).
+    pub(crate) fn push(&mut self, remote: SocketAddr, bytes: Bytes, token: SendToken) {
+        self.outbox.push_back(Parcel { remote, bytes, token });
+    }
+
+    /// Sends what waits, in order; tokens of what could not be sent go to `failed`.
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, counters: &Counters, failed: &mut Vec<SendToken>) {
+        while !self.outbox.is_empty() {
+            if self.blocked {
+                match self.socket.poll_write_ready(cx) {
+                    // An error is the runtime's that ends; nothing will be writable any more.
+                    Poll::Pending | Poll::Ready(Err(_)) => break,
+                    Poll::Ready(Ok(_)) => self.blocked = false,
+                }
+            }
+            match send(self.socket.as_raw_fd(), self.outbox.make_contiguous()) {
+                Ok(sent) => {
+                    counters.datagrams_out.add(sent as u64);
+                    self.outbox.drain(..sent.min(self.outbox.len()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    if let Poll::Ready(Ok(mut guard)) = self.socket.poll_write_ready(cx) {
+                        guard.clear_ready();
+                    }
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(_) => self.give_up_first(counters, failed),
+            }
+        }
+        while self.outbox.len() > MAX_WAITING {
+            // The newest go: what waits longest is nearest to being sent, and order is kept.
+            if let Some(parcel) = self.outbox.pop_back() {
+                give_up(parcel.token, counters, failed);
+            }
+        }
+    }
+
+    fn give_up_first(&mut self, counters: &Counters, failed: &mut Vec<SendToken>) {
+        if let Some(parcel) = self.outbox.pop_front() {
+            give_up(parcel.token, counters, failed);
+        }
+    }
+}
+
+fn give_up(token: SendToken, counters: &Counters, failed: &mut Vec<SendToken>) {
+    counters.datagrams_unsent.add(1);
+    if token != SendToken::NONE {
+        failed.push(token);
+    }
+}
+
+/// Errors that say nothing about the datagram at hand: an interruption, or the ICMP answer to an earlier one, which an
+/// unconnected socket cannot tell to whom it belongs. Being told clears them, so asking again is finite.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused)
+}
+
+/// Sends the first datagrams of the queue; how many went.
+fn send(fd: RawFd, outbox: &[Parcel]) -> io::Result<usize> {
+    match outbox {
+        [] => Ok(0),
+        [only] => send_one(fd, only).map(|()| 1),
+        several => send_batch(fd, several),
+    }
+}
+
+fn send_one(fd: RawFd, parcel: &Parcel) -> io::Result<()> {
+    // SAFETY: all zeroes is a valid sockaddr_storage.
+    let mut name: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let name_length = encode(parcel.remote, &mut name);
+    let bytes = &parcel.bytes;
+    // SAFETY: the bytes and the name live through the call, and the lengths are theirs.
+    let sent = unsafe {
+        libc::sendto(
+            fd,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+            (&raw const name).cast(),
+            name_length,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn send_batch(fd: RawFd, parcels: &[Parcel]) -> io::Result<usize> {
+    // SAFETY: all zeroes is valid for the three of them.
+    let (mut names, mut iovecs, mut headers): (
+        [libc::sockaddr_storage; BATCH],
+        [libc::iovec; BATCH],
+        [libc::mmsghdr; BATCH],
+    ) = unsafe { mem::zeroed() };
+    let slots = names.iter_mut().zip(iovecs.iter_mut().zip(headers.iter_mut()));
+    for (parcel, (name, (iovec, header))) in parcels.iter().zip(slots) {
+        let name_length = encode(parcel.remote, name);
+        // The system only reads what is sent; the type is shared with receiving.
+        iovec.iov_base = parcel.bytes.as_ptr().cast_mut().cast();
+        iovec.iov_len = parcel.bytes.len();
+        header.msg_hdr.msg_iov = iovec;
+        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_name = (&raw mut *name).cast();
+        header.msg_hdr.msg_namelen = name_length;
+    }
+    let count = parcels.len().min(BATCH) as libc::c_uint;
+    // SAFETY: the first `count` headers point to names and iovecs that live until the end of this function, and the
+    // iovecs to bytes that the queue holds.
+    let sent = unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count, libc::MSG_NOSIGNAL as _) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Reads an address that the system wrote; `None` for a family that is not IP.
+fn decode(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match libc::c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: sockaddr_storage is large enough and aligned for every address type; the family says which.
+            let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr));
+            Some(SocketAddr::from((ip, u16::from_be(name.sin_port))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+            // No flow label: it is the sender's, and two addresses that differ in it only are the same peer.
+            Some(SocketAddr::V6(SocketAddrV6::new(ip, u16::from_be(name.sin6_port), 0, name.sin6_scope_id)))
+        }
+        _ => None,
+    }
+}
+
+/// Writes an address for the system; its length.
+fn encode(address: SocketAddr, name: &mut libc::sockaddr_storage) -> libc::socklen_t {
+    match address {
+        SocketAddr::V4(address) => {
+            // SAFETY: sockaddr_storage is large enough and aligned for every address type.
+            let name = unsafe { &mut *(&raw mut *name).cast::<libc::sockaddr_in>() };
+            name.sin_family = libc::AF_INET as libc::sa_family_t;
+            name.sin_port = address.port().to_be();
+            name.sin_addr.s_addr = u32::from(*address.ip()).to_be();
+            mem::size_of::<libc::sockaddr_in>() as libc::socklen_t
+        }
+        SocketAddr::V6(address) => {
+            // SAFETY: as above.
+            let name = unsafe { &mut *(&raw mut *name).cast::<libc::sockaddr_in6>() };
+            name.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            name.sin6_port = address.port().to_be();
+            name.sin6_addr.s6_addr = address.ip().octets();
+            name.sin6_scope_id = address.scope_id();
+            mem::size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "datagram_tests.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+//! Batches through real sockets, and what the system says no to.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use super::*;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn socket(address: &str) -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind(address).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+fn datagrams(socket: UdpSocket) -> Datagrams {
+    Datagrams::new(ListenerId(0), socket).unwrap()
+}
+
+async fn receive(from: &Datagrams, inbox: &mut Inbox) -> Vec<(Vec<u8>, SocketAddr)> {
+    let batch = poll_fn(|cx| from.poll_receive(inbox, cx));
+    let arrived = tokio::time::timeout(Duration::from_secs(5), batch).await.expect("something comes");
+    assert!(arrived.error.is_none());
+    (0..arrived.count)
+        .map(|index| {
+            let (bytes, remote) = inbox.datagram(index).unwrap();
+            (bytes.to_vec(), remote)
+        })
+        .collect()
+}
+
+async fn flush(through: &mut Datagrams, counters: &Counters) -> Vec<SendToken> {
+    let mut failed = Vec::new();
+    poll_fn(|cx| {
+        through.flush(cx, counters, &mut failed);
+        if through.outbox.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    failed
+}
+
+#[test]
+fn batches_go_out_and_come_in_whole_and_in_order_over_both_families() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        runtime().block_on(async {
+            let ((sender, from), (receiver, to)) = (socket(address), socket(address));
+            let (mut sender, receiver) = (datagrams(sender), datagrams(receiver));
+            let (counters, mut inbox) = (Counters::default(), Inbox::new());
+
+            let sent: Vec<Vec<u8>> = (0..75_usize).map(|i| vec![i as u8; 100 + i]).collect();
+            for bytes in &sent {
+                sender.push(to, Bytes::copy_from_slice(bytes), SendToken::NONE);
+            }
+            assert!(flush(&mut sender, &counters).await.is_empty());
+            assert_eq!(counters.datagrams_out.get(), 75);
+
+            let mut got = Vec::new();
+            while got.len() < sent.len() {
+                got.extend(receive(&receiver, &mut inbox).await);
+            }
+            assert!(got.iter().all(|(_, remote)| *remote == from));
+            assert_eq!(got.into_iter().map(|(bytes, _)| bytes).collect::<Vec<_>>(), sent);
+        });
+    }
+}
+
+#[test]
+fn a_single_datagram_of_the_largest_size_arrives_whole() {
+    runtime().block_on(async {
+        let ((sender, _), (receiver, to)) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
+        let (mut sender, receiver) = (datagrams(sender), datagrams(receiver));
+        let largest = vec![7_u8; 65_507];
+        sender.push(to, Bytes::from(largest.clone()), SendToken::NONE);
+        flush(&mut sender, &Counters::default()).await;
+        let got = receive(&receiver, &mut Inbox::new()).await;
+        assert_eq!(got.first().map(|(bytes, _)| bytes), Some(&largest));
+    });
+}
+
+#[test]
+fn what_the_system_refuses_is_reported_and_what_is_behind_it_goes_on() {
+    runtime().block_on(async {
+        let ((sender, _), (receiver, to)) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
+        let (mut sender, receiver) = (datagrams(sender), datagrams(receiver));
+        let counters = Counters::default();
+        sender.push(to, Bytes::from_static(b"first"), SendToken(1));
+        sender.push(to, Bytes::from(vec![0; 65_536]), SendToken(2));
+        sender.push(to, Bytes::from_static(b"second"), SendToken(3));
+        sender.push("[::1]:9".parse().unwrap(), Bytes::from_static(b"other family"), SendToken(4));
+
+        assert_eq!(flush(&mut sender, &counters).await, [SendToken(2), SendToken(4)]);
+        assert_eq!((counters.datagrams_out.get(), counters.datagrams_unsent.get()), (2, 2));
+        let (mut inbox, mut got) = (Inbox::new(), Vec::new());
+        while got.len() < 2 {
+            got.extend(receive(&receiver, &mut inbox).await.into_iter().map(|(bytes, _)| bytes));
+        }
+        assert_eq!(got, [b"first".to_vec(), b"second".to_vec()]);
+    });
+}
+
+#[test]
+fn a_port_that_nobody_listens_on_does_not_disturb_the_others() {
+    runtime().block_on(async {
+        let closed = socket("127.0.0.1:0").1;
+        let ((sender, _), (receiver, to)) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
+        let (mut sender, receiver) = (datagrams(sender), datagrams(receiver));
+        for _ in 0..3 {
+            sender.push(closed, Bytes::from_static(b"nobody"), SendToken(1));
+            sender.push(to, Bytes::from_static(b"somebody"), SendToken(2));
+            assert!(flush(&mut sender, &Counters::default()).await.is_empty());
+        }
+        let (mut inbox, mut got) = (Inbox::new(), 0);
+        while got < 3 {
+            got += receive(&receiver, &mut inbox).await.len();
+        }
+    });
+}
