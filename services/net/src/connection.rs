@@ -1,0 +1,333 @@
+//! One stream connection: what waits to be written, and the task that reads, cuts and writes.
+//!
+//! A shard writes straight to the socket as long as the socket takes it, so that a message normally costs one system
+//! call and no change of tasks; only what does not fit waits in the bounded [`Outbox`] for the task. A peer that lets
+//! it fill up is cut off: one slow reader must not cost the others their memory.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use call::{Flow, SendToken};
+use socket2::SockRef;
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+
+use crate::framing::{Broken, Frame, Framer};
+use crate::overload;
+use crate::streams::{Delivery, Streams};
+
+/// How long a message may take from its first octet to its last: as long as the transaction waits for it (64·T1).
+const MESSAGE_LIFE: Duration = Duration::from_secs(32);
+
+/// One read; most messages fit, larger ones come in several. Every connection holds this much.
+const READ: usize = 4 * 1024;
+
+/// Messages of one write.
+const GATHER: usize = 16;
+
+/// How long and how much a peer may still send after its stream was given up.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_READS: usize = 64;
+
+/// Something to be written, and who wants to know if it was not.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) bytes: Bytes,
+    pub(crate) token: SendToken,
+    /// The shard that the token belongs to.
+    pub(crate) shard: u16,
+}
+
+/// One connection, open or being opened.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) flow: Flow,
+    /// The shard on whose thread its task runs.
+    pub(crate) home: u16,
+    max_waiting: usize,
+    outbox: Mutex<Outbox>,
+    attention: Notify,
+}
+
+#[derive(Debug)]
+struct Outbox {
+    state: State,
+    queue: VecDeque<Parcel>,
+    octets: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Connecting,
+    Open(Arc<OwnedWriteHalf>),
+    /// Nothing is taken any more; the task is ending or has ended.
+    Closed,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The peer closed it, or the network did.
+    Peer,
+    /// It could not be cut into messages.
+    Framing,
+    /// The peer read too slowly.
+    Slow,
+    /// Nothing happened, or a message did not end.
+    Idle,
+    /// The shard it lived on has ended.
+    Shutdown,
+}
+
+impl Connection {
+    pub(crate) fn connecting(flow: Flow, home: u16, max_waiting: usize) -> Connection {
+        let outbox = Outbox { state: State::Connecting, queue: VecDeque::new(), octets: 0 };
+        Connection { flow, home, max_waiting, outbox: Mutex::new(outbox), attention: Notify::new() }
+    }
+
+    /// Sends, or queues behind what waits. The parcel comes back when the connection is closed or will be.
+    pub(crate) fn send(&self, mut parcel: Parcel) -> Result<(), Parcel> {
+        let mut outbox = self.lock();
+        if let (State::Open(stream), true) = (&outbox.state, outbox.queue.is_empty()) {
+            match stream.try_write(&parcel.bytes) {
+                Ok(written) if written == parcel.bytes.len() => return Ok(()),
+                Ok(written) => parcel.bytes.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    outbox.state = State::Closed;
+                    self.attention.notify_one();
+                    return Err(parcel);
+                }
+            }
+        }
+        let full = outbox.octets + parcel.bytes.len() > self.max_waiting;
+        match outbox.state {
+            State::Closed => return Err(parcel),
+            State::Connecting if full => return Err(parcel),
+            State::Connecting => {}
+            State::Open(_) if full => {
+                outbox.state = State::Closed;
+                self.attention.notify_one();
+                return Err(parcel);
+            }
+            State::Open(_) => self.attention.notify_one(),
+        }
+        outbox.octets += parcel.bytes.len();
+        outbox.queue.push_back(parcel);
+        Ok(())
+    }
+
+    /// The stream is there; what waited can be written.
+    pub(crate) fn open(&self, writer: &Arc<OwnedWriteHalf>) {
+        self.lock().state = State::Open(Arc::clone(writer));
+    }
+
+    /// Takes nothing any more; what was not written comes back.
+    pub(crate) fn close(&self) -> VecDeque<Parcel> {
+        let mut outbox = self.lock();
+        outbox.state = State::Closed;
+        outbox.octets = 0;
+        std::mem::take(&mut outbox.queue)
+    }
+
+    /// Whether everything is written that can be.
+    pub(crate) fn is_flushed(&self) -> bool {
+        let outbox = self.lock();
+        match outbox.state {
+            State::Connecting | State::Open(_) => outbox.queue.is_empty(),
+            State::Closed => true,
+        }
+    }
+
+    /// Why a shard that wrote has given the connection up, if it has.
+    fn verdict(&self) -> Option<End> {
+        let outbox = self.lock();
+        match outbox.state {
+            State::Closed if outbox.queue.is_empty() => Some(End::Peer),
+            State::Closed => Some(End::Slow),
+            State::Connecting | State::Open(_) => None,
+        }
+    }
+
+    /// Writes what waits as far as the socket takes it.
+    fn flush(&self) -> io::Result<()> {
+        let mut outbox = self.lock();
+        let Outbox { state: State::Open(stream), queue, octets } = &mut *outbox else { return Ok(()) };
+        while !queue.is_empty() {
+            let mut slices = [IoSlice::new(&[]); GATHER];
+            for (slice, parcel) in slices.iter_mut().zip(queue.iter()) {
+                *slice = IoSlice::new(&parcel.bytes);
+            }
+            let mut written =
+                match stream.try_write_vectored(slices.get(..queue.len().min(GATHER)).unwrap_or(&[])) {
+                    Ok(written) => written,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return Err(error),
+                };
+            *octets = octets.saturating_sub(written);
+            while let Some(parcel) = queue.front_mut() {
+                if parcel.bytes.len() > written {
+                    parcel.bytes.advance(written);
+                    break;
+                }
+                written -= parcel.bytes.len();
+                queue.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a connection to its end.
+pub(crate) async fn serve(
+    connection: &Connection,
+    mut reader: OwnedReadHalf,
+    writer: &OwnedWriteHalf,
+    streams: &Streams,
+) -> End {
+    let mut framer = Framer::new();
+    let mut room = vec![0; READ];
+    let mut pace = Pace { heard: Instant::now(), begun: None, idle: streams.limits().idle };
+    let mut timer = std::pin::pin!(tokio::time::sleep_until(pace.deadline().into()));
+    loop {
+        tokio::select! {
+            read = reader.read(&mut room) => {
+                let Ok(count @ 1..) = read else { return End::Peer };
+                framer.extend(room.get(..count).unwrap_or_default());
+                let frames = match hand_on(connection, streams, &mut framer).await {
+                    Ok(frames) => frames,
+                    Err(end) => {
+                        linger(&mut reader, writer, &mut room).await;
+                        return end;
+                    }
+                };
+                pace.heard(Instant::now(), frames > 0, framer.is_within_message());
+                if pace.deadline() < timer.deadline().into_std() {
+                    timer.as_mut().reset(pace.deadline().into());
+                }
+            }
+            writable = writer.writable(), if !connection.is_flushed() => {
+                if writable.is_err() || connection.flush().is_err() {
+                    return End::Peer;
+                }
+            }
+            () = connection.attention.notified() => {
+                if let Some(end) = connection.verdict() {
+                    return end;
+                }
+            }
+            // Moved only when it comes: a busy connection does not touch the timer.
+            () = timer.as_mut() => {
+                if pace.deadline() <= Instant::now() {
+                    return End::Idle;
+                }
+                timer.as_mut().reset(pace.deadline().into());
+            }
+        }
+    }
+}
+
+/// Lets the peer read why it is being left. Closing with octets unread would reset the connection and take the answer
+/// back, so what still comes is read, for a moment, and thrown away.
+async fn linger(reader: &mut OwnedReadHalf, writer: &OwnedWriteHalf, room: &mut [u8]) {
+    let _ = SockRef::from(writer.as_ref()).shutdown(std::net::Shutdown::Write);
+    let rest = async {
+        for _ in 0..LINGER_READS {
+            if matches!(reader.read(room).await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, rest).await;
+}
+
+/// Until when a connection may go on as it does.
+#[derive(Debug)]
+struct Pace {
+    heard: Instant,
+    /// When the message began that has not ended.
+    begun: Option<Instant>,
+    idle: Duration,
+}
+
+impl Pace {
+    fn heard(&mut self, now: Instant, message_ended: bool, within_message: bool) {
+        self.heard = now;
+        let begun = if message_ended { now } else { self.begun.unwrap_or(now) };
+        self.begun = within_message.then_some(begun);
+    }
+
+    fn deadline(&self) -> Instant {
+        match self.begun {
+            Some(begun) => begun + MESSAGE_LIFE,
+            None => self.heard + self.idle,
+        }
+    }
+}
+
+/// Hands on what is whole; how many frames that was.
+async fn hand_on(connection: &Connection, streams: &Streams, framer: &mut Framer) -> Result<usize, End> {
+    let mut frames = 0;
+    loop {
+        match framer.cut() {
+            Ok(None) => return Ok(frames),
+            Ok(Some(Frame::Ping)) => answer(connection, Bytes::from_static(b"\r\n")),
+            Ok(Some(Frame::Message(bytes))) => deliver(connection, streams, bytes).await,
+            Err(broken) => {
+                refuse(connection, &broken);
+                return Err(End::Framing);
+            }
+        }
+        frames += 1;
+    }
+}
+
+/// How long a full shard may hold up a connection. Nobody sends a lost message again on a stream, so it is worth some
+/// waiting, which slows the peer down; but one shard must not stop what the connection carries for the others.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+async fn deliver(connection: &Connection, streams: &Streams, bytes: Bytes) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut message = bytes;
+    loop {
+        match streams.deliver(connection, message) {
+            Delivery::Done => return,
+            Delivery::Full(bytes) => {
+                if let Some((refusal, _)) = overload::refuse(&bytes, connection.flow.remote) {
+                    streams.counters(connection.home).answered_503.add(1);
+                    streams.counters(connection.home).dropped_queue_full.add(1);
+                    return answer(connection, refusal);
+                }
+                if Instant::now() >= deadline {
+                    streams.counters(connection.home).dropped_queue_full.add(1);
+                    return;
+                }
+                message = bytes;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Answers from here; whether it arrives is nobody's question.
+fn answer(connection: &Connection, bytes: Bytes) {
+    let _ = connection.send(Parcel { bytes, token: SendToken::NONE, shard: connection.home });
+}
+
+fn refuse(connection: &Connection, broken: &Broken) {
+    let fault = broken.fault;
+    let remote = connection.flow.remote;
+    tracing::info!(target: "net", %remote, "stream closed: {fault}");
+    let head = broken.head.as_deref().unwrap_or_default();
+    if let Some(refusal) = overload::refuse_head(head, fault.status(), fault.phrase(), remote) {
+        answer(connection, refusal);
+    }
+}

@@ -1,0 +1,275 @@
+//! Stream connections: who has which, accepting, and opening on demand.
+//!
+//! The registry behind the lock is shared by all shards and touched only where a stream is concerned. A connection is
+//! known by its number, which is never given twice, not even by the next process: registrations outlive us, and what
+//! they remember must not become somebody else's connection. It is also known by the peer's address, so that a request
+//! reuses what is open (RFC 3261 §18.1.1).
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use call::{Flow, Listener, ListenerId, SendToken};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::Limits;
+use crate::clock::system_utc;
+use crate::connection::{Connection, End, Parcel, serve};
+use crate::mailbox::{Letter, Mailbox, Refused};
+use crate::socket;
+use crate::totals::Counters;
+
+/// What streams know of a shard.
+#[derive(Debug)]
+pub(crate) struct Berth {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) runtime: tokio::runtime::Handle,
+}
+
+/// All stream connections of the process.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    berths: Vec<Berth>,
+    listeners: Vec<Listener>,
+    limits: Limits,
+    registry: Mutex<Registry>,
+    next: AtomicU64,
+    /// For a shard that does not exist; nobody reads them.
+    strays: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    by_number: HashMap<u64, Arc<Connection>>,
+    by_peer: HashMap<(ListenerId, SocketAddr), u64>,
+}
+
+/// What became of a message for a shard.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// It is in the shard's queue, or the shard is no more.
+    Done,
+    /// The queue is full.
+    Full(Bytes),
+}
+
+/// Where a connection comes from.
+enum Origin {
+    Accepted(std::net::TcpStream),
+    Opened,
+}
+
+impl Streams {
+    pub(crate) fn new(berths: Vec<Berth>, listeners: Vec<Listener>, limits: Limits) -> Streams {
+        // Microseconds of civil time are ahead of whatever an earlier process counted to.
+        let next = AtomicU64::new(system_utc().0.unsigned_abs().max(1));
+        Streams { berths, listeners, limits, registry: Mutex::default(), next, strays: Counters::default() }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn counters(&self, shard: u16) -> &Counters {
+        self.berths.get(usize::from(shard)).map_or(&self.strays, |berth| &berth.counters)
+    }
+
+    /// Sends on the flow's connection; without a number on the one open to its peer, or on a new one. The parcel comes
+    /// back when that cannot be.
+    pub(crate) fn send(self: &Arc<Self>, flow: Flow, parcel: Parcel) -> Result<(), Parcel> {
+        let shard = parcel.shard;
+        let connection = match self.find(flow) {
+            Some(connection) => connection,
+            None if flow.connection != 0 => return Err(parcel),
+            None => match self.register(flow.listener, flow.remote, shard, Origin::Opened) {
+                Some(connection) => connection,
+                None => return Err(parcel),
+            },
+        };
+        connection.send(parcel)?;
+        self.counters(shard).stream_messages_out.add(1);
+        Ok(())
+    }
+
+    /// Puts a message into the queue of the shard that its call belongs to; without a Call-ID it stays where it is.
+    pub(crate) fn deliver(&self, connection: &Connection, bytes: Bytes) -> Delivery {
+        let shards = self.berths.len() as u16;
+        let call_id = if shards > 1 { sip::call_id_of(&bytes) } else { None };
+        let shard = call_id.map_or(connection.home, |call_id| call::shard_of(call_id, shards));
+        let Some(berth) = self.berths.get(usize::from(shard)) else { return Delivery::Done };
+        match berth.mailbox.post(Letter::Message { flow: connection.flow, bytes }) {
+            Ok(()) => {
+                self.counters(connection.home).stream_messages_in.add(1);
+                Delivery::Done
+            }
+            Err(Refused::Full(Letter::Message { bytes, .. })) => Delivery::Full(bytes),
+            Err(Refused::Full(_) | Refused::Gone) => Delivery::Done,
+        }
+    }
+
+    /// Waits a moment for what is queued on open connections; a process that ends says its last BYE.
+    pub(crate) async fn flushed(&self, patience: Duration) {
+        let all_flushed = async {
+            while !self.lock().by_number.values().all(|connection| connection.is_flushed()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = timeout(patience, all_flushed).await;
+    }
+
+    /// Accepts for one listener for ever. Connections are spread over the shards in turn.
+    pub(crate) async fn accept(self: Arc<Self>, id: ListenerId, listener: TcpListener) {
+        let mut complained = false;
+        loop {
+            let (stream, remote) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                // The peer was gone before we looked.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    // Out of descriptors, most likely: asking again at once would only burn time.
+                    if !complained {
+                        tracing::warn!(target: "net", listener = id.0, "cannot accept connections: {error}");
+                    }
+                    complained = true;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            complained = false;
+            // The connection will live on another thread's runtime.
+            let Ok(stream) = stream.into_std() else { continue };
+            let home = (self.next.load(Ordering::Relaxed) % self.berths.len() as u64) as u16;
+            if self.register(id, remote, home, Origin::Accepted(stream)).is_some() {
+                self.counters(0).connections_accepted.add(1);
+            }
+        }
+    }
+
+    fn find(&self, flow: Flow) -> Option<Arc<Connection>> {
+        let registry = self.lock();
+        let number = match flow.connection {
+            0 => registry.by_peer.get(&(flow.listener, flow.remote))?,
+            _ => &flow.connection,
+        };
+        registry.by_number.get(number).map(Arc::clone)
+    }
+
+    /// Enters a connection and starts its task; `None` when there are too many.
+    fn register(
+        self: &Arc<Self>,
+        listener: ListenerId,
+        remote: SocketAddr,
+        home: u16,
+        origin: Origin,
+    ) -> Option<Arc<Connection>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let flow = Flow { listener, remote, connection: number };
+        let connection = Arc::new(Connection::connecting(flow, home, self.limits.connection_octets));
+        let mut registry = self.lock();
+        if registry.by_number.len() >= self.limits.connections {
+            drop(registry);
+            self.counters(home).connections_refused.add(1);
+            return None;
+        }
+        registry.by_number.insert(number, Arc::clone(&connection));
+        registry.by_peer.insert((listener, remote), number);
+        self.counters(0).connections_open.set(registry.by_number.len() as u64);
+        drop(registry);
+
+        let runtime = &self.berths.get(usize::from(home))?.runtime;
+        runtime.spawn(Arc::clone(self).run(Arc::clone(&connection), origin));
+        Some(connection)
+    }
+
+    /// The life of one connection.
+    async fn run(self: Arc<Self>, connection: Arc<Connection>, origin: Origin) {
+        // Also when the runtime ends and drops this task half way.
+        let mut departure =
+            Departure { streams: &self, connection: &connection, end: End::Shutdown, was_open: false };
+        let opened = match origin {
+            Origin::Accepted(stream) => TcpStream::from_std(stream),
+            Origin::Opened => self.connect(connection.flow).await,
+        };
+        let counters = self.counters(connection.home);
+        let stream = match opened.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
+            Ok(stream) => stream,
+            Err(error) => {
+                counters.connections_failed.add(1);
+                tracing::debug!(target: "net", remote = %connection.flow.remote, "cannot connect: {error}");
+                departure.end = End::Peer;
+                return;
+            }
+        };
+        let (reader, writer) = stream.into_split();
+        let writer = Arc::new(writer);
+        connection.open(&writer);
+        departure.was_open = true;
+        departure.end = serve(&connection, reader, &writer, &self).await;
+    }
+
+    async fn connect(&self, flow: Flow) -> io::Result<TcpStream> {
+        let listener = self.listeners.get(usize::from(flow.listener.0)).ok_or(io::ErrorKind::NotFound)?;
+        let socket = match flow.remote {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // From the listener's address, so that the peer sees whom it knows; the port is the system's choice.
+        socket.bind(SocketAddr::new(listener.bind.ip(), 0))?;
+        let stream = timeout(self.limits.connect_timeout, socket.connect(flow.remote)).await??;
+        socket::keep_alive(&stream)?;
+        self.counters(0).connections_opened.add(1);
+        Ok(stream)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Strikes a connection off when its task ends, however it ends, and tells those who have to know.
+struct Departure<'a> {
+    streams: &'a Streams,
+    connection: &'a Connection,
+    end: End,
+    was_open: bool,
+}
+
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        let flow = self.connection.flow;
+        let mut registry = self.streams.lock();
+        registry.by_number.remove(&flow.connection);
+        let peer = (flow.listener, flow.remote);
+        if registry.by_peer.get(&peer) == Some(&flow.connection) {
+            registry.by_peer.remove(&peer);
+        }
+        self.streams.counters(0).connections_open.set(registry.by_number.len() as u64);
+        drop(registry);
+
+        let counters = self.streams.counters(self.connection.home);
+        match self.end {
+            End::Peer | End::Shutdown => {}
+            End::Framing => counters.framing_faults.add(1),
+            End::Slow => counters.connections_slow.add(1),
+            End::Idle => counters.connections_idle.add(1),
+        }
+        for parcel in self.connection.close() {
+            if let (false, Some(berth)) =
+                (parcel.token == SendToken::NONE, self.streams.berths.get(usize::from(parcel.shard)))
+            {
+                let _ = berth.mailbox.post(Letter::Undeliverable { token: parcel.token });
+            }
+        }
+        if self.was_open {
+            for berth in &self.streams.berths {
+                let _ = berth.mailbox.post(Letter::Closed { flow });
+            }
+        }
+    }
+}
