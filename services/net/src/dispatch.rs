@@ -1,0 +1,218 @@
+//! The answer to "where does this call go?": admission of the trunks concerned, and routing.
+//!
+//! A trunk's calls are counted once for each side on which it takes part: when a call comes from it, and when one goes
+//! to it. The first target's place is taken together with the decision, so that two calls cannot both see the last
+//! one free. What is taken is written down by call and given back by what the Core reports of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use call::{Event, EventKind, RouteQuery};
+use routing::{Admission, Decision, Plan, Query, Refusal, Snapshot, Target, TrunkId};
+use sip::Time;
+use uuid::Uuid;
+
+/// One shard's part in admission.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    admission: Arc<Mutex<Admission>>,
+    held: HashMap<Uuid, Held>,
+}
+
+/// The places that a call has taken.
+#[derive(Debug)]
+struct Held {
+    /// The ids are this snapshot's; a reload may give them to others.
+    snapshot: Arc<Snapshot>,
+    inbound: Option<TrunkId>,
+    outbound: Outbound,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outbound {
+    /// No place taken.
+    Free,
+    /// Taken with the decision; the attempt has not begun.
+    Reserved(TrunkId),
+    /// Taken by the attempt of this number.
+    Busy(TrunkId, u32),
+}
+
+impl Dispatch {
+    pub(crate) fn new(admission: Arc<Mutex<Admission>>) -> Dispatch {
+        Dispatch { admission, held: HashMap::new() }
+    }
+
+    /// Decides, and takes the places of the source trunk and of the first target that has one.
+    pub(crate) fn decide(&mut self, query: &RouteQuery, now: Time) -> Decision {
+        // Asked again for the same call: the old places go back first.
+        self.give_back(query.call);
+        let snapshot = &query.snapshot;
+        let question = Query {
+            trunk: query.trunk,
+            source: query.source,
+            caller: &query.caller,
+            uri: &query.uri,
+            local_user: query.local_user,
+        };
+        let mut plan = match snapshot.decide(&question) {
+            Decision::Route(plan) => plan,
+            Decision::Refuse(refusal) => return Decision::Refuse(refusal),
+        };
+        let mut admission = lock(&self.admission);
+        let source = query.trunk.and_then(|id| snapshot.trunk(id));
+        if let Some(Err(refusal)) = source.map(|trunk| admission.admit(trunk, now)) {
+            return Decision::Refuse(refusal);
+        }
+        let outbound = match reserve(&mut plan, snapshot, &mut admission, now) {
+            Ok(outbound) => outbound,
+            Err(refusal) => {
+                if let Some(trunk) = source {
+                    admission.release(&trunk.name);
+                }
+                return Decision::Refuse(refusal);
+            }
+        };
+        drop(admission);
+        let to_trunk = plan.targets.iter().any(|target| matches!(target, Target::Trunk { .. }));
+        if query.trunk.is_some() || to_trunk {
+            let snapshot = Arc::clone(snapshot);
+            self.held.insert(query.call, Held { snapshot, inbound: query.trunk, outbound });
+        }
+        Decision::Route(plan)
+    }
+
+    /// Follows what becomes of the calls.
+    pub(crate) fn observe(&mut self, event: &Event, now: Time) {
+        let Some(call) = event.call else { return };
+        match &event.kind {
+            EventKind::AttemptStarted { attempt, trunk, .. } => self.begin(call, *attempt, *trunk, now),
+            // An answered attempt goes on as the call.
+            EventKind::AttemptEnded { attempt, status, .. } if !(200..300).contains(status) => {
+                self.finish(call, *attempt);
+            }
+            EventKind::CallEnded { .. } => self.give_back(call),
+            EventKind::CallStarted { .. }
+            | EventKind::AttemptEnded { .. }
+            | EventKind::CallAnswered
+            | EventKind::Refused { .. }
+            | EventKind::Registered { .. }
+            | EventKind::Warning { .. } => {}
+        }
+    }
+
+    /// The snapshot that a call on trunks began with.
+    pub(crate) fn snapshot_of(&self, call: Uuid) -> Option<&Snapshot> {
+        self.held.get(&call).map(|held| &*held.snapshot)
+    }
+
+    /// How many places are taken by this shard's calls.
+    pub(crate) fn places(&self) -> u64 {
+        let taken =
+            |held: &Held| u64::from(held.inbound.is_some()) + u64::from(held.outbound != Outbound::Free);
+        self.held.values().map(taken).sum()
+    }
+
+    fn begin(&mut self, call: Uuid, attempt: u32, trunk: Option<TrunkId>, now: Time) {
+        let Some(held) = self.held.get_mut(&call) else { return };
+        match (held.outbound, trunk) {
+            (Outbound::Reserved(taken) | Outbound::Busy(taken, _), Some(trunk)) if taken == trunk => {
+                held.outbound = Outbound::Busy(taken, attempt);
+            }
+            (Outbound::Reserved(_) | Outbound::Busy(..) | Outbound::Free, trunk) => {
+                held.release_outbound(&mut lock(&self.admission));
+                let Some((id, trunk)) = trunk.and_then(|id| Some((id, held.snapshot.trunk(id)?))) else {
+                    return;
+                };
+                // The attempt has left already. A trunk that filled up since the decision is over its limit by the
+                // few calls that were failing over at that moment.
+                if lock(&self.admission).admit(trunk, now).is_ok() {
+                    held.outbound = Outbound::Busy(id, attempt);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, call: Uuid, ended: u32) {
+        let Some(held) = self.held.get_mut(&call) else { return };
+        match held.outbound {
+            Outbound::Busy(_, attempt) if attempt == ended => {
+                held.release_outbound(&mut lock(&self.admission));
+            }
+            Outbound::Busy(..) | Outbound::Reserved(_) | Outbound::Free => {}
+        }
+    }
+
+    fn give_back(&mut self, call: Uuid) {
+        let Some(mut held) = self.held.remove(&call) else { return };
+        let mut admission = lock(&self.admission);
+        held.release_outbound(&mut admission);
+        if let Some(trunk) = held.inbound.and_then(|id| held.snapshot.trunk(id)) {
+            admission.release(&trunk.name);
+        }
+    }
+}
+
+impl Held {
+    fn release_outbound(&mut self, admission: &mut Admission) {
+        let id = match self.outbound {
+            Outbound::Reserved(id) | Outbound::Busy(id, _) => id,
+            Outbound::Free => return,
+        };
+        if let Some(trunk) = self.snapshot.trunk(id) {
+            admission.release(&trunk.name);
+        }
+        self.outbound = Outbound::Free;
+    }
+}
+
+/// Takes a place at the first target that has one, and strikes out those that have none.
+fn reserve(
+    plan: &mut Plan,
+    snapshot: &Snapshot,
+    admission: &mut Admission,
+    now: Time,
+) -> Result<Outbound, Refusal> {
+    let mut outbound = Outbound::Free;
+    let mut refused: Option<(TrunkId, Refusal)> = None;
+    let mut is_first = true;
+    plan.targets.retain(|target| {
+        let Target::Trunk { trunk: id, .. } = target else {
+            is_first = false;
+            return true;
+        };
+        let Some(trunk) = snapshot.trunk(*id) else { return false };
+        if !is_first {
+            // Not taken before it is its turn; only those that are full now are left out.
+            return outbound == Outbound::Reserved(*id)
+                || trunk.max_calls == 0
+                || admission.calls(&trunk.name) < trunk.max_calls;
+        }
+        if refused.as_ref().is_some_and(|(refused, _)| refused == id) {
+            return false;
+        }
+        match admission.admit(trunk, now) {
+            Ok(()) => {
+                outbound = Outbound::Reserved(*id);
+                is_first = false;
+                true
+            }
+            Err(refusal) => {
+                refused = Some((*id, refusal));
+                false
+            }
+        }
+    });
+    match refused {
+        Some((_, refusal)) if plan.targets.is_empty() => Err(refusal),
+        Some(_) | None => Ok(outbound),
+    }
+}
+
+fn lock(admission: &Mutex<Admission>) -> MutexGuard<'_, Admission> {
+    admission.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "dispatch_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+//! Whose calls count where, and when they count no more.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use call::QueryId;
+use routing::{Route, Trunk};
+
+use super::*;
+
+const PBX: TrunkId = TrunkId(0);
+const CARRIER: TrunkId = TrunkId(1);
+const SECOND: TrunkId = TrunkId(2);
+
+/// Calls of the pbx go to the carrier, then to the second.
+fn snapshot(limits: [u32; 3]) -> Arc<Snapshot> {
+    let trunks = ["pbx", "carrier", "second"]
+        .into_iter()
+        .zip(limits)
+        .map(|(name, max_calls)| {
+            let mut trunk = Trunk::new(name);
+            trunk.max_calls = max_calls;
+            trunk.peers = vec!["sip:127.0.0.1:5999".into(), "sip:127.0.0.1:5998".into()];
+            trunk
+        })
+        .collect();
+    Arc::new(Snapshot::new(trunks, vec![Route::new("out", vec![CARRIER, SECOND])]).unwrap())
+}
+
+fn query(snapshot: &Arc<Snapshot>, call: u128) -> RouteQuery {
+    RouteQuery {
+        query: QueryId(1),
+        call: Uuid::from_u128(call),
+        snapshot: Arc::clone(snapshot),
+        trunk: Some(PBX),
+        source: "127.0.0.1:5060".parse().unwrap(),
+        caller: "alice".into(),
+        uri: "sip:bob@example.com".into(),
+        local_user: false,
+    }
+}
+
+fn event(call: u128, kind: EventKind) -> Event {
+    Event { call: Some(Uuid::from_u128(call)), kind }
+}
+
+fn started(call: u128, attempt: u32, trunk: TrunkId) -> Event {
+    let destination = "127.0.0.1:5999".parse().unwrap();
+    event(call, EventKind::AttemptStarted { attempt, trunk: Some(trunk), destination })
+}
+
+fn failed(call: u128, attempt: u32, trunk: TrunkId) -> Event {
+    event(call, EventKind::AttemptEnded { attempt, trunk: Some(trunk), status: 503 })
+}
+
+fn ended(call: u128) -> Event {
+    event(call, EventKind::CallEnded { trunk: Some(PBX), status: 200, ended_by: "caller" })
+}
+
+fn trunks_of(decision: Decision) -> Vec<TrunkId> {
+    match decision {
+        Decision::Route(plan) => plan
+            .targets
+            .into_iter()
+            .map(|target| match target {
+                Target::Trunk { trunk, .. } => trunk,
+                Target::User { name } => panic!("no user {name}"),
+            })
+            .collect(),
+        Decision::Refuse(refusal) => panic!("{refusal:?}"),
+    }
+}
+
+fn calls(dispatch: &Dispatch) -> [u32; 3] {
+    let admission = lock(&dispatch.admission);
+    ["pbx", "carrier", "second"].map(|name| admission.calls(name))
+}
+
+#[test]
+fn a_call_counts_on_both_its_trunks_until_it_ends() {
+    let snapshot = snapshot([0, 0, 0]);
+    let mut dispatch = Dispatch::new(Arc::default());
+    assert_eq!(
+        trunks_of(dispatch.decide(&query(&snapshot, 1), Time::ZERO)),
+        [CARRIER, CARRIER, SECOND, SECOND]
+    );
+    assert_eq!(calls(&dispatch), [1, 1, 0]);
+
+    dispatch.observe(&started(1, 1, CARRIER), Time::ZERO);
+    let answered = EventKind::AttemptEnded { attempt: 1, trunk: Some(CARRIER), status: 200 };
+    dispatch.observe(&event(1, answered), Time::ZERO);
+    dispatch.observe(&event(1, EventKind::CallAnswered), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 1, 0], "counted once and still there");
+
+    dispatch.observe(&ended(1), Time::ZERO);
+    dispatch.observe(&ended(1), Time::ZERO);
+    assert_eq!(calls(&dispatch), [0, 0, 0]);
+    assert!(dispatch.held.is_empty());
+}
+
+#[test]
+fn a_call_that_moves_on_takes_its_place_along() {
+    let snapshot = snapshot([0, 0, 0]);
+    let mut dispatch = Dispatch::new(Arc::default());
+    dispatch.decide(&query(&snapshot, 1), Time::ZERO);
+    dispatch.observe(&started(1, 1, CARRIER), Time::ZERO);
+    dispatch.observe(&failed(1, 1, CARRIER), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 0, 0]);
+    dispatch.observe(&started(1, 2, CARRIER), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 1, 0], "the trunk's next peer");
+    dispatch.observe(&started(1, 3, SECOND), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 0, 1]);
+    dispatch.observe(&failed(1, 2, CARRIER), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 0, 1], "news of an older attempt");
+    dispatch.observe(&ended(1), Time::ZERO);
+    assert_eq!(calls(&dispatch), [0, 0, 0]);
+}
+
+#[test]
+fn the_last_place_goes_to_one_call_even_before_its_attempt_begins() {
+    let snapshot = snapshot([0, 1, 1]);
+    let mut dispatch = Dispatch::new(Arc::default());
+    assert_eq!(
+        trunks_of(dispatch.decide(&query(&snapshot, 1), Time::ZERO)),
+        [CARRIER, CARRIER, SECOND, SECOND]
+    );
+    assert_eq!(trunks_of(dispatch.decide(&query(&snapshot, 2), Time::ZERO)), [SECOND, SECOND]);
+    let Decision::Refuse(refusal) = dispatch.decide(&query(&snapshot, 3), Time::ZERO) else {
+        panic!("both targets are full");
+    };
+    assert_eq!((refusal.status, refusal.blocked), (503, true));
+    assert_eq!(calls(&dispatch), [2, 1, 1], "a refused call holds nothing");
+
+    dispatch.observe(&ended(1), Time::ZERO);
+    assert_eq!(trunks_of(dispatch.decide(&query(&snapshot, 4), Time::ZERO)), [CARRIER, CARRIER]);
+}
+
+#[test]
+fn a_source_at_its_limit_is_refused_and_costs_its_targets_nothing() {
+    let snapshot = snapshot([1, 0, 0]);
+    let mut dispatch = Dispatch::new(Arc::default());
+    dispatch.decide(&query(&snapshot, 1), Time::ZERO);
+    assert!(matches!(dispatch.decide(&query(&snapshot, 2), Time::ZERO), Decision::Refuse(_)));
+    assert_eq!(calls(&dispatch), [1, 1, 0]);
+}
+
+#[test]
+fn asking_twice_for_one_call_counts_it_once() {
+    let snapshot = snapshot([0, 0, 0]);
+    let mut dispatch = Dispatch::new(Arc::default());
+    dispatch.decide(&query(&snapshot, 1), Time::ZERO);
+    dispatch.decide(&query(&snapshot, 1), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 1, 0]);
+}
