@@ -1,1 +1,110 @@
-//! Placeholder.
+//! Listeners, connections, names, timers and the loop that carries a shard's [`Core`](call::Core) between them.
+//!
+//! Begin with [`Config`] and [`bind`]: every listener is bound and everything that can fail has been tried before the
+//! first message is read. [`Bound::run`] then starts one thread for each shard, and [`Net::handle`] gives the
+//! operator's side of it. A shard owns its Core, its media engine and its own socket on each UDP listener; a message
+//! of a call that belongs to another shard is put into that shard's bounded [queue](Wakers), and that is all that
+//! shards share per message. Stream connections are tasks beside the shards, and names are looked up beside them too,
+//! so that nothing a peer or a name server does can make a shard wait.
+
+mod bind;
+mod clock;
+mod connection;
+mod datagram;
+mod dispatch;
+mod error;
+mod events;
+pub mod framing;
+mod handle;
+mod mailbox;
+mod overload;
+mod resolver;
+mod shard;
+mod socket;
+mod streams;
+mod totals;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::{BindingChange, CdrFact, Engine, Settings};
+use routing::Snapshot;
+use sip::Transport;
+
+pub use bind::{Bound, Net, bind};
+pub use error::NetError;
+pub use handle::{Handle, HandleError, NetStats, ShardStats};
+pub use mailbox::Wakers;
+pub use totals::NetTotals;
+
+/// What the net is made of.
+pub struct Config {
+    /// What to listen on; at least one. The first is what the Core uses when nothing says otherwise.
+    pub listeners: Vec<Listen>,
+    /// Says how many shards there are.
+    pub wakers: Wakers,
+    /// For every shard's Core. `listeners`, `shard` and `shards` are filled in, and `seed` is varied by shard.
+    pub settings: Settings,
+    /// Trunks and routes to begin with.
+    pub snapshot: Arc<Snapshot>,
+    /// One for each shard, in order.
+    pub engines: Vec<Box<dyn Engine + Send>>,
+    /// One for each shard, in order.
+    pub records: Vec<Box<dyn Records>>,
+    /// How much of everything.
+    pub limits: Limits,
+}
+
+/// A listener that shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What it speaks; UDP and TCP for now.
+    pub transport: Transport,
+    /// Where; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// What Via and Contact say: a host, or a host and a port. Absent: the address bound to.
+    pub advertise: Option<String>,
+}
+
+/// Bounds of what peers can make the net hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages that may wait for a shard.
+    pub queue_messages: usize,
+    /// Their octets.
+    pub queue_octets: usize,
+    /// Stream connections at once, accepted and opened.
+    pub connections: usize,
+    /// Octets that may wait for a peer to read them; more, and it is cut off.
+    pub connection_octets: usize,
+    /// How long a connection lives on which nothing is received. Peers that are gone are noticed earlier.
+    pub idle: Duration,
+    /// How long opening a connection may take.
+    pub connect_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            queue_messages: 8192,
+            queue_octets: 16 << 20,
+            connections: 8192,
+            connection_octets: 1 << 20,
+            idle: Duration::from_secs(3600),
+            connect_timeout: Duration::from_secs(4),
+        }
+    }
+}
+
+/// Where a shard's facts go. Called on the shard's thread: hand over and return, never wait.
+pub trait Records: Send {
+    /// An attempt ended.
+    fn cdr(&mut self, fact: CdrFact);
+
+    /// A registration was accepted, renewed or ended on this shard.
+    fn binding(&mut self, change: &BindingChange);
+}

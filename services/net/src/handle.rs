@@ -1,0 +1,278 @@
+//! The operator's side: orders to all shards, answers from them. A shard that does not answer gives an error in good
+//! time, never a hang.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use call::{BindingChange, CallView, Command, Reply, Stats};
+use routing::{Admission, Snapshot};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use crate::mailbox::{Answer, Letter, Mailbox, Refused};
+use crate::totals::{Counters, NetTotals};
+
+/// How long a shard may take to answer. A shard that works answers within a millisecond.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Gives orders to a running [`Net`](crate::Net). Cheap to clone; every method may be called from any runtime that has
+/// a timer. Dropping it stops nothing.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    counters: Arc<[Arc<Counters>]>,
+    admission: Arc<Mutex<Admission>>,
+}
+
+/// Why an order was not carried out everywhere. Shards that could be reached have carried it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandleError {
+    /// It did not answer in time.
+    #[error("shard {shard} gave no answer within {} s", PATIENCE.as_secs())]
+    Busy {
+        /// Which one, from 0.
+        shard: usize,
+    },
+    /// It has ended.
+    #[error("shard {shard} has ended")]
+    Gone {
+        /// Which one, from 0.
+        shard: usize,
+    },
+    /// It answered something else than was asked.
+    #[error("shard {shard} gave the answer to another question")]
+    Confused {
+        /// Which one, from 0.
+        shard: usize,
+    },
+}
+
+/// The numbers of one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardStats {
+    /// What its Core holds and has done.
+    pub core: Stats,
+    /// Media ports in use.
+    pub ports: u64,
+    /// Places that its calls hold on trunks.
+    pub admitted: u64,
+    /// Letters that wait for it.
+    pub queued: u64,
+}
+
+/// The numbers of the box.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetStats {
+    /// Sums.
+    pub total: ShardStats,
+    /// Each shard's, in order.
+    pub shards: Vec<ShardStats>,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        mailboxes: Arc<[Arc<Mailbox>]>,
+        counters: Arc<[Arc<Counters>]>,
+        admission: Arc<Mutex<Admission>>,
+    ) -> Handle {
+        Handle { mailboxes, counters, admission }
+    }
+
+    /// A row for each call, at most `limit`, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`HandleError`] says; the same for all methods.
+    pub async fn calls(&self, limit: usize) -> Result<Vec<CallView>, HandleError> {
+        let mut calls = Vec::new();
+        for (shard, reply) in self.ask_all(&Command::List { limit }).await?.into_iter().enumerate() {
+            match reply {
+                Reply::Calls(some) => calls.extend(some),
+                Reply::Call(_) | Reply::HungUp(_) | Reply::Stats(_) | Reply::Done => {
+                    return Err(HandleError::Confused { shard });
+                }
+            }
+        }
+        // UUIDv7: by time of birth.
+        calls.sort_by_key(|call| call.id);
+        calls.truncate(limit);
+        Ok(calls)
+    }
+
+    /// One call in full; `None` when there is no such call.
+    pub async fn call(&self, id: Uuid) -> Result<Option<CallView>, HandleError> {
+        let mut found = None;
+        for (shard, reply) in self.ask_all(&Command::Show(id)).await?.into_iter().enumerate() {
+            match reply {
+                Reply::Call(call) => found = found.or(call),
+                Reply::Calls(_) | Reply::HungUp(_) | Reply::Stats(_) | Reply::Done => {
+                    return Err(HandleError::Confused { shard });
+                }
+            }
+        }
+        Ok(found.map(|call| *call))
+    }
+
+    /// Ends one call from both sides; whether there was such a call.
+    pub async fn hang_up(&self, id: Uuid) -> Result<bool, HandleError> {
+        let mut hung_up = false;
+        for (shard, reply) in self.ask_all(&Command::HangUp(id)).await?.into_iter().enumerate() {
+            match reply {
+                Reply::HungUp(here) => hung_up |= here,
+                Reply::Calls(_) | Reply::Call(_) | Reply::Stats(_) | Reply::Done => {
+                    return Err(HandleError::Confused { shard });
+                }
+            }
+        }
+        Ok(hung_up)
+    }
+
+    /// How many of everything there are, in all and on each shard.
+    pub async fn stats(&self) -> Result<NetStats, HandleError> {
+        let shards = self.gather(|answer| (Command::Stats, Answer::Stats(answer))).await?;
+        let mut total = ShardStats::default();
+        for shard in &shards {
+            total.add(shard);
+        }
+        Ok(NetStats { total, shards })
+    }
+
+    /// Take no new calls from now on; those in progress go on.
+    pub async fn drain(&self) -> Result<(), HandleError> {
+        self.do_all(&Command::Drain).await
+    }
+
+    /// Ends every call. It takes some time until the last has its final response; [`stats`](Handle::stats) tells.
+    pub async fn end_all(&self) -> Result<(), HandleError> {
+        self.do_all(&Command::EndAll).await
+    }
+
+    /// New calls follow this configuration from now on; those in progress keep theirs.
+    pub async fn reload(&self, snapshot: Arc<Snapshot>) -> Result<(), HandleError> {
+        self.post_all(|| Letter::Snapshot(Arc::clone(&snapshot)))
+    }
+
+    /// Registrations that outlived a restart. To be handed in before the first call needs them.
+    pub async fn bindings(&self, bindings: Vec<BindingChange>) -> Result<(), HandleError> {
+        let bindings: Arc<[BindingChange]> = bindings.into();
+        self.post_all(|| Letter::Bindings(Arc::clone(&bindings)))
+    }
+
+    /// What the sockets have done. Asks nobody, answers at once.
+    pub fn net_totals(&self) -> NetTotals {
+        let mut totals = NetTotals::default();
+        for counters in self.counters.iter() {
+            totals.add(counters);
+        }
+        totals
+    }
+
+    /// The calls that a trunk takes part in now: from it, to it. Asks nobody, answers at once.
+    pub fn trunk_calls(&self, name: &str) -> u32 {
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner).calls(name)
+    }
+
+    async fn do_all(&self, command: &Command) -> Result<(), HandleError> {
+        for (shard, reply) in self.ask_all(command).await?.into_iter().enumerate() {
+            match reply {
+                Reply::Done => {}
+                Reply::Calls(_) | Reply::Call(_) | Reply::HungUp(_) | Reply::Stats(_) => {
+                    return Err(HandleError::Confused { shard });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_all(&self, command: &Command) -> Result<Vec<Reply>, HandleError> {
+        self.gather(|answer| (command.clone(), Answer::Reply(answer))).await
+    }
+
+    /// Asks all shards at once and waits for all of them, in order.
+    async fn gather<T>(
+        &self,
+        order: impl Fn(oneshot::Sender<T>) -> (Command, Answer),
+    ) -> Result<Vec<T>, HandleError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut waiting = Vec::with_capacity(self.mailboxes.len());
+        let mut failure = None;
+        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
+            let (sender, receiver) = oneshot::channel();
+            let (command, answer) = order(sender);
+            match mailbox.post(Letter::Command { command, answer }) {
+                Ok(()) => waiting.push((shard, receiver)),
+                Err(Refused::Full(_)) => failure = failure.or(Some(HandleError::Busy { shard })),
+                Err(Refused::Gone) => failure = failure.or(Some(HandleError::Gone { shard })),
+            }
+        }
+        let mut answers = Vec::with_capacity(waiting.len());
+        for (shard, receiver) in waiting {
+            match timeout_at(deadline, receiver).await {
+                Ok(Ok(answer)) => answers.push(answer),
+                Ok(Err(_)) => failure = failure.or(Some(HandleError::Gone { shard })),
+                Err(_) => failure = failure.or(Some(HandleError::Busy { shard })),
+            }
+        }
+        match failure {
+            Some(failure) => Err(failure),
+            None => Ok(answers),
+        }
+    }
+
+    /// One letter for each shard. What is asked afterwards is answered with it in force.
+    fn post_all(&self, letter: impl Fn() -> Letter) -> Result<(), HandleError> {
+        let mut failure = None;
+        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
+            match mailbox.post(letter()) {
+                Ok(()) => {}
+                Err(Refused::Full(_)) => failure = failure.or(Some(HandleError::Busy { shard })),
+                Err(Refused::Gone) => failure = failure.or(Some(HandleError::Gone { shard })),
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+impl ShardStats {
+    fn add(&mut self, other: &ShardStats) {
+        // Taken apart, so that a new number cannot be forgotten here.
+        let ShardStats { core, ports, admitted, queued } = other;
+        self.ports += ports;
+        self.admitted += admitted;
+        self.queued += queued;
+        let Stats {
+            calls,
+            legs,
+            transactions,
+            timers,
+            queries,
+            bindings,
+            calls_started,
+            calls_answered,
+            calls_ended,
+            requests_in,
+            responses_in,
+            messages_out,
+            retransmissions,
+            malformed,
+            refused,
+        } = core;
+        self.core.calls += calls;
+        self.core.legs += legs;
+        self.core.transactions += transactions;
+        self.core.timers += timers;
+        self.core.queries += queries;
+        // Every shard knows every registration.
+        self.core.bindings = self.core.bindings.max(*bindings);
+        self.core.calls_started += calls_started;
+        self.core.calls_answered += calls_answered;
+        self.core.calls_ended += calls_ended;
+        self.core.requests_in += requests_in;
+        self.core.responses_in += responses_in;
+        self.core.messages_out += messages_out;
+        self.core.retransmissions += retransmissions;
+        self.core.malformed += malformed;
+        self.core.refused += refused;
+    }
+}

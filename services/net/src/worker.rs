@@ -1,0 +1,313 @@
+//! One shard's Core and all that carries out what it says.
+//!
+//! Everything here happens between two looks at the sockets and returns at once: routing and media answer on the
+//! spot, names are looked up elsewhere, datagrams wait in their sockets' outboxes until the whole batch of inputs has
+//! been handled. Answers that are there at once are handed in when the Core has said everything it had to say.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use bytes::Bytes;
+use call::{
+    BindingChange, Command, Core, Engine, Flow, Input, MediaReport, Now, Output, QueryId, Reply, SendToken,
+};
+use routing::Snapshot;
+use sip::{Time, Transport};
+
+use crate::Records;
+use crate::clock::Clock;
+use crate::connection::Parcel;
+use crate::datagram::Datagrams;
+use crate::dispatch::Dispatch;
+use crate::events::EventLog;
+use crate::handle::ShardStats;
+use crate::mailbox::{Answer, Letter, Mailbox};
+use crate::overload;
+use crate::resolver::{self, Resolver};
+use crate::streams::Streams;
+use crate::totals::Counters;
+
+/// How often the media engine is asked when it does not call.
+const MEDIA_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Orders of the operator that may wait for an answer before those that nobody waits for are looked for.
+const MANY_REPLIES: usize = 256;
+
+/// Rounds of "could not be sent, so this instead" before the rest waits for the next input.
+const MAX_FLUSHES: usize = 8;
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub(crate) shard: u16,
+    pub(crate) core: Core,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) engine: Box<dyn Engine + Send>,
+    pub(crate) records: Box<dyn Records>,
+    pub(crate) clock: Clock,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) mailboxes: Arc<[Arc<Mailbox>]>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) resolver: Arc<Resolver>,
+    /// This shard's datagram sockets, at the index of their listener.
+    pub(crate) sockets: Vec<Option<Datagrams>>,
+}
+
+/// One shard without its loop.
+pub(crate) struct Worker {
+    pub(crate) parts: Parts,
+    pub(crate) now: Now,
+    events: EventLog,
+    answers: VecDeque<Input<'static>>,
+    reports: Vec<MediaReport>,
+    media_due: Time,
+    replies: HashMap<u64, Answer>,
+    next_command: u64,
+    /// For the other shards, by shard, until the end of the batch.
+    handover: Vec<Vec<Letter>>,
+    undelivered: Vec<SendToken>,
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Parts) -> Worker {
+        let handover = parts.mailboxes.iter().map(|_| Vec::new()).collect();
+        Worker {
+            parts,
+            now: Now::default(),
+            events: EventLog::default(),
+            answers: VecDeque::new(),
+            reports: Vec::new(),
+            media_due: Time::ZERO,
+            replies: HashMap::new(),
+            next_command: 0,
+            handover,
+            undelivered: Vec::new(),
+        }
+    }
+
+    /// Reads the clocks, once for what follows.
+    pub(crate) fn tick(&mut self) {
+        self.now = self.parts.clock.now();
+    }
+
+    /// Takes a datagram: handles it, or hands it to the shard that its call belongs to.
+    pub(crate) fn datagram(&mut self, flow: Flow, bytes: &[u8]) {
+        // Two CRLFs (RFC 5626 §3.5.1 has them on streams only, phones send them everywhere) or a zero or two.
+        if bytes.len() <= 4 {
+            return self.parts.counters.keepalives_in.add(1);
+        }
+        let shards = self.handover.len() as u16;
+        if shards > 1
+            && let Some(call_id) = sip::call_id_of(bytes)
+        {
+            let shard = call::shard_of(call_id, shards);
+            if shard != self.parts.shard
+                && let Some(letters) = self.handover.get_mut(usize::from(shard))
+            {
+                return letters.push(Letter::Message { flow, bytes: Bytes::copy_from_slice(bytes) });
+            }
+        }
+        self.handle(Input::Message { flow, bytes });
+    }
+
+    /// Takes something from the shard's mailbox.
+    pub(crate) fn letter(&mut self, letter: Letter) {
+        match letter {
+            Letter::Message { flow, bytes } => self.handle(Input::Message { flow, bytes: &bytes }),
+            Letter::Closed { flow } => self.handle(Input::Closed { flow }),
+            Letter::Undeliverable { token } => self.handle(Input::Undeliverable { token }),
+            Letter::Resolved { query, addresses } => {
+                self.handle(Input::Resolved { query, addresses: addresses.to_vec() });
+            }
+            Letter::Bindings(bindings) => {
+                for binding in bindings.iter() {
+                    self.handle(Input::Binding(binding.clone()));
+                }
+            }
+            Letter::Snapshot(snapshot) => {
+                self.parts.snapshot = Arc::clone(&snapshot);
+                self.handle(Input::Snapshot(snapshot));
+            }
+            Letter::Command { command, answer } => self.command(command, answer),
+        }
+    }
+
+    /// Runs what is due: the Core's timers, and the media engine when it called or was not asked for long.
+    pub(crate) fn due(&mut self, media_called: bool) {
+        if self.parts.core.poll_timeout().is_some_and(|deadline| deadline <= self.now.time) {
+            self.parts.core.handle_timeout(self.now);
+            self.drain();
+        }
+        if media_called || self.media_due <= self.now.time {
+            self.media_due = self.now.time + MEDIA_INTERVAL;
+            self.parts.engine.poll(self.now.time, &mut self.reports);
+            self.take_reports();
+            self.drain();
+        }
+    }
+
+    /// When [`due`](Worker::due) must be called next.
+    pub(crate) fn deadline(&self) -> Time {
+        self.parts.core.poll_timeout().map_or(self.media_due, |timeout| timeout.min(self.media_due))
+    }
+
+    /// Ends a batch: what was gathered leaves, for the network and for the other shards.
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..MAX_FLUSHES {
+            self.hand_over();
+            for socket in self.parts.sockets.iter_mut().flatten() {
+                socket.flush(cx, &self.parts.counters, &mut self.undelivered);
+            }
+            if self.undelivered.is_empty() {
+                break;
+            }
+            for token in std::mem::take(&mut self.undelivered) {
+                self.handle(Input::Undeliverable { token });
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.parts.core.handle(input, self.now);
+        self.drain();
+    }
+
+    /// Carries out what the Core says, until it has no more to say and every answer that is there was handed in.
+    fn drain(&mut self) {
+        loop {
+            while let Some(output) = self.parts.core.poll_output() {
+                self.carry_out(output);
+            }
+            match self.answers.pop_front() {
+                Some(answer) => self.parts.core.handle(answer, self.now),
+                None => return,
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { flow, bytes, token } => self.send(flow, bytes, token),
+            Output::Route(query) => {
+                let decision = self.parts.dispatch.decide(&query, self.now.time);
+                self.answers.push_back(Input::Routed { query: query.query, decision });
+            }
+            Output::Resolve { query, host, port, transport } => self.resolve(query, host, port, transport),
+            Output::Media(order) => {
+                self.parts.engine.order(order, self.now.time, &mut self.reports);
+                self.take_reports();
+            }
+            Output::Cdr(fact) => self.parts.records.cdr(*fact),
+            Output::Binding(change) => self.binding(change),
+            Output::Event(event) => {
+                let Parts { dispatch, snapshot, .. } = &self.parts;
+                let known = event.call.and_then(|call| dispatch.snapshot_of(call)).unwrap_or(snapshot);
+                let name_of = |id| known.trunk(id).map(|trunk| trunk.name.as_str());
+                self.events.write(&event, self.now.time, name_of);
+                self.parts.dispatch.observe(&event, self.now.time);
+            }
+            Output::Reply { id, reply } => self.reply(id, reply),
+        }
+    }
+
+    fn send(&mut self, flow: Flow, bytes: Bytes, token: SendToken) {
+        if let Some(Some(socket)) = self.parts.sockets.get_mut(usize::from(flow.listener.0)) {
+            return socket.push(flow.remote, bytes, token);
+        }
+        let parcel = Parcel { bytes, token, shard: self.parts.shard };
+        if let Err(parcel) = self.parts.streams.send(flow, parcel)
+            && parcel.token != SendToken::NONE
+        {
+            self.answers.push_back(Input::Undeliverable { token: parcel.token });
+        }
+    }
+
+    fn resolve(&mut self, query: QueryId, host: Box<str>, port: Option<u16>, transport: Transport) {
+        let port = port.unwrap_or(transport.default_port());
+        let Parts { resolver, shard, counters, .. } = &self.parts;
+        match resolver.resolve(host, port, *shard, query, counters) {
+            resolver::Answer::Now(addresses) => {
+                self.answers.push_back(Input::Resolved { query, addresses: addresses.to_vec() });
+            }
+            resolver::Answer::Later => {}
+        }
+    }
+
+    fn take_reports(&mut self) {
+        self.answers.extend(self.reports.drain(..).map(Input::Media));
+    }
+
+    fn binding(&mut self, change: BindingChange) {
+        self.parts.records.binding(&change);
+        if self.handover.len() > 1 {
+            let change: Arc<[BindingChange]> = Arc::from([change]);
+            for (shard, letters) in self.handover.iter_mut().enumerate() {
+                if shard != usize::from(self.parts.shard) {
+                    letters.push(Letter::Bindings(Arc::clone(&change)));
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command, answer: Answer) {
+        if self.replies.len() >= MANY_REPLIES {
+            self.replies.retain(|_, answer| !answer.is_abandoned());
+        }
+        let id = self.next_command;
+        self.next_command += 1;
+        self.replies.insert(id, answer);
+        self.handle(Input::Command { id, command });
+    }
+
+    fn reply(&mut self, id: u64, reply: Reply) {
+        // Whoever asked may have gone; then the answer is for nobody.
+        match (self.replies.remove(&id), reply) {
+            (Some(Answer::Stats(answer)), Reply::Stats(core)) => {
+                let _ = answer.send(ShardStats {
+                    core: *core,
+                    ports: self.parts.engine.ports_in_use() as u64,
+                    admitted: self.parts.dispatch.places(),
+                    queued: self.mailbox().map_or(0, |mailbox| mailbox.len() as u64),
+                });
+            }
+            (Some(Answer::Reply(answer)), reply) => {
+                let _ = answer.send(reply);
+            }
+            (Some(Answer::Stats(_)) | None, _) => {}
+        }
+    }
+
+    pub(crate) fn mailbox(&self) -> Option<&Arc<Mailbox>> {
+        self.parts.mailboxes.get(usize::from(self.parts.shard))
+    }
+
+    /// Gives the other shards what is theirs. What does not fit is dropped; a new call is told so.
+    fn hand_over(&mut self) {
+        let mut dropped = Vec::new();
+        for (letters, mailbox) in self.handover.iter_mut().zip(self.parts.mailboxes.iter()) {
+            let count = letters.len() as u64;
+            if count > 0 {
+                mailbox.post_all(letters);
+                self.parts.counters.handed_over.add(count - letters.len() as u64);
+                dropped.append(letters);
+            }
+        }
+        for letter in dropped {
+            if let Letter::Message { flow, bytes } = letter {
+                self.overloaded(flow, &bytes);
+            }
+        }
+    }
+
+    fn overloaded(&mut self, flow: Flow, bytes: &[u8]) {
+        self.parts.counters.dropped_queue_full.add(1);
+        let answer: Option<(Bytes, SocketAddr)> = overload::refuse(bytes, flow.remote);
+        if let Some((refusal, remote)) = answer {
+            self.parts.counters.answered_503.add(1);
+            self.send(Flow { remote, ..flow }, refusal, SendToken::NONE);
+        }
+    }
+}
