@@ -25,12 +25,14 @@ pub fn respond(
     {
         let Some(value) = request.first(name) else { continue };
         writer.name(text.as_bytes());
-        push_value(&mut writer.out, value, Folds::Any);
-        if let (Name::To, Some(tag)) = (name, to_tag)
-            && !has_tag(request.to())
-        {
-            writer.out.extend_from_slice(b";tag=");
-            push_value(&mut writer.out, tag, Folds::None);
+        match to_tag {
+            Some(tag) if name == Name::To && !has_tag(request.to()) => {
+                // The semicolon that some end their parameters with would make an empty one.
+                push_value(&mut writer.out, value.strip_suffix(b";").unwrap_or(value), Folds::Any);
+                writer.out.extend_from_slice(b";tag=");
+                push_value(&mut writer.out, tag, Folds::None);
+            }
+            Some(_) | None => push_value(&mut writer.out, value, Folds::Any),
         }
         writer.out.extend_from_slice(b"\r\n");
     }
