@@ -93,8 +93,7 @@ impl Core {
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
         match input {
             Input::Message { flow, bytes } => self.on_bytes(flow, bytes, now),
-            // Transactions on a lost stream hear of it when they send; what is owed otherwise goes by their timers.
-            Input::Closed { .. } => {}
+            Input::Closed { flow } => self.legs.values_mut().for_each(|leg| leg.on_closed(flow.connection)),
             Input::Undeliverable { token } => {
                 if let Some(user) = self.wire.on_undeliverable(token) {
                     self.on_no_answer(user, 503, now);

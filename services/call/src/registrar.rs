@@ -5,9 +5,11 @@
 
 mod access;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use foldhash::quality::FixedState;
 use sip::{Message, Name, Time, Uri, Via, Writer};
 
 use crate::headers::text;
@@ -51,6 +53,8 @@ pub(crate) struct Registrar {
     /// Ordered, so that what is listed and swept is the same in every run.
     users: BTreeMap<Box<str>, Vec<BindingChange>>,
     count: usize,
+    /// How many bindings each source holds: asked for every request that no trunk owns.
+    sources: HashMap<SocketAddr, u32, FixedState>,
     pub(crate) armed: Option<Time>,
     sweep_at: Option<Time>,
 }
@@ -109,9 +113,9 @@ impl Registrar {
         live.into_iter().cloned().collect()
     }
 
-    /// Whether requests of this source come from a phone that registered as this user.
-    pub(crate) fn has_binding_from(&self, flow: Flow, now: Now) -> bool {
-        self.users.values().flatten().any(|b| b.expires_at > now.utc && b.flow.remote == flow.remote)
+    /// Whether a phone registered from this address. A binding that just expired counts until it is swept.
+    pub(crate) fn has_binding_from(&self, flow: Flow) -> bool {
+        self.sources.contains_key(&flow.remote)
     }
 
     pub(crate) fn is_registered(&self, user: &str, now: Now) -> bool {
@@ -132,19 +136,11 @@ impl Registrar {
     pub(crate) fn on_timeout(&mut self, wire: &mut Wire, now: Now) {
         self.armed = None;
         self.sweep_at = None;
-        let mut gone = Vec::new();
-        self.users.retain(|_, bindings| {
-            bindings.retain(|binding| {
-                let live = binding.expires_at > now.utc;
-                if !live {
-                    gone.push(binding.user.clone());
-                }
-                live
-            });
-            !bindings.is_empty()
-        });
-        self.count -= gone.len();
-        for user in gone {
+        let dead = |binding: &&BindingChange| binding.expires_at <= now.utc;
+        let gone: Vec<BindingChange> = self.users.values().flatten().filter(dead).cloned().collect();
+        for binding in gone {
+            let user = binding.user.clone();
+            self.apply(binding, now);
             wire.event(None, EventKind::Registered { user, expires: 0 });
         }
         self.rearm(wire, now);
@@ -157,15 +153,22 @@ impl Registrar {
 
     fn apply(&mut self, change: BindingChange, now: Now) {
         let bindings = self.users.entry(change.user.clone()).or_default();
-        let before = bindings.len();
-        bindings.retain(|binding| !same_contact(&binding.contact, &change.contact));
-        let user = change.user.clone();
-        if change.expires_at > now.utc {
-            bindings.push(change);
+        let old = bindings.iter().position(|binding| same_contact(&binding.contact, &change.contact));
+        if let Some(old) = old.map(|index| bindings.remove(index)) {
+            self.count -= 1;
+            if let Some(held) = self.sources.get_mut(&old.flow.remote) {
+                *held -= 1;
+                if *held == 0 {
+                    self.sources.remove(&old.flow.remote);
+                }
+            }
         }
-        self.count = self.count + bindings.len() - before;
-        if bindings.is_empty() {
-            self.users.remove(&user);
+        if change.expires_at > now.utc {
+            self.count += 1;
+            *self.sources.entry(change.flow.remote).or_default() += 1;
+            bindings.push(change);
+        } else if bindings.is_empty() {
+            self.users.remove(&change.user);
         }
     }
 

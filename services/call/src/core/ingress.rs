@@ -44,7 +44,7 @@ impl Core {
                 if let Some(message) = Message::salvage(bytes)
                     && message.is_request()
                     && let Ok(via) = message.via()
-                    && matches!(self.sender(flow, now), Sender::Trunk(_) | Sender::Phone)
+                    && matches!(self.sender(flow), Sender::Trunk(_) | Sender::Phone)
                 {
                     self.answer_fault(&Arrival { flow, message: &message, via: &via, now });
                 }
@@ -71,7 +71,7 @@ impl Core {
 
     fn on_new_request(&mut self, arrival: &Arrival<'_>) {
         let message = arrival.message;
-        let sender = self.sender(arrival.flow, arrival.now);
+        let sender = self.sender(arrival.flow);
         if message.check().is_err() {
             self.wire.stats.malformed += 1;
             match sender {
@@ -108,14 +108,14 @@ impl Core {
     }
 
     /// Who may be behind this source.
-    pub(super) fn sender(&self, flow: Flow, now: Now) -> Sender {
+    pub(super) fn sender(&self, flow: Flow) -> Sender {
         if let Some(trunk) = self.snapshot.trunk_of(flow.remote) {
             return Sender::Trunk(trunk);
         }
         match &self.wire.settings.registrar {
             RegistrarPolicy::OpenLoopback if flow.remote.ip().is_loopback() => Sender::Phone,
             RegistrarPolicy::OpenLoopback | RegistrarPolicy::Closed => Sender::Stranger,
-            RegistrarPolicy::Users(_) if self.registrar.has_binding_from(flow, now) => Sender::Phone,
+            RegistrarPolicy::Users(_) if self.registrar.has_binding_from(flow) => Sender::Phone,
             RegistrarPolicy::Users(_) => Sender::Unproven,
         }
     }
@@ -150,7 +150,7 @@ impl Core {
         }
         let invite = self.wire.server_of(via, message, Method::Invite);
         // A stateless answer leaves nothing that a CANCEL could be for (RFC 3261 §8.2.7).
-        if invite.is_none() && !matches!(self.sender(flow, now), Sender::Trunk(_) | Sender::Phone) {
+        if invite.is_none() && !matches!(self.sender(flow), Sender::Trunk(_) | Sender::Phone) {
             return;
         }
         let user = invite.and_then(|invite| self.wire.server_user(invite));

@@ -171,16 +171,43 @@ impl Leg {
         writer.header("Server", wire.settings.product.as_bytes());
     }
 
-    /// Where requests of this dialog go: a stream and a registered phone by their flow (RFC 5626 §5.3), else where the
-    /// route set or the remote target say when they say it with an address.
+    /// Where requests of this dialog go: a stream that is open and a registered phone by their flow (RFC 5626 §5.3),
+    /// else where the route set or the remote target say when they say it with an address.
     pub(super) fn request_flow(&self, wire: &Wire) -> Flow {
-        let reliable = wire.listener(self.flow.listener).transport.is_reliable();
+        let stream = wire.listener(self.flow.listener).transport.is_reliable();
+        let by_flow = self.by_flow || (stream && self.flow.connection != 0);
         match &self.dialog {
-            Some(dialog) if !reliable && !self.by_flow => {
-                Flow { remote: literal_address(dialog.next_hop()).unwrap_or(self.flow.remote), ..self.flow }
-            }
+            Some(dialog) if !by_flow => Flow { remote: next_hop(dialog, self.flow.remote), ..self.flow },
             Some(_) | None => self.flow,
         }
+    }
+
+    /// The stream that the peer used is gone: what is still to be sent opens another (RFC 3261 §18.1.1).
+    pub(crate) fn on_closed(&mut self, connection: u64) {
+        if self.flow.connection == connection && !self.by_flow {
+            self.flow.connection = 0;
+        }
+    }
+}
+
+/// The address that a dialog's next request is sent to. A private address that a peer outside wrote into its Contact
+/// leads nowhere from here; where its messages come from does.
+fn next_hop(dialog: &Dialog, source: SocketAddr) -> SocketAddr {
+    match literal_address(dialog.next_hop()) {
+        Some(address) if is_private(address.ip()) && !is_private(source.ip()) => source,
+        Some(address) => address,
+        None => source,
+    }
+}
+
+/// RFC 1918, RFC 6598, RFC 4193, loopback and link-local addresses.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || (first == 100 && second & 0xc0 == 64)
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 
@@ -189,9 +216,10 @@ pub(crate) fn end_unwanted(invite: &Bytes, response: &Message<'_>, flow: Flow, w
     let Ok(invite) = Message::parse(invite) else { return };
     let Ok(mut dialog) = Dialog::uac(&invite, response) else { return };
     let cseq = dialog.local_cseq;
-    let reliable = wire.listener(flow.listener).transport.is_reliable();
-    let remote = if reliable { None } else { literal_address(dialog.next_hop()) };
-    let flow = Flow { remote: remote.unwrap_or(flow.remote), ..flow };
+    let flow = match flow.connection {
+        0 => Flow { remote: next_hop(&dialog, flow.remote), ..flow },
+        _open => flow,
+    };
     let branch = wire.ids.branch_without_transaction();
     let pieces = via_pieces(wire.listener(flow.listener), &branch);
     let ack = dialog.request(b"ACK", Some(cseq), &pieces[1..], MAX_FORWARDS).finish();

@@ -90,7 +90,8 @@ impl Leg {
                 100..200 => {
                     let timer_c = now.time + wire.settings.timer_c;
                     self.state = LegState::Proceeding { client, timer_c };
-                    if status == 100 { News::Nothing } else { News::Progress }
+                    // RFC 6228's 199 ends an early dialog; the caller has only one, and it stays.
+                    if matches!(status, 100 | 199) { News::Nothing } else { News::Progress }
                 }
                 200..300 => self.established(client, response, wire),
                 401 | 407 => match self.answer_challenge(key, client, response, credentials, wire, now) {

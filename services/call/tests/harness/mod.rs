@@ -1,0 +1,322 @@
+//! A Core with its outside played by the test: routing answers from its snapshot, the relay always has ports, and
+//! every message that leaves is kept with where it goes.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use call::{
+    CdrFact, Core, DirectionStats, Flow, Input, Listener, ListenerId, MediaOrder, MediaReport, Now, Output,
+    PortPair, RegistrarPolicy, Settings, StreamPorts, Utc,
+};
+use routing::{Query, Route, Snapshot, Source, Trunk};
+use sip::{Message, Time, Timing, Transport};
+
+pub const BOX: &str = "192.0.2.1:5060";
+pub const CALLER: &str = "10.1.1.1:5060";
+pub const CALLEE: &str = "10.2.2.2:5060";
+pub const SPARE: &str = "10.3.3.3:5060";
+/// 2026-01-01T00:00:00Z.
+const START: i64 = 1_767_225_600_000_000;
+
+/// A message that left the box.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub to: SocketAddr,
+    pub text: String,
+}
+
+impl Sent {
+    pub fn first_line(&self) -> &str {
+        self.text.lines().next().unwrap_or_default()
+    }
+
+    /// The value of the first header of this name.
+    pub fn header(&self, name: &str) -> &str {
+        let prefix = format!("{name}: ");
+        self.text
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .find_map(|line| line.strip_prefix(&prefix))
+            .unwrap_or_else(|| panic!("no {name} in\n{}", self.text))
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.text.lines().any(|line| line.starts_with(&format!("{name}: ")))
+    }
+
+    pub fn body(&self) -> &str {
+        self.text.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+    }
+
+    pub fn tag(&self, name: &str) -> &str {
+        self.header(name).split(";tag=").nth(1).unwrap_or_default()
+    }
+}
+
+pub struct World {
+    pub core: Core,
+    pub now: Now,
+    pub sent: VecDeque<Sent>,
+    pub records: Vec<CdrFact>,
+    pub orders: Vec<MediaOrder>,
+    pub ports: u16,
+    pub refuse_ports: bool,
+}
+
+impl World {
+    /// A caller's trunk, and a callee's with a second peer.
+    pub fn new() -> World {
+        World::with(RegistrarPolicy::Closed, |_| {})
+    }
+
+    pub fn with(registrar: RegistrarPolicy, change: impl FnOnce(&mut Vec<Trunk>)) -> World {
+        let mut pbx = Trunk::new("pbx");
+        pbx.sources = vec![Source::parse("10.1.1.0/24").unwrap()];
+        let mut carrier = Trunk::new("carrier");
+        carrier.sources = vec![Source::parse("10.2.2.2").unwrap(), Source::parse("10.3.3.3").unwrap()];
+        carrier.peers = vec![format!("sip:{CALLEE}"), format!("sip:{SPARE}")];
+        let mut trunks = vec![pbx, carrier];
+        change(&mut trunks);
+        let mut route = Route::new("out", [routing::TrunkId(1)]);
+        route.failover = routing::default_failover();
+        let snapshot = Arc::new(Snapshot::new(trunks, vec![route]).unwrap());
+        let listener = Listener {
+            name: "lab".into(),
+            transport: Transport::Udp,
+            bind: BOX.parse().unwrap(),
+            advertise: BOX.into(),
+        };
+        let settings = Settings {
+            listeners: vec![listener],
+            shard: 0,
+            shards: 1,
+            timing: Timing::default(),
+            timer_c: Duration::from_secs(180),
+            registrar,
+            max_calls: 1000,
+            product: "Drawbridge".into(),
+            seed: [7; 32],
+            nonce_secret: [9; 32],
+        };
+        World {
+            core: Core::new(settings, snapshot),
+            now: Now { time: Time::ZERO + Duration::from_secs(1), utc: Utc(START) },
+            sent: VecDeque::new(),
+            records: Vec::new(),
+            orders: Vec::new(),
+            ports: 30_000,
+            refuse_ports: false,
+        }
+    }
+
+    /// Hands the box a message; lines are ended with CRLF, `Content-Length` is added.
+    pub fn receive(&mut self, from: &str, text: &str) {
+        let (head, body) = text.trim_start().split_once("\n\n").unwrap_or((text.trim_start(), ""));
+        let body = body.replace('\n', "\r\n");
+        let head = head.trim_end().replace('\n', "\r\n");
+        let bytes = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let flow = Flow { listener: ListenerId(0), remote: from.parse().unwrap(), connection: 0 };
+        self.core.handle(Input::Message { flow, bytes: bytes.as_bytes() }, self.now);
+        self.work();
+    }
+
+    pub fn input(&mut self, input: Input<'_>) {
+        self.core.handle(input, self.now);
+        self.work();
+    }
+
+    /// Lets virtual time pass, with every timer at its time.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now.time + time;
+        while let Some(due) = self.core.poll_timeout().filter(|due| *due <= end) {
+            self.at(due);
+            self.core.handle_timeout(self.now);
+            self.work();
+        }
+        self.at(end);
+    }
+
+    fn at(&mut self, time: Time) {
+        let passed = i64::try_from((time - self.now.time).as_micros()).unwrap();
+        self.now = Now { time: self.now.time.max(time), utc: Utc(self.now.utc.0 + passed) };
+    }
+
+    fn work(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Send { flow, bytes, .. } => {
+                    Message::parse(&bytes).unwrap().check().unwrap();
+                    let text = String::from_utf8(bytes.to_vec()).unwrap();
+                    self.sent.push_back(Sent { to: flow.remote, text });
+                }
+                Output::Route(query) => {
+                    let decision = query.snapshot.decide(&Query {
+                        trunk: query.trunk,
+                        source: query.source,
+                        caller: &query.caller,
+                        uri: &query.uri,
+                        local_user: query.local_user,
+                    });
+                    self.core.handle(Input::Routed { query: query.query, decision }, self.now);
+                }
+                Output::Resolve { .. } => {}
+                Output::Media(order) => self.relay(order),
+                Output::Cdr(fact) => self.records.push(*fact),
+                Output::Binding(_) | Output::Event(_) | Output::Reply { .. } => {}
+            }
+            self.core.check_invariants().unwrap();
+        }
+    }
+
+    fn relay(&mut self, order: MediaOrder) {
+        let report = match &order {
+            MediaOrder::Open { session, .. } if self.refuse_ports => {
+                Some(MediaReport::Refused { session: *session, why: "none left" })
+            }
+            MediaOrder::Open { session, streams } => {
+                let mut next = || {
+                    self.ports += 2;
+                    PortPair { rtp: self.ports - 2, rtcp: self.ports - 1 }
+                };
+                let streams = (0..*streams).map(|_| StreamPorts { a: next(), b: next() }).collect();
+                Some(MediaReport::Opened {
+                    session: *session,
+                    address: "192.0.2.1".parse().unwrap(),
+                    streams,
+                })
+            }
+            MediaOrder::Describe { .. } | MediaOrder::Watch { .. } => None,
+            MediaOrder::Close { session } => Some(MediaReport::Closed {
+                session: *session,
+                from_a: DirectionStats { packets: 11, ..DirectionStats::default() },
+                from_b: DirectionStats { packets: 22, ..DirectionStats::default() },
+            }),
+        };
+        self.orders.push(order);
+        if let Some(report) = report {
+            self.core.handle(Input::Media(report), self.now);
+        }
+    }
+
+    /// The next message that left, which must go to this address and begin like this.
+    pub fn expect(&mut self, to: &str, start: &str) -> Sent {
+        let sent = self.sent.pop_front().unwrap_or_else(|| panic!("nothing sent, expected {start} to {to}"));
+        assert!(
+            sent.to == to.parse().unwrap() && sent.text.starts_with(start),
+            "expected {start} to {to}, sent to {}:\n{}",
+            sent.to,
+            sent.text
+        );
+        sent
+    }
+
+    pub fn expect_silence(&self) {
+        assert!(self.sent.is_empty(), "nothing expected, sent {:#?}", self.sent);
+    }
+
+    /// Nothing may be left when every timer has run out.
+    pub fn expect_nothing_left(&mut self) {
+        self.pass(Duration::from_secs(300));
+        let stats = self.core.stats();
+        assert_eq!(
+            (stats.calls, stats.legs, stats.transactions, stats.timers, stats.queries),
+            (0, 0, 0, 0, 0)
+        );
+    }
+}
+
+pub const OFFER: &str = "v=0
+o=alice 1 1 IN IP4 10.1.1.1
+s=-
+c=IN IP4 10.1.1.1
+t=0 0
+m=audio 4000 RTP/AVP 0 101
+a=rtpmap:101 telephone-event/8000
+";
+
+pub const ANSWER: &str = "v=0
+o=bob 9 9 IN IP4 10.2.2.2
+s=-
+c=IN IP4 10.2.2.2
+t=0 0
+m=audio 5000 RTP/AVP 0
+";
+
+/// The caller's INVITE with this branch, and a description when given.
+pub fn invite(branch: &str, body: Option<&str>) -> String {
+    let kind = if body.is_some() { "Content-Type: application/sdp\n" } else { "" };
+    format!(
+        "INVITE sip:4912345@192.0.2.1 SIP/2.0
+Via: SIP/2.0/UDP {CALLER};branch=z9hG4bK{branch}
+Max-Forwards: 70
+From: \"Alice\" <sip:alice@10.1.1.1>;tag=a1
+To: <sip:4912345@192.0.2.1>
+Call-ID: call-a@10.1.1.1
+CSeq: 1 INVITE
+Contact: <sip:alice@{CALLER}>
+X-Trace: 42
+{kind}
+{}",
+        body.unwrap_or_default()
+    )
+}
+
+/// A response of the callee to a request that the box sent.
+pub fn response(request: &Sent, line: &str, tag: &str, body: Option<&str>) -> String {
+    let kind = if body.is_some() { "Content-Type: application/sdp\n" } else { "" };
+    let to = request.header("To");
+    let to = if tag.is_empty() || to.contains(";tag=") { to.to_owned() } else { format!("{to};tag={tag}") };
+    format!(
+        "SIP/2.0 {line}
+Via: {}
+From: {}
+To: {to}
+Call-ID: {}
+CSeq: {}
+Contact: <sip:bob@{CALLEE}>
+{kind}
+{}",
+        request.header("Via"),
+        request.header("From"),
+        request.header("Call-ID"),
+        request.header("CSeq"),
+        body.unwrap_or_default()
+    )
+}
+
+/// A request of the caller within the dialog that this response of the box made.
+pub fn from_caller(method: &str, cseq: u32, dialog: &Sent, extra: &str) -> String {
+    format!(
+        "{method} sip:drawbridge@{BOX} SIP/2.0
+Via: SIP/2.0/UDP {CALLER};branch=z9hG4bK{method}{cseq}
+Max-Forwards: 70
+From: \"Alice\" <sip:alice@10.1.1.1>;tag=a1
+To: {}
+Call-ID: call-a@10.1.1.1
+CSeq: {cseq} {method}
+Contact: <sip:alice@{CALLER}>
+{extra}",
+        dialog.header("To")
+    )
+}
+
+/// A request of the callee within the dialog of the box's INVITE, after it answered with tag `b1`.
+pub fn from_callee(method: &str, cseq: u32, invite: &Sent, extra: &str) -> String {
+    format!(
+        "{method} sip:drawbridge@{BOX} SIP/2.0
+Via: SIP/2.0/UDP {CALLEE};branch=z9hG4bKb{method}{cseq}
+Max-Forwards: 70
+From: {};tag=b1
+To: {}
+Call-ID: {}
+CSeq: {cseq} {method}
+Contact: <sip:bob@{CALLEE}>
+{extra}",
+        invite.header("To"),
+        invite.header("From"),
+        invite.header("Call-ID"),
+    )
+}

@@ -1,0 +1,175 @@
+//! Registration and calls by name.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use std::time::Duration;
+
+use call::{RegistrarPolicy, User};
+use harness::*;
+use sip::Challenge;
+
+const ALICE: &str = "127.0.0.1:6001";
+const BOB: &str = "127.0.0.1:6002";
+
+fn register(name: &str, at: &str, cseq: u32, extra: &str) -> String {
+    format!(
+        "REGISTER sip:127.0.0.1 SIP/2.0
+Via: SIP/2.0/UDP {at};branch=z9hG4bKr{name}{cseq};rport
+Max-Forwards: 70
+From: <sip:{name}@127.0.0.1>;tag=r
+To: <sip:{name}@127.0.0.1>
+Call-ID: reg-{name}
+CSeq: {cseq} REGISTER
+{extra}"
+    )
+}
+
+fn contact(name: &str, at: &str) -> String {
+    format!("Contact: <sip:{name}@{at};ob>\n")
+}
+
+fn users() -> World {
+    let user = User { name: "alice".into(), password: "secret".into() };
+    World::with(RegistrarPolicy::Users(vec![user]), |_| {})
+}
+
+#[test]
+fn phones_on_loopback_register_any_name_and_call_each_other() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    world.receive(BOB, &register("bob", BOB, 1, &contact("bob", "192.168.7.7:9")));
+    let ok = world.expect(BOB, "SIP/2.0 200");
+    assert!(ok.header("Contact").starts_with("<sip:bob@192.168.7.7:9;ob>;expires=3600"), "{}", ok.text);
+    let call = invite("1", Some(OFFER)).replace("4912345", "bob").replace(CALLER, ALICE);
+    world.receive(ALICE, &call);
+    world.expect(ALICE, "SIP/2.0 100");
+    // To the registered contact by name, to the flow by address: what stands in Contact may lead nowhere.
+    world.expect(BOB, "INVITE sip:bob@192.168.7.7:9;ob SIP/2.0");
+}
+
+#[test]
+fn a_stranger_elsewhere_may_neither_register_nor_call() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    world.receive(
+        "203.0.113.9:5060",
+        &register("bob", "203.0.113.9:5060", 1, &contact("bob", "203.0.113.9:5060")),
+    );
+    world.expect("203.0.113.9:5060", "SIP/2.0 403");
+    world.receive("203.0.113.9:5060", &invite("1", Some(OFFER)));
+    world.expect("203.0.113.9:5060", "SIP/2.0 403");
+    assert_eq!(world.core.stats().bindings, 0);
+}
+
+#[test]
+fn a_name_that_nobody_registered_is_temporarily_unavailable_or_unknown() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |trunks| trunks[1].peers.truncate(1));
+    world.receive(BOB, &register("bob", BOB, 1, &contact("bob", BOB)));
+    world.expect(BOB, "SIP/2.0 200");
+    world.receive(BOB, &register("bob", BOB, 2, &(contact("bob", BOB) + "Expires: 0\n")));
+    let gone = world.expect(BOB, "SIP/2.0 200");
+    assert!(!gone.has("Contact"));
+    assert_eq!(world.core.stats().bindings, 0);
+}
+
+#[test]
+fn a_binding_ends_when_its_time_is_over() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    world.receive(BOB, &register("bob", BOB, 1, &(contact("bob", BOB) + "Expires: 60\n")));
+    world.expect(BOB, "SIP/2.0 200");
+    assert_eq!(world.core.stats().bindings, 1);
+    world.pass(Duration::from_secs(70));
+    assert_eq!(world.core.stats().bindings, 0);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn an_interval_too_brief_is_refused_with_the_least_that_is_taken() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    world.receive(BOB, &register("bob", BOB, 1, &(contact("bob", BOB) + "Expires: 5\n")));
+    let refusal = world.expect(BOB, "SIP/2.0 423");
+    assert_eq!(refusal.header("Min-Expires"), "60");
+    assert_eq!(world.core.stats().bindings, 0);
+}
+
+#[test]
+fn a_star_removes_every_contact_and_stands_alone() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    let two = contact("bob", BOB) + &contact("bob", "127.0.0.1:6003");
+    world.receive(BOB, &register("bob", BOB, 1, &two));
+    let ok = world.expect(BOB, "SIP/2.0 200");
+    assert_eq!(ok.text.matches("Contact: ").count(), 2);
+    world.receive(BOB, &register("bob", BOB, 2, &("Contact: *\n".to_owned() + "Expires: 60\n")));
+    world.expect(BOB, "SIP/2.0 400");
+    world.receive(BOB, &register("bob", BOB, 3, "Contact: *\nExpires: 0\n"));
+    world.expect(BOB, "SIP/2.0 200");
+    assert_eq!(world.core.stats().bindings, 0);
+}
+
+#[test]
+fn a_request_overtaken_by_a_later_one_changes_nothing() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    world.receive(BOB, &register("bob", BOB, 5, &contact("bob", BOB)));
+    world.expect(BOB, "SIP/2.0 200");
+    world.receive(BOB, &register("bob", BOB, 4, &(contact("bob", BOB) + "Expires: 0\n")));
+    world.expect(BOB, "SIP/2.0 500");
+    assert_eq!(world.core.stats().bindings, 1);
+}
+
+fn answer(challenge: &Sent, password: &str, nc: u32) -> String {
+    let line = challenge.header("WWW-Authenticate");
+    let challenge = Challenge::parse(line.as_bytes()).unwrap();
+    let value = challenge.authorize("alice", password, b"REGISTER", b"sip:127.0.0.1", "0a4f113b", nc);
+    format!("Authorization: {}\n", String::from_utf8(value).unwrap())
+}
+
+#[test]
+fn a_user_with_a_password_is_challenged_and_then_let_in() {
+    let mut world = users();
+    let at = "203.0.113.9:5060";
+    world.receive(at, &register("alice", at, 1, &contact("alice", at)));
+    let challenge = world.expect(at, "SIP/2.0 401");
+    let right = contact("alice", at) + &answer(&challenge, "secret", 1);
+    world.receive(at, &register("alice", at, 2, &right));
+    world.expect(at, "SIP/2.0 200");
+    assert_eq!(world.core.stats().bindings, 1);
+    // What was overheard cannot be sent again by somebody else.
+    world.receive("198.51.100.6:5060", &register("alice", "198.51.100.6:5060", 3, &right));
+    let stale = world.expect("198.51.100.6:5060", "SIP/2.0 401");
+    assert!(stale.header("WWW-Authenticate").contains("stale=true"));
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_name_get_the_same_answer() {
+    let mut world = users();
+    let at = "203.0.113.9:5060";
+    let challenges: Vec<Sent> = ["alice", "nobody"]
+        .into_iter()
+        .enumerate()
+        .map(|(n, name)| {
+            world.receive(at, &register(name, at, 1, &contact(name, at)));
+            let challenge = world.expect(at, "SIP/2.0 401");
+            let wrong = answer(&challenge, "guess", 1).replace("alice", name);
+            world.receive(at, &register(name, at, 2 + n as u32, &(contact(name, at) + &wrong)));
+            world.expect(at, "SIP/2.0 401")
+        })
+        .collect();
+    let shape = |sent: &Sent| {
+        sent.text.lines().map(|line| line.split([' ', ':']).next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(shape(&challenges[0]), shape(&challenges[1]));
+}
+
+#[test]
+fn a_user_may_not_call_under_another_name() {
+    let mut world = users();
+    let at = "203.0.113.9:5060";
+    let call = invite("1", Some(OFFER)).replace(CALLER, at);
+    world.receive(at, &call);
+    let challenge = world.expect(at, "SIP/2.0 401");
+    let challenge = Challenge::parse(challenge.header("WWW-Authenticate").as_bytes()).unwrap();
+    let value = challenge.authorize("alice", "secret", b"INVITE", b"sip:4912345@192.0.2.1", "0a4f113b", 1);
+    let header = format!("Authorization: {}\nX-Trace", String::from_utf8(value).unwrap());
+    let again = call.replace("bK1", "bK2").replace("CSeq: 1", "CSeq: 2").replace("X-Trace", &header);
+    world.receive(at, &again.replace("<sip:alice@10.1.1.1>;tag", "<sip:boss@10.1.1.1>;tag"));
+    world.expect(at, "SIP/2.0 403");
+}
