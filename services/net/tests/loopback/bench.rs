@@ -1,0 +1,267 @@
+//! A running box, and peers that talk to it.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use call::{
+    BindingChange, CdrFact, Engine, MediaOrder, MediaReport, PortPair, RegistrarPolicy, Settings, StreamPorts,
+};
+use net::{Config, Limits, Listen, Net, Records, Wakers, bind};
+use routing::Snapshot;
+use sip::{Time, Timing, Transport};
+
+/// A peer waits no longer than this for anything.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Says yes to every order and relays nothing, since no media flows in these tests. Blocks its shard when told to.
+#[derive(Clone, Default)]
+pub struct Ports {
+    pub polls: Arc<AtomicU64>,
+    /// The next poll takes so many milliseconds.
+    pub block: Arc<AtomicU64>,
+}
+
+impl Engine for Ports {
+    fn order(&mut self, order: MediaOrder, _now: Time, reports: &mut Vec<MediaReport>) {
+        match order {
+            MediaOrder::Open { session, streams } => {
+                let pair = |rtp| PortPair { rtp, rtcp: rtp + 1 };
+                let ports = StreamPorts { a: pair(40_000), b: pair(40_002) };
+                let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                let streams = (0..streams).map(|_| ports).collect();
+                reports.push(MediaReport::Opened { session, address, streams });
+            }
+            MediaOrder::Close { session } => reports.push(MediaReport::Closed {
+                session,
+                from_a: Default::default(),
+                from_b: Default::default(),
+            }),
+            MediaOrder::Describe { .. } | MediaOrder::Watch { .. } => {}
+        }
+    }
+
+    fn poll(&mut self, _now: Time, _reports: &mut Vec<MediaReport>) {
+        self.polls.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(self.block.swap(0, Ordering::SeqCst)));
+    }
+
+    fn ports_in_use(&self) -> usize {
+        0
+    }
+}
+
+/// Keeps what it is told.
+#[derive(Clone, Default)]
+pub struct Kept {
+    pub cdrs: Arc<Mutex<Vec<CdrFact>>>,
+    pub bindings: Arc<Mutex<Vec<BindingChange>>>,
+}
+
+impl Records for Kept {
+    fn cdr(&mut self, fact: CdrFact) {
+        self.cdrs.lock().unwrap().push(fact);
+    }
+
+    fn binding(&mut self, change: &BindingChange) {
+        self.bindings.lock().unwrap().push(change.clone());
+    }
+}
+
+pub fn listen(name: &str, transport: Transport, bind: &str) -> Listen {
+    Listen { name: name.to_owned(), transport, bind: bind.parse().unwrap(), advertise: None }
+}
+
+/// A configuration for so many shards, with the engines and records that it was given.
+pub fn config(shards: usize) -> (Config, Vec<Ports>, Kept) {
+    let engines: Vec<Ports> = (0..shards).map(|_| Ports::default()).collect();
+    let kept = Kept::default();
+    let config = Config {
+        listeners: vec![
+            listen("u", Transport::Udp, "127.0.0.1:0"),
+            listen("t", Transport::Tcp, "127.0.0.1:0"),
+        ],
+        wakers: Wakers::new(shards),
+        settings: Settings {
+            listeners: Vec::new(),
+            shard: 0,
+            shards: 0,
+            timing: Timing::default(),
+            timer_c: Duration::from_secs(180),
+            registrar: RegistrarPolicy::OpenLoopback,
+            max_calls: 1000,
+            product: "box".to_owned(),
+            seed: [7; 32],
+            nonce_secret: [8; 32],
+        },
+        snapshot: Arc::new(Snapshot::empty()),
+        engines: engines.iter().map(|engine| Box::new(engine.clone()) as Box<dyn Engine + Send>).collect(),
+        records: (0..shards).map(|_| Box::new(kept.clone()) as Box<dyn Records>).collect(),
+        limits: Limits::default(),
+    };
+    (config, engines, kept)
+}
+
+/// A running box with one UDP and one TCP listener.
+pub struct Sbc {
+    pub net: Net,
+    pub udp: SocketAddr,
+    pub tcp: SocketAddr,
+    pub engines: Vec<Ports>,
+    pub kept: Kept,
+    pub wakers: Wakers,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Sbc {
+    pub fn start(shards: usize) -> Sbc {
+        Sbc::start_with(shards, |_| {})
+    }
+
+    pub fn start_with(shards: usize, change: impl FnOnce(&mut Config)) -> Sbc {
+        let (mut config, engines, kept) = config(shards);
+        change(&mut config);
+        let wakers = config.wakers.clone();
+        let bound = bind(config).unwrap();
+        let [udp, tcp] = [0, 1].map(|index: usize| bound.listeners()[index].bind);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Sbc { net: bound.run().unwrap(), udp, tcp, engines, kept, wakers, runtime }
+    }
+
+    /// Waits for what the operator asked for.
+    pub fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.runtime.block_on(answer)
+    }
+
+    pub fn stats(&self) -> net::NetStats {
+        self.wait(self.net.handle().stats()).unwrap()
+    }
+
+    /// Waits until the sockets' counts are as they shall be.
+    pub fn await_totals(&self, wanted: impl Fn(&net::NetTotals) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let totals = self.net.handle().net_totals();
+            if wanted(&totals) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{totals:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A datagram peer.
+    pub fn phone(&self) -> Phone {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.connect(self.udp).unwrap();
+        Phone { socket }
+    }
+
+    /// A stream peer.
+    pub fn dial(&self) -> Line {
+        Line::new(TcpStream::connect(self.tcp).unwrap())
+    }
+}
+
+pub struct Phone {
+    pub socket: UdpSocket,
+}
+
+impl Phone {
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    pub fn send(&self, text: &str) {
+        self.socket.send(text.as_bytes()).unwrap();
+    }
+
+    pub fn receive(&self) -> String {
+        let mut room = [0; 65_536];
+        let length = self.socket.recv(&mut room).expect("the box answers");
+        String::from_utf8(room[..length].to_vec()).unwrap()
+    }
+
+    /// The next message that is not a 100.
+    pub fn receive_past_100(&self) -> String {
+        loop {
+            let text = self.receive();
+            if !text.starts_with("SIP/2.0 100 ") {
+                return text;
+            }
+        }
+    }
+}
+
+pub struct Line {
+    pub stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Line {
+    pub fn new(stream: TcpStream) -> Line {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Line { stream, read: Vec::new() }
+    }
+
+    pub fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next message without a body.
+    pub fn receive(&mut self) -> String {
+        loop {
+            if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
+                return String::from_utf8(self.read.drain(..end + 4).collect()).unwrap();
+            }
+            assert!(self.read_more() > 0, "the box closed the connection, after {:?}", self.read);
+        }
+    }
+
+    /// Throws so many octets away: a body that nobody wants.
+    pub fn skip(&mut self, octets: usize) {
+        while self.read.len() < octets {
+            assert!(self.read_more() > 0, "the box closed the connection");
+        }
+        self.read.drain(..octets);
+    }
+
+    /// Whatever comes next.
+    pub fn receive_some(&mut self) -> String {
+        self.read_more();
+        String::from_utf8(std::mem::take(&mut self.read)).unwrap()
+    }
+
+    /// Waits for the box to close the connection.
+    pub fn is_closed(&mut self) -> bool {
+        let mut room = [0; 4096];
+        matches!(self.stream.read(&mut room), Ok(0)) || self.stream.take_error().unwrap().is_some()
+    }
+
+    fn read_more(&mut self) -> usize {
+        let mut room = [0; 4096];
+        let count = self.stream.read(&mut room).expect("the box answers or closes");
+        self.read.extend_from_slice(&room[..count]);
+        count
+    }
+}
+
+/// A request as a peer of this transport writes it. `method` and `call` make it one of its kind.
+pub fn request(method: &str, call: &str, transport: &str, sent_by: SocketAddr) -> String {
+    let to_tag = if method == "BYE" { ";tag=nobody" } else { "" };
+    format!(
+        "{method} sip:bob@127.0.0.1 SIP/2.0\r\n\
+         Via: SIP/2.0/{transport} {sent_by};branch=z9hG4bK{method}{call};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:alice@127.0.0.1>;tag={call}\r\nTo: <sip:bob@127.0.0.1>{to_tag}\r\n\
+         Call-ID: {call}\r\nCSeq: 1 {method}\r\nContact: <sip:alice@{sent_by}>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// The Call-ID of a message.
+pub fn call_id(text: &str) -> &str {
+    text.lines().find_map(|line| line.strip_prefix("Call-ID: ")).unwrap()
+}

@@ -1,0 +1,9 @@
+//! The net with real Cores and real sockets on loopback: what a peer sees on the wire, and what the operator is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bench;
+mod calls;
+mod datagrams;
+mod operator;
+mod start;
+mod streams;

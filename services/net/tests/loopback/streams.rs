@@ -1,0 +1,126 @@
+//! Stream connections: cutting, answering on the connection asked on, and knowing when to let go.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::bench::{Sbc, call_id, request};
+
+#[test]
+fn a_request_is_answered_on_its_connection() {
+    let sbc = Sbc::start(1);
+    let mut line = sbc.dial();
+    let local = line.stream.local_addr().unwrap();
+    line.send(&request("BYE", "t1", "TCP", local));
+    let answer = line.receive();
+    assert!(answer.starts_with("SIP/2.0 481 "), "{answer}");
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn pipelined_requests_are_all_answered_by_their_shards() {
+    let sbc = Sbc::start(2);
+    let mut line = sbc.dial();
+    let local = line.stream.local_addr().unwrap();
+    let calls: BTreeSet<String> = (0..100).map(|count| format!("{count}-pipelined")).collect();
+    let all: String = calls.iter().map(|call| request("BYE", call, "TCP", local)).collect();
+    line.send(&all);
+    let answered: BTreeSet<String> = (0..100).map(|_| call_id(&line.receive()).to_owned()).collect();
+    assert_eq!(answered, calls);
+    assert!(sbc.stats().shards.iter().all(|shard| shard.core.requests_in > 0));
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn a_request_that_comes_octet_by_octet_is_answered() {
+    let sbc = Sbc::start(1);
+    let mut line = sbc.dial();
+    let text = request("BYE", "slow", "TCP", line.stream.local_addr().unwrap());
+    for octet in text.as_bytes() {
+        line.send(std::str::from_utf8(std::slice::from_ref(octet)).unwrap());
+    }
+    assert!(line.receive().starts_with("SIP/2.0 481 "));
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn a_ping_is_answered_with_a_pong() {
+    let sbc = Sbc::start(1);
+    let mut line = sbc.dial();
+    line.send("\r\n\r\n");
+    assert_eq!(line.receive_some(), "\r\n");
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn a_length_that_is_no_number_is_answered_400_and_the_connection_closed() {
+    let sbc = Sbc::start(1);
+    let mut line = sbc.dial();
+    let text = request("BYE", "bad", "TCP", line.stream.local_addr().unwrap());
+    line.send(&(text.replace("Content-Length: 0", "Content-Length: -1") + &"more".repeat(10_000)));
+    let answer = line.receive();
+    assert!(answer.starts_with("SIP/2.0 400 Bad Content-Length\r\n"), "{answer}");
+    assert_eq!(call_id(&answer), "bad");
+    assert!(line.is_closed());
+    sbc.await_totals(|totals| (totals.framing_faults, totals.connections_open) == (1, 0));
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn a_connection_on_which_nothing_happens_is_closed() {
+    let idle = Duration::from_millis(200);
+    let sbc = Sbc::start_with(1, |config| config.limits.idle = idle);
+    let mut line = sbc.dial();
+    let begun = Instant::now();
+    for _ in 0..4 {
+        std::thread::sleep(idle / 2);
+        line.send("\r\n\r\n");
+        assert_eq!(line.receive_some(), "\r\n", "it lives while something happens");
+    }
+    assert!(line.is_closed());
+    assert!(begun.elapsed() >= 3 * idle);
+    sbc.await_totals(|totals| (totals.connections_idle, totals.connections_open) == (1, 0));
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn no_more_connections_are_held_than_may_be() {
+    let sbc = Sbc::start_with(1, |config| config.limits.connections = 2);
+    let mut lines = [sbc.dial(), sbc.dial()];
+    for line in &mut lines {
+        line.send("\r\n\r\n");
+        assert_eq!(line.receive_some(), "\r\n");
+    }
+    assert!(sbc.dial().is_closed(), "the third finds no place");
+    let [first, mut second] = lines;
+    drop(first);
+    sbc.await_totals(|totals| totals.connections_open == 1);
+    let mut third = sbc.dial();
+    for line in [&mut second, &mut third] {
+        line.send("\r\n\r\n");
+        assert_eq!(line.receive_some(), "\r\n");
+    }
+    assert_eq!(sbc.net.handle().net_totals().connections_refused, 1);
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_cut_off_and_the_others_go_on() {
+    let sbc = Sbc::start_with(1, |config| config.limits.connection_octets = 10_000);
+    let mut deaf = sbc.dial();
+    deaf.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    let pings = "\r\n\r\n".repeat(16_384);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while sbc.net.handle().net_totals().connections_slow == 0 && Instant::now() < deadline {
+        use std::io::Write as _;
+        // An error is the box that has closed the connection.
+        if deaf.stream.write_all(pings.as_bytes()).is_err() {
+            break;
+        }
+    }
+    sbc.await_totals(|totals| totals.connections_slow == 1);
+
+    let mut line = sbc.dial();
+    line.send("\r\n\r\n");
+    assert_eq!(line.receive_some(), "\r\n");
+    sbc.net.shutdown().unwrap();
+}
