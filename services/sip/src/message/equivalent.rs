@@ -135,7 +135,6 @@ fn same_headers(one: &[u8], two: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-
 mod tests {
     use super::Unescaped;
 

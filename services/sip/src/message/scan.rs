@@ -35,7 +35,7 @@ pub(super) fn skip_line_ends(mut bytes: &[u8]) -> &[u8] {
 fn call_id_line(text: &[u8]) -> Option<&[u8]> {
     // No longer name can be one, so a long line costs no more than a short one.
     let colon = text.iter().take(64).position(|byte| *byte == b':')?;
-    let name = trim_blank(text.get(..colon)?);
+    let name = trim_blanks(text.get(..colon)?);
     if Name::parse(name) != Name::CallId {
         return None;
     }
@@ -50,7 +50,7 @@ fn call_id_line(text: &[u8]) -> Option<&[u8]> {
 }
 
 /// Only blanks may stand between a name and its colon: a line end there makes it another line.
-fn trim_blank(mut name: &[u8]) -> &[u8] {
+pub(super) fn trim_blanks(mut name: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t'] = name {
         name = rest;
     }
