@@ -1,0 +1,19 @@
+# The box: built with the Rust image, run from a small Debian by an account without privileges.
+FROM rust:1-slim-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --locked --release -p drawbridge
+
+FROM debian:bookworm-slim
+RUN useradd --system --create-home --home-dir /var/lib/drawbridge --shell /usr/sbin/nologin drawbridge
+COPY --from=build /src/target/release/drawbridge /usr/local/bin/drawbridge
+USER drawbridge
+WORKDIR /var/lib/drawbridge
+VOLUME /var/lib/drawbridge
+EXPOSE 5060/udp 5060/tcp 8080/tcp 30000-39999/udp
+# HOST/PORT of the API as seen from inside.
+ENV DRAWBRIDGE_HEALTH=127.0.0.1/8080
+HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["bash", "-c", \
+    "exec 3<>/dev/tcp/$DRAWBRIDGE_HEALTH && printf 'GET /health HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"]
+ENTRYPOINT ["drawbridge"]
+CMD ["run"]
