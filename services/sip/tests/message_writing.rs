@@ -50,6 +50,22 @@ fn copied_headers_are_byte_exact_and_content_length_is_never_copied() {
 }
 
 #[test]
+fn headers_that_are_kept_are_copied_in_order_whether_they_stand_together_or_not() {
+    let plain = "OPTIONS sip:b SIP/2.0\r\nA: 1\r\nB : 2 \r\nC: 3\r\nl: 2\r\nD: 4\r\nE: 5\r\n\r\nhi";
+    for bytes in [plain.to_owned(), plain.replace("C: 3", "C:\r\n 3"), plain.replace("\r\n", "\n")] {
+        let message = Message::parse(bytes.as_bytes()).unwrap();
+        let mut writer = Writer::response(200, b"OK");
+        writer.copy_headers(&message, |header| header.raw_name != b"C");
+        let written = writer.finish();
+        let again = Message::parse(&written).unwrap();
+        let headers: Vec<_> =
+            again.headers().map(|header| (text(header.raw_name), text(header.value))).collect();
+        assert_eq!(headers, [("A", "1"), ("B", "2"), ("D", "4"), ("E", "5"), ("Content-Length", "0")]);
+        assert!(again.bytes().windows(2).all(|pair| pair[1] != b'\n' || pair[0] == b'\r'));
+    }
+}
+
+#[test]
 fn no_value_makes_a_second_header_or_ends_the_headers() {
     let evil: [&[u8]; 9] = [
         b"a\r\nEvil: 1",

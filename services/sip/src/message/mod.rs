@@ -59,6 +59,8 @@ pub struct Message<'a> {
     present: u64,
     /// One bit per [`Name`] that occurs on more than one line.
     repeated: u64,
+    /// Whether every header line ends in CRLF and none is folded, so that lines may be copied in one piece.
+    plain: bool,
     start: Start,
     body: u16,
 }
@@ -232,6 +234,17 @@ impl<'a> Message<'a> {
     /// The first element of the first Via line, as it was written.
     pub(crate) fn top_via(&self) -> Option<&'a [u8]> {
         self.elements(Name::Via).next()
+    }
+
+    /// All headers in order, each with where its whole line stands in [`Message::bytes`]; the lines leave no gaps.
+    /// `None` when a line is folded or ends in LF alone, and has to be looked at before it is copied.
+    pub(crate) fn plain_lines(
+        &self,
+    ) -> Option<impl Iterator<Item = (Header<'a>, std::ops::Range<usize>)> + '_> {
+        let end = usize::from(self.body).checked_sub(2).filter(|end| self.bytes.get(*end) == Some(&b'\r'))?;
+        let ends = self.slots.iter().skip(1).map(|slot| usize::from(slot.start)).chain([end]);
+        let lines = self.slots.iter().zip(ends);
+        self.plain.then(|| lines.map(|(slot, end)| (self.header(slot), usize::from(slot.start)..end)))
     }
 
     fn address(&self, name: Name) -> Result<Address<'a>, Fault> {

@@ -157,8 +157,15 @@ impl<'a> Message<'a> {
             return Err(ParseError::TooLong { length: bytes.len() });
         }
         let (start, headers) = start_line(bytes)?;
-        let mut message =
-            Message { bytes, slots: ArrayVec::new(), present: 0, repeated: 0, start, body: headers as u16 };
+        let mut message = Message {
+            bytes,
+            slots: ArrayVec::new(),
+            present: 0,
+            repeated: 0,
+            plain: true,
+            start,
+            body: headers as u16,
+        };
         let mut length = None;
         let mut at = headers;
         while let Some(line) = header_line(bytes, at)? {
@@ -166,6 +173,7 @@ impl<'a> Message<'a> {
                 length = content_length(&line, length)?;
             }
             message.push(&line)?;
+            message.plain &= line.plain;
             at = line.next;
         }
         message.close(at, length)?;
@@ -184,6 +192,7 @@ impl<'a> Message<'a> {
             slots: ArrayVec::new(),
             present: 0,
             repeated: 0,
+            plain: false,
             start,
             body: bytes.len() as u16,
         };
@@ -248,6 +257,8 @@ struct Line<'a> {
     value: usize,
     value_end: usize,
     next: usize,
+    /// Neither folded nor ended by LF alone.
+    plain: bool,
 }
 
 /// The header line at `at`; `None` at the empty line that ends the headers.
@@ -261,8 +272,10 @@ fn header_line(bytes: &[u8], start: usize) -> Result<Option<Line<'_>>, ParseErro
     let colon = start + colon;
     let mut end = line_end(bytes, colon + 1)?;
     // A line that starts with a blank goes on with the one before it.
+    let mut folded = false;
     while let Some(b' ' | b'\t') = bytes.get(end.next) {
         end = line_end(bytes, end.next)?;
+        folded = true;
     }
     if end.at - start > MAX_HEADER_LINE {
         return Err(ParseError::HeaderTooLong { at: start, length: end.at - start });
@@ -270,7 +283,8 @@ fn header_line(bytes: &[u8], start: usize) -> Result<Option<Line<'_>>, ParseErro
     let text = trim_end(bytes.get(colon + 1..end.at).unwrap_or_default());
     let value_end = colon + 1 + text.len();
     let value = value_end - trim_start(text).len();
-    Ok(Some(Line { bytes, start, name, name_end: start + length, value, value_end, next: end.next }))
+    let plain = !folded && end.next == end.at + 2;
+    Ok(Some(Line { bytes, start, name, name_end: start + length, value, value_end, next: end.next, plain }))
 }
 
 /// The name that a line starts with.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub use derived::{ack_for_failure, cancel_for};
 pub use respond::respond;
 
-use crate::message::{Header, Name, is_token, is_token_byte, is_uri_text};
+use crate::message::{Header, Message, Name, is_token, is_token_byte, is_uri_text};
 
 /// A message that is being written: start line first, then headers in the order of the calls, then
 /// [`Writer::body`] or [`Writer::finish`]. Content-Length is written by those two and by nothing else.
@@ -80,6 +80,36 @@ impl Writer {
         self.name(header.raw_name);
         push_value(&mut self.out, header.value, Folds::Any);
         self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Copies the headers of a message that `keep` says yes to, in their order, as [`Writer::copy`] would. Faster than
+    /// one by one: lines that stand together are copied together.
+    pub fn copy_headers(
+        &mut self,
+        message: &Message<'_>,
+        mut keep: impl FnMut(&Header<'_>) -> bool,
+    ) -> &mut Writer {
+        let Some(lines) = message.plain_lines() else {
+            for header in message.headers() {
+                if keep(&header) {
+                    self.copy(&header);
+                }
+            }
+            return self;
+        };
+        let mut run = 0..0;
+        for (header, line) in lines {
+            if header.name == Name::ContentLength || !keep(&header) {
+                continue;
+            }
+            if run.end != line.start {
+                self.out.extend_from_slice(message.bytes().get(run).unwrap_or_default());
+                run = line.start..line.start;
+            }
+            run.end = line.end;
+        }
+        self.out.extend_from_slice(message.bytes().get(run).unwrap_or_default());
         self
     }
 
