@@ -8,6 +8,7 @@
 mod address;
 mod check;
 mod equivalent;
+mod error;
 mod fault;
 mod fields;
 mod list;
@@ -24,6 +25,7 @@ mod via;
 use arrayvec::ArrayVec;
 
 pub use address::Address;
+pub use error::ParseError;
 pub use fault::Fault;
 pub use fields::{CSeq, RAck, Reason, Refresher, Replaces, SessionExpires};
 pub use list::List;
@@ -31,7 +33,6 @@ pub use method::Method;
 pub use name::Name;
 pub(crate) use params::parameter;
 pub use params::{Params, unquote};
-pub use parse::ParseError;
 pub use scan::call_id_of;
 pub use status::reason_phrase;
 pub(crate) use text::{is_token, is_token_byte, is_uri_text};
