@@ -46,3 +46,14 @@ fn every_crate_takes_over_the_lints() {
     }
     none(breaches);
 }
+
+#[test]
+fn state_machines_name_every_state_and_event() {
+    let root = root();
+    let mut breaches = Vec::new();
+    for file in form::STATE_MACHINES {
+        let source = std::fs::read_to_string(root.join(file)).expect("a state machine is where it was");
+        breaches.extend(form::check_state_machine(Path::new(file), &source));
+    }
+    none(breaches);
+}

@@ -137,3 +137,19 @@ fn a_crate_without_the_lints_is_found() {
     assert!(form::check_manifest(Path::new("Cargo.toml"), with).is_empty());
     assert_eq!(form::check_manifest(Path::new("Cargo.toml"), "[package]\nname = \"x\"\n").len(), 1);
 }
+
+#[test]
+fn a_state_machine_that_allows_wildcard_arms_is_found() {
+    let check = |source| form::check_state_machine(Path::new("mod.rs"), source).len();
+    assert_eq!(check("//! A leg.\n#![deny(clippy::wildcard_enum_match_arm)]\n"), 0);
+    assert_eq!(check("//! A leg, without clippy::wildcard_enum_match_arm.\n"), 1);
+}
+
+#[test]
+fn parts_of_a_test_need_no_paragraph_of_their_own() {
+    let undocumented = |file: &str| form::check_source(Path::new(file), "struct Leg;\n").len();
+    assert_eq!(undocumented("services/sip/tests/transaction/timers.rs"), 0);
+    assert_eq!(undocumented("services/media/src/stream/tests.rs"), 0);
+    assert_eq!(undocumented("services/sip/tests/transaction.rs"), 1);
+    assert_eq!(undocumented("tests/interop/src/phone.rs"), 1);
+}
