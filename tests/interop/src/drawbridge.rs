@@ -19,7 +19,7 @@ const AT_REST: &[&str] = &[
     "drawbridge_legs",
     "drawbridge_transactions",
     "drawbridge_timers",
-    "drawbridge_media_ports",
+    "drawbridge_ports_in_use",
 ];
 
 /// A running `drawbridge`.
@@ -87,33 +87,32 @@ impl Drawbridge {
             .unwrap_or_else(|error| panic!("{method} {target}: {error}\n{}", self.log()))
     }
 
-    /// All CDRs, oldest first, once there are at least `rows` of them.
+    /// All CDRs, newest first, once there are at least `rows` of them.
     pub fn cdrs(&self, rows: usize) -> Vec<Value> {
-        let mut best = 0;
-        until(&format!("{rows} CDRs"), Duration::from_secs(30), || {
-            let cdrs = self.listing("/v1/cdrs");
-            best = best.max(cdrs.len());
-            (cdrs.len() >= rows).then_some(cdrs)
-        })
+        let committed = || self.metrics().sum("drawbridge_cdr_committed_total") as usize;
+        until(&format!("{rows} CDRs in the journal"), Duration::from_secs(30), || {
+            (committed() >= rows).then_some(())
+        });
+        self.all_cdrs()
     }
 
-    /// All rows of a listing, page by page.
-    pub fn listing(&self, target: &str) -> Vec<Value> {
+    /// All CDRs that there are, page by page.
+    fn all_cdrs(&self) -> Vec<Value> {
         let mut rows = Vec::new();
         let mut cursor = String::new();
-        for _ in 0..10_000 {
-            let page = self.ask("GET", &format!("{target}{cursor}"));
-            assert_eq!(page.status, 200, "GET {target}: {}", page.body);
+        for _ in 0..1000 {
+            let page = self.ask("GET", &format!("/v1/cdrs?limit=1000{cursor}"));
+            assert_eq!(page.status, 200, "GET /v1/cdrs: {}", page.body);
             let page = page.json();
             rows.extend(
-                page["items"].as_array().unwrap_or_else(|| panic!("no items in {page}")).iter().cloned(),
+                page["cdrs"].as_array().unwrap_or_else(|| panic!("no records in {page}")).iter().cloned(),
             );
             match page["next_cursor"].as_str() {
-                Some(next) => cursor = format!("?cursor={next}"),
+                Some(next) => cursor = format!("&cursor={next}"),
                 None => return rows,
             }
         }
-        panic!("the pages of {target} do not end")
+        panic!("the pages of /v1/cdrs do not end")
     }
 
     /// What `/metrics` says now.
