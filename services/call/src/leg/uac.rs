@@ -123,15 +123,17 @@ impl Leg {
                 200..300 => self.too_late(key, client, response, reason.as_deref(), wire, now),
                 _ => self.refused_late(status),
             },
-            state @ (LegState::AckDue { .. } | LegState::Up | LegState::Leaving | LegState::Ghost { .. }) => {
+            // Also a leg that is over: the repeated 2xx of a callee that missed the ACK wants it again.
+            state @ (LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone) => {
                 self.state = state;
                 self.on_late_success(from, response, wire, now);
                 News::Nothing
             }
-            state @ (LegState::Invited { .. }
-            | LegState::Answered { .. }
-            | LegState::AnsweredLeaving { .. }
-            | LegState::Gone) => {
+            state @ (LegState::Invited { .. } | LegState::Answered { .. } | LegState::AnsweredLeaving { .. }) => {
                 self.state = state;
                 News::Nothing
             }
