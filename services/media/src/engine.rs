@@ -23,7 +23,6 @@ const MAX_STREAMS: u8 = 16;
 const MAX_TAKEN: usize = 256;
 
 /// One shard's [`Engine`].
-#[derive(Debug)]
 pub(crate) struct Handle {
     shared: Arc<Shared>,
     shard: usize,

@@ -2,7 +2,7 @@
 //!
 //! [`start`] gives each shard of the Core an [`Engine`] handle and the process one [`Relay`]. A handle reserves ports and
 //! takes descriptions; the packets themselves never meet a shard. They are moved by a few dedicated threads (`relay`)
-//! which ask a pure [`stream`](self) what to do with each datagram:
+//! which ask a pure `stream` what to do with each datagram:
 //!
 //! ```text
 //!   shard 0 ── Engine ──┐  ports, sessions            kernel

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use call::{RemoteStream, Side, StreamPorts};
 use harness::{Bench, Phone, REPORT, expect_nothing, from_relay, receive, rtp};
-use media::Config;
+use media::{Config, Totals};
 
 #[test]
 fn both_sides_hear_each_other_unchanged_and_from_the_port_they_were_told() {
@@ -151,7 +151,10 @@ fn nothing_is_relayed_after_the_close() {
     b.send(ports.b.rtp, &rtp(2));
     expect_nothing(&b.rtp);
     expect_nothing(&a.rtp);
-    assert_eq!(bench.totals_when(|totals| totals.late == 2).late, 2, "late packets are read, not left");
+    // The relay may have held the call's end of one port for another instant: it counts as dropped then.
+    let unheard = |totals: &Totals| totals.late + totals.dropped;
+    let totals = bench.totals_when(|totals| unheard(totals) == 2);
+    assert_eq!((unheard(&totals), totals.packets), (2, 1), "late packets are read, not left");
 }
 
 #[test]
@@ -161,7 +164,7 @@ fn late_packets_of_the_last_call_are_not_heard_in_the_next() {
     let first = bench.call(1, &a, &b);
     bench.close(1);
     a.send(first.a.rtp, &rtp(1));
-    bench.totals_when(|totals| totals.late == 1);
+    bench.totals_when(|totals| totals.late + totals.dropped == 1);
     bench.pass(Duration::from_secs(5));
     let second = bench.call(2, &a, &c);
     let ports = |streams: StreamPorts| HashSet::from([streams.a.rtp, streams.b.rtp]);

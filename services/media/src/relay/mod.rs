@@ -9,8 +9,9 @@
 mod sockets;
 mod worker;
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,14 +19,14 @@ use call::{Engine, Side};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::OwnedFd;
 
-pub(crate) use self::sockets::{Slot, Socket, SocketError, Sockets};
+pub(crate) use self::sockets::SocketError;
+use self::sockets::{Slot, Socket, Sockets};
 use crate::engine::Handle;
 use crate::ports::{Pair, Plan};
 use crate::stream::{Channel, Stream};
 use crate::{Config, MediaError, Wake};
 
 /// The relay as a whole: its counters, and its life. Dropping it stops the threads; packets are not moved afterwards.
-#[derive(Debug)]
 pub struct Relay {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -93,6 +94,12 @@ impl Relay {
     }
 }
 
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").field("threads", &self.threads.len()).field("totals", &self.totals()).finish()
+    }
+}
+
 impl Drop for Relay {
     fn drop(&mut self) {
         self.shared.stop.store(true, Relaxed);
@@ -108,7 +115,6 @@ impl Drop for Relay {
 }
 
 /// What the threads and the handles share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) plan: Plan,
@@ -174,7 +180,7 @@ pub(crate) struct Path {
 pub(crate) struct PathEnd {
     pub(crate) pair: Pair,
     pub(crate) rtp: Socket,
-    pub(crate) rtcp: std::sync::OnceLock<Socket>,
+    pub(crate) rtcp: OnceLock<Socket>,
 }
 
 impl Path {

@@ -29,6 +29,8 @@ pub(crate) struct Slot {
     pub(crate) rtp: Option<Socket>,
     pub(crate) rtcp: Option<Socket>,
     pub(crate) user: Option<(Arc<Path>, Side)>,
+    /// The wake-up of the relay thread that came here last.
+    visited: u32,
 }
 
 /// Why a port could not be opened.
@@ -98,6 +100,19 @@ impl Sockets {
 }
 
 impl Slot {
+    /// Whether the relay thread was here in this wake-up already or in the one before.
+    pub(super) fn comes_up_again(&mut self, wakeup: u32) -> bool {
+        let before = std::mem::replace(&mut self.visited, wakeup);
+        wakeup.wrapping_sub(before) <= 1
+    }
+
+    pub(super) fn socket(&self, channel: Channel) -> Option<&Socket> {
+        match channel {
+            Channel::Rtp => self.rtp.as_ref(),
+            Channel::Rtcp => self.rtcp.as_ref(),
+        }
+    }
+
     /// The RTP socket, opened now unless the pair has one from an earlier call.
     pub(crate) fn open_rtp(
         &mut self,
@@ -231,4 +246,34 @@ pub(super) fn raise_limit() -> usize {
     // No limit at all: two sockets for each port there can be.
     let limit = limit.unwrap_or(1 << 18) as usize;
     limit.saturating_sub((limit / 10).max(256))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_open(limit: usize, rtp: usize, rtcp: usize) -> Sockets {
+        let sockets = Sockets::new(limit);
+        (0..rtp).for_each(|_| sockets.opened(Channel::Rtp));
+        (0..rtcp).for_each(|_| sockets.opened(Channel::Rtcp));
+        sockets
+    }
+
+    #[test]
+    fn control_never_takes_the_descriptors_that_media_needs() {
+        assert!(with_open(100, 0, 39).allows(Channel::Rtcp));
+        assert!(!with_open(100, 0, 40).allows(Channel::Rtcp));
+        assert!(with_open(100, 59, 40).allows(Channel::Rtp));
+        assert!(!with_open(100, 60, 40).allows(Channel::Rtp));
+    }
+
+    #[test]
+    fn resting_ports_give_their_descriptors_up_when_few_are_left() {
+        assert!(with_open(100, 75, 0).keeps_resting());
+        let scarce = with_open(100, 60, 16);
+        assert!(!scarce.keeps_resting());
+        scarce.closed(Channel::Rtcp);
+        assert!(scarce.keeps_resting());
+        assert_eq!(scarce.open(), 75);
+    }
 }

@@ -4,7 +4,7 @@
 //! never give the thread time to sleep by itself; so it sleeps on purpose while packets gather in the sockets, and moves
 //! some hundreds of them per wake-up. Without traffic it blocks and costs nothing.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use call::Side;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
 use sip::Time;
 
 use super::{Path, Shared, Socket, ThreadState};
@@ -26,10 +27,11 @@ pub(super) const INTERRUPT: u64 = u64::MAX;
 
 /// Events taken from epoll at once.
 const BATCH: usize = 512;
-/// Rounds through the ready sockets before the thread looks at its other duties.
+/// Full batches before the thread looks at its other duties.
 const ROUNDS: usize = 64;
-/// Packets read from a socket per visit once it has shown to have more than one.
-const BURST: usize = 16;
+/// Packets read per visit from a socket that comes up again: a video frame, or what gathered while the thread was kept
+/// from running.
+const BURST: usize = 32;
 /// The largest UDP payload.
 const DATAGRAM: usize = 65_535;
 
@@ -50,8 +52,16 @@ pub(super) fn spawn(
     wakers: Vec<(usize, Wake)>,
 ) -> io::Result<JoinHandle<()>> {
     let start = Instant::now();
-    let worker =
-        Worker { shared, thread, wakers, start, woken: start, now: Time::ZERO, tally: Tally::default() };
+    let worker = Worker {
+        shared,
+        thread,
+        wakers,
+        start,
+        woken: start,
+        now: Time::ZERO,
+        wakeup: 0,
+        tally: Tally::default(),
+    };
     std::thread::Builder::new().name(format!("media-{thread}")).spawn(move || worker.run())
 }
 
@@ -64,6 +74,8 @@ struct Worker {
     woken: Instant,
     /// The arrival time of the packets of this round.
     now: Time,
+    /// Counts wake-ups, to know a socket that comes up again.
+    wakeup: u32,
     tally: Tally,
 }
 
@@ -98,43 +110,42 @@ impl Worker {
         }
     }
 
-    /// Moves what is there: one packet per ready socket, which is all that an ordinary stream has per tick. Asking epoll
-    /// again is cheaper than a `recvfrom` per socket that finds nothing; sockets that come up again are read in bursts.
+    /// Moves what is there: one packet per ready socket, which is all that an ordinary stream has per tick.
+    ///
+    /// To read until nothing is left would cost each packet a second `recvfrom`. So a socket with more than one packet
+    /// is told from the others by coming up in the next wake-up too: it is read in bursts then.
     fn drain(&mut self, events: &mut Vec<epoll::Event>, buffer: &mut [u8]) {
-        for round in 0..ROUNDS {
-            if events.is_empty() {
-                return;
-            }
+        self.wakeup = self.wakeup.wrapping_add(1);
+        for _ in 0..ROUNDS {
             self.now = Time::from_micros(self.start.elapsed().as_micros() as u64);
-            let full = events.len() == BATCH;
+            let more_than_fit = events.len() >= BATCH;
             for event in events.drain(..) {
-                self.visit(event.data.u64(), if round == 0 || full { 1 } else { BURST }, buffer);
+                self.visit(event.data.u64(), buffer);
             }
-            if self.wait(events, Some(Duration::ZERO)).is_err() {
+            if !more_than_fit || self.wait(events, Some(Duration::ZERO)).is_err() {
                 return;
             }
         }
     }
 
-    fn visit(&mut self, token: u64, burst: usize, buffer: &mut [u8]) {
+    fn visit(&mut self, token: u64, buffer: &mut [u8]) {
         if token == INTERRUPT {
             let _ = rustix::io::read(&self.state().interrupt, &mut [0; 8]);
             return;
         }
         let Some((pair, channel)) = port_of(token) else { return };
-        let (user, idle) = match self.shared.slot(pair) {
-            Some(slot) => match (&slot.user, channel) {
-                (Some(user), _) => (Some(user.clone()), None),
-                (None, Channel::Rtp) => (None, slot.rtp.clone()),
-                (None, Channel::Rtcp) => (None, slot.rtcp.clone()),
-            },
-            None => return,
-        };
-        match user {
-            Some((path, side)) => self.relay(&path, side, channel, burst, buffer),
+        let Some(mut slot) = self.shared.slot(pair) else { return };
+        let burst = if slot.comes_up_again(self.wakeup) { BURST } else { 1 };
+        match slot.user.clone() {
+            Some((path, side)) => {
+                drop(slot);
+                self.relay(&path, side, channel, burst, buffer);
+            }
             None => {
+                let idle = slot.socket(channel).cloned();
+                drop(slot);
                 if let Some(socket) = idle {
-                    while_there_is_any(burst, &socket, buffer, |_, _| self.tally.late += 1);
+                    read(burst, &socket, buffer, |_, _| self.tally.late += 1);
                 }
             }
         }
@@ -142,7 +153,7 @@ impl Worker {
 
     fn relay(&mut self, path: &Arc<Path>, side: Side, channel: Channel, burst: usize, buffer: &mut [u8]) {
         let Some(socket) = path.end(side).socket(channel) else { return };
-        while_there_is_any(burst, socket, buffer, |packet, source| {
+        read(burst, socket, buffer, |packet, source| {
             let verdict = path.state().receive(side, channel, source, packet, self.now);
             match verdict {
                 Verdict::Relay { out, to, media } => {
@@ -166,8 +177,10 @@ impl Worker {
         packet: &[u8],
         media: Option<usize>,
     ) {
-        let sent =
-            path.end(from.other()).socket(out).is_some_and(|socket| socket.send_to(packet, to).is_ok());
+        let sent = path
+            .end(from.other())
+            .socket(out)
+            .is_some_and(|socket| sendto(socket, packet, SendFlags::empty(), &to).is_ok());
         match (sent, media) {
             (true, Some(octets)) => {
                 self.tally.packets += 1;
@@ -183,6 +196,8 @@ impl Worker {
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>, timeout: Option<Duration>) -> Result<(), Errno> {
+        // What an earlier round left is reported again. No room at all would be an error.
+        events.clear();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         match epoll::wait(&self.state().epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -235,17 +250,16 @@ impl Worker {
 }
 
 /// Reads up to `burst` datagrams. Errors other than "nothing there" belong to a single datagram, so reading goes on.
-fn while_there_is_any(
-    burst: usize,
-    socket: &Socket,
-    buffer: &mut [u8],
-    mut each: impl FnMut(&[u8], SocketAddr),
-) {
+fn read(burst: usize, socket: &Socket, buffer: &mut [u8], mut each: impl FnMut(&[u8], SocketAddr)) {
     for _ in 0..burst {
-        match socket.recv_from(buffer) {
-            Ok((length, source)) => each(buffer.get(..length).unwrap_or_default(), source),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            Err(_) => {}
+        match recvfrom(socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((length, _, Some(source))) => {
+                if let (Some(packet), Ok(source)) = (buffer.get(..length), source.try_into()) {
+                    each(packet, source);
+                }
+            }
+            Err(Errno::AGAIN) => return,
+            Ok((_, _, None)) | Err(_) => {}
         }
     }
 }

@@ -260,3 +260,35 @@ fn a_side_is_expected_to_be_heard_while_it_sends_and_the_other_receives() {
     stream.describe(Side::B, None);
     assert!(!stream.expects(Side::A) && !stream.expects(Side::B));
 }
+
+/// Twenty thousand datagrams of any bytes from the right source, with headers that often look like RTP.
+#[test]
+fn no_bytes_break_the_books() {
+    let mut stream = described();
+    let mut state = 1u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u32
+    };
+    let (mut relayed, mut octets, mut dropped) = (0, 0, 0);
+    for n in 0..20_000u64 {
+        let mut packet: Vec<u8> = (0..random() % 48).map(|_| random() as u8).collect();
+        if let (Some(first), true) = (packet.first_mut(), n % 2 == 0) {
+            *first = *first & 0x3f | 0x80;
+        }
+        let now = Time::from_micros(n * 20_000);
+        match stream.receive(Side::B, Channel::Rtp, address(PHONE_B), &packet, now) {
+            Verdict::Relay { media: Some(payload), to, .. } => {
+                assert_eq!(to, address(PHONE_A));
+                assert!(payload <= packet.len(), "{packet:?}");
+                relayed += 1;
+                octets += payload as u64;
+            }
+            Verdict::Drop => dropped += 1,
+            other => panic!("{other:?} for {packet:?}"),
+        }
+    }
+    let (_, b) = stream.close();
+    assert_eq!((b.packets, b.octets, b.dropped), (relayed, octets, dropped));
+    assert!(b.lost <= 20_000 * u64::from(u16::MAX) && b.jitter_ms.is_finite());
+}
