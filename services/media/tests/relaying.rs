@@ -222,3 +222,17 @@ fn ipv6_is_relayed() {
     a.rtp.send_to(&rtp(1), (address, ports.a.rtp)).unwrap();
     assert_eq!(receive(&b.rtp), (rtp(1), SocketAddr::new(address, ports.b.rtp)));
 }
+
+#[test]
+fn marking_is_accepted_by_the_system_in_both_families() {
+    for (ip, ports) in [("127.0.0.1", 21_260..=21_279), ("::1", 21_280..=21_299)] {
+        let address: IpAddr = ip.parse().unwrap();
+        let config =
+            Config { address, advertise: harness::LOCAL, ports, dscp: Some(46), ..Config::default() };
+        let mut bench = Bench::with(config);
+        let (a, b) = (Phone::at(ip), Phone::at(ip));
+        let ports = bench.call(1, &a, &b);
+        a.rtp.send_to(&rtp(1), (address, ports.a.rtp)).unwrap();
+        assert_eq!(receive(&b.rtp), (rtp(1), SocketAddr::new(address, ports.b.rtp)));
+    }
+}
