@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::headers::{copy_body_headers, copy_crossing, sdp_of};
 use crate::ids::leg_of_tag;
 use crate::io::{Flow, Now};
-use crate::leg::{LegKey, News, end_unwanted};
+use crate::leg::{LegKey, News, acknowledge_late, end_unwanted};
 use crate::media::Side;
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey};
 
@@ -113,8 +113,11 @@ impl Core {
                 return;
             }
         }
-        if let (Purpose::Invite, Some(invite)) = (purpose, self.wire.client_request(client)) {
+        let Some(invite) = self.wire.client_request(client) else { return };
+        if purpose == Purpose::Invite {
             end_unwanted(&invite, message, flow, &mut self.wire, now);
+        } else {
+            acknowledge_late(client, &invite, message, flow, &mut self.wire);
         }
     }
 

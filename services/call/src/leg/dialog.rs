@@ -230,6 +230,25 @@ pub(crate) fn end_unwanted(invite: &Bytes, response: &Message<'_>, flow: Flow, w
     wire.launch(client, bye);
 }
 
+/// The ACK of a 2xx to a re-INVITE whose dialog ended meanwhile: until it comes the peer repeats its 2xx (RFC 3261
+/// §13.3.1.4, §15).
+pub(crate) fn acknowledge_late(
+    client: ClientKey,
+    reinvite: &Bytes,
+    response: &Message<'_>,
+    flow: Flow,
+    wire: &mut Wire,
+) {
+    let Ok(reinvite) = Message::parse(reinvite) else { return };
+    let Ok(mut dialog) = Dialog::uac(&reinvite, response) else { return };
+    dialog.route_set = reinvite.elements(Name::Route).map(Box::from).collect();
+    let cseq = dialog.local_cseq;
+    let branch = wire.ids.branch_without_transaction();
+    let pieces = via_pieces(wire.listener(flow.listener), &branch);
+    let ack = dialog.request(b"ACK", Some(cseq), &pieces[1..], MAX_FORWARDS).finish();
+    wire.acknowledge(client, flow, ack);
+}
+
 /// The socket address that a URI names, when its host is an address and not a name.
 pub(crate) fn literal_address(uri: &[u8]) -> Option<SocketAddr> {
     let uri = Uri::parse(uri).ok()?;

@@ -35,7 +35,7 @@ use crate::io::{Flow, Now, SendToken};
 use crate::media::Side;
 use crate::wire::{ClientKey, ServerKey, Wire};
 
-pub(crate) use dialog::end_unwanted;
+pub(crate) use dialog::{acknowledge_late, end_unwanted};
 pub(crate) use uac::Target;
 
 new_key_type! {
