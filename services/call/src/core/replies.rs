@@ -41,7 +41,7 @@ impl Core {
         let call_id = message.call_id().unwrap_or_default();
         if let Some(leg) = self
             .legs
-            .get(key)
+            .get_mut(key)
             .filter(|leg| Some(leg.tag.as_bytes()) == tag && leg.call_id.as_bytes() == call_id)
         {
             leg.on_late_success(ClientKey::default(), message, &mut self.wire, now);

@@ -212,9 +212,16 @@ fn is_private(ip: IpAddr) -> bool {
 }
 
 /// ACK and BYE for a 2xx that nobody wants: of a fork that lost, or of an INVITE that was given up (RFC 3261 §13.2.2.4).
-pub(crate) fn end_unwanted(invite: &Bytes, response: &Message<'_>, flow: Flow, wire: &mut Wire, now: Now) {
-    let Ok(invite) = Message::parse(invite) else { return };
-    let Ok(mut dialog) = Dialog::uac(&invite, response) else { return };
+/// Gives the ACK, which each repetition of that 2xx gets again.
+pub(crate) fn end_unwanted(
+    invite: &Bytes,
+    response: &Message<'_>,
+    flow: Flow,
+    wire: &mut Wire,
+    now: Now,
+) -> Option<Bytes> {
+    let invite = Message::parse(invite).ok()?;
+    let mut dialog = Dialog::uac(&invite, response).ok()?;
     let cseq = dialog.local_cseq;
     let flow = match flow.connection {
         0 => Flow { remote: next_hop(&dialog, flow.remote), ..flow },
@@ -223,11 +230,12 @@ pub(crate) fn end_unwanted(invite: &Bytes, response: &Message<'_>, flow: Flow, w
     let branch = wire.ids.branch_without_transaction();
     let pieces = via_pieces(wire.listener(flow.listener), &branch);
     let ack = dialog.request(b"ACK", Some(cseq), &pieces[1..], MAX_FORWARDS).finish();
-    wire.send(flow, ack, SendToken::NONE);
+    wire.send(flow, ack.clone(), SendToken::NONE);
     let (client, branch) = wire.prepare(Method::Bye, ClientUser::Nobody, flow, now);
     let pieces = via_pieces(wire.listener(flow.listener), &branch);
     let bye = dialog.request(b"BYE", None, &pieces[1..], MAX_FORWARDS).finish();
     wire.launch(client, bye);
+    Some(ack)
 }
 
 /// The ACK of a 2xx to a re-INVITE whose dialog ended meanwhile: until it comes the peer repeats its 2xx (RFC 3261

@@ -66,8 +66,8 @@ pub(crate) enum LegState {
     Up,
     /// BYE sent, its final response awaited.
     Leaving,
-    /// Given up, but a 2xx that still comes gets ACK and BYE (row C6).
-    Ghost { until: Time, invite: Bytes },
+    /// Given up, but a 2xx that still comes gets ACK and BYE (row C6). `ended`: the ACKs of those that did.
+    Ghost { until: Time, invite: Bytes, ended: Vec<Bytes> },
     /// Nothing is owed any more.
     Gone,
 }
@@ -323,7 +323,8 @@ impl Leg {
     /// Stays behind for a 2xx that may still come.
     fn haunt(&mut self, client: ClientKey, wire: &Wire, now: Now) {
         let invite = wire.client_request(client).unwrap_or_default();
-        self.state = LegState::Ghost { until: now.time + wire.settings.timing.t1 * 64, invite };
+        let until = now.time + wire.settings.timing.t1 * 64;
+        self.state = LegState::Ghost { until, invite, ended: Vec::new() };
     }
 
     /// Whether the request's dialog identifiers are this leg's (RFC 3261 §12.2.2).

@@ -14,6 +14,8 @@ use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
 
 /// A wrong password is told by a second challenge; a nonce that grew old may be replaced this often.
 const MAX_CHALLENGES: u8 = 3;
+/// Forks whose late 2xx are ended after an INVITE was given up.
+const MAX_UNWANTED: usize = 8;
 
 /// What has been tried against challenges.
 #[derive(Debug, Default)]
@@ -168,7 +170,7 @@ impl Leg {
 
     /// A 2xx after the first: the same again gets the same ACK, one of another fork gets ACK and BYE (§13.2.2.4).
     pub(crate) fn on_late_success(
-        &self,
+        &mut self,
         client: ClientKey,
         response: &Message<'_>,
         wire: &mut Wire,
@@ -187,8 +189,15 @@ impl Leg {
             }
             return;
         }
-        let invite = match &self.state {
-            LegState::Ghost { invite, .. } => Some(invite.clone()),
+        let invite = match &mut self.state {
+            LegState::Ghost { invite, ended, .. } => {
+                if let Some(ack) = ended.iter().find(|ack| is_to(ack, tag)) {
+                    wire.send(self.flow, ack.clone(), crate::io::SendToken::NONE);
+                } else if ended.len() < MAX_UNWANTED {
+                    ended.extend(end_unwanted(invite, response, self.flow, wire, now));
+                }
+                return;
+            }
             LegState::Invited { .. }
             | LegState::Answered { .. }
             | LegState::AnsweredLeaving { .. }
@@ -304,6 +313,14 @@ impl Leg {
         wire.launch(next, request);
         Some(next)
     }
+}
+
+/// Whether a request's To has this tag.
+fn is_to(request: &Bytes, tag: &[u8]) -> bool {
+    Message::parse(request)
+        .ok()
+        .and_then(|request| request.to().ok()?.tag().map(|found| found == tag))
+        .unwrap_or(false)
 }
 
 /// The same request as a new transaction: next CSeq, new branch, one more header.
