@@ -403,6 +403,11 @@ impl Wire {
         self.servers.get(key)?.user
     }
 
+    /// Where the request of a server transaction came from.
+    pub(crate) fn server_flow(&self, key: ServerKey) -> Option<Flow> {
+        self.servers.get(key).map(|server| server.flow)
+    }
+
     /// The request, as long as no final response was sent.
     pub(crate) fn server_request(&self, key: ServerKey) -> Option<Bytes> {
         self.servers.get(key).map(|server| server.request.clone()).filter(|request| !request.is_empty())

@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::headers::{ALLOW, SDP, sdp_of};
 use crate::ids::leg_of_tag;
 use crate::io::{EventKind, Flow, Now, SendToken};
-use crate::leg::LegKey;
+use crate::leg::{Leg, LegKey};
 use crate::media::Side;
 use crate::registrar::Verdict;
 use crate::settings::RegistrarPolicy;
@@ -121,8 +121,8 @@ impl Core {
     }
 
     fn on_ack(&mut self, arrival: &Arrival<'_>) {
-        let Arrival { flow, message, via, now } = *arrival;
-        if let Some(server) = self.wire.server_of(via, message, Method::Invite)
+        let Arrival { flow, message, now, .. } = *arrival;
+        if let Some(server) = self.invite_of(arrival)
             && self.wire.on_ack(server, now)
         {
             return;
@@ -148,7 +148,7 @@ impl Core {
             self.wire.stats.malformed += 1;
             return;
         }
-        let invite = self.wire.server_of(via, message, Method::Invite);
+        let invite = self.invite_of(arrival);
         // A stateless answer leaves nothing that a CANCEL could be for (RFC 3261 §8.2.7).
         if invite.is_none() && !matches!(self.sender(flow), Sender::Trunk(_) | Sender::Phone) {
             return;
@@ -270,13 +270,28 @@ impl Core {
         if !leg.owns(message) {
             return None;
         }
+        self.is_peer_of(leg, flow).then_some(key)
+    }
+
+    /// The INVITE that a CANCEL or an ACK is for. To know its branch is not enough: it counts from where the INVITE came
+    /// from, or from elsewhere in the same trunk.
+    fn invite_of(&self, arrival: &Arrival<'_>) -> Option<ServerKey> {
+        let server = self.wire.server_of(arrival.via, arrival.message, Method::Invite)?;
+        let came_from = self.wire.server_flow(server)?.remote.ip();
+        let leg = self.wire.server_user(server).and_then(|leg| self.legs.get(leg));
+        let counts = came_from == arrival.flow.remote.ip()
+            || leg.is_some_and(|leg| self.is_peer_of(leg, arrival.flow));
+        counts.then_some(server)
+    }
+
+    /// Whether a request from there may be of this leg's peer.
+    fn is_peer_of(&self, leg: &Leg, flow: Flow) -> bool {
         let source = flow.remote;
-        let from_peer = leg.flow.remote.ip() == source.ip()
+        leg.flow.remote.ip() == source.ip()
             || leg.trunk.is_some_and(|trunk| {
                 let began_with = leg.call.and_then(|call| self.calls.get(call)).map(|call| &call.snapshot);
                 began_with.unwrap_or(&self.snapshot).is_source_of(trunk, source)
-            });
-        from_peer.then_some(key)
+            })
     }
 
     /// Why the body of an offer cannot be used: the status and the headers that explain it (RFC 3261 §8.2.3).
