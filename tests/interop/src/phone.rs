@@ -30,9 +30,16 @@ impl Phone {
     /// through the box must be there, or its media comes from where nobody said.
     pub fn registered(place: &Place, user: &str, at: SocketAddr, registrar: SocketAddr, hertz: f64) -> Phone {
         let account = format!("<sip:{user}@{registrar}>;regint=120;answermode=auto;audio_codecs=PCMA\n");
-        let mut phone = Phone::start(place, user, at, &account, hertz);
-        phone.expect("REGISTER_OK", Duration::from_secs(10));
+        let phone = Phone::start(place, user, at, &account, hertz);
+        phone.says("200 OK", Duration::from_secs(10));
         phone
+    }
+
+    /// Waits until its output says `text`: what happens right at its start is over before it takes commands.
+    pub fn says(&self, text: &str, limit: Duration) {
+        until(&format!("baresip saying `{text}` in {}", self.process.log().display()), limit, || {
+            self.process.output().contains(text).then_some(())
+        });
     }
 
     /// A phone at `at` with an account line of baresip's.

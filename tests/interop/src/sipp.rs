@@ -20,13 +20,24 @@ pub struct Sipp {
     tcp: bool,
     log: bool,
     calls: u32,
+    patience: Duration,
 }
 
 impl Sipp {
     /// One that waits at `host`:5060 for as many calls as it is told, one without being told.
     pub fn callee(scenario: &'static str, host: Ipv4Addr) -> Sipp {
         let local = SocketAddr::from((host, 5060));
-        Sipp { scenario, local, remote: None, arguments: Vec::new(), tcp: false, log: false, calls: 1 }
+        let patience = Duration::from_secs(20);
+        Sipp {
+            scenario,
+            local,
+            remote: None,
+            arguments: Vec::new(),
+            tcp: false,
+            log: false,
+            calls: 1,
+            patience,
+        }
     }
 
     /// One that calls `remote` from `host`:5060.
@@ -61,6 +72,12 @@ impl Sipp {
         self.with(&["-t", "t1"])
     }
 
+    /// How long it waits for a message that the scenario expects.
+    pub fn patience(mut self, time: Duration) -> Sipp {
+        self.patience = time;
+        self
+    }
+
     /// Keeps every message, see [`Outcome::messages`].
     pub fn logged(mut self) -> Sipp {
         self.log = true;
@@ -82,9 +99,9 @@ impl Sipp {
         command.args(self.remote.map(|remote| remote.to_string()));
         command.arg("-sf").arg(scenario);
         command.args(["-i", &self.local.ip().to_string(), "-p", &self.local.port().to_string()]);
-        command.args(["-m", &self.calls.to_string(), "-nostdin", "-buff_size", "4000000", "-l", "60000"]);
+        command.args(["-m", &self.calls.to_string(), "-nostdin", "-buff_size", "4000000", "-l", "10000"]);
         // Without it SIPp answers what a scenario did not expect with a BYE or CANCEL of its own and hides the fault.
-        command.args(["-default_behaviors", "none", "-recv_timeout", "20000"]);
+        command.args(["-default_behaviors", "none", "-recv_timeout", &self.patience.as_millis().to_string()]);
         command.arg("-trace_err").arg("-error_file").arg(file("errors"));
         command.arg("-trace_stat").arg("-stf").arg(file("csv")).args(["-fd", "1"]);
         if self.log {

@@ -143,16 +143,32 @@ fn a_carrier_out_of_service_is_passed_over() {
 }
 
 #[test]
-fn a_carrier_that_is_not_there_is_passed_over() {
-    let place = Place::new("dead");
-    let drawbridge = Drawbridge::start(&place, &two_carriers(&place));
+fn a_carrier_that_refuses_connections_is_passed_over() {
+    let place = Place::new("refusing");
+    let drawbridge =
+        Drawbridge::start(&place, &two_carriers(&place).replacen(":5060\"]", ":5060;transport=tcp\"]", 1));
     let second = Sipp::callee("uas.xml", place.ip(Place::C)).calls(CALLS).start(&place);
     let caller =
         Sipp::caller("uac.xml", place.ip(Place::A), place.sip(Place::BOX)).calls(CALLS).start(&place);
-    let caller = caller.finish(LIMIT);
-    assert_eq!((caller.successful, caller.failed), (CALLS, 0), "{}", caller.errors);
+    caller.finish(LIMIT).assert_clean(CALLS);
     second.finish(LIMIT).assert_clean(CALLS);
-    assert_eq!(drawbridge.cdrs(2 * CALLS as usize).len(), 2 * CALLS as usize);
+    let cdrs = drawbridge.cdrs(2 * CALLS as usize);
+    assert_eq!(cdrs.len(), 2 * CALLS as usize);
+    assert_eq!(cdrs.iter().filter(|cdr| cdr["disposition"] == "failed").count(), CALLS as usize);
+}
+
+#[test]
+fn a_carrier_that_is_silent_is_passed_over_after_timer_b() {
+    let place = Place::new("silent");
+    let drawbridge = Drawbridge::start(&place, &two_carriers(&place));
+    let patience = Duration::from_secs(45);
+    let second = Sipp::callee("uas.xml", place.ip(Place::C)).patience(patience).start(&place);
+    let caller = Sipp::caller("uac.xml", place.ip(Place::A), place.sip(Place::BOX)).patience(patience);
+    caller.start(&place).finish(LIMIT).assert_clean(1);
+    second.finish(LIMIT).assert_clean(1);
+    let cdrs = drawbridge.cdrs(2);
+    assert_eq!(cdrs.len(), 2);
+    assert!(cdrs.iter().any(|cdr| cdr["attempt"] == 1 && cdr["ended_by"] == "timer"), "{cdrs:#?}");
 }
 
 #[test]
