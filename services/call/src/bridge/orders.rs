@@ -271,6 +271,10 @@ impl Core {
             return;
         }
         let Some(leg) = self.legs.get_mut(to) else { return };
+        if !leg.can_offer() {
+            follow.push_back(Cause::new(Event::OfferRefused).status(491));
+            return;
+        }
         // Of the offer the relay hears only when it is accepted; a refused one leaves the session as it was.
         let body =
             sdp.map(|sdp| leg.session.write(&sdp, call.media.address, &call.media.streams, side.other()));

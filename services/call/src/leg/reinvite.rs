@@ -83,6 +83,11 @@ impl Leg {
         }
     }
 
+    /// Whether the dialog stands and no re-INVITE is under way (RFC 3261 §14.1).
+    pub(crate) fn can_offer(&self) -> bool {
+        matches!((&self.state, &self.exchange), (LegState::Up, Exchange::Idle))
+    }
+
     /// Sends the other leg's offer on; without a body the answer will be the offer.
     pub(crate) fn offer(
         &mut self,
@@ -92,7 +97,9 @@ impl Leg {
         wire: &mut Wire,
         now: Now,
     ) -> bool {
-        let (LegState::Up, Exchange::Idle) = (&self.state, &self.exchange) else { return false };
+        if !self.can_offer() {
+            return false;
+        }
         let flow = self.request_flow(wire);
         let user = ClientUser::Leg(key, Purpose::Reinvite);
         let (client, branch) = wire.prepare(Method::Invite, user, flow, now);
