@@ -81,5 +81,6 @@ pub fn shard_of(call_id: &[u8], shards: u16) -> u16 {
     for &byte in call_id {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    ((hash >> 32) % u64::from(shards.max(1))) as u16
+    // The last octets of an id reach only the low bits; folding brings them where the remainder looks.
+    ((hash ^ hash >> 32) % u64::from(shards.max(1))) as u16
 }
