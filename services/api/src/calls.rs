@@ -1,0 +1,173 @@
+//! Calls in progress.
+
+use axum::Json;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::StatusCode;
+use call::{CallView, LegView};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::Api;
+use crate::access::Caller;
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+use crate::rfc3339;
+
+/// The most calls of a listing.
+const MOST: usize = 10_000;
+
+/// Calls in progress.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Calls {
+    calls: Vec<Call>,
+    /// Whether there are more than were asked for.
+    more: bool,
+}
+
+/// A call in progress.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Call {
+    /// As in its records and log lines.
+    #[schema(format = "uuid")]
+    id: String,
+    /// Name of the bridge's state.
+    #[schema(value_type = String)]
+    state: &'static str,
+    #[schema(format = "date-time")]
+    started_at: String,
+    #[schema(format = "date-time")]
+    answered_at: Option<String>,
+    /// User part of From.
+    caller: String,
+    /// User part of the Request-URI.
+    called: String,
+    trunk_in: Option<String>,
+    /// Trunk of the current attempt.
+    trunk_out: Option<String>,
+    route: Option<String>,
+    /// The first is the caller's.
+    legs: Vec<Leg>,
+}
+
+/// A leg of a call.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Leg {
+    /// `a` or `b`.
+    #[schema(value_type = String)]
+    side: &'static str,
+    /// Name of the leg's state.
+    #[schema(value_type = String)]
+    state: &'static str,
+    sip_call_id: String,
+    /// The peer's signalling address.
+    remote: String,
+    /// `udp`, `tcp`, `tls`, `ws` or `wss`.
+    transport: String,
+}
+
+impl From<CallView> for Call {
+    fn from(view: CallView) -> Call {
+        Call {
+            id: view.id.to_string(),
+            state: view.state,
+            started_at: rfc3339::format(view.started_at),
+            answered_at: view.answered_at.map(rfc3339::format),
+            caller: view.caller.into(),
+            called: view.called.into(),
+            trunk_in: view.trunk_in.map(Into::into),
+            trunk_out: view.trunk_out.map(Into::into),
+            route: view.route.map(Into::into),
+            legs: view.legs.into_iter().map(Leg::from).collect(),
+        }
+    }
+}
+
+impl From<LegView> for Leg {
+    fn from(view: LegView) -> Leg {
+        Leg {
+            side: view.side,
+            state: view.state,
+            sip_call_id: view.sip_call_id.into(),
+            remote: view.remote.to_string(),
+            transport: view.transport.to_ascii_lowercase(),
+        }
+    }
+}
+
+/// Calls in progress, in no particular order.
+#[utoipa::path(
+    get,
+    path = "/v1/calls",
+    operation_id = "list_calls",
+    tag = "calls",
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 10000, description = "The most calls wanted, 100 when absent")),
+    responses(
+        (status = 200, description = "Calls in progress", body = Calls),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Query(given): Query<Vec<(String, String)>>,
+) -> Result<Json<Calls>, Problem> {
+    let mut parameters = Parameters::new(given);
+    let limit = parameters.limit(100, MOST);
+    parameters.finish()?;
+    // One more than wanted tells whether there are more.
+    let mut calls = api.control.calls(limit + 1).await?;
+    let more = calls.len() > limit;
+    calls.truncate(limit);
+    Ok(Json(Calls { calls: calls.into_iter().map(Call::from).collect(), more }))
+}
+
+/// One call in progress.
+#[utoipa::path(
+    get,
+    path = "/v1/calls/{id}",
+    operation_id = "show_call",
+    tag = "calls",
+    params(("id" = String, Path, format = "uuid", description = "The call's id")),
+    responses(
+        (status = 200, description = "The call", body = Call),
+        (status = 404, description = "No such call", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Call>, Problem> {
+    let call = api.control.call(call_id(&id)?).await?.ok_or_else(Problem::call_not_found)?;
+    Ok(Json(call.into()))
+}
+
+/// Ends a call from both sides. The answer comes when the order is given, not when both phones have agreed.
+#[utoipa::path(
+    delete,
+    path = "/v1/calls/{id}",
+    operation_id = "hang_up_call",
+    tag = "calls",
+    params(("id" = String, Path, format = "uuid", description = "The call's id")),
+    responses(
+        (status = 204, description = "The call is being ended"),
+        (status = 404, description = "No such call", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn hang_up(
+    State(api): State<Api>,
+    Extension(Caller(by)): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let id = call_id(&id)?;
+    if !api.control.hang_up(id).await? {
+        return Err(Problem::call_not_found());
+    }
+    tracing::info!(call = %id, by, "call ended by order");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn call_id(text: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(text).map_err(|_| {
+        let found: String = text.chars().take(80).collect();
+        Problem::bad_parameter("id", format!("expected a UUID, found {found:?}"))
+    })
+}

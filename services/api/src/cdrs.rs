@@ -1,0 +1,200 @@
+//! Call records.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::Api;
+use crate::control::{CdrFilter, CdrRecord, RecordsError, address};
+use crate::parameters::Parameters;
+use crate::problem::Problem;
+use crate::rfc3339;
+
+/// The most records of a page.
+pub const MAX_PAGE: usize = 1000;
+
+/// A page of records, newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Cdrs {
+    cdrs: Vec<Cdr>,
+    /// Pass it as `cursor` for the next page; null when this is the last.
+    next_cursor: Option<String>,
+}
+
+/// The record of an attempt to reach a target; of a call that never had one, the only record.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Cdr {
+    #[schema(format = "uuid")]
+    id: String,
+    /// The same in all attempts of a call.
+    #[schema(format = "uuid")]
+    call_id: String,
+    /// Counted from 1; 0 when no target was ever tried.
+    attempt: u32,
+    /// Whether this is the record that tells how the call ended.
+    is_last: bool,
+    node: String,
+    a_sip_call_id: String,
+    b_sip_call_id: Option<String>,
+    trunk_in: Option<String>,
+    trunk_out: Option<String>,
+    route: Option<String>,
+    caller: String,
+    called: String,
+    called_sent: Option<String>,
+    a_source: String,
+    b_destination: Option<String>,
+    a_transport: String,
+    b_transport: Option<String>,
+    a_user_agent: Option<String>,
+    b_user_agent: Option<String>,
+    #[schema(format = "date-time")]
+    started_at: String,
+    #[schema(format = "date-time")]
+    ringing_at: Option<String>,
+    #[schema(format = "date-time")]
+    answered_at: Option<String>,
+    #[schema(format = "date-time")]
+    ended_at: String,
+    /// Answer to end.
+    duration_ms: u64,
+    /// Ringing to answer or end.
+    ring_ms: u64,
+    /// `answered`, `busy`, `no_answer`, `cancelled`, `rejected`, `failed` or `blocked`.
+    #[schema(value_type = String)]
+    disposition: &'static str,
+    /// `caller`, `callee`, `policy`, `timer`, `media_timeout`, `api`, `error` or `crash`.
+    #[schema(value_type = String)]
+    ended_by: &'static str,
+    sip_code_a: Option<u16>,
+    sip_reason_a: Option<String>,
+    sip_code_b: Option<u16>,
+    sip_reason_b: Option<String>,
+    q850: Option<u16>,
+    codec_a: Option<String>,
+    codec_b: Option<String>,
+    /// RTP packets that came from A.
+    a_packets: u64,
+    a_octets: u64,
+    a_lost: u64,
+    a_jitter_ms: f32,
+    a_mos: Option<f32>,
+    /// RTP packets that came from B.
+    b_packets: u64,
+    b_octets: u64,
+    b_lost: u64,
+    b_jitter_ms: f32,
+    b_mos: Option<f32>,
+}
+
+impl From<CdrRecord> for Cdr {
+    fn from(CdrRecord { node, fact, a_mos, b_mos }: CdrRecord) -> Cdr {
+        Cdr {
+            id: fact.id.to_string(),
+            call_id: fact.call_id.to_string(),
+            attempt: fact.attempt,
+            is_last: fact.is_last,
+            node,
+            a_sip_call_id: fact.a_sip_call_id.into(),
+            b_sip_call_id: fact.b_sip_call_id.map(Into::into),
+            trunk_in: fact.trunk_in.map(Into::into),
+            trunk_out: fact.trunk_out.map(Into::into),
+            route: fact.route.map(Into::into),
+            caller: fact.caller.into(),
+            called: fact.called.into(),
+            called_sent: fact.called_sent.map(Into::into),
+            a_source: address(fact.a_source),
+            b_destination: fact.b_destination.map(address),
+            a_transport: fact.a_transport.as_str().to_ascii_lowercase(),
+            b_transport: fact.b_transport.map(|transport| transport.as_str().to_ascii_lowercase()),
+            a_user_agent: fact.a_user_agent.map(Into::into),
+            b_user_agent: fact.b_user_agent.map(Into::into),
+            started_at: rfc3339::format(fact.started_at),
+            ringing_at: fact.ringing_at.map(rfc3339::format),
+            answered_at: fact.answered_at.map(rfc3339::format),
+            ended_at: rfc3339::format(fact.ended_at),
+            duration_ms: fact.duration_ms,
+            ring_ms: fact.ring_ms,
+            disposition: fact.disposition.as_str(),
+            ended_by: fact.ended_by.as_str(),
+            sip_code_a: fact.sip_code_a,
+            sip_reason_a: fact.sip_reason_a.map(Into::into),
+            sip_code_b: fact.sip_code_b,
+            sip_reason_b: fact.sip_reason_b.map(Into::into),
+            q850: fact.q850,
+            codec_a: fact.codec_a.map(Into::into),
+            codec_b: fact.codec_b.map(Into::into),
+            a_packets: fact.from_a.packets,
+            a_octets: fact.from_a.octets,
+            a_lost: fact.from_a.lost,
+            a_jitter_ms: fact.from_a.jitter_ms,
+            a_mos,
+            b_packets: fact.from_b.packets,
+            b_octets: fact.from_b.octets,
+            b_lost: fact.from_b.lost,
+            b_jitter_ms: fact.from_b.jitter_ms,
+            b_mos,
+        }
+    }
+}
+
+/// Call records, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/cdrs",
+    operation_id = "list_cdrs",
+    tag = "cdrs",
+    params(
+        ("from" = Option<String>, Query, format = "date-time", description = "Started at or after this time"),
+        ("to" = Option<String>, Query, format = "date-time", description = "Started before this time"),
+        ("trunk" = Option<String>, Query, description = "Name of the source or target trunk"),
+        ("number" = Option<String>, Query, description = "Caller's or called number, whole; a leading + as %2B"),
+        ("cursor" = Option<String>, Query, description = "next_cursor of the page before, with the same filter"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most records wanted, 100 when absent")
+    ),
+    responses(
+        (status = 200, description = "A page of records", body = Cdrs),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Query(given): Query<Vec<(String, String)>>,
+) -> Result<Json<Cdrs>, Problem> {
+    let page = api.records.cdrs(filter(given)?).await?;
+    let cdrs = page.records.into_iter().map(Cdr::from).collect();
+    Ok(Json(Cdrs { cdrs, next_cursor: page.next_cursor }))
+}
+
+fn filter(given: Vec<(String, String)>) -> Result<CdrFilter, Problem> {
+    let mut parameters = Parameters::new(given);
+    let time = "an RFC 3339 time such as 2026-01-02T03:04:05Z";
+    let from = parameters.read("from", time, rfc3339::parse);
+    let to = parameters.read("to", time, rfc3339::parse);
+    let trunk = parameters.text("trunk");
+    // A query string turns the + of an international number into a space; no number begins with one.
+    let number = parameters.text("number").map(|number| match number.strip_prefix(' ') {
+        Some(rest) => format!("+{rest}"),
+        None => number,
+    });
+    let cursor = parameters.text("cursor");
+    let limit = parameters.limit(100, MAX_PAGE);
+    if let (Some(from), Some(to)) = (from, to)
+        && to <= from
+    {
+        parameters.error("to", format!("expected a time after from, found {}", rfc3339::format(to)));
+    }
+    parameters.finish()?;
+    Ok(CdrFilter { from, to, trunk, number, cursor, limit })
+}
+
+impl From<RecordsError> for Problem {
+    fn from(error: RecordsError) -> Problem {
+        match error {
+            RecordsError::Cursor(detail) => Problem::bad_parameter("cursor", detail),
+            RecordsError::TooSlow(detail) => Problem::timeout(&detail),
+            RecordsError::Unavailable(detail) => Problem::unavailable(&detail),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What the endpoints ask of the box, as traits and plain values that whoever wires the box fills in.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use call::{CallView, CdrFact, Stats, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// An answer that may take a moment.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The running box.
+pub trait Control: Send + Sync + 'static {
+    /// Calls in progress over all shards, at most `limit`.
+    fn calls(&self, limit: usize) -> Answer<'_, Result<Vec<CallView>, Unavailable>>;
+
+    /// One call in progress.
+    fn call(&self, id: Uuid) -> Answer<'_, Result<Option<CallView>, Unavailable>>;
+
+    /// Ends a call from both sides; whether there was such a call.
+    fn hang_up(&self, id: Uuid) -> Answer<'_, Result<bool, Unavailable>>;
+
+    /// How many of everything there are.
+    fn figures(&self) -> Answer<'_, Result<Figures, Unavailable>>;
+
+    /// How each part of the box is.
+    fn health(&self) -> Answer<'_, Health>;
+
+    /// The trunks as configured now. No secrets.
+    fn trunks(&self) -> Vec<Trunk>;
+}
+
+/// What happened.
+pub trait Records: Send + Sync + 'static {
+    /// A page of call records, newest first.
+    fn cdrs(&self, filter: CdrFilter) -> Answer<'_, Result<CdrPage, RecordsError>>;
+}
+
+/// A part of the box gave no answer; the text names it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// Why records could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordsError {
+    /// The cursor is not one that a page gave.
+    #[error("{0}")]
+    Cursor(String),
+    /// The search took too long.
+    #[error("{0}")]
+    TooSlow(String),
+    /// They cannot be read at all.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Which records are wanted; everything absent matches all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CdrFilter {
+    /// Started at or after.
+    pub from: Option<Utc>,
+    /// Started before.
+    pub to: Option<Utc>,
+    /// Source or target trunk.
+    pub trunk: Option<String>,
+    /// Caller's or called number, whole.
+    pub number: Option<String>,
+    /// [`CdrPage::next_cursor`] of the page before.
+    pub cursor: Option<String>,
+    /// The most records wanted, from 1 to [`MAX_PAGE`](crate::MAX_PAGE).
+    pub limit: usize,
+}
+
+/// Some records, newest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CdrPage {
+    /// The records.
+    pub records: Vec<CdrRecord>,
+    /// Where the next page begins; absent when this is the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A record as the journal has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CdrRecord {
+    /// Name of the box that wrote it.
+    pub node: String,
+    /// What happened.
+    pub fact: CdrFact,
+    /// Estimated mean opinion score of what came from A.
+    pub a_mos: Option<f32>,
+    /// Estimated mean opinion score of what came from B.
+    pub b_mos: Option<f32>,
+}
+
+/// A trunk as configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Trunk {
+    /// Its name.
+    pub name: String,
+    /// Addresses and networks whose requests are this trunk's.
+    pub sources: Vec<String>,
+    /// SIP URIs where its calls go, in order.
+    pub peers: Vec<String>,
+    /// `strict` or `lenient`.
+    pub cancel_matching: String,
+    /// `local` or `pass`.
+    pub refer: String,
+    /// `follow` or `pass`.
+    pub redirect: String,
+    /// Whether we have credentials for it.
+    pub authenticates: bool,
+    /// The most calls at once; 0: no limit.
+    pub max_calls: u32,
+    /// The most new calls a second; 0: no limit.
+    pub max_cps: u32,
+    /// Interval of OPTIONS pings in milliseconds; absent: none are sent.
+    pub options_ping_ms: Option<u64>,
+}
+
+/// How the box is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Its parts.
+    pub parts: Vec<Part>,
+}
+
+/// A part of the box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Part {
+    /// Its name, such as `journal`.
+    #[schema(value_type = String)]
+    pub name: &'static str,
+    /// How it is.
+    pub status: Condition,
+    /// What is wrong, or worth knowing.
+    pub detail: Option<String>,
+}
+
+/// How a part, or the whole box, is. The whole is as its worst part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// As it should be.
+    Ok,
+    /// Calls go on, something needs attention.
+    Degraded,
+    /// The box should get no new calls.
+    Failed,
+}
+
+/// How many of everything there are, for `/metrics`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Name of the box.
+    pub node: String,
+    /// Version of the program.
+    pub version: &'static str,
+    /// Time since the process started.
+    pub uptime: Duration,
+    /// Whether new calls are refused because the process is to end.
+    pub draining: bool,
+    /// Sums over all shards.
+    pub stats: Stats,
+    /// Media ports in use.
+    pub ports_in_use: u64,
+    /// Open stream connections.
+    pub connections: u64,
+    /// The journal of call records.
+    pub journal: JournalFigures,
+    /// PostgreSQL, when configured.
+    pub postgres: Option<PostgresFigures>,
+    /// What other parts count; each name appears in one run.
+    pub more: Vec<Sample>,
+}
+
+/// The journal of call records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalFigures {
+    /// Whether the last commit succeeded.
+    pub up: bool,
+    /// Records handed over and not yet committed.
+    pub pending: u64,
+    /// Records committed since start.
+    pub committed: u64,
+    /// Records that could not be kept, since start.
+    pub lost: u64,
+}
+
+/// PostgreSQL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PostgresFigures {
+    /// Whether a connection is up.
+    pub up: bool,
+    /// Records it does not have yet.
+    pub behind: u64,
+    /// Records forwarded since start.
+    pub forwarded: u64,
+    /// Records it refuses.
+    pub refused: u64,
+}
+
+/// One more figure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Its whole name, `drawbridge_…`; of a counter it ends in `_total`.
+    pub name: &'static str,
+    /// What it counts, one line.
+    pub help: &'static str,
+    /// Whether it can go down.
+    pub kind: Kind,
+    /// Label names and values.
+    pub labels: Vec<(&'static str, String)>,
+    /// Its value.
+    pub value: f64,
+}
+
+/// Whether a figure can go down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It can.
+    Gauge,
+    /// It only grows.
+    Counter,
+}
+
+/// A signalling address as JSON shows it.
+pub(crate) fn address(address: SocketAddr) -> String {
+    address.to_string()
+}
