@@ -382,3 +382,45 @@ fn parsed<T>(
 ) -> Result<T, Error> {
     optional_parsed(row, column, parse)?.ok_or(Error::Column { column, found: "NULL".to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names and types of table `cdr` in a migration.
+    fn table(migration: &str) -> Vec<(&str, &str)> {
+        let (_, rest) = migration.split_once("CREATE TABLE cdr (").unwrap_or_default();
+        let (body, _) = rest.split_once("\n)").unwrap_or_default();
+        let lines = body.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
+        let words = lines.map(|line| line.trim_end_matches(',').split_whitespace());
+        words.filter_map(|mut words| Some((words.next()?, words.next()?))).collect()
+    }
+
+    #[test]
+    fn both_schemas_have_these_columns_in_this_order() {
+        let sqlite = COLUMNS.map(|column| {
+            let kind = match column.kind {
+                Kind::Uuid | Kind::Text => "TEXT",
+                Kind::Integer | Kind::Bigint | Kind::Boolean | Kind::Time => "INTEGER",
+                Kind::Real => "REAL",
+            };
+            (column.name, kind)
+        });
+        let found = table(include_str!("../../../migrations/sqlite/0001_journal.sql"));
+        assert_eq!(found.split_first(), Some((&("seq", "INTEGER"), sqlite.as_slice())));
+
+        let postgres = COLUMNS.map(|column| {
+            let kind = match column.kind {
+                Kind::Uuid => "UUID",
+                Kind::Text => "TEXT",
+                Kind::Integer => "INTEGER",
+                Kind::Bigint => "BIGINT",
+                Kind::Boolean => "BOOLEAN",
+                Kind::Real => "REAL",
+                Kind::Time => "TIMESTAMPTZ",
+            };
+            (column.name, kind)
+        });
+        assert_eq!(table(include_str!("../../../migrations/postgres/0001_cdr.sql")), postgres);
+    }
+}

@@ -6,11 +6,11 @@
 //! journal.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
@@ -82,6 +82,9 @@ impl Progress {
 /// store closes; whoever closes the store ends it when the database is slow.
 pub(crate) async fn run(target: Target, mut source: Source, shared: Arc<Shared>) {
     let Some(health) = &shared.postgres else { return };
+    if let Ok(position) = last_position(&source.path).await {
+        health.position(position);
+    }
     let mut sink = None;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(15));
     while let Err(why) = session(&target, &mut source, &mut sink, health, &mut backoff).await {
@@ -93,6 +96,18 @@ pub(crate) async fn run(target: Target, mut source: Source, shared: Arc<Shared>)
             return;
         }
     }
+}
+
+/// Where the database used last was, so that `/health` says how far it is behind before it answers. Which database it is
+/// will be known when it does.
+async fn last_position(path: &Path) -> Result<i64, sqlx::Error> {
+    let mut journal = journal::connect_reader(path).await?;
+    let position =
+        sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM sink WHERE name LIKE 'postgres:%'")
+            .fetch_one(&mut journal)
+            .await?;
+    journal.close().await?;
+    Ok(position)
 }
 
 /// One connection's life. `Ok`: everything is forwarded and no more will come.

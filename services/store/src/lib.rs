@@ -61,7 +61,7 @@ impl Config {
             listeners: Vec::new(),
             postgres: None,
             queue: 65_536,
-            gather: Duration::from_millis(40),
+            gather: Duration::from_millis(50),
         }
     }
 }
@@ -108,7 +108,7 @@ impl Store {
         let listeners: Arc<[String]> = config.listeners.into();
         let (records_in, records) = mpsc::channel(config.queue.max(1));
         let (bindings_in, bindings) = mpsc::channel(16_384);
-        let (progress_in, progress) = mpsc::channel(16);
+        let (progress_in, progress) = mpsc::channel(256);
         let (closing, closing_seen) = watch::channel(false);
         let (committed, committed_seen) = watch::channel(writer::Committed { seq: last_seq, last: false });
 

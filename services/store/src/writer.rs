@@ -24,12 +24,18 @@ use crate::journal;
 /// The most records of one transaction: bounds the memory of a batch and the time that a listing waits.
 const MAX_BATCH: usize = 2048;
 
-/// Rows of one INSERT, largest first. Each statement costs a hand-over to SQLite's thread, so few large ones are
-/// cheaper; a handful of sizes keeps all of them prepared.
-const INSERT_ROWS: [usize; 4] = [64, 16, 4, 1];
+/// Rows that one INSERT has room for; the smallest that is large enough is taken. Each statement costs a hand-over to
+/// SQLite's thread and back, so one statement a commit is cheapest; a handful of sizes keeps all of them prepared.
+const INSERT_ROWS: [usize; 4] = [1, 8, 32, MOST_ROWS];
 
-/// How often sinks' positions are kept and expired registrations dropped when nothing else is written.
+/// The largest INSERT: 5,632 parameters of the 32,766 that SQLite takes.
+const MOST_ROWS: usize = 128;
+
+/// How often sinks' positions are kept when nothing else is written.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How often expired registrations are dropped.
+const EXPIRY: Duration = Duration::from_secs(60);
 
 /// How long a closing store keeps trying a commit that fails.
 const LAST_TRIES: Duration = Duration::from_secs(5);
@@ -58,6 +64,7 @@ pub(crate) struct Inputs {
 
 pub(crate) struct Writer {
     inputs: Inputs,
+    /// For each of [`INSERT_ROWS`].
     inserts: [Arc<str>; INSERT_ROWS.len()],
     connection: Option<SqliteConnection>,
     expired_dropped: Instant,
@@ -73,7 +80,11 @@ struct Batch {
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.bindings.is_empty() && self.progress.is_empty()
+        self.records.is_empty() && self.only_records()
+    }
+
+    fn only_records(&self) -> bool {
+        self.bindings.is_empty() && self.progress.is_empty()
     }
 }
 
@@ -175,7 +186,7 @@ impl Writer {
 
     /// Writes the batch and empties it, however long that takes; gives up only when the store is closing.
     async fn commit(&mut self, batch: &mut Batch) {
-        let purge = self.expired_dropped.elapsed() > Duration::from_secs(60);
+        let purge = self.expired_dropped.elapsed() > EXPIRY;
         if batch.is_empty() && !purge {
             return;
         }
@@ -184,7 +195,12 @@ impl Writer {
         let mut give_up_at = None;
         loop {
             match self.try_commit(batch, purge).await {
-                Ok(seq) => return self.committed(batch, seq),
+                Ok(seq) => {
+                    if purge {
+                        self.expired_dropped = Instant::now();
+                    }
+                    return self.committed(batch, seq);
+                }
                 Err(error) => self.failed(&error, batch),
             }
             // After an error SQLite may have rolled back by itself; a new connection has no doubt about it.
@@ -207,19 +223,15 @@ impl Writer {
             Some(connection) => connection,
             empty @ None => empty.insert(journal::connect_writer(&self.inputs.path).await?),
         };
+        let node = &self.inputs.shared.node;
+        if batch.records.len() <= MOST_ROWS && batch.only_records() && !purge {
+            // One statement is a transaction of its own.
+            return Ok(Some(insert(connection, &self.inserts, node, &batch.records).await?));
+        }
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let mut seq = None;
-        let mut rest = batch.records.as_slice();
-        for (rows, sql) in INSERT_ROWS.into_iter().zip(&self.inserts) {
-            while rest.len() >= rows {
-                let (now, later) = rest.split_at(rows);
-                rest = later;
-                let arguments = arguments(&self.inputs.shared.node, now)?;
-                let done = sqlx::query_with(AssertSqlSafe(Arc::clone(sql)), arguments)
-                    .execute(&mut *transaction)
-                    .await?;
-                seq = Some(done.last_insert_rowid());
-            }
+        for records in batch.records.chunks(MOST_ROWS) {
+            seq = Some(insert(&mut transaction, &self.inserts, node, records).await?);
         }
         let now = utc_now();
         for change in &batch.bindings {
@@ -248,11 +260,6 @@ impl Writer {
         batch.records.clear();
         batch.bindings.clear();
         batch.progress.clear();
-        self.expired_dropped = if self.expired_dropped.elapsed() > HOUSEKEEPING * 60 {
-            Instant::now()
-        } else {
-            self.expired_dropped
-        };
     }
 
     fn failed(&self, error: &sqlx::Error, batch: &Batch) {
@@ -272,12 +279,30 @@ impl Writer {
     }
 }
 
+/// Inserts up to [`MOST_ROWS`] records with one statement; the `seq` of the last.
+async fn insert(
+    connection: &mut SqliteConnection,
+    inserts: &[Arc<str>; INSERT_ROWS.len()],
+    node: &str,
+    records: &[CdrFact],
+) -> Result<i64, sqlx::Error> {
+    let size = INSERT_ROWS.iter().position(|room| *room >= records.len()).unwrap_or(INSERT_ROWS.len() - 1);
+    let sql = AssertSqlSafe(Arc::clone(&inserts[size]));
+    let done = sqlx::query_with(sql, arguments(node, records)?).execute(connection).await?;
+    Ok(done.last_insert_rowid())
+}
+
+/// Parameters that get no value are NULL, and rows without an id are left out: a statement takes fewer rows than it has
+/// room for.
 fn insert_sql(rows: usize) -> String {
     let names = COLUMNS.map(|column| column.name).join(", ");
     let row = format!("({})", ["?"; COLUMNS.len()].join(", "));
     let rows = vec![row; rows].join(", ");
     // A commit whose outcome is unknown (the disk failed under it) is repeated: the same record must not come twice.
-    format!("INSERT INTO cdr ({names}) VALUES {rows} ON CONFLICT (id) DO NOTHING")
+    format!(
+        "INSERT INTO cdr ({names}) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+         ON CONFLICT (id) DO NOTHING"
+    )
 }
 
 fn arguments(node: &str, records: &[CdrFact]) -> Result<SqliteArguments, sqlx::Error> {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use postgres::Postgres;
-use records::{all, config, open, record, until};
+use records::{all, config, record, until};
 use sqlx::{PgConnection, Row};
 use store::{Config, Store};
 
@@ -119,7 +119,7 @@ async fn a_database_killed_again_and_again_has_every_record_once() {
 
 #[tokio::test]
 async fn a_restart_goes_on_where_it_was_and_another_database_gets_the_whole_journal() {
-    let postgres = Postgres::start().await;
+    let mut postgres = Postgres::start().await;
     let mut database = postgres.connect().await;
     let directory = tempfile::tempdir().unwrap();
     let store = open_with(directory.path(), postgres.url()).await;
@@ -144,6 +144,14 @@ async fn a_restart_goes_on_where_it_was_and_another_database_gets_the_whole_jour
     sqlx::query("CREATE DATABASE other").execute(&mut database).await.unwrap();
     let store = open_with(directory.path(), postgres.url_of("other")).await;
     until("everything again", async || store.health().postgres.unwrap().forwarded == 701).await;
+    store.close().await;
+    drop(store);
+
+    // How far behind is known although nobody answers.
+    postgres.kill();
+    let store = open_with(directory.path(), postgres.url()).await;
+    store.recorder().cdr(record(701));
+    until("one behind", async || store.health().postgres.unwrap().behind == 1).await;
     store.close().await;
 }
 
@@ -260,32 +268,40 @@ async fn a_box_killed_at_any_moment_has_kept_and_forwards_once_all_it_called_com
     assert_eq!(counts(&mut postgres.connect().await).await, (kept as i64, kept as i64));
 }
 
-/// What a record costs, for whoever changes the writer: `cargo test -p store --release -- --ignored cost --nocapture`.
+/// What a record costs, for whoever changes the writer:
+/// `cargo test -p store --release --test forward cost -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn cost_of_a_record() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path()).await;
-    let mut recorder = store.recorder();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let before = cpu_time();
-    let mut tick = tokio::time::interval(Duration::from_millis(20));
-    for n in 0..5_000 {
-        if n % 10 == 0 {
-            tick.tick().await;
+    for (rate, gather) in [(500, 10), (500, 40), (500, 100), (500, 400), (5_000, 40)] {
+        let directory = tempfile::tempdir().unwrap();
+        let gather_for = Duration::from_millis(gather);
+        let store = Store::open(directory.path(), Config { gather: gather_for, ..config() }).await.unwrap();
+        let mut recorder = store.recorder();
+        let made: Vec<_> = (0..rate * 4).map(record).collect();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let before = cpu_time();
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        for (n, record) in made.into_iter().enumerate() {
+            if n % (rate as usize / 50) == 0 {
+                tick.tick().await;
+            }
+            recorder.cdr(record);
         }
-        recorder.cdr(record(n));
+        until("committed", async || store.health().journal.committed == u64::from(rate) * 4).await;
+        let spent = cpu_time() - before;
+        let each = spent.as_secs_f64() * 1e6 / f64::from(rate) / 4.0;
+        println!("{each:.1} µs CPU per record at {rate}/s, gathered for {gather} ms");
+        store.close().await;
     }
-    until("committed", async || store.health().journal.committed == 5_000).await;
-    let spent = cpu_time() - before;
-    println!("{:.1} µs CPU per record at 500/s", spent.as_secs_f64() * 1e6 / 5_000.0);
-    store.close().await;
 }
 
-/// User and system time of this process, from `/proc/self/stat` in ticks of 10 ms.
+/// Time that this process's threads have been on a processor.
 fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let nanoseconds = threads.filter_map(|thread| {
+        let schedule = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        schedule.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
 }
