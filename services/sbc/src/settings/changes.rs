@@ -1,0 +1,36 @@
+//! What a reload changes: some settings are swapped under running calls, the others wait for a restart.
+
+use super::Settings;
+
+/// The difference between the settings in force and those just read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Trunks or routes differ.
+    pub routing: bool,
+    /// Keys or sections that differ and are read only at start.
+    pub restart: Vec<&'static str>,
+}
+
+/// Compares the settings in force with those just read.
+pub fn changes(old: &Settings, new: &Settings) -> Changes {
+    // Exhaustive on purpose: a new section must be put on one side or the other.
+    let Settings { node, sip, listeners, media, api, cdr, access, users, trunks, routes, notices: _ } = old;
+    // Trunks and routes hold patterns, which have no equality; their text has.
+    let routing = format!("{trunks:?}{routes:?}") != format!("{:?}{:?}", new.trunks, new.routes)
+        || trunks.iter().map(|trunk| &trunk.auth).ne(new.trunks.iter().map(|trunk| &trunk.auth));
+    let checks = [
+        ("node.name", node.name == new.node.name),
+        ("node.data_dir", node.data_dir == new.node.data_dir),
+        ("node.workers", node.workers == new.node.workers),
+        ("node.max_calls", node.max_calls == new.node.max_calls),
+        ("sip", *sip == new.sip),
+        ("listener", *listeners == new.listeners),
+        ("media", *media == new.media),
+        ("api", *api == new.api),
+        ("cdr", *cdr == new.cdr),
+        ("access", *access == new.access),
+        ("user", *users == new.users),
+    ];
+    let restart = checks.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
+    Changes { routing, restart }
+}

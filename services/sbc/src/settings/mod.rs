@@ -1,0 +1,285 @@
+//! The configuration: what `config/drawbridge.toml` documents key by key, read from TOML and checked as a whole.
+//!
+//! [`Settings::load`] either gives settings that everything can be started from, or every mistake of the file at once,
+//! each with its line ([`SettingsError`]). The order of reading is the order of this file: parse, walk the sections
+//! (`sections`, `routing`), then hold trunks and routes against each other. [`changes`] compares two settings for a
+//! reload.
+
+mod changes;
+mod mistake;
+mod routing;
+mod section;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::routing::{Route, Snapshot, Trunk};
+use api::Role;
+use call::{RegistrarPolicy, User};
+use sip::{Timing, Transport};
+use toml::de::DeTable;
+
+pub use changes::changes;
+pub use mistake::{Mistake, SettingsError};
+use section::{Document, Place};
+
+/// Everything the configuration says; a key that is not in the file has its default.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[node]`
+    pub node: Node,
+    /// `[sip]`
+    pub sip: Timers,
+    /// `[[listener]]`, at least one.
+    pub listeners: Vec<Listener>,
+    /// `[media]`
+    pub media: Media,
+    /// `[api]`
+    pub api: Api,
+    /// `[cdr]`
+    pub cdr: Cdr,
+    /// `[access]`
+    pub access: Access,
+    /// `[[user]]`
+    pub users: Vec<User>,
+    /// `[[trunk]]`
+    pub trunks: Vec<Trunk>,
+    /// `[[route]]`
+    pub routes: Vec<Route>,
+    /// Keys of the file that are right and have no effect in this version.
+    pub notices: Vec<Notice>,
+}
+
+/// `[node]`: this box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// In records and metrics.
+    pub name: String,
+    /// Where the journal of records and the registrations are kept.
+    pub data_dir: PathBuf,
+    /// Shards; 0: one for each core.
+    pub workers: u16,
+    /// How long a drain waits for calls to end by themselves.
+    pub drain_timeout: Duration,
+    /// The most calls at once, over all shards; the next gets 503.
+    pub max_calls: u32,
+}
+
+/// `[sip]`: the timers of RFC 3261 that may be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// T1, T2 and T4.
+    pub timing: Timing,
+    /// How long a target may ring.
+    pub timer_c: Duration,
+}
+
+/// `[[listener]]`: a socket for signalling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// In log lines.
+    pub name: String,
+    /// What it speaks.
+    pub transport: Transport,
+    /// Where it listens; port 0: the system chooses.
+    pub bind: SocketAddr,
+    /// What Via and Contact say, where that is not the bound address.
+    pub advertise: Option<String>,
+}
+
+/// `[media]`: the relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Where its ports are.
+    pub address: IpAddr,
+    /// What descriptions say, where that is not `address`.
+    pub advertise: Option<IpAddr>,
+    /// First and last port.
+    pub ports: (u16, u16),
+    /// Which engine was asked for.
+    pub engine: Engine,
+    /// How long a side that should send may be silent.
+    pub timeout: Duration,
+    /// How long packets gather before they are moved together.
+    pub tick: Duration,
+    /// Relay threads.
+    pub threads: u16,
+    /// Differentiated services code point of what is sent.
+    pub dscp: Option<u8>,
+}
+
+/// `media.engine`. There is one engine in this version, so both words mean it; they differ in what is said at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The best there is here.
+    Auto,
+    /// Sockets.
+    Userspace,
+}
+
+/// `[api]`: HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Where it listens; port 0: the system chooses.
+    pub bind: SocketAddr,
+    /// Who may ask; nobody named: everybody on loopback.
+    pub tokens: Vec<Token>,
+}
+
+/// Who may ask the API.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    /// In log lines.
+    pub name: String,
+    /// Of the bearer token, in hexadecimal digits.
+    pub sha256: String,
+    /// What it opens.
+    pub role: Role,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// `[cdr]`: where records go besides the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cdr {
+    /// A PostgreSQL database.
+    pub postgres: Option<Secret>,
+}
+
+/// `[access]`: who may call without being a trunk or a configured user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Phones on loopback addresses register any name without a password.
+    pub open_loopback: bool,
+}
+
+/// Text that no log line and no message shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A key that is right and has no effect in this version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Counted from 1.
+    pub line: usize,
+    /// The key with its section.
+    pub key: String,
+    /// What the box does instead.
+    pub instead: &'static str,
+}
+
+impl Default for Settings {
+    /// What the box does without a file: everything on loopback, and phones there may register any name.
+    fn default() -> Settings {
+        let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 5060));
+        let listener =
+            |name: &str, transport| Listener { name: name.to_owned(), transport, bind, advertise: None };
+        Settings {
+            node: Node {
+                name: "drawbridge".to_owned(),
+                data_dir: PathBuf::from("./data"),
+                workers: 0,
+                drain_timeout: Duration::from_secs(30 * 60),
+                max_calls: 100_000,
+            },
+            sip: Timers { timing: Timing::default(), timer_c: Duration::from_secs(180) },
+            listeners: vec![listener("udp", Transport::Udp), listener("tcp", Transport::Tcp)],
+            media: Media {
+                address: IpAddr::from(Ipv4Addr::LOCALHOST),
+                advertise: None,
+                ports: (30000, 39999),
+                engine: Engine::Auto,
+                timeout: Duration::from_secs(60),
+                tick: Duration::from_millis(1),
+                threads: 1,
+                dscp: None,
+            },
+            api: Api { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), tokens: Vec::new() },
+            cdr: Cdr { postgres: None },
+            access: Access { open_loopback: true },
+            users: Vec::new(),
+            trunks: Vec::new(),
+            routes: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads and checks a file; without one, the defaults.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or anything in it is wrong.
+    pub fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
+        let Some(path) = file else { return Ok(Settings::default()) };
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Settings::parse(&text).map_err(|mistakes| SettingsError::Wrong { file, mistakes }),
+            Err(source) => Err(SettingsError::Unreadable { file, source }),
+        }
+    }
+
+    /// Reads and checks the text of a file.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in it, in the order of the lines.
+    pub fn parse(text: &str) -> Result<Settings, Vec<Mistake>> {
+        let document = Document::new(text);
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            // What a broken line was meant to say is anybody's guess, so the rest is judged once the file is TOML.
+            for error in errors {
+                let line = document.line(error.span().map_or(0, |span| span.start));
+                let place = Place { line, key: String::new(), came: "not TOML".to_owned() };
+                document.mistake(&place, format!("TOML ({})", error.message().replace('\n', ", ")));
+            }
+            return Err(document.into_mistakes());
+        }
+        let settings = sections::read(document.root(table.get_ref()));
+        let mistakes = document.into_mistakes();
+        if mistakes.is_empty() { Ok(settings) } else { Err(mistakes) }
+    }
+
+    /// Trunks and routes as calls see them.
+    ///
+    /// # Errors
+    ///
+    /// None for settings that were read from a file; settings made by hand may contradict themselves.
+    pub fn snapshot(&self) -> Result<Snapshot, ::routing::SnapshotError> {
+        Snapshot::new(self.trunks.clone(), self.routes.clone())
+    }
+
+    /// Who may register.
+    pub fn registrar(&self) -> RegistrarPolicy {
+        match (self.users.is_empty(), self.access.open_loopback) {
+            (false, _) => RegistrarPolicy::Users(self.users.clone()),
+            (true, true) => RegistrarPolicy::OpenLoopback,
+            (true, false) => RegistrarPolicy::Closed,
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Trunks, users and routes. Each is read by itself; then trunks and routes are held against each other by the crate
+//! that will use them, and its findings are brought back to the lines of the file.
+
+use std::collections::BTreeMap;
+
+use ::routing::{
+    CancelMatching, Credentials, Entry, Problem, Redirect, Refer, Route, Snapshot, SnapshotError, Trunk,
+    TrunkId, default_failover,
+};
+use call::User;
+use sip::{Transport, Uri};
+
+use super::section::{Document, Place, Placed, Section, one_of};
+use super::sections::Taken;
+use super::values::{choice, codes, duration, name, number, pattern, source, text, user_name};
+use super::{Listener, Notice};
+
+/// A trunk or route with the places of its keys, and of the elements of its lists.
+pub(super) struct Written<T> {
+    pub(super) value: T,
+    places: BTreeMap<(&'static str, usize), Place>,
+}
+
+impl<T> Written<T> {
+    fn new(value: T) -> Written<T> {
+        Written { value, places: BTreeMap::new() }
+    }
+
+    /// Remembers where a list's elements stand and gives their values.
+    fn take<V>(&mut self, key: &'static str, list: Vec<Placed<V>>) -> Vec<V> {
+        let mut values = Vec::new();
+        for (index, element) in list.into_iter().enumerate() {
+            self.places.insert((key, index), element.place);
+            values.push(element.value);
+        }
+        values
+    }
+}
+
+pub(super) fn trunks(
+    root: &mut Section<'_>,
+    listeners: &[Listener],
+    notices: &mut Vec<Notice>,
+) -> Vec<Written<Trunk>> {
+    let mut taken = Taken::default();
+    let sections = root.sections("trunk");
+    let mut trunks: Vec<Written<Trunk>> = Vec::new();
+    for (index, mut section) in sections.into_iter().enumerate() {
+        let mut name = named(&mut section, &mut taken, "trunk").unwrap_or_default();
+        if name.is_empty() {
+            // It keeps its number, so that the routes of the file still mean their trunks.
+            name = format!("#{index}");
+        }
+        trunks.push(trunk(section, name, listeners, notices));
+    }
+    let document = root.document();
+    let values: Vec<Trunk> = trunks.iter().map(|trunk| trunk.value.clone()).collect();
+    for found in Snapshot::mistakes(&values, &[]) {
+        bring_home(document, &found, &trunks, &[]);
+    }
+    trunks
+}
+
+fn trunk(
+    mut section: Section<'_>,
+    name: String,
+    listeners: &[Listener],
+    notices: &mut Vec<Notice>,
+) -> Written<Trunk> {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+    const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+    const MATCHING: &[(&str, CancelMatching)] =
+        &[("strict", CancelMatching::Strict), ("lenient", CancelMatching::Lenient)];
+    const REFER: &[(&str, Refer)] = &[("local", Refer::Local), ("pass", Refer::Pass)];
+    const REDIRECT: &[(&str, Redirect)] = &[("follow", Redirect::Follow), ("pass", Redirect::Pass)];
+    let mut trunk = Written::new(Trunk::new(name));
+    let sources = section.list("sources", "IP addresses, IP:PORT or NETWORK/PREFIX", source);
+    let peers = section.list("peers", "SIP URIs", text);
+    if sources.is_none() && peers.is_none() {
+        let expected =
+            "addresses whose requests are this trunk's, or trunk.peers where its calls go, or both";
+        section.document().mistake(&section.here("sources", "missing, as is trunk.peers"), expected);
+    }
+    trunk.value.sources = trunk.take("sources", sources.unwrap_or_default());
+    let peers = peers.unwrap_or_default();
+    check_peers(section.document(), &peers, listeners);
+    trunk.value.peers = trunk.take("peers", peers);
+    let mut later = |place: &Place, instead| {
+        notices.push(Notice { line: place.line, key: place.key.clone(), instead });
+    };
+    if let Some(matching) = section.get("cancel_matching", choice(MATCHING)) {
+        trunk.value.cancel_matching = matching.value;
+        if matching.value == CancelMatching::Lenient {
+            later(&matching.place, "a CANCEL must match its INVITE strictly, by branch and sent-by");
+        }
+    }
+    if let Some(refer) = section.get("refer", choice(REFER)) {
+        trunk.value.refer = refer.value;
+        later(&refer.place, "REFER is answered 405");
+    }
+    if let Some(redirect) = section.get("redirect", choice(REDIRECT)) {
+        trunk.value.redirect = redirect.value;
+        if redirect.value == Redirect::Follow {
+            later(&redirect.place, "a 3xx is passed to the caller");
+        }
+    }
+    trunk.value.max_calls = section.or("max_calls", 0, number(0..=u32::MAX));
+    trunk.value.max_cps = section.or("max_cps", 0, number(0..=u32::MAX));
+    if let Some(ping) = section.get("options_ping", duration(SECOND..=DAY)) {
+        trunk.value.options_ping = Some(ping.value);
+        later(&ping.place, "peers are not asked for life");
+    }
+    trunk.value.auth = credentials(section.section("auth"));
+    section.finish();
+    trunk
+}
+
+fn credentials(mut section: Section<'_>) -> Option<Credentials> {
+    if !section.is_present() {
+        return None;
+    }
+    let username = section.need("username", "the name that the trunk knows this box by", text);
+    section.needed("password", "the password that goes with it");
+    let password = section.secret("password", text);
+    section.finish();
+    Some(Credentials { username: username?.value, password: password?.value })
+}
+
+/// What this version and this box's listeners can reach.
+fn check_peers(document: &Document<'_>, peers: &[Placed<String>], listeners: &[Listener]) {
+    for peer in peers {
+        // What is no URI at all is found when trunks and routes are held against each other.
+        let Ok(uri) = Uri::parse(peer.value.as_bytes()) else { continue };
+        let transport = match (uri.scheme, uri.transport()) {
+            (sip::Scheme::Sips, _) => Transport::Tls,
+            (_, Some(transport)) => transport,
+            // RFC 3263 §4.1: UDP where nothing else is said.
+            (_, None) => Transport::Udp,
+        };
+        match transport {
+            Transport::Tls | Transport::Ws | Transport::Wss => {
+                let came = transport.as_param();
+                let expected = format!("transport=udp or transport=tcp ({came} is not in this version yet)");
+                document.mistake(&peer.place, expected);
+            }
+            Transport::Udp | Transport::Tcp => {
+                if !listeners.is_empty() && !listeners.iter().any(|listener| listener.transport == transport)
+                {
+                    let expected = format!(
+                        "a transport that a [[listener]] speaks: none speaks {}",
+                        transport.as_param()
+                    );
+                    document.mistake(&peer.place, expected);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn users(root: &mut Section<'_>) -> Vec<User> {
+    let mut taken = Taken::default();
+    let mut users = Vec::new();
+    for mut section in root.sections("user") {
+        let name = section.need("name", "the user part of a SIP URI", user_name);
+        if let Some(name) = &name {
+            taken.check(section.document(), name, "user");
+        }
+        section.needed("password", "a password");
+        let password = section.secret("password", text);
+        section.finish();
+        if let (Some(name), Some(password)) = (name, password) {
+            users.push(User { name: name.value, password: password.value });
+        }
+    }
+    users
+}
+
+pub(super) fn routes(root: &mut Section<'_>, trunks: &[Written<Trunk>]) -> Vec<Route> {
+    let document = root.document();
+    let mut taken = Taken::default();
+    let mut routes: Vec<Written<Route>> = Vec::new();
+    // A list with a stranger in it has been reported; that it is shorter now, or empty, is no second mistake.
+    let mut reported = Vec::new();
+    for (index, mut section) in root.sections("route").into_iter().enumerate() {
+        let name = named(&mut section, &mut taken, "route").unwrap_or_else(|| format!("#{index}"));
+        let mut route = Written::new(Route::new(name, Vec::new()));
+        let before = document.count();
+        if let Some(from) = section.list("from", "names of trunks", text) {
+            let from = known(document, from, trunks);
+            route.value.from = Some(route.take("from", from));
+        }
+        section.needed("to", "a list of names of trunks");
+        let to = section.list("to", "names of trunks", text).unwrap_or_default();
+        let to = known(document, to, trunks);
+        route.value.to = route.take("to", to);
+        if document.count() > before {
+            reported.push(index);
+        }
+        route.value.called = section.get("called", pattern).map(|pattern| pattern.value);
+        if let Some(runs) = section.list("failover", "response codes", codes) {
+            route.value.failover = runs.into_iter().flat_map(|run| run.value).collect();
+        } else {
+            route.value.failover = default_failover();
+        }
+        route.places.insert(("", 0), section.here("", "an empty list"));
+        section.finish();
+        routes.push(route);
+    }
+    let trunk_values: Vec<Trunk> = trunks.iter().map(|trunk| trunk.value.clone()).collect();
+    let route_values: Vec<Route> = routes.iter().map(|route| route.value.clone()).collect();
+    for found in Snapshot::mistakes(&trunk_values, &route_values) {
+        let is_new = match found.entry {
+            Entry::Trunk(_) => false,
+            Entry::Route(index) => found.element.is_some() || !reported.contains(&index),
+        };
+        if is_new {
+            bring_home(document, &found, trunks, &routes);
+        }
+    }
+    routes.into_iter().map(|route| route.value).collect()
+}
+
+fn named(section: &mut Section<'_>, taken: &mut Taken, what: &str) -> Option<String> {
+    let name = section.need("name", "a name", name)?;
+    taken.check(section.document(), &name, what);
+    Some(name.value)
+}
+
+/// The trunks of these names; a name of none is a mistake.
+fn known(
+    document: &Document<'_>,
+    names: Vec<Placed<String>>,
+    trunks: &[Written<Trunk>],
+) -> Vec<Placed<TrunkId>> {
+    let mut known = Vec::new();
+    for Placed { value: name, place } in names {
+        let number = trunks.iter().position(|trunk| trunk.value.name == name);
+        match number.and_then(|number| u16::try_from(number).ok()) {
+            Some(number) => known.push(Placed { value: TrunkId(number), place }),
+            None => {
+                let names = one_of(&name, trunks.iter().map(|trunk| trunk.value.name.as_str()));
+                document.mistake(&place, format!("the name of a [[trunk]]: {names}"));
+            }
+        }
+    }
+    known
+}
+
+/// Says at its line what is wrong with trunks and routes taken together.
+fn bring_home(
+    document: &Document<'_>,
+    found: &SnapshotError,
+    trunks: &[Written<Trunk>],
+    routes: &[Written<Route>],
+) {
+    let places = match found.entry {
+        Entry::Trunk(index) => trunks.get(index).map(|trunk| &trunk.places),
+        Entry::Route(index) => routes.get(index).map(|route| &route.places),
+    };
+    let written = places.and_then(|places| places.get(&(found.field, found.element.unwrap_or_default())));
+    let section = places.and_then(|places| places.get(&("", 0)));
+    let place = match (written, section) {
+        (Some(place), _) => place.clone(),
+        (None, Some(section)) => Place { key: format!("{}{}", section.key, found.field), ..section.clone() },
+        (None, None) => Place { line: 1, key: found.field.to_owned(), came: found.name.clone() },
+    };
+    let expected = match &found.problem {
+        // Told apart from the others because here the walk of the file has spoken already.
+        Problem::NameTaken | Problem::NoName => return,
+        Problem::SourceTaken { by, .. } => format!("a source of its own: trunk {by} has this one"),
+        Problem::BadPeer { expected, .. } => {
+            format!("a URI like sip:192.0.2.10:5060;transport=udp ({expected})")
+        }
+        Problem::NoPeers(name) => format!("a trunk that can be called: {name} has no peers"),
+        Problem::NoTargets => "at least one name of a [[trunk]]".to_owned(),
+        Problem::EmptyFrom => {
+            "at least one name of a [[trunk]], or no route.from for calls from anywhere".to_owned()
+        }
+        other => other.to_string().trim_start_matches("expected ").to_owned(),
+    };
+    document.mistake(&place, expected);
+}

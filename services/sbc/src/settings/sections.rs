@@ -1,0 +1,260 @@
+//! The sections of the file, one function each, in the order of the example file. Trunks, users and routes are in
+//! `routing`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use api::Role;
+use sip::{Timing, Transport};
+
+use super::section::{Document, Place, Placed, Section};
+use super::values::{
+    address, choice, duration, flag, host_port, name, number, path, ports, postgres, sha256, socket,
+};
+use super::{Access, Api, Cdr, Engine, Listener, Media, Node, Settings, Timers, Token, routing};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Walks the whole file. Mistakes are in the document afterwards; with any, the settings mean nothing.
+pub(super) fn read(mut root: Section<'_>) -> Settings {
+    let default = Settings::default();
+    let node = node(root.section("node"), default.node);
+    let sip = timers(root.section("sip"), default.sip);
+    let listeners = listeners(&mut root, default.listeners);
+    let media = media(root.section("media"), default.media);
+    let api = api(root.section("api"), default.api);
+    let cdr = cdr(root.section("cdr"));
+    let mut notices = Vec::new();
+    let trunks = routing::trunks(&mut root, &listeners, &mut notices);
+    let users = routing::users(&mut root);
+    let access = access(root.section("access"), root.has("user"));
+    let routes = routing::routes(&mut root, &trunks);
+    let trunks = trunks.into_iter().map(|entry| entry.value).collect();
+    root.finish();
+    Settings { node, sip, listeners, media, api, cdr, access, users, trunks, routes, notices }
+}
+
+fn node(mut section: Section<'_>, default: Node) -> Node {
+    let node = Node {
+        name: section.or("name", default.name, name),
+        data_dir: section.or("data_dir", default.data_dir, path),
+        workers: section.or("workers", u32::from(default.workers), number(0..=256)) as u16,
+        drain_timeout: section.or("drain_timeout", default.drain_timeout, duration(Duration::ZERO..=DAY)),
+        max_calls: section.or("max_calls", default.max_calls, number(1..=10_000_000)),
+    };
+    section.finish();
+    node
+}
+
+fn timers(mut section: Section<'_>, default: Timers) -> Timers {
+    // Below 10 ms everything is sent twice; above 10 s a peer that is away is noticed after ten minutes.
+    let range = || duration(Duration::from_millis(10)..=10 * SECOND);
+    let t1 = section.get("t1", range());
+    let t2 = section.get("t2", range());
+    let written = [&t1, &t2].into_iter().flatten().last().map(|placed| placed.place.clone());
+    let timing = Timing {
+        t1: t1.map_or(default.timing.t1, |t1| t1.value),
+        t2: t2.map_or(default.timing.t2, |t2| t2.value),
+        t4: section.or("t4", default.timing.t4, range()),
+    };
+    if let Some(place) = written.filter(|_| timing.t2 < timing.t1) {
+        section.document().mistake(&place, "sip.t1 not above sip.t2");
+    }
+    let timer_c = section.or("timer_c", default.timer_c, duration(SECOND..=DAY));
+    section.finish();
+    Timers { timing, timer_c }
+}
+
+fn listeners(root: &mut Section<'_>, default: Vec<Listener>) -> Vec<Listener> {
+    let document = root.document();
+    let mut taken_names = Taken::default();
+    let mut taken_sockets: BTreeMap<(&str, SocketAddr), usize> = BTreeMap::new();
+    let mut listeners = Vec::new();
+    let before = document.count();
+    for mut section in root.sections("listener") {
+        let name = section.need("name", "a name", name);
+        let transport = transport(&mut section);
+        let bind = section.need("bind", "IP:PORT", socket);
+        let advertise = section.get("advertise", host_port);
+        if let Some(name) = &name {
+            taken_names.check(document, name, "listener");
+        }
+        if let Some(bind) =
+            bind.as_ref().filter(|bind| bind.value.ip().is_unspecified() && advertise.is_none())
+        {
+            let expected = "one address of this box, or listener.advertise with the one that others reach";
+            document.mistake(&bind.place, expected);
+        }
+        if let (Some(transport), Some(bind)) = (transport, &bind)
+            && bind.value.port() != 0
+            && let Some(line) = taken_sockets.insert((transport.as_param(), bind.value), bind.place.line)
+        {
+            document.mistake(&bind.place, format!("a socket of its own: line {line} has this one"));
+        }
+        section.finish();
+        if let (Some(name), Some(transport), Some(bind)) = (name, transport, bind) {
+            let advertise = advertise.map(|advertise| advertise.value);
+            listeners.push(Listener { name: name.value, transport, bind: bind.value, advertise });
+        }
+    }
+    // With one that could not be read nobody knows which transports there are: then nothing is checked against them.
+    match (document.count() == before, listeners.is_empty()) {
+        (true, true) => default,
+        (true, false) => listeners,
+        (false, _) => Vec::new(),
+    }
+}
+
+/// What a `transport` key may say, now and later.
+#[derive(Clone, Copy)]
+enum Speaks {
+    Now(Transport),
+    Later { encrypted: bool },
+}
+
+fn transport(section: &mut Section<'_>) -> Option<Transport> {
+    const WORDS: &[(&str, Speaks)] = &[
+        ("udp", Speaks::Now(Transport::Udp)),
+        ("tcp", Speaks::Now(Transport::Tcp)),
+        ("tls", Speaks::Later { encrypted: true }),
+        ("ws", Speaks::Later { encrypted: false }),
+        ("wss", Speaks::Later { encrypted: true }),
+    ];
+    const EXPECTED: &str = "\"udp\" or \"tcp\"";
+    let transport = section.need("transport", EXPECTED, |value| {
+        choice(WORDS)(value).map_err(|_| std::borrow::Cow::from(EXPECTED))
+    });
+    let encrypted = match &transport {
+        None => None,
+        Some(Placed { value: Speaks::Now(_), .. }) => Some(false),
+        Some(Placed { value: Speaks::Later { encrypted }, place }) => {
+            section
+                .document()
+                .mistake(place, format!("{EXPECTED} ({} is not in this version yet)", place.came));
+            Some(*encrypted)
+        }
+    };
+    certificates(section, encrypted);
+    transport.and_then(|transport| match transport.value {
+        Speaks::Now(transport) => Some(transport),
+        Speaks::Later { .. } => None,
+    })
+}
+
+/// The certificate keys belong to an encrypted listener, and it cannot do without them. Without a known transport only
+/// their form is checked.
+fn certificates(section: &mut Section<'_>, encrypted: Option<bool>) {
+    if encrypted == Some(true) {
+        section.needed("certificate", "the path of a PEM file, for tls and wss");
+        section.needed("private_key", "the path of a PEM file, for tls and wss");
+    }
+    for key in ["certificate", "private_key", "client_ca"] {
+        if let Some(written) = section.get(key, path).filter(|_| encrypted == Some(false)) {
+            section
+                .document()
+                .mistake(&written.place, "nothing here: only tls and wss listeners have certificates");
+        }
+    }
+}
+
+fn media(mut section: Section<'_>, default: Media) -> Media {
+    const ENGINES: &[(&str, Option<Engine>)] =
+        &[("auto", Some(Engine::Auto)), ("userspace", Some(Engine::Userspace)), ("ebpf", None)];
+    const EXPECTED: &str = "\"auto\" or \"userspace\"";
+    let document = section.document();
+    let place = section.get("address", address);
+    let advertise = section.get("advertise", address);
+    let engine =
+        section.get("engine", |value| choice(ENGINES)(value).map_err(|_| std::borrow::Cow::from(EXPECTED)));
+    if let Some(Placed { value: None, place }) = &engine {
+        document.mistake(place, format!("{EXPECTED} ({} is not in this version yet)", place.came));
+    }
+    if let Some(place) = place.as_ref().filter(|place| place.value.is_unspecified() && advertise.is_none()) {
+        document.mistake(
+            &place.place,
+            "one address of this box, or media.advertise with the one that others reach",
+        );
+    }
+    if let Some(advertise) = advertise.as_ref().filter(|advertise| advertise.value.is_unspecified()) {
+        document.mistake(&advertise.place, "the address that others reach");
+    }
+    let media = Media {
+        address: place.map_or(default.address, |place| place.value),
+        advertise: advertise.map(|advertise| advertise.value),
+        ports: section.or("ports", default.ports, ports),
+        engine: engine.and_then(|engine| engine.value).unwrap_or(default.engine),
+        timeout: section.or("timeout", default.timeout, duration(SECOND..=DAY)),
+        tick: section.or("tick", default.tick, duration(Duration::ZERO..=Duration::from_millis(20))),
+        threads: section.or("threads", u32::from(default.threads), number(1..=256)) as u16,
+        dscp: section.get("dscp", number(0..=63)).map(|dscp| dscp.value as u8),
+    };
+    section.finish();
+    media
+}
+
+fn api(mut section: Section<'_>, default: Api) -> Api {
+    const ROLES: &[(&str, Role)] = &[("admin", Role::Admin), ("viewer", Role::Viewer)];
+    let document = section.document();
+    let bind = section.get("bind", socket);
+    let mut taken_names = Taken::default();
+    let mut tokens = Vec::new();
+    let written = section.sections("tokens");
+    let open = written.is_empty();
+    for mut token in written {
+        let name = token.need("name", "a name", name);
+        let sha256 = token.secret("sha256", sha256);
+        token.needed("sha256", "64 hexadecimal digits: the SHA-256 of the token");
+        let role = token.need("role", "\"admin\" or \"viewer\"", choice(ROLES));
+        if let Some(name) = &name {
+            taken_names.check(document, name, "token");
+        }
+        token.finish();
+        if let (Some(name), Some(sha256), Some(role)) = (name, sha256, role) {
+            tokens.push(Token { name: name.value, sha256: sha256.value, role: role.value });
+        }
+    }
+    if let Some(bind) = bind.as_ref().filter(|bind| open && !is_loopback(bind.value.ip())) {
+        document.mistake(
+            &bind.place,
+            "a loopback address like 127.0.0.1:8080, or api.tokens that say who may ask",
+        );
+    }
+    section.finish();
+    Api { bind: bind.map_or(default.bind, |bind| bind.value), tokens }
+}
+
+fn cdr(mut section: Section<'_>) -> Cdr {
+    let cdr = Cdr { postgres: section.secret("postgres", postgres).map(|url| url.value) };
+    section.finish();
+    cdr
+}
+
+fn access(mut section: Section<'_>, has_users: bool) -> Access {
+    let open_loopback = section.get("open_loopback", flag);
+    if let Some(open) = open_loopback.as_ref().filter(|open| open.value && has_users) {
+        let expected = "false where there are [[user]]s: a name with a password and names without do not mix";
+        section.document().mistake(&open.place, expected);
+    }
+    section.finish();
+    Access { open_loopback: open_loopback.is_some_and(|open| open.value) }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// Names used so far, and the line of each.
+#[derive(Default)]
+pub(super) struct Taken(BTreeMap<String, usize>);
+
+impl Taken {
+    pub(super) fn check(&mut self, document: &Document<'_>, name: &Placed<String>, what: &str) {
+        let Place { line, .. } = name.place;
+        if let Some(before) = self.0.insert(name.value.clone(), line) {
+            document
+                .mistake(&name.place, format!("a name of its own: the {what} of line {before} has this one"));
+        }
+    }
+}

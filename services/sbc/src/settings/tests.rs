@@ -1,0 +1,239 @@
+//! What the settings promise: the examples are right and complete, defaults are where the papers say, secrets stay
+//! secret, and a reload knows what it may swap. The messages of every mistake are in `tests/wrong.stderr`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use call::RegistrarPolicy;
+use routing::{CancelMatching, Query, Target};
+use sip::Transport;
+
+use super::{Settings, changes};
+
+const EVERY_KEY: &str = include_str!("../../../../config/drawbridge.toml");
+const LAB: &str = include_str!("../../../../config/lab.toml");
+const CARRIER: &str = include_str!("../../../../config/carrier.toml");
+
+/// The example with everything that is off in it turned on.
+fn everything_on() -> String {
+    let setting = |line: &str| {
+        line.strip_prefix('#')
+            .filter(|rest| rest.starts_with(|c: char| !c.is_whitespace()))
+            .map(str::to_owned)
+    };
+    let lines: Vec<String> = EVERY_KEY.lines().map(|line| setting(line).unwrap_or(line.to_owned())).collect();
+    lines.join("\n").replace("open_loopback = true", "open_loopback = false")
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    let found = Settings::parse(text).err().unwrap_or_default();
+    found.iter().map(|mistake| format!("{}: {mistake}", mistake.line)).collect()
+}
+
+#[test]
+fn the_example_of_every_key_says_what_the_box_does_without_a_file() {
+    let example = Settings::parse(EVERY_KEY).unwrap();
+    assert_eq!(format!("{example:?}"), format!("{:?}", Settings::default()));
+}
+
+#[test]
+fn every_setting_that_is_off_in_the_example_can_be_turned_on() {
+    let wrong = mistakes(&everything_on());
+    // The certificates wait for TLS; they are in the example so that their names are settled.
+    assert_eq!(wrong.len(), 3, "{wrong:#?}");
+    for key in ["listener.certificate", "listener.private_key", "listener.client_ca"] {
+        assert!(wrong.iter().any(|line| line.contains(key)), "{key}: {wrong:#?}");
+    }
+}
+
+#[test]
+fn no_key_is_missing_from_the_example() {
+    let sections =
+        ["", "node", "sip", "[listener]", "media", "api", "cdr", "access", "[trunk]", "[user]", "[route]"];
+    let mut keys = 0;
+    for section in sections {
+        // An unknown key makes the reader name all that it knows in that place.
+        let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
+        let wrong = mistakes(&format!("{header}no-such-key = 1"));
+        let known =
+            wrong.iter().find_map(|line| line.split_once("unknown key: expected ")).unwrap().1.to_owned();
+        for key in known.replace(" or ", ", ").split(", ") {
+            keys += 1;
+            let written = everything_on().lines().any(|line| {
+                line.starts_with(&format!("{key} = "))
+                    || line == format!("[{key}]")
+                    || line == format!("[[{key}]]")
+            });
+            assert!(written, "{section}: {key} is not in config/drawbridge.toml");
+        }
+    }
+    assert!(keys > 45, "only {keys} keys were asked about");
+}
+
+#[test]
+fn without_a_file_the_box_serves_phones_on_loopback() {
+    let settings = Settings::load(None).unwrap();
+    let here: SocketAddr = "127.0.0.1:5060".parse().unwrap();
+    let sockets: Vec<_> =
+        settings.listeners.iter().map(|listener| (listener.transport, listener.bind)).collect();
+    assert_eq!(sockets, [(Transport::Udp, here), (Transport::Tcp, here)]);
+    assert_eq!(settings.api.bind, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(settings.media.ports, (30000, 39999));
+    assert_eq!(settings.registrar(), RegistrarPolicy::OpenLoopback);
+}
+
+#[test]
+fn a_file_opens_the_registrar_only_when_it_says_so() {
+    let registrar = |text: &str| Settings::parse(text).unwrap().registrar();
+    assert_eq!(registrar(""), RegistrarPolicy::Closed);
+    assert_eq!(registrar("[access]\nopen_loopback = true"), RegistrarPolicy::OpenLoopback);
+    let users = registrar("[[user]]\nname = 'alice'\npassword = 'wonderland'");
+    assert!(
+        matches!(users, RegistrarPolicy::Users(users) if users.len() == 1 && users[0].password == "wonderland")
+    );
+}
+
+#[test]
+fn values_arrive_as_written() {
+    let settings = Settings::parse(
+        "[node]\nworkers = 3\ndrain_timeout = '1h 30m'\n\
+         [[listener]]\nname = 'out'\ntransport = 'tcp'\nbind = '[::1]:5062'\nadvertise = 'edge.example.com:5060'\n\
+         [media]\naddress = '::1'\nports = '2000-2999'\n\
+         [[trunk]]\nname = 'pbx'\nsources = ['127.0.0.1:5070']\ncancel_matching = 'lenient'\nmax_cps = 7\n\
+         [[route]]\nname = 'all'\nto = ['far']\nfailover = [486, '502-504']\n\
+         [[trunk]]\nname = 'far'\npeers = ['sip:192.0.2.1;transport=tcp']\nauth = { username = 'u', password = 'p' }",
+    )
+    .unwrap();
+    assert_eq!((settings.node.workers, settings.node.drain_timeout), (3, Duration::from_secs(5400)));
+    assert_eq!(settings.listeners.len(), 1, "a file with a listener has that one and no other");
+    assert_eq!(settings.listeners[0].advertise.as_deref(), Some("edge.example.com:5060"));
+    assert_eq!(settings.media.ports, (2000, 2999));
+    assert_eq!(settings.trunks[0].cancel_matching, CancelMatching::Lenient);
+    assert_eq!(settings.trunks[0].max_cps, 7);
+    assert_eq!(settings.trunks[1].auth.as_ref().unwrap().password, "p");
+    assert_eq!(settings.routes[0].to, [routing::TrunkId(1)], "a route may stand before its trunk");
+    assert_eq!(settings.routes[0].failover, [486, 502, 503, 504]);
+}
+
+#[test]
+fn the_laboratory_sends_numbers_to_the_carrier_and_extensions_to_the_pbx() {
+    let settings = Settings::parse(LAB).unwrap();
+    assert!(settings.notices.is_empty(), "{:?}", settings.notices);
+    let snapshot = settings.snapshot().unwrap();
+    let target = |source: &str, uri: &str| {
+        let source = source.parse().unwrap();
+        let trunk = snapshot.trunk_of(source);
+        match snapshot.decide(&Query { trunk, source, caller: "sip:x@x", uri, local_user: false }) {
+            routing::Decision::Route(plan) => match &plan.targets[0] {
+                Target::Trunk { trunk, .. } => snapshot.trunk(*trunk).unwrap().name.clone(),
+                Target::User { name } => panic!("user {name}"),
+            },
+            routing::Decision::Refuse(refusal) => panic!("{}", refusal.why),
+        }
+    };
+    assert_eq!(target("127.0.0.1:5070", "sip:15551234567@127.0.0.1"), "carrier");
+    assert_eq!(target("127.0.0.1:5080", "sip:15551234567@127.0.0.1"), "pbx");
+    assert_eq!(target("127.0.0.1:6000", "sip:1000@127.0.0.1"), "pbx");
+}
+
+#[test]
+fn the_edge_example_fails_over_from_one_carrier_to_the_other() {
+    let settings = Settings::parse(CARRIER).unwrap();
+    assert!(settings.notices.is_empty(), "{:?}", settings.notices);
+    let snapshot = settings.snapshot().unwrap();
+    let source = "10.0.0.10:5060".parse().unwrap();
+    let query = Query {
+        trunk: snapshot.trunk_of(source),
+        source,
+        caller: "sip:1000@pbx",
+        uri: "sip:+4930123456@edge",
+        local_user: false,
+    };
+    let routing::Decision::Route(plan) = snapshot.decide(&query) else { panic!("refused") };
+    assert_eq!(plan.targets.len(), 2);
+    assert!(plan.failover.contains(&486) && plan.failover.contains(&503) && !plan.failover.contains(&404));
+}
+
+#[test]
+fn secrets_are_shown_by_no_debug_output_and_no_message() {
+    let right = "[cdr]\npostgres = 'postgres://edge:hunter2@db/cdr'\n[[user]]\nname = 'bob'\npassword = 'hunter2'\n\
+                 [[trunk]]\nname = 't'\npeers = ['sip:192.0.2.1']\nauth = { username = 'u', password = 'hunter2' }\n\
+                 [api]\ntokens = [{ name = 'o', sha256 = 'f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7', role = 'admin' }]";
+    let shown = format!("{:?}", Settings::parse(right).unwrap());
+    assert!(
+        shown.contains("postgres: Some") && shown.contains("bob"),
+        "the test sees what it should: {shown}"
+    );
+    assert!(!shown.contains("hunter2") && !shown.contains("f52fbd"), "{shown}");
+    // The same in places where it does not belong, and misspelt.
+    for wrong in [
+        "[[user]]\nname = 'bob'\npassword = ['hunter2']",
+        "[[user]]\nname = 'bob'\npasword = 'hunter2'",
+        "[cdr]\npostgres = 'hunter2'",
+        "user = 'hunter2'",
+        "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\nauth = 'hunter2'",
+        "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\nauth = { password = ['hunter2'] }",
+        "[[user]]\npassword = 'hunter2",
+    ] {
+        let said = mistakes(wrong).join("\n");
+        assert!(!said.is_empty() && !said.contains("hunter2"), "{wrong}: {said}");
+    }
+}
+
+#[test]
+fn a_key_without_effect_in_this_version_is_named() {
+    let text = "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\nrefer = 'pass'\nredirect = 'follow'\n\
+                cancel_matching = 'lenient'\noptions_ping = '30s'";
+    let notices = Settings::parse(text).unwrap().notices;
+    let lines: Vec<_> = notices.iter().map(|notice| (notice.line, notice.key.as_str())).collect();
+    let expected =
+        [(6, "trunk.cancel_matching"), (4, "trunk.refer"), (5, "trunk.redirect"), (7, "trunk.options_ping")];
+    assert_eq!(lines, expected);
+    let quiet =
+        "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\nredirect = 'pass'\ncancel_matching = 'strict'";
+    assert_eq!(Settings::parse(quiet).unwrap().notices, []);
+}
+
+#[test]
+fn a_reload_swaps_trunks_and_routes_and_names_what_needs_a_restart() {
+    let old = Settings::parse(LAB).unwrap();
+    let same = changes(&old, &Settings::parse(LAB).unwrap());
+    assert!(!same.routing && same.restart.is_empty(), "{same:?}");
+
+    let with = |from: &str, to: &str| {
+        assert!(LAB.contains(from));
+        changes(&old, &Settings::parse(&LAB.replace(from, to)).unwrap())
+    };
+    assert!(with(r"\d{3,4}", r"\d{5}").routing);
+    assert!(with("127.0.0.1:5080\"]", "127.0.0.1:5081\"]").routing);
+    assert_eq!(with("5060", "5064").restart, ["listener"]);
+    assert_eq!(with("30000-30999", "31000-31999").restart, ["media"]);
+    assert_eq!(with("builder", "plumber").restart, ["user"]);
+    assert_eq!(with("10s", "11s").restart, [""; 0], "the next drain takes the new time");
+    let auth = |password: &str| {
+        format!(
+            "{LAB}\n[[trunk]]\nname='x'\npeers=['sip:192.0.2.1']\nauth={{username='u',password='{password}'}}"
+        )
+    };
+    let (one, two) = (Settings::parse(&auth("one")).unwrap(), Settings::parse(&auth("two")).unwrap());
+    assert!(changes(&one, &two).routing, "a new password of a trunk counts");
+}
+
+#[test]
+fn any_text_at_all_gives_settings_or_mistakes() {
+    // Cut and changed at every place: reading never fails otherwise than by naming mistakes.
+    for at in (0..EVERY_KEY.len()).step_by(11) {
+        let cut = EVERY_KEY.get(..at).unwrap_or_default();
+        if let Err(mistakes) = Settings::parse(cut) {
+            assert!(!mistakes.is_empty());
+        }
+    }
+    let text = everything_on();
+    for (at, _) in text.char_indices().step_by(97) {
+        let (before, after) = text.split_at(at);
+        for wedge in ["\"", "[", "]", "\n", "=", "{", "0", "é", "\0"] {
+            let _ = Settings::parse(&format!("{before}{wedge}{after}"));
+        }
+    }
+}
