@@ -1,0 +1,305 @@
+//! Building the box from its rooms: journal, relay, sockets, shards, API. Everything that can fail is tried before the
+//! first message is read; on an error nothing is left behind.
+
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use ::net::{HandleError, Limits, Listen, Net, NetError, Wakers};
+use call::{BindingChange, CdrFact, Listener};
+use media::{MediaError, Relay};
+use routing::{Snapshot, SnapshotError};
+use store::{OpenError, Recorder, Store};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::control::Glass;
+use crate::settings::{Api, Media, Settings};
+
+/// What the system refused, or the parts to each other.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address of the API.
+    #[error("api.bind: cannot listen on {address}: {source}")]
+    Api {
+        /// Where it should listen.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The API's tokens.
+    #[error("api.tokens: {0}")]
+    Tokens(#[from] api::TokenError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// Registrations kept over the restart.
+    #[error("registrations cannot be read: {0}")]
+    Registrations(#[from] store::Error),
+    /// The relay.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The listeners.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A shard that does not answer.
+    #[error(transparent)]
+    Shard(#[from] HandleError),
+    /// Trunks and routes.
+    #[error(transparent)]
+    Routing(#[from] SnapshotError),
+    /// The system's random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// The running box. [`stop`](Running::stop) ends it in good order.
+pub struct Running {
+    net: Net,
+    glass: Arc<Glass>,
+    store: Arc<Store>,
+    listeners: Vec<Listener>,
+    shards: usize,
+    api: ApiTask,
+}
+
+struct ApiTask {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts the box.
+    ///
+    /// # Errors
+    ///
+    /// Says which part, and why; nothing is left running.
+    pub async fn start(settings: &Settings) -> Result<Running, StartError> {
+        let snapshot = Arc::new(settings.snapshot()?);
+        let access = access(&settings.api)?;
+        let address = settings.api.bind;
+        let api_listener =
+            TcpListener::bind(address).await.map_err(|source| StartError::Api { address, source })?;
+        let store = Arc::new(Store::open(&settings.node.data_dir, store_config(settings)).await?);
+        match Running::start_calls(settings, Arc::clone(&snapshot), &store).await {
+            Ok((net, relay, listeners)) => {
+                let shards = shards(settings);
+                let journal = Arc::clone(&store);
+                let glass = Arc::new(Glass::new(&settings.node.name, net.handle(), relay, journal, snapshot));
+                let api = ApiTask::start(api_listener, address, Arc::clone(&glass), access);
+                Ok(Running { net, glass, store, listeners, shards, api })
+            }
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_calls(
+        settings: &Settings,
+        snapshot: Arc<Snapshot>,
+        store: &Store,
+    ) -> Result<(Net, Relay, Vec<Listener>), StartError> {
+        let shards = shards(settings);
+        let wakers = Wakers::new(shards);
+        let wakes = (0..shards).map(|shard| wakers.waker(shard)).collect();
+        let (engines, relay) = media::start(media_config(&settings.media, shards), shards, wakes)?;
+        let records = (0..shards).map(|_| Box::new(ToStore(store.recorder())) as Box<dyn ::net::Records>);
+        let listen = settings.listeners.iter().map(|listener| Listen {
+            name: listener.name.clone(),
+            transport: listener.transport,
+            bind: listener.bind,
+            advertise: listener.advertise.clone(),
+        });
+        let bound = ::net::bind(::net::Config {
+            listeners: listen.collect(),
+            wakers,
+            settings: core_settings(settings, shards)?,
+            snapshot,
+            engines,
+            records: records.collect(),
+            limits: Limits::default(),
+        })?;
+        let listeners = bound.listeners().to_vec();
+        let bindings = store.bindings().await?;
+        let net = bound.run()?;
+        net.handle().bindings(bindings).await?;
+        Ok((net, relay, listeners))
+    }
+
+    /// The listeners with their real ports.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// Where the API is, with its real port.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api.address
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// Gives orders to the shards.
+    pub fn handle(&self) -> &::net::Handle {
+        self.glass.handle()
+    }
+
+    /// The journal, to read.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// A shard that has ended without being told to.
+    pub fn failed_shard(&self) -> Option<usize> {
+        self.net.failed_shard()
+    }
+
+    /// Calls begun and not yet over. What is only remembered for late retransmissions does not count.
+    ///
+    /// # Errors
+    ///
+    /// A shard does not answer.
+    pub async fn calls_in_progress(&self) -> Result<u64, HandleError> {
+        let total = self.handle().stats().await?.total;
+        Ok(total.core.calls_started.saturating_sub(total.core.calls_ended))
+    }
+
+    /// Takes no new calls from now on.
+    ///
+    /// # Errors
+    ///
+    /// A shard does not answer.
+    pub async fn drain(&self) -> Result<(), HandleError> {
+        self.glass.set_draining();
+        self.handle().drain().await
+    }
+
+    /// New calls follow these trunks and routes from now on.
+    ///
+    /// # Errors
+    ///
+    /// A shard does not answer; others may have them already.
+    pub async fn put_in_force(&self, snapshot: Arc<Snapshot>) -> Result<(), HandleError> {
+        self.handle().reload(Arc::clone(&snapshot)).await?;
+        self.glass.show(snapshot);
+        Ok(())
+    }
+
+    /// Ends the shards, then the API, and last the journal, which commits what the shards have left.
+    ///
+    /// # Errors
+    ///
+    /// Names a shard that did not end or had failed; everything else has ended nevertheless.
+    pub async fn stop(self) -> Result<(), NetError> {
+        let Running { net, glass: _, store, listeners: _, shards: _, api } = self;
+        let ended = tokio::task::spawn_blocking(move || net.shutdown()).await;
+        api.stop().await;
+        store.close().await;
+        // A panic of that task is one of the shutdown itself; there is nothing more to save.
+        ended.unwrap_or(Ok(()))
+    }
+}
+
+impl ApiTask {
+    fn start(
+        listener: TcpListener,
+        configured: SocketAddr,
+        glass: Arc<Glass>,
+        access: api::Access,
+    ) -> ApiTask {
+        let address = listener.local_addr().unwrap_or(configured);
+        let control: Arc<dyn api::Control> = glass.clone();
+        let records: Arc<dyn api::Records> = glass;
+        let router = api::router(api::Api { control, records, access: Arc::new(access) });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let stopped = async {
+                // A sender that is gone means the same as its word.
+                let _ = stopped.await;
+            };
+            api::serve(listener, router, stopped).await;
+        });
+        ApiTask { address, stop, task }
+    }
+
+    async fn stop(self) {
+        // An API that has ended by itself has said so.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+/// A shard's facts on their way to the journal.
+struct ToStore(Recorder);
+
+impl ::net::Records for ToStore {
+    fn cdr(&mut self, fact: CdrFact) {
+        self.0.cdr(fact);
+    }
+
+    fn binding(&mut self, change: &BindingChange) {
+        self.0.binding(change);
+    }
+}
+
+fn shards(settings: &Settings) -> usize {
+    match settings.node.workers {
+        0 => available_parallelism().map_or(1, NonZero::get),
+        workers => usize::from(workers),
+    }
+}
+
+fn store_config(settings: &Settings) -> store::Config {
+    store::Config {
+        listeners: settings.listeners.iter().map(|listener| listener.name.clone()).collect(),
+        postgres: settings.cdr.postgres.as_ref().map(|url| url.reveal().to_owned()),
+        ..store::Config::new(settings.node.name.clone())
+    }
+}
+
+fn media_config(media: &Media, shards: usize) -> media::Config {
+    media::Config {
+        address: media.address,
+        advertise: media.advertise.unwrap_or(media.address),
+        ports: media.ports.0..=media.ports.1,
+        timeout: media.timeout,
+        tick: media.tick,
+        threads: usize::from(media.threads).min(shards),
+        dscp: media.dscp,
+        ..media::Config::default()
+    }
+}
+
+fn core_settings(settings: &Settings, shards: usize) -> Result<call::Settings, getrandom::Error> {
+    let mut seed = [0; 32];
+    let mut nonce_secret = [0; 32];
+    getrandom::fill(&mut seed)?;
+    getrandom::fill(&mut nonce_secret)?;
+    Ok(call::Settings {
+        // These three are filled in by whoever binds the sockets.
+        listeners: Vec::new(),
+        shard: 0,
+        shards: 0,
+        timing: settings.sip.timing,
+        timer_c: settings.sip.timer_c,
+        registrar: settings.registrar(),
+        // Calls spread evenly; one shard is full a little before the box is.
+        max_calls: (settings.node.max_calls as usize).div_ceil(shards),
+        product: concat!("Drawbridge/", env!("CARGO_PKG_VERSION")).to_owned(),
+        seed,
+        nonce_secret,
+    })
+}
+
+fn access(api: &Api) -> Result<api::Access, api::TokenError> {
+    let tokens =
+        api.tokens.iter().map(|token| api::Token::new(token.name.clone(), &token.sha256, token.role));
+    Ok(api::Access::new(tokens.collect::<Result<_, _>>()?))
+}
