@@ -253,8 +253,13 @@ fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
 fn answered(event: Event) -> (State, &'static [Order]) {
     match event {
         E::Acked(Side::A) => (S::Up, &[O::RelayAck, O::WatchMedia]),
-        E::Bye(Side::A) | E::Lost(Side::A) => (S::Ending, &[O::HangUp(Side::B), O::CloseMedia]),
-        E::Bye(Side::B) | E::Lost(Side::B) => (S::Ending, &[O::HangUp(Side::A), O::CloseMedia]),
+        // A lost side is hung up, too: what it does not know now it may learn from the next repetition of the 2xx.
+        E::Bye(Side::A) | E::Lost(Side::A) => {
+            (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
+        }
+        E::Bye(Side::B) | E::Lost(Side::B) => {
+            (S::Ending, &[O::HangUp(Side::B), O::HangUp(Side::A), O::CloseMedia])
+        }
         E::Operator | E::Silent(_) | E::BadAnswer => {
             (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
         }

@@ -134,11 +134,13 @@ impl Leg {
         }
     }
 
-    /// Whether requests can be sent within the dialog.
+    /// Whether requests can be sent within the dialog. Before its ACK a caller may not have got the 2xx, and a request
+    /// that overtakes it finds no dialog there.
     pub(crate) fn is_confirmed(&self) -> bool {
         match self.state {
-            LegState::Answered { .. } | LegState::Up => true,
+            LegState::Up => true,
             LegState::Invited { .. }
+            | LegState::Answered { .. }
             | LegState::AnsweredLeaving { .. }
             | LegState::Calling { .. }
             | LegState::Proceeding { .. }
