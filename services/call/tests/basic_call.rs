@@ -204,3 +204,13 @@ fn cancel_s1_c1_is_carried_across_and_both_sides_end() {
     world.receive(CALLER, &from_caller("ACK", 1, &gone, "").replace("bKACK1", "bK1"));
     world.expect_nothing_left();
 }
+
+#[test]
+fn a_trunk_s_calls_leave_by_the_listener_that_it_names() {
+    let mut world =
+        World::with(call::RegistrarPolicy::Closed, |trunks| trunks[1].listener = Some("outside".into()));
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    assert!(out.header("Via").contains(OUTSIDE) && out.header("Contact").contains(OUTSIDE), "{}", out.text);
+}

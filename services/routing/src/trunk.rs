@@ -18,6 +18,8 @@ pub struct Trunk {
     pub sources: Vec<Source>,
     /// Where its calls go: `sip:` or `sips:` URIs, tried in order.
     pub peers: Vec<String>,
+    /// Name of the listener that its calls leave by; `None`: the first that speaks the peer's transport and address family.
+    pub listener: Option<String>,
     /// How exactly a CANCEL must match its INVITE.
     pub cancel_matching: CancelMatching,
     /// Who carries out a REFER of this trunk.
@@ -41,6 +43,7 @@ impl Trunk {
             name: name.into(),
             sources: Vec::new(),
             peers: Vec::new(),
+            listener: None,
             cancel_matching: CancelMatching::default(),
             refer: Refer::default(),
             redirect: Redirect::default(),

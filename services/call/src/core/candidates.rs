@@ -40,8 +40,9 @@ impl Core {
                     }
                 }
                 Target::Trunk { trunk, peer } => {
+                    let by = snapshot.trunk(*trunk).and_then(|trunk| trunk.listener.as_deref());
                     let peer = snapshot.trunk(*trunk).and_then(|trunk| trunk.peers.get(*peer));
-                    let candidate = peer.and_then(|peer| self.peer_candidate(peer, called.as_deref()));
+                    let candidate = peer.and_then(|peer| self.peer_candidate(peer, by, called.as_deref()));
                     match candidate {
                         Some(candidate) => found.push_back(Candidate { trunk: Some(*trunk), ..candidate }),
                         None => {
@@ -57,7 +58,7 @@ impl Core {
     }
 
     /// A trunk's peer with the called number in it.
-    fn peer_candidate(&self, peer: &str, called: Option<&[u8]>) -> Option<Candidate> {
+    fn peer_candidate(&self, peer: &str, by: Option<&str>, called: Option<&[u8]>) -> Option<Candidate> {
         let uri = Uri::parse(peer.as_bytes()).ok()?;
         let secure = uri.scheme == sip::Scheme::Sips;
         let transport = uri.transport().unwrap_or(if secure { Transport::Tls } else { Transport::Udp });
@@ -69,7 +70,7 @@ impl Core {
         let reach = match uri.host_ip() {
             Some(ip) => {
                 let remote = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
-                Reach::Flow { flow: self.flow_to(remote, transport)?, registered: false }
+                Reach::Flow { flow: self.flow_to(remote, transport, by)?, registered: false }
             }
             None => Reach::Name {
                 host: String::from_utf8_lossy(uri.host).into_owned().into(),
@@ -81,11 +82,12 @@ impl Core {
     }
 
     /// Which listener of ours speaks to this address.
-    fn flow_to(&self, remote: SocketAddr, transport: Transport) -> Option<Flow> {
+    fn flow_to(&self, remote: SocketAddr, transport: Transport, by: Option<&str>) -> Option<Flow> {
         let listeners = &self.wire.settings.listeners;
         let fits = |same_family: bool| {
             listeners.iter().position(|listener| {
                 listener.transport == transport
+                    && by.is_none_or(|name| name == listener.name)
                     && (!same_family || same_kind(listener.bind.ip(), remote.ip()))
             })
         };
@@ -99,12 +101,16 @@ impl Core {
         setup.query = None;
         let Some(current) = setup.current.clone() else { return };
         let Reach::Name { transport, .. } = current.reach else { return };
+        let snapshot = self.calls.get(key).map(|call| call.snapshot.clone());
+        let trunk = current.trunk.and_then(|trunk| snapshot.as_ref()?.trunk(trunk));
+        let by = trunk.and_then(|trunk| trunk.listener.clone());
         // Each address of a name is a target of its own (RFC 3263 §4.3).
         let mut flows: VecDeque<Candidate> = addresses
             .iter()
             .take(MAX_CANDIDATES)
             .filter_map(|&remote| {
-                let reach = Reach::Flow { flow: self.flow_to(remote, transport)?, registered: false };
+                let reach =
+                    Reach::Flow { flow: self.flow_to(remote, transport, by.as_deref())?, registered: false };
                 Some(Candidate { reach, ..current.clone() })
             })
             .collect();

@@ -135,7 +135,9 @@ impl Leg {
                 self.on_late_success(from, response, wire, now);
                 News::Nothing
             }
-            state @ (LegState::Invited { .. } | LegState::Answered { .. } | LegState::AnsweredLeaving { .. }) => {
+            state @ (LegState::Invited { .. }
+            | LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. }) => {
                 self.state = state;
                 News::Nothing
             }

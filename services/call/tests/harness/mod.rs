@@ -15,6 +15,8 @@ use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
 
 pub const BOX: &str = "192.0.2.1:5060";
+/// A second listener, in another network.
+pub const OUTSIDE: &str = "203.0.113.7:5060";
 pub const CALLER: &str = "10.1.1.1:5060";
 pub const CALLEE: &str = "10.2.2.2:5060";
 pub const SPARE: &str = "10.3.3.3:5060";
@@ -83,14 +85,14 @@ impl World {
         let mut route = Route::new("out", [routing::TrunkId(1)]);
         route.failover = routing::default_failover();
         let snapshot = Arc::new(Snapshot::new(trunks, vec![route]).unwrap());
-        let listener = Listener {
-            name: "lab".into(),
+        let listener = |name: &str, at: &str| Listener {
+            name: name.into(),
             transport: Transport::Udp,
-            bind: BOX.parse().unwrap(),
-            advertise: BOX.into(),
+            bind: at.parse().unwrap(),
+            advertise: at.into(),
         };
         let settings = Settings {
-            listeners: vec![listener],
+            listeners: vec![listener("lab", BOX), listener("outside", OUTSIDE)],
             shard: 0,
             shards: 1,
             timing: Timing::default(),

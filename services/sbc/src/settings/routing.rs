@@ -83,7 +83,16 @@ fn trunk(
     }
     trunk.value.sources = trunk.take("sources", sources.unwrap_or_default());
     let peers = peers.unwrap_or_default();
-    check_peers(section.document(), &peers, listeners);
+    let leaves_by = section.get("listener", text);
+    if let Some(name) = &leaves_by
+        && !listeners.is_empty()
+        && !listeners.iter().any(|listener| listener.name == name.value)
+    {
+        let names = one_of(&name.value, listeners.iter().map(|listener| listener.name.as_str()));
+        section.document().mistake(&name.place, format!("the name of a [[listener]]: {names}"));
+    }
+    trunk.value.listener = leaves_by.map(|name| name.value);
+    check_peers(section.document(), &peers, trunk.value.listener.as_deref(), listeners);
     trunk.value.peers = trunk.take("peers", peers);
     let mut later = |place: &Place, instead| {
         notices.push(Notice { line: place.line, key: place.key.clone(), instead });
@@ -127,7 +136,14 @@ fn credentials(mut section: Section<'_>) -> Option<Credentials> {
 }
 
 /// What this version and this box's listeners can reach.
-fn check_peers(document: &Document<'_>, peers: &[Placed<String>], listeners: &[Listener]) {
+fn check_peers(
+    document: &Document<'_>,
+    peers: &[Placed<String>],
+    leaves_by: Option<&str>,
+    listeners: &[Listener],
+) {
+    let usable: Vec<&Listener> =
+        listeners.iter().filter(|listener| leaves_by.is_none_or(|name| name == listener.name)).collect();
     for peer in peers {
         // What is no URI at all is found when trunks and routes are held against each other.
         let Ok(uri) = Uri::parse(peer.value.as_bytes()) else { continue };
@@ -144,8 +160,7 @@ fn check_peers(document: &Document<'_>, peers: &[Placed<String>], listeners: &[L
                 document.mistake(&peer.place, expected);
             }
             Transport::Udp | Transport::Tcp => {
-                if !listeners.is_empty() && !listeners.iter().any(|listener| listener.transport == transport)
-                {
+                if !usable.is_empty() && !usable.iter().any(|listener| listener.transport == transport) {
                     let expected = format!(
                         "a transport that a [[listener]] speaks: none speaks {}",
                         transport.as_param()
