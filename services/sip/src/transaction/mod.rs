@@ -8,6 +8,8 @@
 //! [`on_timeout`](InviteClient::on_timeout) once that time has come, again while the deadline is not in the future.
 //! A terminated transaction has no deadline and answers every input with [`Step::NOTHING`].
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod invite_client;
 mod invite_server;
 mod non_invite_client;
