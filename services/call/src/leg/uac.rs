@@ -218,10 +218,18 @@ impl Leg {
     }
 
     /// CANCEL now (row C1). The caller makes sure that a provisional response came.
-    pub(super) fn cancel(&mut self, client: ClientKey, reason: Option<Box<[u8]>>, wire: &mut Wire, now: Now) {
-        wire.cancel(client, Some(reason.as_deref().unwrap_or(b"SIP;cause=487")), now);
-        self.state =
-            LegState::Cancelling { client, reason, give_up: now.time + wire.settings.timing.t1 * 64 };
+    pub(super) fn cancel(
+        &mut self,
+        client: ClientKey,
+        reason: Option<Box<[u8]>>,
+        wire: &mut Wire,
+        now: Now,
+    ) {
+        let reason = reason.unwrap_or_else(|| Box::from(&b"SIP;cause=487"[..]));
+        wire.cancel(client, Some(&reason), now);
+        // Kept for the BYE of a 200 that crosses (row C3).
+        let give_up = now.time + wire.settings.timing.t1 * 64;
+        self.state = LegState::Cancelling { client, reason: Some(reason), give_up };
     }
 
     fn established(&mut self, client: ClientKey, response: &Message<'_>, wire: &Wire) -> News {
