@@ -1,0 +1,236 @@
+//! What the peers ask of the Core, and how it answers: the server side.
+
+use bytes::Bytes;
+use call::Side;
+use sip::{Message, Method, Time};
+
+use super::dialogs::{Dialog, DialogKey};
+use super::{Oracle, key};
+
+/// A request that the Core received.
+#[derive(Debug)]
+pub(super) struct Asked {
+    call: Option<(usize, Side)>,
+    method: Method,
+    in_dialog: bool,
+    last_provisional: Option<Bytes>,
+    end: Option<(u16, Bytes)>,
+    to_tag: Option<Vec<u8>>,
+    /// A CANCEL that came before its INVITE, and gets the same 481 again.
+    overtook: bool,
+}
+
+impl Oracle {
+    pub(super) fn request_received(&mut self, now: Time, call: Option<(usize, Side)>, request: &Message<'_>) {
+        let Some(key) = key(request) else { return };
+        let in_dialog = request.to().is_ok_and(|to| to.tag().is_some());
+        let is_new = !self.asked.contains_key(&key);
+        let mut overtook = false;
+        match request.method() {
+            Method::Ack => {
+                if let Some(dialog) = DialogKey::of_received(request).and_then(|id| self.dialogs.get_mut(&id))
+                {
+                    dialog.ack_received(request.cseq().map_or(0, |cseq| cseq.number));
+                }
+                return;
+            }
+            Method::Cancel => {
+                let invite = self.asked.get(&(key.0.clone(), b"INVITE".to_vec()));
+                overtook = invite.is_none();
+                if is_new
+                    && let Some(Asked { end: None, call: Some((call, Side::A)), in_dialog: false, .. }) =
+                        invite
+                {
+                    self.calls[*call].cancelled = true;
+                }
+            }
+            Method::Bye => {
+                if let Some(dialog) = DialogKey::of_received(request).and_then(|id| self.dialogs.get_mut(&id))
+                {
+                    dialog.bye_received = true;
+                }
+            }
+            Method::Invite if !in_dialog => {
+                if let Some((call, side)) = call {
+                    self.calls[call].invited.get_or_insert(now);
+                    self.keep_secret(call, side, &key.0);
+                }
+            }
+            _ => {}
+        }
+        self.asked.entry(key).or_insert(Asked {
+            call,
+            method: request.method(),
+            in_dialog,
+            last_provisional: None,
+            end: None,
+            to_tag: None,
+            overtook,
+        });
+    }
+
+    /// What must have been done by now: nothing that follows waits for anybody.
+    pub(super) fn request_handled(&mut self, now: Time, request: &Message<'_>) {
+        let Some(key) = key(request) else { return };
+        let Some(asked) = self.asked.get(&key) else { return };
+        let call = asked.call.map(|(call, _)| call);
+        let unanswered = asked.end.is_none();
+        let silent = unanswered && asked.last_provisional.is_none();
+        match asked.method {
+            Method::Invite if silent => {
+                self.fail(call, "an INVITE is not answered at once, not even with 100")
+            }
+            Method::Bye => {
+                if unanswered {
+                    self.fail(call, "a BYE is not answered at once");
+                }
+                if let Some(call) = call {
+                    self.check_hung_up(now, call, request);
+                }
+            }
+            Method::Cancel => {
+                if unanswered {
+                    self.fail(call, "a CANCEL is not answered at once");
+                }
+                self.check_cancelled(&key.0, call);
+            }
+            _ => {}
+        }
+    }
+
+    /// Row S1: 200 to the CANCEL and 487 to the INVITE, with one To-tag; row C1: leg B is cancelled at once.
+    fn check_cancelled(&mut self, branch: &[u8], call: Option<usize>) {
+        let cancel = self.asked.get(&(branch.to_vec(), b"CANCEL".to_vec()));
+        let invite = self.asked.get(&(branch.to_vec(), b"INVITE".to_vec()));
+        let (Some(cancel), Some(invite)) = (cancel, invite) else { return };
+        if cancel.overtook {
+            return;
+        }
+        let status = cancel.end.as_ref().map(|(status, _)| *status);
+        // An INVITE whose transaction has ended is known no more, and a call that is over may have lost its To-tag
+        // (RFC 3261 §9.2 says SHOULD).
+        let was_open = call.is_some_and(|call| self.calls[call].cancelled);
+        if was_open && status == Some(481) {
+            return self.fail(call, "481 to a CANCEL whose INVITE is pending");
+        }
+        if was_open && cancel.to_tag != invite.to_tag {
+            return self.fail(call, "the To-tag of the CANCEL's 200 is not the INVITE's");
+        }
+        if invite.end.is_none() {
+            return self.fail(call, "a CANCEL leaves its INVITE without a final response");
+        }
+        let waiting = self.sent.values().any(|sent| {
+            sent.call == call
+                && sent.is_first_invite
+                && sent.end.is_none()
+                && sent.provisional
+                && sent.cancelled.is_none()
+        });
+        if call.is_some_and(|call| self.calls[call].cancelled) && waiting {
+            self.fail(call, "the caller left, and the target rings on without a CANCEL");
+        }
+    }
+
+    /// True when this response was not sent before.
+    pub(super) fn response_sent(&mut self, now: Time, response: &Message<'_>, bytes: &Bytes) -> bool {
+        let status = response.status().unwrap_or(0);
+        let call = response.call_id().ok().and_then(|id| self.call_of(id)).map(|(call, _)| call);
+        let Some(key) = key(response) else {
+            self.fail(call, "a response without branch");
+            return true;
+        };
+        let Some(asked) = self.asked.get_mut(&key) else {
+            self.fail(call, format!("a response to nothing: {}", crate::tape::brief(bytes)));
+            return true;
+        };
+        if let Some((first, before)) = &asked.end {
+            if before == bytes {
+                return false;
+            }
+            let first = *first;
+            if first == 481 && asked.in_dialog {
+                // A request that overtook the 2xx is answered without a transaction (RFC 3261 §8.2.7): its repetition,
+                // which finds the dialog, is judged anew.
+                asked.end = Some((status, bytes.clone()));
+                return true;
+            }
+            self.fail(call, format!("a second final or late response: {status} after {first}"));
+            return true;
+        }
+        let tag = response.to().ok().and_then(|to| to.tag()).map(<[u8]>::to_vec);
+        let mut wrong = None;
+        if status > 100 {
+            match (&asked.to_tag, &tag) {
+                (_, None) => wrong = Some(format!("{status} without To-tag")),
+                (Some(before), Some(after)) if before != after => {
+                    wrong = Some(format!("{status} with another To-tag than the response before"));
+                }
+                _ => asked.to_tag = tag,
+            }
+        }
+        if status < 200 {
+            if asked.last_provisional.as_ref() == Some(bytes) {
+                return false;
+            }
+            asked.last_provisional = Some(bytes.clone());
+        } else {
+            asked.end = Some((status, bytes.clone()));
+        }
+        let (method, of, in_dialog) = (asked.method, asked.call, asked.in_dialog);
+        if let Some(what) = wrong {
+            self.fail(call, what);
+        }
+        if method == Method::Invite
+            && status >= 200
+            && let Some((call, side)) = of
+        {
+            self.invite_finished(now, call, side, status, in_dialog, response);
+        }
+        true
+    }
+
+    fn invite_finished(
+        &mut self,
+        now: Time,
+        call: usize,
+        side: Side,
+        status: u16,
+        in_dialog: bool,
+        response: &Message<'_>,
+    ) {
+        if in_dialog {
+            return;
+        }
+        let watched = &mut self.calls[call];
+        watched.refused_or_answered = Some(status);
+        let (answered, cancelled, broken) = (watched.answered, watched.cancelled, watched.broken);
+        if let Some(tag) = response.to().ok().and_then(|to| to.tag()) {
+            let tag = tag.to_vec();
+            self.keep_secret(call, side, &tag);
+        }
+        if (200..300).contains(&status) {
+            if !answered {
+                self.fail(Some(call), "the caller is answered before any target is");
+            }
+            let number = response.cseq().map_or(0, |cseq| cseq.number);
+            if let Some(id) = DialogKey::of_sent(response) {
+                self.dialogs.insert(id, Dialog::new(call, side, false, number, now));
+            }
+        } else if status == 487 && !cancelled && !broken {
+            self.fail(Some(call), "487 to a caller that did not cancel");
+        }
+    }
+
+    pub(super) fn end_asked(&mut self) {
+        let mut left = Vec::new();
+        for ((_, method), asked) in &self.asked {
+            if asked.end.is_none() {
+                let call = asked.call.map(|(call, _)| call);
+                left.push((call, format!("{} never got a final response", String::from_utf8_lossy(method))));
+            }
+        }
+        for (call, what) in left {
+            self.fail(call, what);
+        }
+    }
+}

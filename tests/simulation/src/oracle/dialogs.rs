@@ -1,0 +1,214 @@
+//! Dialogs as the wire shows them: every 2xx acknowledged, every dialog ended, none used after its end.
+
+use bytes::Bytes;
+use call::Side;
+use sip::{Message, Method, Time};
+
+use super::{Oracle, PATIENCE};
+
+/// Call-ID, the Core's tag, the peer's tag.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DialogKey {
+    call_id: Vec<u8>,
+    local: Vec<u8>,
+    remote: Vec<u8>,
+}
+
+impl DialogKey {
+    fn new(message: &Message<'_>, from_is_local: bool) -> Option<DialogKey> {
+        let from = message.from().ok()?.tag()?.to_vec();
+        let to = message.to().ok()?.tag()?.to_vec();
+        let (local, remote) = if from_is_local { (from, to) } else { (to, from) };
+        Some(DialogKey { call_id: message.call_id().ok()?.to_vec(), local, remote })
+    }
+
+    /// Of a request that the Core received.
+    pub(super) fn of_received(request: &Message<'_>) -> Option<DialogKey> {
+        DialogKey::new(request, false)
+    }
+
+    /// Of a response that the Core sent.
+    pub(super) fn of_sent(response: &Message<'_>) -> Option<DialogKey> {
+        DialogKey::new(response, false)
+    }
+
+    /// Of a request that the Core sent.
+    pub(super) fn of_sent_request(request: &Message<'_>) -> Option<DialogKey> {
+        DialogKey::new(request, true)
+    }
+
+    /// Of a response that the Core received.
+    pub(super) fn of_received_response(response: &Message<'_>) -> Option<DialogKey> {
+        DialogKey::new(response, true)
+    }
+}
+
+/// One dialog.
+#[derive(Debug)]
+pub(super) struct Dialog {
+    call: usize,
+    side: Side,
+    /// The Core placed the call, so it owes the ACK.
+    is_uac: bool,
+    begun: Time,
+    /// CSeq number of the INVITE that began it.
+    number: u32,
+    /// The peer acknowledged the 2xx of the call.
+    acked: bool,
+    /// INVITEs whose 2xx came: CSeq number, the first 2xx, whether an ACK is owed since.
+    owed: Vec<(u32, Time, bool)>,
+    last_acks: Vec<(u32, Bytes)>,
+    last_cseq: u32,
+    pub(super) bye_sent: Option<Time>,
+    pub(super) bye_received: bool,
+}
+
+impl Dialog {
+    pub(super) fn new(call: usize, side: Side, is_uac: bool, number: u32, begun: Time) -> Dialog {
+        Dialog {
+            call,
+            side,
+            is_uac,
+            begun,
+            number,
+            acked: is_uac,
+            owed: Vec::new(),
+            last_acks: Vec::new(),
+            last_cseq: 0,
+            bye_sent: None,
+            bye_received: false,
+        }
+    }
+
+    /// An ACK of the peer came; that of a refused re-INVITE has another number.
+    pub(super) fn ack_received(&mut self, number: u32) {
+        self.acked |= number == self.number;
+    }
+
+    /// A 2xx came. After 64·T1 no more repetitions are looked after (RFC 3261 §13.2.2.4), nor after `until`.
+    ///
+    /// A peer that said BYE has closed the matter itself: its repetitions that were overtaken need nothing any more.
+    pub(super) fn owes_ack(&mut self, number: u32, now: Time, until: Option<Time>) {
+        let open = !self.bye_received;
+        match self.owed.iter_mut().find(|(cseq, ..)| *cseq == number) {
+            Some((_, first, owed)) => {
+                *owed |= open && now.since(*first) < PATIENCE && until.is_none_or(|until| now < until)
+            }
+            None => self.owed.push((number, now, open)),
+        }
+    }
+
+    /// True when this ACK was not sent before.
+    pub(super) fn ack_sent(&mut self, number: u32, _now: Time, bytes: &Bytes) -> Result<bool, String> {
+        let Some((.., owed)) = self.owed.iter_mut().find(|(cseq, ..)| *cseq == number) else {
+            return Err(format!("an ACK with CSeq {number}, which no 2xx had"));
+        };
+        *owed = false;
+        match self.last_acks.iter().find(|(cseq, _)| *cseq == number) {
+            Some((_, before)) if before == bytes => Ok(false),
+            Some(_) => Err(format!("a second ACK of CSeq {number} differs from the first")),
+            None => {
+                self.last_acks.push((number, bytes.clone()));
+                Ok(true)
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.bye_sent.is_some() || self.bye_received
+    }
+}
+
+impl Oracle {
+    /// A new request of the Core within a dialog.
+    pub(super) fn dialog_request_sent(&mut self, now: Time, request: &Message<'_>) -> Option<usize> {
+        let call = request.call_id().ok().and_then(|id| self.call_of(id)).map(|(call, _)| call);
+        let method = request.method();
+        let number = request.cseq().map_or(0, |cseq| cseq.number);
+        let id = DialogKey::of_sent_request(request);
+        let Some(dialog) = id.and_then(|id| self.dialogs.get_mut(&id)) else {
+            self.fail(call, format!("{} for no dialog", method.as_str()));
+            return call;
+        };
+        let mut wrong = Vec::new();
+        if dialog.is_over() {
+            wrong.push(format!("{} in a dialog that is over", method.as_str()));
+        }
+        if number <= dialog.last_cseq {
+            wrong.push(format!("CSeq {number} after {}", dialog.last_cseq));
+        }
+        dialog.last_cseq = number;
+        if method == Method::Bye {
+            dialog.bye_sent.get_or_insert(now);
+            // RFC 3261 §15: the callee's side waits for the ACK or its timeout.
+            if !dialog.acked && now.since(dialog.begun) < PATIENCE {
+                wrong.push("BYE to the caller before its ACK".to_owned());
+            }
+            let owed = dialog.is_uac && dialog.owed.iter().any(|(.., owed)| *owed);
+            if owed {
+                wrong.push("BYE before the ACK of the 2xx".to_owned());
+            }
+            let timed_out = now.since(dialog.begun) >= PATIENCE;
+            if !timed_out && !self.has_cause(now, call) {
+                wrong.push("BYE although nobody hung up".to_owned());
+            }
+        }
+        for what in wrong {
+            self.fail(call, what);
+        }
+        call
+    }
+
+    /// Whether something has happened that ends a call.
+    fn has_cause(&self, now: Time, call: Option<usize>) -> bool {
+        let Some(at) = call else { return false };
+        let watched = &self.calls[at];
+        watched.broken
+            || watched.cancelled
+            || watched.refused_or_answered.is_some_and(|status| status >= 300)
+            || self.dialogs.values().any(|dialog| dialog.call == at && dialog.bye_received)
+            || self
+                .dialogs
+                .values()
+                .any(|dialog| dialog.call == at && !dialog.acked && now.since(dialog.begun) >= PATIENCE)
+            || self.sent.values().any(|sent| {
+                let waited = now.since(sent.at) >= PATIENCE && sent.end.is_none();
+                sent.call == call && (waited || sent.cancelled.is_some())
+            })
+    }
+
+    /// A BYE came and was handled: the other side's dialog is ended by now, unless its ACK is still awaited.
+    pub(super) fn check_hung_up(&mut self, now: Time, call: usize, bye: &Message<'_>) {
+        let ours = DialogKey::of_received(bye);
+        // A dialog that the Core has ended itself was no part of the call any more.
+        let was_open = |id| self.dialogs.get(id).is_some_and(|dialog: &Dialog| dialog.bye_sent.is_none());
+        if !ours.as_ref().is_some_and(was_open) {
+            return;
+        }
+        let left = self.dialogs.iter().any(|(id, dialog)| {
+            dialog.call == call
+                && Some(id) != ours.as_ref()
+                && !dialog.is_over()
+                && (dialog.acked || now.since(dialog.begun) > PATIENCE)
+        });
+        if left {
+            self.fail(Some(call), "one side hung up, and the other is not told at once");
+        }
+    }
+
+    pub(super) fn end_dialogs(&mut self, _now: Time) {
+        let mut left = Vec::new();
+        for dialog in self.dialogs.values() {
+            let side = dialog.side;
+            if dialog.owed.iter().any(|(.., owed)| *owed) {
+                left.push((dialog.call, format!("a 2xx of side {side:?} was never acknowledged")));
+            }
+            if !dialog.is_over() {
+                left.push((dialog.call, format!("a dialog of side {side:?} was never ended with BYE")));
+            }
+        }
+        for (call, what) in left {
+            self.fail(Some(call), what);
+        }
+    }
+}

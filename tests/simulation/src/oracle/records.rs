@@ -1,0 +1,99 @@
+//! Call records: one for each attempt, one of them the last, times in order, and the same story as the wire's.
+
+use std::collections::BTreeMap;
+
+use call::{CdrFact, Disposition};
+use uuid::Uuid;
+
+use super::Oracle;
+
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    /// Calls that were routed, and the records that came of each.
+    calls: BTreeMap<Uuid, Vec<CdrFact>>,
+}
+
+impl Oracle {
+    /// The Core asked where this call goes, so there will be a record of it.
+    pub(crate) fn routed(&mut self, call: Uuid) {
+        self.records.calls.entry(call).or_default();
+    }
+
+    /// The number of the call that a record is of.
+    pub(crate) fn call_of_record(&self, fact: &CdrFact) -> Option<usize> {
+        self.call_of(fact.a_sip_call_id.as_bytes()).map(|(call, _)| call)
+    }
+
+    /// The Core wrote this record.
+    pub(crate) fn recorded(&mut self, fact: CdrFact) {
+        let call = self.call_of_record(&fact);
+        let mut wrong = Vec::new();
+        match self.records.calls.get(&fact.call_id) {
+            None => wrong.push("a record of a call that was never routed".to_owned()),
+            Some(before) => {
+                if before.iter().any(|record| record.is_last) {
+                    wrong.push("a record after the last one".to_owned());
+                }
+                let expected = before.last().map_or(0, |record| record.attempt);
+                if !before.is_empty() && fact.attempt != expected + 1 || before.is_empty() && fact.attempt > 1
+                {
+                    wrong.push(format!("a record of attempt {} after attempt {expected}", fact.attempt));
+                }
+                if before.iter().any(|record| record.id == fact.id) {
+                    wrong.push("two records with one id".to_owned());
+                }
+            }
+        }
+        let times = [Some(fact.started_at), fact.ringing_at, fact.answered_at, Some(fact.ended_at)];
+        let times: Vec<_> = times.into_iter().flatten().collect();
+        if !times.is_sorted() {
+            wrong.push(format!("a record with times out of order: {times:?}"));
+        }
+        if (fact.disposition == Disposition::Answered)
+            != (fact.answered_at.is_some() && fact.sip_code_a == Some(200))
+        {
+            wrong.push(format!(
+                "disposition {:?} with answered_at {:?} and status {:?} to the caller",
+                fact.disposition, fact.answered_at, fact.sip_code_a
+            ));
+        }
+        if let Some(at) = call
+            && fact.is_last
+        {
+            let wire = self.calls[at].refused_or_answered;
+            if fact.sip_code_a != wire {
+                wrong.push(format!("the record says {:?} to the caller, the wire {wire:?}", fact.sip_code_a));
+            }
+        }
+        for what in wrong {
+            self.fail(call, what);
+        }
+        self.records.calls.entry(fact.call_id).or_default().push(fact);
+    }
+
+    pub(super) fn end_records(&mut self) {
+        let mut wrong = Vec::new();
+        for (uuid, facts) in &self.records.calls {
+            let call = facts.first().and_then(|fact| self.call_of_record(fact));
+            let last = facts.iter().filter(|fact| fact.is_last).count();
+            if last != 1 {
+                wrong.push((call, format!("{last} last records of call {uuid}")));
+            }
+            let Some(at) = call else { continue };
+            let of_attempts = facts.iter().filter_map(|fact| fact.b_sip_call_id.as_deref());
+            let on_wire = self.calls[at].attempts.iter().map(|id| String::from_utf8_lossy(id).into_owned());
+            if !of_attempts.eq(on_wire) {
+                wrong.push((call, "the records name other attempts than the wire shows".to_owned()));
+            }
+        }
+        for (call, what) in wrong {
+            self.fail(call, what);
+        }
+    }
+
+    /// The records of a call, in order.
+    pub fn records(&self, call: usize) -> Vec<&CdrFact> {
+        let all = self.records.calls.values().flatten();
+        all.filter(|fact| self.call_of_record(fact) == Some(call)).collect()
+    }
+}

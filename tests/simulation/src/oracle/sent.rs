@@ -1,0 +1,239 @@
+//! What the Core asks of the peers: the client side, with the rules of CANCEL.
+
+use bytes::Bytes;
+use call::Side;
+use sip::{Message, Method, Name, Time};
+
+use super::dialogs::{Dialog, DialogKey};
+use super::{Oracle, PATIENCE, Watched, key};
+
+/// A request that the Core sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) call: Option<usize>,
+    pub(super) method: Method,
+    /// An INVITE that began a leg.
+    pub(super) is_first_invite: bool,
+    bytes: Bytes,
+    pub(super) at: Time,
+    pub(super) provisional: bool,
+    pub(super) end: Option<u16>,
+    pub(super) cancelled: Option<Time>,
+    transmissions: usize,
+}
+
+impl Oracle {
+    /// True when this request was not sent before.
+    pub(super) fn request_sent(&mut self, now: Time, request: &Message<'_>, bytes: &Bytes) -> bool {
+        let Some(key) = key(request) else {
+            self.fail(None, "a request without branch");
+            return true;
+        };
+        let method = request.method();
+        if method == Method::Ack {
+            return self.ack_sent(now, &key.0, request, bytes);
+        }
+        if let Some(known) = self.sent.get_mut(&key) {
+            known.transmissions += 1;
+            // T1 doubled seven times, or ten times up to T2, fill 64·T1 (RFC 3261 §17.1).
+            let most = if method == Method::Invite { 7 } else { 11 };
+            let (call, same) = (known.call, known.bytes == *bytes);
+            let (over, at_end) = (known.transmissions > most, known.end.is_some());
+            if !same {
+                self.fail(call, format!("a retransmitted {} differs from the first", method.as_str()));
+            }
+            if over || at_end {
+                self.fail(call, format!("{} is retransmitted too often or after its end", method.as_str()));
+            }
+            return false;
+        }
+        let in_dialog = request.to().is_ok_and(|to| to.tag().is_some());
+        let call = match method {
+            Method::Cancel => self.cancel_sent(now, &key.0, request),
+            Method::Invite if !in_dialog => self.invite_sent(request),
+            _ => self.dialog_request_sent(now, request),
+        };
+        self.sent.insert(
+            key,
+            Sent {
+                call,
+                method,
+                is_first_invite: method == Method::Invite && !in_dialog,
+                bytes: bytes.clone(),
+                at: now,
+                provisional: false,
+                end: None,
+                cancelled: None,
+                transmissions: 1,
+            },
+        );
+        true
+    }
+
+    /// A leg begins, or tries again with credentials.
+    fn invite_sent(&mut self, invite: &Message<'_>) -> Option<usize> {
+        let uri = invite.request_uri().and_then(|uri| sip::Uri::parse(uri).ok());
+        let number = uri.and_then(|uri| uri.user).map(|user| String::from_utf8_lossy(user).into_owned());
+        let call =
+            number.as_deref().and_then(crate::world::call_of_number).filter(|at| *at < self.calls.len());
+        let Some(call) = call else {
+            self.fail(None, format!("an INVITE to a number that nobody called: {number:?}"));
+            return None;
+        };
+        let id = invite.call_id().unwrap_or_default().to_vec();
+        let Watched { cancelled, refused_or_answered, .. } = self.calls[call];
+        if cancelled || refused_or_answered.is_some() {
+            self.fail(Some(call), "an INVITE leaves although the caller is gone or answered (rows S8, C11)");
+        }
+        if !self.calls[call].attempts.contains(&id) {
+            self.calls[call].attempts.push(id.clone());
+        }
+        self.calls[call].targets_done = None;
+        self.sides.insert(id.clone(), (call, Side::B));
+        self.keep_secret(call, Side::B, &id);
+        if let Some(tag) = invite.from().ok().and_then(|from| from.tag()) {
+            self.keep_secret(call, Side::B, tag);
+        }
+        if let Some(branch) = invite.via().ok().and_then(|via| via.branch()) {
+            self.keep_secret(call, Side::B, branch);
+        }
+        Some(call)
+    }
+
+    /// Row C1.
+    fn cancel_sent(&mut self, now: Time, branch: &[u8], cancel: &Message<'_>) -> Option<usize> {
+        let Some(invite) = self.sent.get_mut(&(branch.to_vec(), b"INVITE".to_vec())) else {
+            self.fail(None, "a CANCEL whose branch is no INVITE's");
+            return None;
+        };
+        let call = invite.call;
+        let early = !invite.provisional;
+        let late = invite.end;
+        invite.cancelled = Some(now);
+        let bytes = invite.bytes.clone();
+        if early {
+            self.fail(call, "a CANCEL before any provisional response");
+        }
+        if let Some(status) = late {
+            self.fail(call, format!("a CANCEL after the final response {status}"));
+        }
+        let Ok(invite) = Message::parse(&bytes) else { return call };
+        for name in [Name::From, Name::To, Name::CallId, Name::Via, Name::Route] {
+            if !cancel.values(name).eq(invite.values(name)) {
+                self.fail(call, format!("the CANCEL's {} is not the INVITE's", name.as_str()));
+            }
+        }
+        if cancel.request_uri() != invite.request_uri() {
+            self.fail(call, "the CANCEL's Request-URI is not the INVITE's");
+        }
+        if cancel.cseq().map(|cseq| cseq.number) != invite.cseq().map(|cseq| cseq.number) {
+            self.fail(call, "the CANCEL's CSeq number is not the INVITE's");
+        }
+        let forbidden =
+            cancel.has(Name::Require) || cancel.has(Name::ProxyRequire) || !cancel.body().is_empty();
+        if forbidden || !cancel.has(Name::MaxForwards) || cancel.elements(Name::Via).count() != 1 {
+            self.fail(call, "a CANCEL with Require, Proxy-Require, a body, several Via or no Max-Forwards");
+        }
+        if !cancel.has(Name::Reason) {
+            self.fail(call, "a CANCEL without Reason (RFC 3326)");
+        }
+        call
+    }
+
+    pub(super) fn response_received(
+        &mut self,
+        now: Time,
+        call: Option<(usize, Side)>,
+        response: &Message<'_>,
+    ) {
+        let Some(key) = key(response) else { return };
+        let status = response.status().unwrap_or(0);
+        let Some(sent) = self.sent.get_mut(&key) else { return };
+        if status < 200 {
+            sent.provisional |= sent.end.is_none();
+            return;
+        }
+        let first = sent.end.is_none();
+        let before = *sent.end.get_or_insert(status);
+        let (method, is_first_invite) = (sent.method, sent.is_first_invite);
+        // Row C6: how long after the end of the transaction a 2xx is still looked after.
+        let ghost_until = match (sent.cancelled, sent.provisional) {
+            (Some(at), _) => Some(at + PATIENCE * 2),
+            (None, true) => None,
+            (None, false) => Some(sent.at + PATIENCE * 2),
+        };
+        let Some((call, side)) = call else { return };
+        if method == Method::Invite && (200..300).contains(&status) && before < 300 {
+            let known =
+                DialogKey::of_received_response(response).is_some_and(|id| self.dialogs.contains_key(&id));
+            if !known && ghost_until.is_some_and(|until| now >= until) {
+                return;
+            }
+            if is_first_invite {
+                self.calls[call].answered = true;
+            }
+            self.success_received(now, call, side, (is_first_invite, ghost_until), response);
+        }
+        if first && matches!(status, 408 | 481) && !is_first_invite && method != Method::Cancel {
+            self.calls[call].broken = true;
+        }
+        if first && is_first_invite {
+            self.note_targets(now, call);
+        }
+    }
+
+    fn success_received(
+        &mut self,
+        now: Time,
+        call: usize,
+        side: Side,
+        (is_first_invite, until): (bool, Option<Time>),
+        response: &Message<'_>,
+    ) {
+        let Some(id) = DialogKey::of_received_response(response) else { return };
+        if let Some(tag) = response.to().ok().and_then(|to| to.tag()) {
+            self.keep_secret(call, side, tag);
+        }
+        let known = self.dialogs.contains_key(&id);
+        if !known && !is_first_invite {
+            return;
+        }
+        let number = response.cseq().map_or(0, |cseq| cseq.number);
+        self.dialogs
+            .entry(id)
+            .or_insert_with(|| Dialog::new(call, side, true, number, now))
+            .owes_ack(number, now, until);
+    }
+
+    fn note_targets(&mut self, now: Time, call: usize) {
+        let mut invites = self.sent.values().filter(|sent| sent.is_first_invite && sent.call == Some(call));
+        let done = invites
+            .all(|sent| sent.end.is_some_and(|status| status >= 300 && status != 401 && status != 407));
+        self.calls[call].targets_done = done.then_some(now);
+    }
+
+    /// The ACK of a failure goes with its INVITE's branch, that of a 2xx within the dialog.
+    fn ack_sent(&mut self, now: Time, branch: &[u8], ack: &Message<'_>, bytes: &Bytes) -> bool {
+        if let Some(invite) = self.sent.get(&(branch.to_vec(), b"INVITE".to_vec())) {
+            let call = invite.call;
+            match invite.end {
+                Some(300..) => {}
+                Some(_) => self.fail(call, "the ACK of a 2xx with the INVITE's branch"),
+                None => self.fail(call, "an ACK before the final response"),
+            }
+            return true;
+        }
+        let call = ack.call_id().ok().and_then(|id| self.call_of(id)).map(|(call, _)| call);
+        let Some(dialog) = DialogKey::of_sent_request(ack).and_then(|id| self.dialogs.get_mut(&id)) else {
+            self.fail(call, "an ACK for no dialog");
+            return true;
+        };
+        match dialog.ack_sent(ack.cseq().map_or(0, |cseq| cseq.number), now, bytes) {
+            Ok(first) => first,
+            Err(what) => {
+                self.fail(call, what);
+                true
+            }
+        }
+    }
+}

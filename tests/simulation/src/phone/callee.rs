@@ -1,0 +1,210 @@
+//! The callee: ringing, answering, refusing, and what a CANCEL meets.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sip::{Authorization, Message, Name, Time};
+
+use super::server::{Server, ServerState};
+use super::{Act, Phone, Role, Session, Stage, compose};
+use crate::chance::Chance;
+use crate::script::{CalleeScript, OnCancel, Outcome};
+
+/// What the guarded carrier wants to hear.
+pub const USERNAME: &str = "drawbridge";
+/// Its password.
+pub const PASSWORD: &str = "moat and chain";
+
+impl Phone {
+    /// The phone that an INVITE of the box finds at `address`.
+    pub fn callee(
+        address: SocketAddr,
+        invite: &Message<'_>,
+        script: CalleeScript,
+        mut chance: Chance,
+    ) -> Phone {
+        let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+        let user = format!("u{}", chance.word());
+        let from = text(invite.first(Name::From));
+        let session =
+            Session::new(8_000_000_000_000 + chance.below(999_999_999_999), address.ip(), 60_000, 1);
+        let contact = invite.contact().ok().flatten().map(|contact| contact.uri);
+        let mut routes: Vec<String> =
+            invite.elements(Name::RecordRoute).map(|route| text(Some(route))).collect();
+        routes.reverse();
+        Phone {
+            address,
+            call_id: text(invite.call_id().ok()),
+            product: format!("Callee-{}", chance.word()),
+            contact: format!("<sip:{user}@{address}>"),
+            local: text(invite.first(Name::To)),
+            local_tag: format!("tb{}", chance.word()),
+            remote: from.split(";tag=").next().unwrap_or_default().to_owned(),
+            remote_tag: invite.from().ok().and_then(|from| from.tag()).map(|tag| text(Some(tag))),
+            target: text(contact),
+            routes,
+            cseq: 0,
+            remote_cseq: None,
+            clients: Vec::new(),
+            servers: Vec::new(),
+            agenda: Vec::new(),
+            stage: Stage::Early,
+            acked: false,
+            session,
+            due_answer: Vec::new(),
+            chance,
+            role: Role::Callee { script, challenged: None },
+            deadline: None,
+            outbox: Vec::new(),
+            complaints: Vec::new(),
+            heard: Vec::new(),
+            results: Vec::new(),
+        }
+    }
+
+    /// An INVITE outside of a dialog: the call, or the call again with credentials.
+    pub(super) fn on_invited(&mut self, at: usize, invite: &Message<'_>, now: Time) {
+        let Role::Callee { script, challenged } = &mut self.role else {
+            self.complaints.push("a request without To-tag".to_owned());
+            return;
+        };
+        let script = script.clone();
+        if self.servers[at].method != "INVITE" {
+            self.complaints.push(format!("{} without To-tag", self.servers[at].method));
+            return self.respond(at, 481, None, now);
+        }
+        if script.challenges {
+            match challenged.clone() {
+                None => {
+                    let nonce = self.chance.word();
+                    *challenged = Some(nonce.clone());
+                    let value = format!(
+                        "Digest realm=\"carrier\", nonce=\"{nonce}\", algorithm=SHA-256, qop=\"auth\""
+                    );
+                    return self.respond_with(at, 407, &[("Proxy-Authenticate", &value)], None, now);
+                }
+                Some(nonce) if !is_authorized(invite, &nonce) => {
+                    self.complaints.push("a challenge answered wrongly".to_owned());
+                    return self.respond(at, 403, None, now);
+                }
+                Some(_) => {}
+            }
+        }
+        let branch = self.servers[at].branch.clone();
+        if let Some(after) = script.trying {
+            self.plan(now + after, Act::Ring { status: 100, sdp: false });
+        }
+        for ring in &script.rings {
+            self.plan(now + ring.after, Act::Ring { status: ring.status, sdp: ring.sdp });
+        }
+        match script.outcome {
+            Outcome::Answer(after) => self.plan(now + after, Act::Answer { branch }),
+            Outcome::Refuse(after, status) => self.plan(now + after, Act::Refuse { branch, status }),
+            Outcome::Never | Outcome::Deaf | Outcome::Unreachable => {}
+        }
+        self.on_timeout(now);
+    }
+
+    fn ringing(&self) -> Option<usize> {
+        self.servers.iter().rposition(Server::is_open_invite)
+    }
+
+    pub(super) fn ring(&mut self, status: u16, sdp: bool, now: Time) {
+        if self.stage != Stage::Early {
+            return;
+        }
+        let Some(at) = self.ringing() else { return };
+        let body = if sdp { self.describe(at) } else { None };
+        self.respond(at, status, body.as_deref(), now);
+    }
+
+    /// The answer to the INVITE's offer, or an offer when it had none.
+    pub(super) fn describe(&mut self, at: usize) -> Option<String> {
+        let bytes = self.servers[at].request.clone();
+        let invite = Message::parse(&bytes).ok()?;
+        if invite.body().is_empty() {
+            return Some(self.session.offer("sendrecv"));
+        }
+        match self.session.answer(invite.body()) {
+            Ok(answer) => Some(answer),
+            Err(what) => {
+                self.complaints.push(what);
+                None
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, branch: &str, now: Time) {
+        let Some(at) = self.open_server(branch) else { return };
+        let body = self.describe(at);
+        self.respond(at, 200, body.as_deref(), now);
+        self.stage = Stage::Confirmed;
+        self.acked = false;
+        let Role::Callee { script, .. } = &self.role else { return };
+        let script = script.clone();
+        if script.stutters
+            && let Some(bytes) = self.outbox.last().cloned()
+        {
+            self.plan(now + Duration::from_micros(300), Act::Again { bytes });
+        }
+        self.begin_talk(&script.talk, now);
+    }
+
+    pub(super) fn refuse(&mut self, branch: &str, status: u16, now: Time) {
+        let Some(at) = self.open_server(branch) else { return };
+        self.respond(at, status, None, now);
+        if self.stage == Stage::Early {
+            self.stage = Stage::Ended;
+            self.agenda.clear();
+        }
+    }
+
+    pub(super) fn open_server(&self, branch: &str) -> Option<usize> {
+        self.servers.iter().position(|server| server.is_open_invite() && server.branch == branch)
+    }
+
+    pub(super) fn on_cancel(&mut self, branch: &str, cancel: &Message<'_>, bytes: &Bytes, now: Time) {
+        let known = self.servers.iter().find(|server| server.branch == branch && server.method == "CANCEL");
+        if let Some(server) = known {
+            self.outbox.extend(server.on_request_again());
+            return;
+        }
+        let invite = self.servers.iter().find(|server| server.branch == branch && server.method == "INVITE");
+        let Some(state) = invite.map(|server| server.state) else {
+            self.complaints.push(format!("a CANCEL that matches nothing: branch {branch}"));
+            self.outbox.push(compose::response(cancel, 481, Some(&self.local_tag), &[], None));
+            return;
+        };
+        let number = cancel.cseq().map_or(0, |cseq| cseq.number);
+        self.servers.push(Server::new(branch.to_owned(), "CANCEL".to_owned(), number, bytes.clone()));
+        let at = self.servers.len() - 1;
+        let Role::Callee { script: CalleeScript { on_cancel, .. }, .. } = self.role else {
+            self.complaints.push("a CANCEL of the box's re-INVITE".to_owned());
+            return self.respond(at, 200, None, now);
+        };
+        let habit = if state == ServerState::Open { on_cancel } else { OnCancel::Stalls };
+        if habit == OnCancel::Unknown {
+            return self.respond(at, 481, None, now);
+        }
+        self.respond(at, 200, None, now);
+        let branch = branch.to_owned();
+        match habit {
+            OnCancel::Obeys => self.refuse(&branch, 487, now),
+            OnCancel::Answers => self.answer(&branch, now),
+            OnCancel::AnswersLate(after) => {
+                self.agenda.clear();
+                self.plan(now + after, Act::Answer { branch });
+            }
+            OnCancel::Stalls if state == ServerState::Open => self.agenda.clear(),
+            OnCancel::Stalls | OnCancel::Unknown => {}
+        }
+    }
+}
+
+fn is_authorized(invite: &Message<'_>, nonce: &str) -> bool {
+    let Some(value) = invite.first(Name::ProxyAuthorization) else { return false };
+    let Ok(authorization) = Authorization::parse(value) else { return false };
+    authorization.verify(PASSWORD, b"INVITE")
+        && value.windows(nonce.len()).any(|part| part == nonce.as_bytes())
+}

@@ -1,0 +1,383 @@
+//! A phone: one side of one call, a user agent of its own (RFC 3261) with a script.
+//!
+//! A phone shares nothing with the product but the reading of messages: its transactions, dialog and descriptions are
+//! written apart, so that one misunderstanding of the RFC cannot hide on both sides. It is told the time, fed with
+//! datagrams and drained of what it sends. What no peer of it may do it notes as a complaint.
+
+mod callee;
+mod caller;
+mod client;
+mod compose;
+mod server;
+mod session;
+mod talk;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use sip::{Message, Method, Name, Time};
+
+use crate::chance::Chance;
+use crate::script::{CalleeScript, CallerScript, Offer, Talk};
+use client::{Client, Due, Purpose};
+use compose::{Request, request};
+use server::{Server, ServerState};
+use session::Session;
+
+pub use callee::{PASSWORD, USERNAME};
+
+const SDP: &str = "application/sdp";
+
+/// What a phone means to do at a moment.
+#[derive(Clone, Debug)]
+enum Act {
+    Invite,
+    Cancel { rash: bool },
+    Ack,
+    Ring { status: u16, sdp: bool },
+    Answer { branch: String },
+    AnswerOffer { branch: String },
+    Refuse { branch: String, status: u16 },
+    Again { bytes: Bytes },
+    Bye,
+    Offer { offer: Offer, tries: u8 },
+    Info,
+}
+
+/// Where a phone's call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Idle,
+    Early,
+    Confirmed,
+    Ended,
+}
+
+#[derive(Clone, Debug)]
+enum Role {
+    Caller { script: CallerScript, wants_out: bool },
+    Callee { script: CalleeScript, challenged: Option<String> },
+}
+
+/// One side of one call.
+#[derive(Debug)]
+pub struct Phone {
+    address: SocketAddr,
+    call_id: String,
+    product: String,
+    contact: String,
+    /// Our From or To without tag.
+    local: String,
+    local_tag: String,
+    remote: String,
+    remote_tag: Option<String>,
+    target: String,
+    routes: Vec<String>,
+    cseq: u32,
+    remote_cseq: Option<u32>,
+    clients: Vec<Client>,
+    servers: Vec<Server>,
+    agenda: Vec<(Time, Act)>,
+    stage: Stage,
+    /// The 2xx of the call was acknowledged.
+    acked: bool,
+    session: Session,
+    /// The offer of a 2xx that the ACK will answer.
+    due_answer: Vec<u8>,
+    chance: Chance,
+    role: Role,
+    deadline: Option<Time>,
+    /// What it sends, in order.
+    pub outbox: Vec<Bytes>,
+    /// What its peer did that no peer may do.
+    pub complaints: Vec<String>,
+    /// Bodies of INFO that came.
+    pub heard: Vec<Vec<u8>>,
+    /// Final statuses of its own requests, with their method.
+    pub results: Vec<(&'static str, u16)>,
+}
+
+impl Phone {
+    /// When [`on_timeout`](Phone::on_timeout) must be called.
+    pub fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// Whether it believes that a call goes on.
+    pub fn is_in_call(&self) -> bool {
+        self.stage == Stage::Confirmed
+    }
+
+    /// Its Call-ID.
+    pub fn call_id(&self) -> &str {
+        &self.call_id
+    }
+
+    /// What stands for it alone, and must not be seen on the other side.
+    pub fn secrets(&self) -> Vec<String> {
+        vec![
+            self.address.ip().to_string(),
+            self.call_id.clone(),
+            self.local_tag.clone(),
+            self.product.clone(),
+            self.contact.trim_matches(['<', '>']).to_owned(),
+            self.session.id.to_string(),
+        ]
+    }
+
+    /// Whether this response answers a request of its own.
+    pub fn asked(&self, response: &Message<'_>) -> bool {
+        let (Ok(via), Ok(cseq)) = (response.via(), response.cseq()) else { return false };
+        self.clients.iter().any(|client| {
+            via.branch() == Some(client.branch.as_bytes()) && client.method.as_bytes() == cseq.method_text
+        })
+    }
+
+    /// Its time has come.
+    pub fn on_timeout(&mut self, now: Time) {
+        while let Some(at) = self.agenda.iter().position(|(time, _)| *time <= now) {
+            let (_, act) = self.agenda.remove(at);
+            self.perform(act, now);
+        }
+        for at in 0..self.clients.len() {
+            match self.clients[at].on_timeout(now) {
+                Due::Nothing => {}
+                Due::Send(bytes) => self.outbox.push(bytes),
+                Due::GaveUp => self.on_client_timeout(at, now),
+            }
+        }
+        for at in 0..self.servers.len() {
+            match self.servers[at].on_timeout(now) {
+                Ok(bytes) => self.outbox.extend(bytes),
+                Err(status) if status < 300 => {
+                    // RFC 3261 §13.3.1.4: never acknowledged, so it is ended.
+                    self.acked = true;
+                    self.hang_up(now);
+                }
+                Err(_) => {}
+            }
+        }
+        self.rearm();
+    }
+
+    /// A datagram of the box arrived.
+    pub fn receive(&mut self, bytes: &Bytes, now: Time) {
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => self.on_request(&message, bytes, now),
+            Ok(message) => self.on_response(&message, now),
+            Err(error) => self.complaints.push(format!("cannot be read: {error}")),
+        }
+        self.rearm();
+    }
+
+    fn rearm(&mut self) {
+        let acts = self.agenda.iter().map(|(time, _)| *time);
+        let clients = self.clients.iter().filter_map(Client::deadline);
+        let servers = self.servers.iter().filter_map(Server::deadline);
+        self.deadline = acts.chain(clients).chain(servers).min();
+    }
+
+    fn plan(&mut self, at: Time, act: Act) {
+        self.agenda.push((at, act));
+        self.agenda.sort_by_key(|(time, _)| *time);
+    }
+
+    fn perform(&mut self, act: Act, now: Time) {
+        match act {
+            Act::Invite => self.invite(now),
+            Act::Cancel { rash } => self.leave(rash, now),
+            Act::Ack => self.send_ack(now),
+            Act::Ring { status, sdp } => self.ring(status, sdp, now),
+            Act::Answer { branch } => self.answer(&branch, now),
+            Act::AnswerOffer { branch } => self.answer_offer(&branch, now),
+            Act::Refuse { branch, status } => self.refuse(&branch, status, now),
+            Act::Again { bytes } => self.outbox.push(bytes),
+            Act::Bye => self.hang_up(now),
+            Act::Offer { offer, tries } => self.offer(offer, tries, now),
+            Act::Info => self.inform(now),
+        }
+    }
+
+    fn on_response(&mut self, response: &Message<'_>, now: Time) {
+        let (Ok(via), Ok(cseq)) = (response.via(), response.cseq()) else {
+            self.complaints.push("a response without Via or CSeq".to_owned());
+            return;
+        };
+        let branch = String::from_utf8_lossy(via.branch().unwrap_or_default()).into_owned();
+        let found = self
+            .clients
+            .iter()
+            .position(|client| client.branch == branch && client.method.as_bytes() == cseq.method_text);
+        let Some(at) = found else {
+            self.complaints.push(format!("a response to no request of ours: branch {branch}"));
+            return;
+        };
+        let status = response.status().unwrap_or(0);
+        let first = self.clients[at].on_response(status);
+        if first {
+            self.results.push((self.clients[at].method, status));
+        }
+        match self.clients[at].purpose {
+            Purpose::Invite => self.on_invite_response(at, first, response, now),
+            Purpose::Reinvite { offered } => self.on_offer_response(at, first, offered, response, now),
+            Purpose::Other => {}
+        }
+    }
+
+    fn on_request(&mut self, request: &Message<'_>, bytes: &Bytes, now: Time) {
+        let (Ok(via), Ok(cseq)) = (request.via(), request.cseq()) else {
+            self.complaints.push("a request without Via or CSeq".to_owned());
+            return;
+        };
+        let branch = String::from_utf8_lossy(via.branch().unwrap_or_default()).into_owned();
+        match request.method() {
+            Method::Ack => return self.on_ack(&branch, request, cseq.number),
+            Method::Cancel => return self.on_cancel(&branch, request, bytes, now),
+            _ => {}
+        }
+        let method = String::from_utf8_lossy(cseq.method_text).into_owned();
+        let known = self.servers.iter().find(|server| server.branch == branch && server.method == method);
+        if let Some(server) = known {
+            self.outbox.extend(server.on_request_again());
+            return;
+        }
+        self.servers.push(Server::new(branch.clone(), method, cseq.number, bytes.clone()));
+        let at = self.servers.len() - 1;
+        if request.to().is_ok_and(|to| to.tag().is_some()) {
+            self.on_dialog_request(at, request, now);
+        } else {
+            self.on_invited(at, request, now);
+        }
+    }
+
+    fn on_ack(&mut self, branch: &str, ack: &Message<'_>, cseq: u32) {
+        let found = self.servers.iter_mut().find(|server| {
+            server.method == "INVITE"
+                && match server.state {
+                    ServerState::Unacked(status) | ServerState::Done(status) if status >= 300 => {
+                        server.branch == branch
+                    }
+                    ServerState::Unacked(_) | ServerState::Done(_) => server.cseq == cseq,
+                    ServerState::Open => false,
+                }
+        });
+        let Some(server) = found else {
+            self.complaints.push(format!("an ACK for nothing: CSeq {cseq}, branch {branch}"));
+            return;
+        };
+        let status = match server.state {
+            ServerState::Unacked(status) | ServerState::Done(status) => status,
+            ServerState::Open => 0,
+        };
+        let offered = Message::parse(&server.request).is_ok_and(|invite| !invite.body().is_empty());
+        if server.on_ack() && status < 300 {
+            self.acked = true;
+            if !offered
+                && !ack.body().is_empty()
+                && let Err(what) = self.session.accepts(ack.body())
+            {
+                self.complaints.push(what);
+            }
+        }
+    }
+
+    fn respond(&mut self, at: usize, status: u16, body: Option<&str>, now: Time) {
+        self.respond_with(at, status, &[], body, now);
+    }
+
+    fn respond_with(
+        &mut self,
+        at: usize,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+        now: Time,
+    ) {
+        let bytes = self.servers[at].request.clone();
+        let Ok(request) = Message::parse(&bytes) else { return };
+        let contact = self.contact.clone();
+        let mut all = vec![("Server", self.product.as_str())];
+        if request.method() == Method::Invite && (101..300).contains(&status) {
+            all.push(("Contact", contact.as_str()));
+        }
+        all.extend_from_slice(headers);
+        let body = body.map(|body| (SDP, body));
+        let response = compose::response(&request, status, Some(&self.local_tag), &all, body);
+        self.outbox.push(response.clone());
+        self.servers[at].sent(status, response, now);
+    }
+
+    /// A new request of ours within or before the dialog; gives the transaction's place.
+    fn send(
+        &mut self,
+        method: &'static str,
+        purpose: Purpose,
+        body: Option<(&str, &str)>,
+        now: Time,
+    ) -> usize {
+        self.cseq += 1;
+        let branch = format!("z9hG4bK{}", self.chance.word());
+        let from = format!("{};tag={}", self.local, self.local_tag);
+        let to = match &self.remote_tag {
+            Some(tag) => format!("{};tag={tag}", self.remote),
+            None => self.remote.clone(),
+        };
+        let bytes = request(&Request {
+            method,
+            uri: &self.target,
+            via: self.address,
+            branch: &branch,
+            routes: &self.routes,
+            from: &from,
+            to: &to,
+            call_id: &self.call_id,
+            cseq: self.cseq,
+            contact: (method == "INVITE").then_some(&self.contact),
+            product: &self.product,
+            body,
+        });
+        self.outbox.push(bytes.clone());
+        self.clients.push(Client::new(branch, method, self.cseq, purpose, bytes, now));
+        self.clients.len() - 1
+    }
+
+    /// The dialog that a 2xx makes at its UAC (RFC 3261 §12.1.2).
+    fn establish(&mut self, response: &Message<'_>) {
+        let Ok(to) = response.to() else { return };
+        self.remote_tag = to.tag().map(|tag| String::from_utf8_lossy(tag).into_owned());
+        self.routes = response
+            .elements(Name::RecordRoute)
+            .map(|route| String::from_utf8_lossy(route).into_owned())
+            .collect();
+        self.routes.reverse();
+        self.retarget(response);
+        self.stage = Stage::Confirmed;
+    }
+
+    fn retarget(&mut self, message: &Message<'_>) {
+        match message.contact() {
+            Ok(Some(contact)) => self.target = String::from_utf8_lossy(contact.uri).into_owned(),
+            Ok(None) | Err(_) => self.complaints.push("a dialog without Contact".to_owned()),
+        }
+    }
+
+    /// The script's plans for the dialog, from now.
+    fn begin_talk(&mut self, talk: &Talk, now: Time) {
+        if let Some(bye) = talk.bye {
+            self.plan(now + bye, Act::Bye);
+        }
+        for (after, offer) in talk.offers.clone() {
+            self.plan(now + after, Act::Offer { offer, tries: 0 });
+        }
+        if let Some(info) = talk.info {
+            self.plan(now + info, Act::Info);
+        }
+    }
+
+    fn talk(&self) -> &Talk {
+        match &self.role {
+            Role::Caller { script, .. } => &script.talk,
+            Role::Callee { script, .. } => &script.talk,
+        }
+    }
+}

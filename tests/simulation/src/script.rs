@@ -1,0 +1,352 @@
+//! Scripts: what each party of a call means to do, chosen by a seed or written by a test.
+
+use std::time::Duration;
+
+use crate::chance::Chance;
+
+/// One call: who calls, and what becomes of it at each target in turn.
+#[derive(Clone, Debug)]
+pub struct CallScript {
+    /// Which route the called number takes.
+    pub route: Route,
+    /// The caller.
+    pub caller: CallerScript,
+    /// The targets in the order in which they are tried; the last one stands for all that follow.
+    pub callees: Vec<CalleeScript>,
+    /// An operator hangs up this long after the INVITE.
+    pub operator: Option<Duration>,
+    /// The relay reports silence this long after the INVITE, if it watches then.
+    pub silence: Option<Duration>,
+}
+
+/// The routes of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// One target.
+    West,
+    /// Two targets by address.
+    WestThenEast,
+    /// Two targets by name, found by `Resolve`.
+    Named,
+    /// One target that challenges.
+    Guarded,
+    /// Two by address and two by name.
+    Long,
+    /// No route takes the number.
+    Nowhere,
+}
+
+impl Route {
+    /// How the called numbers of this route begin.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Route::West => "51",
+            Route::WestThenEast => "52",
+            Route::Named => "53",
+            Route::Guarded => "54",
+            Route::Long => "55",
+            Route::Nowhere => "99",
+        }
+    }
+}
+
+/// What a caller does.
+#[derive(Clone, Debug)]
+pub struct CallerScript {
+    /// When the INVITE leaves.
+    pub start: Duration,
+    /// The INVITE has an offer; otherwise the ACK answers.
+    pub offer: bool,
+    /// How many m= lines its descriptions have.
+    pub streams: usize,
+    /// Whether and when it leaves before the answer.
+    pub cancel: Option<Cancel>,
+    /// How it acknowledges the 2xx of its INVITE.
+    pub ack: Ack,
+    /// What it does within the dialog.
+    pub talk: Talk,
+}
+
+/// When a caller leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancel {
+    /// So long after the INVITE, whether a provisional response came or not. RFC 3261 §9.1 forbids it; phones do it.
+    Rash(Duration),
+    /// So long after the INVITE, but not before a provisional response.
+    Patient(Duration),
+    /// So long after the first provisional response other than 100.
+    Ringing(Duration),
+}
+
+/// How a 2xx is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// At once.
+    Prompt,
+    /// So much later.
+    Late(Duration),
+    /// Never.
+    Never,
+}
+
+/// What a party does within the dialog; times are counted from its 2xx.
+#[derive(Clone, Debug, Default)]
+pub struct Talk {
+    /// Hangs up.
+    pub bye: Option<Duration>,
+    /// Offers again.
+    pub offers: Vec<(Duration, Offer)>,
+    /// Sends an INFO.
+    pub info: Option<Duration>,
+    /// Refuses the other's offers with 488.
+    pub refuses_offers: bool,
+    /// How long it thinks about the other's offers.
+    pub thinks: Duration,
+}
+
+/// A re-INVITE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// With `a=sendonly`.
+    Hold,
+    /// With `a=sendrecv`.
+    Resume,
+    /// Without a description: the other side is asked for its offer.
+    Empty,
+}
+
+/// What a callee does with an INVITE; times are counted from its arrival.
+#[derive(Clone, Debug)]
+pub struct CalleeScript {
+    /// Sends 100.
+    pub trying: Option<Duration>,
+    /// Sends these provisional responses.
+    pub rings: Vec<Ring>,
+    /// How it ends.
+    pub outcome: Outcome,
+    /// Wants digest credentials first.
+    pub challenges: bool,
+    /// What it does on CANCEL.
+    pub on_cancel: OnCancel,
+    /// Sends each 2xx twice.
+    pub stutters: bool,
+    /// What it does within the dialog.
+    pub talk: Talk,
+}
+
+/// A provisional response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// When.
+    pub after: Duration,
+    /// 180 to 183.
+    pub status: u16,
+    /// With early media.
+    pub sdp: bool,
+}
+
+/// A callee's final word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 200.
+    Answer(Duration),
+    /// This status.
+    Refuse(Duration, u16),
+    /// Nothing; it rings on.
+    Never,
+    /// Nothing at all to anything.
+    Deaf,
+    /// The host answers with ICMP: the box is told that its message could not be delivered.
+    Unreachable,
+}
+
+/// What a callee makes of a CANCEL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCancel {
+    /// 200 and 487.
+    Obeys,
+    /// 200, but its hand was already on the receiver: 200 to the INVITE, too.
+    Answers,
+    /// 200 to the CANCEL, and never a final response.
+    Stalls,
+    /// The same, but 200 to the INVITE so long after the CANCEL.
+    AnswersLate(Duration),
+    /// 481, and it rings on.
+    Unknown,
+}
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+impl CallerScript {
+    /// Calls at once with an offer, acknowledges, and waits to be hung up.
+    pub fn plain() -> CallerScript {
+        CallerScript {
+            start: Duration::ZERO,
+            offer: true,
+            streams: 1,
+            cancel: None,
+            ack: Ack::Prompt,
+            talk: Talk::default(),
+        }
+    }
+}
+
+impl CalleeScript {
+    /// 100 at once, 180 after 100 ms, 200 after a second; waits to be hung up.
+    pub fn plain() -> CalleeScript {
+        CalleeScript {
+            trying: Some(Duration::ZERO),
+            rings: vec![Ring { after: MS(100), status: 180, sdp: false }],
+            outcome: Outcome::Answer(MS(1_000)),
+            challenges: false,
+            on_cancel: OnCancel::Obeys,
+            stutters: false,
+            talk: Talk::default(),
+        }
+    }
+}
+
+impl CallScript {
+    /// An ordinary call on this route: answered after a second, hung up by the caller 10 s later.
+    pub fn plain(route: Route) -> CallScript {
+        let mut caller = CallerScript::plain();
+        caller.talk.bye = Some(MS(10_000));
+        CallScript { route, caller, callees: vec![CalleeScript::plain()], operator: None, silence: None }
+    }
+
+    /// A call as chance wants it.
+    pub fn seeded(chance: &mut Chance) -> CallScript {
+        let route = match chance.below(20) {
+            0..=7 => Route::West,
+            8..=11 => Route::WestThenEast,
+            12..=14 => Route::Named,
+            15..=16 => Route::Guarded,
+            17..=18 => Route::Long,
+            _ => Route::Nowhere,
+        };
+        let targets = match route {
+            Route::West | Route::Guarded | Route::Nowhere => 1,
+            Route::WestThenEast | Route::Named => 2,
+            Route::Long => 4,
+        };
+        let failing = targets > 1 && chance.happens(600);
+        let mut callees: Vec<CalleeScript> = (0..targets).map(|_| callee(chance)).collect();
+        for callee in callees.iter_mut().take(if failing { targets - 1 } else { 0 }) {
+            callee.outcome =
+                Outcome::Refuse(chance.up_to(MS(3_000)), chance.pick(&[503, 500, 408, 480, 502]));
+        }
+        for callee in &mut callees {
+            callee.challenges = route == Route::Guarded && chance.happens(800);
+        }
+        let mut caller = caller(chance);
+        let hangs_up = talk_ends(chance);
+        if hangs_up.0.is_none() && hangs_up.1.is_none() {
+            caller.talk.bye = Some(MS(20_000));
+        } else {
+            caller.talk.bye = hangs_up.0;
+        }
+        for callee in &mut callees {
+            callee.talk.bye = hangs_up.1;
+        }
+        CallScript {
+            route,
+            caller,
+            callees,
+            operator: chance.happens(40).then(|| chance.up_to(MS(8_000))),
+            silence: chance.happens(30).then(|| chance.up_to(MS(12_000))),
+        }
+    }
+}
+
+fn caller(chance: &mut Chance) -> CallerScript {
+    let cancel = match chance.below(10) {
+        0..=1 => Some(Cancel::Rash(moment(chance))),
+        2..=3 => Some(Cancel::Patient(moment(chance))),
+        4 => Some(Cancel::Ringing(moment(chance))),
+        _ => None,
+    };
+    let ack = match chance.below(40) {
+        0 => Ack::Never,
+        1..=3 => Ack::Late(chance.up_to(MS(8_000))),
+        _ => Ack::Prompt,
+    };
+    CallerScript {
+        start: chance.up_to(MS(2_000)),
+        offer: chance.happens(850),
+        streams: if chance.happens(100) { 2 } else { 1 },
+        cancel,
+        ack,
+        talk: talk(chance),
+    }
+}
+
+fn callee(chance: &mut Chance) -> CalleeScript {
+    let mut rings = Vec::new();
+    let mut after = Duration::ZERO;
+    for _ in 0..chance.below(4) {
+        after += moment(chance);
+        let status = chance.pick(&[180, 180, 180, 181, 182, 183]);
+        let sdp = status == 183 || chance.happens(100);
+        rings.push(Ring { after, status, sdp });
+    }
+    let last = after + moment(chance);
+    let outcome = match chance.below(20) {
+        0..=11 => Outcome::Answer(last),
+        12 => Outcome::Answer(Duration::ZERO),
+        13 => Outcome::Refuse(last, 486),
+        14 => Outcome::Refuse(last, 503),
+        15 => Outcome::Refuse(last, chance.pick(&[400, 403, 404, 480, 500, 504, 600, 603, 699, 499])),
+        16..=17 => Outcome::Never,
+        18 => Outcome::Deaf,
+        _ => Outcome::Unreachable,
+    };
+    let on_cancel = match chance.below(20) {
+        0..=12 => OnCancel::Obeys,
+        13..=15 => OnCancel::Answers,
+        16 => OnCancel::Stalls,
+        17..=18 => OnCancel::AnswersLate(chance.up_to(MS(60_000))),
+        _ => OnCancel::Unknown,
+    };
+    CalleeScript {
+        trying: chance.happens(700).then(|| chance.up_to(MS(200))),
+        rings,
+        outcome,
+        challenges: false,
+        on_cancel,
+        stutters: chance.happens(100),
+        talk: talk(chance),
+    }
+}
+
+/// Races need moments that are close together as often as moments that are far apart.
+fn moment(chance: &mut Chance) -> Duration {
+    match chance.below(4) {
+        0 => chance.up_to(MS(4)),
+        1 => chance.up_to(MS(300)),
+        2 => chance.up_to(MS(2_000)),
+        _ => chance.up_to(MS(10_000)),
+    }
+}
+
+fn talk(chance: &mut Chance) -> Talk {
+    let offers = (0..chance.below(3).saturating_sub(if chance.happens(500) { 2 } else { 0 }))
+        .map(|_| (chance.up_to(MS(10_000)), chance.pick(&[Offer::Hold, Offer::Resume, Offer::Empty])))
+        .collect();
+    Talk {
+        bye: None,
+        offers,
+        info: chance.happens(150).then(|| chance.up_to(MS(10_000))),
+        refuses_offers: chance.happens(100),
+        thinks: if chance.happens(300) { chance.up_to(MS(3_000)) } else { Duration::ZERO },
+    }
+}
+
+/// Who hangs up when: the caller, the callee, or both at nearly the same moment.
+fn talk_ends(chance: &mut Chance) -> (Option<Duration>, Option<Duration>) {
+    let when = moment(chance);
+    match chance.below(3) {
+        0 => (Some(when), None),
+        1 => (None, Some(when)),
+        _ => (Some(when), Some(when + chance.up_to(MS(6)))),
+    }
+}

@@ -1,0 +1,227 @@
+//! Between the Core and the world: what it is handed, and what it wants done.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use call::{
+    Command, EventKind, Flow, Input, ListenerId, MediaOrder, Output, Reply, RouteQuery, SendToken, Side,
+    Stats,
+};
+use routing::Decision;
+use sip::{Message, Method};
+
+use super::{BOX, Failure, Happening, STRANGER, Slot, World, call_of_number, setup};
+use crate::phone::Phone;
+use crate::script::{CalleeScript, Outcome};
+
+type Done = Result<(), Box<Failure>>;
+
+impl World {
+    /// Hands the Core something and carries out what it says.
+    pub(super) fn input(&mut self, shard: usize, input: Input<'_>) -> Done {
+        let now = self.now();
+        self.cores[shard].handle(input, now);
+        self.carry_out(shard)
+    }
+
+    pub(super) fn carry_out(&mut self, shard: usize) -> Done {
+        while let Some(output) = self.cores[shard].poll_output() {
+            match output {
+                Output::Send { flow, bytes, token } => self.send(shard, flow, bytes, token),
+                Output::Route(query) => self.route(shard, &query),
+                Output::Resolve { query, host, .. } => self.resolve(shard, query, &host),
+                Output::Media(order) => self.order(shard, &order)?,
+                Output::Cdr(fact) => {
+                    let (attempt, last) = (fact.attempt, if fact.is_last { ", the last" } else { "" });
+                    let text = format!(
+                        "record of attempt {attempt}{last}: {:?} {:?}",
+                        fact.disposition, fact.ended_by
+                    );
+                    self.tape.note(self.now, self.oracle.call_of_record(&fact), text);
+                    self.oracle.recorded(*fact);
+                }
+                Output::Binding(_) => self.oracle.fail(None, "a registration where nobody may register"),
+                Output::Event(event) => {
+                    if let (Some(uuid), EventKind::CallStarted { called, .. }) = (event.call, &event.kind)
+                        && let Some(call) = call_of_number(called)
+                    {
+                        self.calls.insert(call, uuid);
+                    }
+                }
+                Output::Reply { .. } => {}
+            }
+        }
+        self.check()
+    }
+
+    /// Asks a Core how much it holds, the way an operator does.
+    pub(super) fn stats(&mut self, shard: usize) -> Result<Stats, Box<Failure>> {
+        let now = self.now();
+        self.cores[shard].handle(Input::Command { id: 99, command: Command::Stats }, now);
+        while let Some(output) = self.cores[shard].poll_output() {
+            if let Output::Reply { id: 99, reply: Reply::Stats(stats) } = output {
+                return Ok(*stats);
+            }
+        }
+        Err(self.failure(None, "no answer to Command::Stats"))
+    }
+
+    fn route(&mut self, shard: usize, query: &RouteQuery) {
+        self.oracle.routed(query.call);
+        let decision: Decision = query.snapshot.decide(&routing::Query {
+            trunk: query.trunk,
+            source: query.source,
+            caller: &query.caller,
+            uri: &query.uri,
+            local_user: query.local_user,
+        });
+        let after = self.chance.up_to(self.habits.routing);
+        self.schedule(after, Happening::Routed { shard, query: query.query, decision });
+    }
+
+    fn resolve(&mut self, shard: usize, query: call::QueryId, host: &str) {
+        let unknown = self.chance.happens(self.habits.unknown_names);
+        let addresses = if unknown { Vec::new() } else { setup::address_of(host) };
+        let after = self.chance.up_to(self.habits.names);
+        self.schedule(after, Happening::Resolved { shard, query, addresses, call: None });
+    }
+
+    fn order(&mut self, shard: usize, order: &MediaOrder) -> Done {
+        let exhausted = self.chance.happens(self.habits.refusals);
+        match self.relay.order(order, exhausted) {
+            // One delay for all orders: those of a session are answered in order.
+            Ok(Some(report)) => self.schedule(self.habits.relay, Happening::Media { shard, report }),
+            Ok(None) => {}
+            Err(what) => return Err(self.failure(None, format!("relay: {what}"))),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, shard: usize, flow: Flow, bytes: Bytes, token: SendToken) {
+        let to = flow.remote;
+        if to == STRANGER {
+            self.oracle.sent_to_stranger(&bytes);
+            return self.transmit(BOX, to, bytes);
+        }
+        self.oracle.sent(self.now, &bytes, &self.relay);
+        let id = sip::call_id_of(&bytes).map(<[u8]>::to_vec).unwrap_or_default();
+        self.make_slot(&id, to, &bytes);
+        if let Some(slot) = self.slots.get(&id)
+            && slot.script.outcome == Outcome::Unreachable
+        {
+            let call = Some(slot.call);
+            self.tape.note(self.now, call, format!("unreachable: {}", crate::tape::brief(&bytes)));
+            if token != SendToken::NONE {
+                self.schedule(Duration::from_millis(2), Happening::Undeliverable { shard, token, call });
+            }
+            return;
+        }
+        self.transmit(BOX, to, bytes);
+    }
+
+    /// Decides which target of its script a new leg has reached.
+    fn make_slot(&mut self, id: &[u8], to: SocketAddr, bytes: &Bytes) {
+        let is_carrier = to.ip().to_string().starts_with("203.");
+        if !is_carrier || self.slots.contains_key(id) {
+            return;
+        }
+        let Some((call, Side::B)) = self.oracle.call_of(id) else { return };
+        if !Message::parse(bytes).is_ok_and(|message| message.method() == Method::Invite) {
+            return;
+        }
+        let before = self.slots.values().filter(|slot| slot.call == call).count();
+        let callees = &self.scripts[call].callees;
+        let script = callees.get(before).or(callees.last()).cloned().unwrap_or_else(CalleeScript::plain);
+        self.slots.insert(id.to_vec(), Slot { call, address: to, script, phone: None });
+    }
+
+    pub(super) fn arrive(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) -> Done {
+        if to == BOX {
+            return self.arrive_at_box(from, &bytes);
+        }
+        if let Some(at) = (0..self.callers.len()).find(|&at| super::caller_address(at) == to) {
+            let now = self.now;
+            let ours = sip::call_id_of(&bytes) == Some(self.callers[at].call_id().as_bytes());
+            let unasked = |message: &Message<'_>| !message.is_request() && !self.callers[at].asked(message);
+            if self.by_hand && Message::parse(&bytes).is_ok_and(|message| unasked(&message)) {
+                self.strays.push((to, bytes));
+                return Ok(());
+            }
+            if ours {
+                self.callers[at].receive(&bytes, now);
+                return self.drain_caller(at);
+            }
+        }
+        let id = sip::call_id_of(&bytes).map(<[u8]>::to_vec).unwrap_or_default();
+        if self.slots.contains_key(&id) {
+            return self.arrive_at_callee(&id, to, &bytes);
+        }
+        self.strays.push((to, bytes));
+        Ok(())
+    }
+
+    fn arrive_at_box(&mut self, from: SocketAddr, bytes: &Bytes) -> Done {
+        let shard = self.shard_of(bytes);
+        let flow = Flow { listener: ListenerId(0), remote: from, connection: 0 };
+        if from == STRANGER {
+            self.oracle.strange();
+            self.input(shard, Input::Message { flow, bytes })?;
+            self.oracle.strange_handled(bytes);
+        } else {
+            self.oracle.received(self.now, bytes);
+            self.input(shard, Input::Message { flow, bytes })?;
+            self.oracle.handled(self.now, bytes);
+        }
+        self.check()
+    }
+
+    fn arrive_at_callee(&mut self, id: &[u8], to: SocketAddr, bytes: &Bytes) -> Done {
+        let now = self.now;
+        let mut chance = self.chance.apart();
+        let Some(slot) = self.slots.get_mut(id) else { return Ok(()) };
+        if slot.script.outcome == Outcome::Deaf || slot.address != to {
+            return Ok(());
+        }
+        if slot.phone.is_none() {
+            let Ok(message) = Message::parse(bytes) else { return Ok(()) };
+            if message.method() != Method::Invite || !message.is_request() {
+                return Ok(());
+            }
+            let phone = Phone::callee(to, &message, slot.script.clone(), chance.apart());
+            self.oracle.keep_secrets(slot.call, Side::B, phone.secrets());
+            slot.phone = Some(phone);
+        }
+        if let Some(phone) = &mut slot.phone {
+            phone.receive(bytes, now);
+        }
+        self.drain_callee(id)
+    }
+
+    pub(super) fn drain_caller(&mut self, at: usize) -> Done {
+        let from = super::caller_address(at);
+        let phone = &mut self.callers[at];
+        let complaint = phone.complaints.pop();
+        for bytes in std::mem::take(&mut phone.outbox) {
+            self.transmit(from, BOX, bytes);
+        }
+        match complaint {
+            Some(what) => Err(self.failure(Some(at), format!("the caller complains: {what}"))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn drain_callee(&mut self, id: &[u8]) -> Done {
+        let Some(slot) = self.slots.get_mut(id) else { return Ok(()) };
+        let Some(phone) = &mut slot.phone else { return Ok(()) };
+        let (from, call) = (slot.address, slot.call);
+        let complaint = phone.complaints.pop();
+        for bytes in std::mem::take(&mut phone.outbox) {
+            self.transmit(from, BOX, bytes);
+        }
+        match complaint {
+            Some(what) => Err(self.failure(Some(call), format!("the callee complains: {what}"))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,542 @@
+//! The world: one or more Cores, everything around them, and a clock that jumps from event to event.
+
+mod carry;
+mod failure;
+mod setup;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use call::{Command, Core, Input, MediaReport, Now, QueryId, SendToken, Stats, Utc, shard_of};
+use routing::Decision;
+use sip::{Message, Time};
+use uuid::Uuid;
+
+use crate::chance::Chance;
+use crate::network::Network;
+use crate::oracle::Oracle;
+use crate::phone::Phone;
+use crate::relay::Relay;
+use crate::script::{CallScript, CalleeScript};
+use crate::tape::{Line, Tape};
+
+pub use failure::Failure;
+pub(crate) use setup::call_of_number;
+pub use setup::{BOX, STRANGER, caller_address, carrier_address};
+
+/// No call takes longer: four targets that each ring for Timer C, 64·T1 for each to go, and talk.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// More events than this at one moment are a wheel that spins.
+const SPINNING: u32 = 5_000;
+
+/// How the world answers the Core.
+#[derive(Clone, Debug)]
+pub struct Habits {
+    /// Routing takes up to this long.
+    pub routing: Duration,
+    /// Names take up to this long.
+    pub names: Duration,
+    /// How many of 1000 names are not found.
+    pub unknown_names: u64,
+    /// The relay takes this long.
+    pub relay: Duration,
+    /// How many of 1000 orders for ports are refused.
+    pub refusals: u64,
+}
+
+impl Habits {
+    /// Everything is answered at once.
+    pub fn prompt() -> Habits {
+        Habits {
+            routing: Duration::ZERO,
+            names: Duration::ZERO,
+            unknown_names: 0,
+            relay: Duration::ZERO,
+            refusals: 0,
+        }
+    }
+
+    fn seeded(chance: &mut Chance) -> Habits {
+        let ms = Duration::from_millis;
+        Habits {
+            routing: chance.pick(&[Duration::ZERO, Duration::ZERO, ms(5), ms(2_000)]),
+            names: chance.pick(&[Duration::ZERO, ms(50), ms(4_000)]),
+            unknown_names: chance.pick(&[0, 0, 300]),
+            relay: chance.pick(&[Duration::ZERO, Duration::ZERO, ms(1), ms(900)]),
+            refusals: chance.pick(&[0, 0, 0, 100]),
+        }
+    }
+}
+
+/// What happens at a moment, apart from timers.
+#[derive(Debug)]
+enum Happening {
+    Arrives { from: SocketAddr, to: SocketAddr, bytes: Bytes },
+    Routed { shard: usize, query: QueryId, decision: Decision },
+    Resolved { shard: usize, query: QueryId, addresses: Vec<SocketAddr>, call: Option<usize> },
+    Media { shard: usize, report: MediaReport },
+    Undeliverable { shard: usize, token: SendToken, call: Option<usize> },
+    Operator { call: usize },
+    Silence { call: usize },
+    Noise,
+}
+
+/// A target's phone, made when its INVITE arrives.
+#[derive(Debug)]
+struct Slot {
+    call: usize,
+    address: SocketAddr,
+    script: CalleeScript,
+    phone: Option<Phone>,
+}
+
+/// What a world was like, for statistics of a sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Calls placed.
+    pub calls: u64,
+    /// Calls answered at the caller.
+    pub answered: u64,
+    /// Calls whose caller got 487.
+    pub cancelled: u64,
+    /// Datagrams sent by anybody.
+    pub datagrams: u64,
+    /// Happenings and timers.
+    pub steps: u64,
+}
+
+/// Datagrams that a test wants lost.
+#[derive(Debug)]
+struct Loss {
+    from: SocketAddr,
+    to: SocketAddr,
+    start: String,
+    left: usize,
+}
+
+/// A world.
+pub struct World {
+    seed: Option<u64>,
+    now: Time,
+    cores: Vec<Core>,
+    network: Network,
+    habits: Habits,
+    chance: Chance,
+    queue: BinaryHeap<Reverse<(Time, u64)>>,
+    waiting: BTreeMap<u64, Happening>,
+    next_id: u64,
+    scripts: Vec<CallScript>,
+    callers: Vec<Phone>,
+    slots: BTreeMap<Vec<u8>, Slot>,
+    relay: Relay,
+    oracle: Oracle,
+    tape: Tape,
+    calls: BTreeMap<usize, Uuid>,
+    /// Datagrams for addresses where no phone is.
+    strays: Vec<(SocketAddr, Bytes)>,
+    losses: Vec<Loss>,
+    /// A test has sent something in a caller's name.
+    by_hand: bool,
+    steps: u64,
+    spins: u32,
+}
+
+impl World {
+    /// The world of a seed: its calls, its network, its habits.
+    pub fn seeded(seed: u64) -> World {
+        let mut chance = Chance::new(seed);
+        let network = Network::seeded(&mut chance);
+        let habits = Habits::seeded(&mut chance);
+        let shards = 1 + u16::try_from(chance.below(2)).unwrap_or(0);
+        let calls = 1 + chance.below(7);
+        let scripts = (0..calls).map(|_| CallScript::seeded(&mut chance)).collect();
+        let mut world = World::new(chance, network, habits, shards, scripts);
+        world.seed = Some(seed);
+        for _ in 0..world.chance.below(4) {
+            let after = world.chance.up_to(Duration::from_secs(12));
+            world.schedule(after, Happening::Noise);
+        }
+        world
+    }
+
+    /// A world where nothing is lost or late, with these calls.
+    pub fn of(scripts: Vec<CallScript>) -> World {
+        World::with(scripts, Network::perfect(), Habits::prompt())
+    }
+
+    /// A world with these calls.
+    pub fn with(scripts: Vec<CallScript>, network: Network, habits: Habits) -> World {
+        World::new(Chance::new(1), network, habits, 1, scripts)
+    }
+
+    fn new(
+        mut chance: Chance,
+        network: Network,
+        habits: Habits,
+        shards: u16,
+        scripts: Vec<CallScript>,
+    ) -> World {
+        let snapshot = setup::snapshot();
+        let cores = (0..shards)
+            .map(|shard| Core::new(setup::settings(shard, shards, &mut chance), Arc::clone(&snapshot)))
+            .collect();
+        let mut world = World {
+            seed: None,
+            now: Time::ZERO,
+            cores,
+            network,
+            habits,
+            chance,
+            queue: BinaryHeap::new(),
+            waiting: BTreeMap::new(),
+            next_id: 0,
+            scripts,
+            callers: Vec::new(),
+            slots: BTreeMap::new(),
+            relay: Relay::default(),
+            oracle: Oracle::new(),
+            tape: Tape::default(),
+            calls: BTreeMap::new(),
+            strays: Vec::new(),
+            losses: Vec::new(),
+            by_hand: false,
+            steps: 0,
+            spins: 0,
+        };
+        for at in 0..world.scripts.len() {
+            let script = world.scripts[at].clone();
+            let number = setup::number(script.route, at);
+            let start = script.caller.start;
+            let phone = Phone::caller(caller_address(at), BOX, &number, script.caller, world.chance.apart());
+            world.oracle.expect_call(phone.call_id(), phone.secrets());
+            world.callers.push(phone);
+            if let Some(after) = script.operator {
+                world.schedule(start + after, Happening::Operator { call: at });
+            }
+            if let Some(after) = script.silence {
+                world.schedule(start + after, Happening::Silence { call: at });
+            }
+        }
+        world
+    }
+
+    /// Lets everything happen until nothing more can.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that was broken.
+    pub fn run(&mut self) -> Result<Summary, Box<Failure>> {
+        while self.step()? {}
+        self.check_end()?;
+        Ok(self.summary())
+    }
+
+    /// Lets everything happen up to a moment.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that was broken.
+    pub fn run_until(&mut self, time: Duration) -> Result<(), Box<Failure>> {
+        let until = Time::ZERO + time;
+        while self.next_moment().is_some_and(|next| next <= until) {
+            self.step()?;
+        }
+        self.now = self.now.max(until);
+        Ok(())
+    }
+
+    /// One happening or one moment of timers; false when nothing is left.
+    fn step(&mut self) -> Result<bool, Box<Failure>> {
+        let Some(next) = self.next_moment() else { return Ok(false) };
+        self.spins = if next > self.now { 0 } else { self.spins + 1 };
+        self.now = self.now.max(next);
+        self.steps += 1;
+        if self.spins > SPINNING {
+            return Err(self.failure(None, "something happens again and again at one moment"));
+        }
+        if self.now > Time::ZERO + LONGEST {
+            return Err(self.failure(None, "half an hour has passed and it is not over"));
+        }
+        match self.queue.peek() {
+            Some(&Reverse((time, id))) if time <= self.now => {
+                self.queue.pop();
+                if let Some(happening) = self.waiting.remove(&id) {
+                    self.happen(happening)?;
+                }
+            }
+            Some(_) | None => self.run_timers()?,
+        }
+        self.oracle.tick(self.now);
+        self.check()?;
+        Ok(true)
+    }
+
+    fn next_moment(&self) -> Option<Time> {
+        let queue = self.queue.peek().map(|&Reverse((time, _))| time);
+        let cores = self.cores.iter().filter_map(Core::poll_timeout);
+        let phones = self.phones().filter_map(Phone::deadline);
+        queue.into_iter().chain(cores).chain(phones).min()
+    }
+
+    fn phones(&self) -> impl Iterator<Item = &Phone> {
+        self.callers.iter().chain(self.slots.values().filter_map(|slot| slot.phone.as_ref()))
+    }
+
+    fn run_timers(&mut self) -> Result<(), Box<Failure>> {
+        let (now, at) = (self.now, self.now());
+        for shard in 0..self.cores.len() {
+            if self.cores[shard].poll_timeout().is_some_and(|time| time <= now) {
+                self.cores[shard].handle_timeout(at);
+                self.carry_out(shard)?;
+            }
+        }
+        for phone in 0..self.callers.len() {
+            if self.callers[phone].deadline().is_some_and(|time| time <= now) {
+                self.callers[phone].on_timeout(now);
+                self.drain_caller(phone)?;
+            }
+        }
+        let due: Vec<Vec<u8>> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.phone.as_ref().and_then(Phone::deadline).is_some_and(|time| time <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            if let Some(phone) = self.slots.get_mut(&id).and_then(|slot| slot.phone.as_mut()) {
+                phone.on_timeout(now);
+            }
+            self.drain_callee(&id)?;
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Box<Failure>> {
+        match happening {
+            Happening::Arrives { from, to, bytes } => self.arrive(from, to, bytes),
+            Happening::Routed { shard, query, decision } => {
+                self.input(shard, Input::Routed { query, decision })
+            }
+            Happening::Resolved { shard, query, addresses, call } => {
+                self.tape.note(self.now, call, format!("resolved: {addresses:?}"));
+                self.input(shard, Input::Resolved { query, addresses })
+            }
+            Happening::Media { shard, report } => self.input(shard, Input::Media(report)),
+            Happening::Undeliverable { shard, token, call } => {
+                if let Some(call) = call {
+                    self.oracle.calls[call].broken = true;
+                }
+                self.tape.note(self.now, call, "undeliverable");
+                self.input(shard, Input::Undeliverable { token })
+            }
+            Happening::Operator { call } => self.operate(call),
+            Happening::Silence { call } => self.fall_silent(call),
+            Happening::Noise => {
+                self.make_noise();
+                Ok(())
+            }
+        }
+    }
+
+    fn operate(&mut self, call: usize) -> Result<(), Box<Failure>> {
+        let Some(&uuid) = self.calls.get(&call) else { return Ok(()) };
+        self.tape.note(self.now, Some(call), format!("the operator hangs up call {call}"));
+        self.oracle.calls[call].broken = true;
+        for shard in 0..self.cores.len() {
+            self.input(shard, Input::Command { id: 1, command: Command::HangUp(uuid) })?;
+        }
+        Ok(())
+    }
+
+    fn fall_silent(&mut self, call: usize) -> Result<(), Box<Failure>> {
+        let Some(session) = self.oracle.session_of(call) else { return Ok(()) };
+        if !self.relay.watched().any(|watched| watched == session) {
+            return Ok(());
+        }
+        self.tape.note(self.now, Some(call), format!("call {call} falls silent"));
+        self.oracle.calls[call].broken = true;
+        let side = self.chance.pick(&[call::Side::A, call::Side::B]);
+        for shard in 0..self.cores.len() {
+            self.input(shard, Input::Media(MediaReport::Silent { session, side }))?;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        const EPOCH: i64 = 1_760_000_000_000_000;
+        let micros = i64::try_from(self.now.as_micros()).unwrap_or(i64::MAX);
+        Now { time: self.now, utc: Utc(EPOCH + micros) }
+    }
+
+    fn schedule(&mut self, after: Duration, happening: Happening) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.queue.push(Reverse((self.now + after, id)));
+        self.waiting.insert(id, happening);
+    }
+
+    fn shard_of(&self, bytes: &[u8]) -> usize {
+        let shards = u16::try_from(self.cores.len()).unwrap_or(1);
+        sip::call_id_of(bytes).map_or(0, |id| usize::from(shard_of(id, shards)))
+    }
+
+    fn check(&mut self) -> Result<(), Box<Failure>> {
+        if let Some(breach) = self.oracle.breach() {
+            return Err(self.failure(breach.call, breach.what));
+        }
+        for core in &self.cores {
+            if let Err(what) = core.check_invariants() {
+                return Err(self.failure(None, format!("check_invariants: {what}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What must be true when nothing more can happen.
+    fn check_end(&mut self) -> Result<(), Box<Failure>> {
+        self.oracle.end(self.now);
+        self.check()?;
+        for shard in 0..self.cores.len() {
+            let Stats { calls, legs, transactions, timers, queries, .. } = self.stats(shard)?;
+            let left = [calls, legs, transactions, timers, queries];
+            if left != [0; 5] {
+                let what = format!("left over: [calls, legs, transactions, timers, queries] = {left:?}");
+                return Err(self.failure(None, what));
+            }
+        }
+        if self.relay.sessions() > 0 {
+            return Err(self.failure(None, format!("{} media sessions hold ports", self.relay.sessions())));
+        }
+        // On a worse network a phone may miss every one of eleven BYEs.
+        if self.network.loss <= 100 && self.network.strays == 0 {
+            let talking =
+                self.phones().find(|phone| phone.is_in_call()).map(|phone| phone.call_id().to_owned());
+            if let Some(id) = talking {
+                let call = self.oracle.call_of(id.as_bytes()).map(|(call, _)| call);
+                return Err(self.failure(call, "a phone believes that it still talks"));
+            }
+        }
+        Ok(())
+    }
+
+    fn failure(&self, call: Option<usize>, what: impl Into<String>) -> Box<Failure> {
+        let ids: BTreeSet<Vec<u8>> =
+            call.map(|call| self.oracle.call_ids(call).cloned().collect()).unwrap_or_default();
+        let script = match call.and_then(|call| self.scripts.get(call)) {
+            Some(script) => format!("{script:?}\n{:?} {:?}", self.network, self.habits),
+            None => format!("{:?} {:?}", self.network, self.habits),
+        };
+        let ladder = self.tape.ladder(call, &ids, name_of);
+        Box::new(Failure { seed: self.seed, call, what: what.into(), script, ladder })
+    }
+
+    fn summary(&self) -> Summary {
+        let status = |wanted: u16| {
+            self.oracle.calls.iter().filter(|call| call.refused_or_answered == Some(wanted)).count() as u64
+        };
+        Summary {
+            calls: self.oracle.calls.len() as u64,
+            answered: status(200),
+            cancelled: status(487),
+            datagrams: self.tape.lines().count() as u64,
+            steps: self.steps,
+        }
+    }
+
+    /// Everything that was sent.
+    pub fn tape(&self) -> &Tape {
+        &self.tape
+    }
+
+    /// The whole story, or one call of it, as a ladder.
+    pub fn ladder(&self, call: Option<usize>) -> String {
+        self.failure(call, "").ladder
+    }
+
+    /// The watcher, for its records.
+    pub fn oracle(&self) -> &Oracle {
+        &self.oracle
+    }
+
+    /// The caller of a call.
+    pub fn caller(&self, call: usize) -> &Phone {
+        &self.callers[call]
+    }
+
+    /// The phones that a call reached, in no particular order.
+    pub fn callees(&self, call: usize) -> impl Iterator<Item = &Phone> {
+        self.slots.values().filter(move |slot| slot.call == call).filter_map(|slot| slot.phone.as_ref())
+    }
+
+    /// Sends bytes to the box by hand. Answers that the phone at this address has not asked for become strays.
+    pub fn inject(&mut self, from: SocketAddr, bytes: impl Into<Bytes>) {
+        self.by_hand = true;
+        self.transmit(from, BOX, bytes.into());
+    }
+
+    /// What has arrived where no phone is.
+    pub fn take_strays(&mut self) -> Vec<(SocketAddr, Bytes)> {
+        std::mem::take(&mut self.strays)
+    }
+
+    /// Loses the next `count` datagrams on this way that begin so.
+    pub fn lose(&mut self, from: SocketAddr, to: SocketAddr, start: &str, count: usize) {
+        self.losses.push(Loss { from, to, start: start.to_owned(), left: count });
+    }
+
+    /// Puts one datagram on the network.
+    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        let mut copies = self.network.carry(&mut self.chance);
+        let doomed = self.losses.iter_mut().find(|loss| {
+            loss.left > 0 && loss.from == from && loss.to == to && bytes.starts_with(loss.start.as_bytes())
+        });
+        if let Some(loss) = doomed {
+            loss.left -= 1;
+            copies.clear();
+        }
+        for &copy in &copies {
+            self.schedule(copy, Happening::Arrives { from, to, bytes: bytes.clone() });
+        }
+        self.tape.line(Line { at: self.now, from, to, bytes, copies });
+    }
+
+    /// A stranger repeats something that it overheard.
+    fn make_noise(&mut self) {
+        let chosen = self.chance.bits();
+        let Some(line) = self.tape.nth_line(chosen) else { return };
+        let mut bytes = line.bytes.to_vec();
+        // A response finds its transaction by a branch that only the parties know.
+        if Message::parse(&bytes).is_ok_and(|message| !message.is_request()) {
+            for at in memchr::memmem::find_iter(&line.bytes, b"z9hG4bK") {
+                bytes[at + 6] = b'X';
+            }
+        }
+        if self.chance.happens(300) {
+            for _ in 0..self.chance.below(8) {
+                let at = usize::try_from(self.chance.below(bytes.len() as u64)).unwrap_or(0);
+                bytes[at] = self.chance.bits().to_le_bytes()[0];
+            }
+        }
+        self.transmit(STRANGER, BOX, bytes.into());
+    }
+}
+
+/// What a ladder calls an address.
+fn name_of(address: SocketAddr) -> String {
+    match address {
+        BOX => "box".to_owned(),
+        STRANGER => "stranger".to_owned(),
+        SocketAddr::V4(v4) => {
+            let last = v4.ip().octets()[3];
+            match v4.ip().octets()[0] {
+                10 => format!("caller {}", last.wrapping_sub(101)),
+                _ => format!("carrier {}", last.wrapping_sub(111)),
+            }
+        }
+        SocketAddr::V6(_) => address.to_string(),
+    }
+}
