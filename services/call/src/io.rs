@@ -252,10 +252,18 @@ pub enum EventKind {
     CallEnded {
         /// Source trunk.
         trunk: Option<TrunkId>,
+        /// User part of From.
+        caller: Box<str>,
+        /// User part of the Request-URI.
+        called: Box<str>,
         /// The status that the caller got.
         status: u16,
-        /// Who ended it and why, as the record says.
+        /// How it went, as the record says.
+        disposition: &'static str,
+        /// Who ended the call, as the record says.
         ended_by: &'static str,
+        /// Answer to end.
+        duration_ms: u64,
     },
     /// A request was refused before it was a call.
     Refused {

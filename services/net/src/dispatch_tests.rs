@@ -53,7 +53,16 @@ fn failed(call: u128, attempt: u32, trunk: TrunkId) -> Event {
 }
 
 fn ended(call: u128) -> Event {
-    event(call, EventKind::CallEnded { trunk: Some(PBX), status: 200, ended_by: "caller" })
+    let kind = EventKind::CallEnded {
+        trunk: Some(PBX),
+        caller: "alice".into(),
+        called: "bob".into(),
+        status: 200,
+        disposition: "answered",
+        ended_by: "caller",
+        duration_ms: 1000,
+    };
+    event(call, kind)
 }
 
 fn trunks_of(decision: Decision) -> Vec<TrunkId> {

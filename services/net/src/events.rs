@@ -43,11 +43,16 @@ impl EventLog {
         let call = CallField(event.call);
         match &event.kind {
             EventKind::CallStarted { trunk, source, caller, called } => {
-                info!(target: "call", %call, trunk = name_of(trunk), %source, ?caller, ?called, "call started");
+                debug!(target: "call", %call, trunk = name_of(trunk), %source, ?caller, ?called, "call started");
             }
-            EventKind::CallAnswered => info!(target: "call", %call, "call answered"),
-            EventKind::CallEnded { trunk, status, ended_by } => {
-                info!(target: "call", %call, trunk = name_of(trunk), status, ended_by, "call ended");
+            EventKind::CallAnswered => debug!(target: "call", %call, "call answered"),
+            // One line for each call: at hundreds of calls a second the lines would cost as much as the calls.
+            EventKind::CallEnded { trunk, caller, called, status, disposition, ended_by, duration_ms } => {
+                let trunk = name_of(trunk);
+                info!(
+                    target: "call", %call, trunk, ?caller, ?called, status, disposition, ended_by, duration_ms,
+                    "call ended"
+                );
             }
             EventKind::Registered { user, expires } => match expires {
                 0 => info!(target: "call", ?user, "registration ended"),

@@ -328,21 +328,28 @@ impl Core {
             record.attempt.status = Some(leg.final_status);
         }
         let fact = record.fact(id, call.id, true, now);
-        let ended_by = fact.ended_by.as_str();
         let attempt = &record.attempt;
         let attempt_ended = attempt.destination.map(|_| EventKind::AttemptEnded {
             attempt: attempt.number,
             trunk: attempt.trunk,
             status: attempt.status.unwrap_or(0),
         });
-        let status = record.a_status.unwrap_or(0);
-        let (call_id, trunk) = (call.id, call.trunk_in);
+        let call_ended = EventKind::CallEnded {
+            trunk: call.trunk_in,
+            caller: fact.caller.clone(),
+            called: fact.called.clone(),
+            status: record.a_status.unwrap_or(0),
+            disposition: fact.disposition.as_str(),
+            ended_by: fact.ended_by.as_str(),
+            duration_ms: fact.duration_ms,
+        };
+        let call_id = call.id;
         self.wire.stats.calls_ended += 1;
         self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
         if let Some(kind) = attempt_ended {
             self.wire.event(Some(call_id), kind);
         }
-        self.wire.event(Some(call_id), EventKind::CallEnded { trunk, status, ended_by });
+        self.wire.event(Some(call_id), call_ended);
     }
 
     /// What becomes of a target that gave this status (or that we gave up with it).

@@ -218,13 +218,7 @@ impl Leg {
     }
 
     /// CANCEL now (row C1). The caller makes sure that a provisional response came.
-    pub(super) fn cancel(
-        &mut self,
-        client: ClientKey,
-        reason: Option<Box<[u8]>>,
-        wire: &mut Wire,
-        now: Now,
-    ) {
+    pub(super) fn cancel(&mut self, client: ClientKey, reason: Option<Box<[u8]>>, wire: &mut Wire, now: Now) {
         let reason = reason.unwrap_or_else(|| Box::from(&b"SIP;cause=487"[..]));
         wire.cancel(client, Some(&reason), now);
         // Kept for the BYE of a 200 that crosses (row C3).
