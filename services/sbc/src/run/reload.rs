@@ -1,5 +1,5 @@
 //! SIGHUP: the file is read again. Trunks and routes are swapped under running calls, which keep those they began with;
-//! what is wrong changes nothing.
+//! users are swapped, and who is none any more is registered no longer. What is wrong changes nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) async fn reload(running: &Running, settings: &mut Settings, file: Opt
         }
     };
     let changes = changes(settings, &new);
-    if changes.routing {
+    if changes.routing || changes.registrar {
         let snapshot = match new.snapshot() {
             Ok(snapshot) => Arc::new(snapshot),
             Err(error) => {
@@ -39,8 +39,8 @@ pub(super) async fn reload(running: &Running, settings: &mut Settings, file: Opt
                 return;
             }
         };
-        if let Err(error) = running.put_in_force(snapshot).await {
-            error!(%error, "not every shard has the new trunks and routes; read the file again");
+        if let Err(error) = running.put_in_force(snapshot, new.registrar()).await {
+            error!(%error, "not every shard has the new trunks, routes and users; read the file again");
             return;
         }
     }
@@ -52,7 +52,10 @@ pub(super) async fn reload(running: &Running, settings: &mut Settings, file: Opt
     }
     settings.trunks = new.trunks;
     settings.routes = new.routes;
+    settings.users = new.users;
+    settings.access = new.access;
     settings.node.drain_timeout = new.node.drain_timeout;
-    let (trunks, routes) = (settings.trunks.len(), settings.routes.len());
-    info!(file = %path.display(), changed = changes.routing, trunks, routes, "configuration read again");
+    let (trunks, routes, users) = (settings.trunks.len(), settings.routes.len(), settings.users.len());
+    let changed = changes.routing || changes.registrar;
+    info!(file = %path.display(), changed, trunks, routes, users, "configuration read again");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use ::net::{HandleError, Limits, Listen, Net, NetError, Wakers};
-use call::{BindingChange, CdrFact, Listener};
+use call::{BindingChange, CdrFact, Listener, RegistrarPolicy};
 use media::{MediaError, Relay};
 use routing::{Snapshot, SnapshotError};
 use store::{OpenError, Recorder, Store};
@@ -181,13 +181,17 @@ impl Running {
         self.handle().drain().await
     }
 
-    /// New calls follow these trunks and routes from now on.
+    /// New calls follow these trunks and routes from now on, and phones register under these terms.
     ///
     /// # Errors
     ///
     /// A shard does not answer; others may have them already.
-    pub async fn put_in_force(&self, snapshot: Arc<Snapshot>) -> Result<(), HandleError> {
-        self.handle().reload(Arc::clone(&snapshot)).await?;
+    pub async fn put_in_force(
+        &self,
+        snapshot: Arc<Snapshot>,
+        registrar: RegistrarPolicy,
+    ) -> Result<(), HandleError> {
+        self.handle().reload(Arc::clone(&snapshot), registrar).await?;
         self.glass.show(snapshot);
         Ok(())
     }

@@ -7,6 +7,8 @@ use super::Settings;
 pub struct Changes {
     /// Trunks or routes differ.
     pub routing: bool,
+    /// Users or `[access]` differ.
+    pub registrar: bool,
     /// Keys or sections that differ and are read only at start.
     pub restart: Vec<&'static str>,
 }
@@ -18,6 +20,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
     // Trunks and routes hold patterns, which have no equality; their text has.
     let routing = format!("{trunks:?}{routes:?}") != format!("{:?}{:?}", new.trunks, new.routes)
         || trunks.iter().map(|trunk| &trunk.auth).ne(new.trunks.iter().map(|trunk| &trunk.auth));
+    let registrar = *users != new.users || *access != new.access;
     let checks = [
         ("node.name", node.name == new.node.name),
         ("node.data_dir", node.data_dir == new.node.data_dir),
@@ -28,9 +31,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("media", *media == new.media),
         ("api", *api == new.api),
         ("cdr", *cdr == new.cdr),
-        ("access", *access == new.access),
-        ("user", *users == new.users),
     ];
     let restart = checks.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
-    Changes { routing, restart }
+    Changes { routing, registrar, restart }
 }

@@ -46,7 +46,8 @@ impl Drop for Folder {
 
 pub fn command(folder: &Folder, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drawbridge"));
-    command.args(arguments).current_dir(&folder.0).env_remove("RUST_LOG");
+    // More than the default says, so that tests can follow a call.
+    command.args(arguments).current_dir(&folder.0).env("RUST_LOG", "info,call=debug");
     command
 }
 
