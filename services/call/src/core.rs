@@ -104,6 +104,7 @@ impl Core {
             Input::Media(report) => self.on_media(report, now),
             Input::Binding(change) => self.registrar.learn(change, &mut self.wire, now),
             Input::Snapshot(snapshot) => self.snapshot = snapshot,
+            Input::Registrar(policy) => self.registrar.enforce(policy, &mut self.wire, now),
             Input::Command { id, command } => self.on_command(id, command, now),
         }
     }

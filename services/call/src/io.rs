@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::cdr::CdrFact;
 use crate::media::{MediaOrder, MediaReport};
 use crate::registrar::BindingChange;
-use crate::settings::ListenerId;
+use crate::settings::{ListenerId, RegistrarPolicy};
 use crate::view::{CallView, Stats};
 
 /// The moment an input happens, as the shell's clocks say: a monotonic time for timers and durations, and the civil
@@ -98,6 +98,8 @@ pub enum Input<'a> {
     Binding(BindingChange),
     /// A new configuration; calls in progress keep the one they began with.
     Snapshot(Arc<Snapshot>),
+    /// Who may register from now on. Registrations that the new policy would not have let in are dropped; calls go on.
+    Registrar(RegistrarPolicy),
     /// An order of the operator, answered by [`Output::Reply`] with the same id.
     Command {
         /// Chosen by the shell.

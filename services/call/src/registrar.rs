@@ -14,7 +14,7 @@ use sip::{Message, Name, Time, Uri, Via, Writer};
 
 use crate::headers::text;
 use crate::io::{EventKind, Flow, Now, Output, Utc};
-use crate::settings::RegistrarPolicy;
+use crate::settings::{RegistrarPolicy, User};
 use crate::wire::Wire;
 
 pub(crate) use access::{Access, Verdict};
@@ -126,9 +126,34 @@ impl Registrar {
         self.count
     }
 
-    /// A binding that another shard accepted or the store kept.
+    /// A binding that another shard accepted or the store kept. The store may have kept it for a user who is none any
+    /// more: a binding vouches for its source, so only those that the policy would let in count.
     pub(crate) fn learn(&mut self, change: BindingChange, wire: &mut Wire, now: Now) {
+        if change.expires_at > now.utc && !admits(&wire.settings.registrar, &change) {
+            return;
+        }
         self.apply(change, now);
+        self.rearm(wire, now);
+    }
+
+    /// Puts another policy in force, and drops the bindings that were not made under its terms: of users who are gone,
+    /// who have another password now, or who never showed one.
+    pub(crate) fn enforce(&mut self, policy: RegistrarPolicy, wire: &mut Wire, now: Now) {
+        let before = std::mem::replace(&mut wire.settings.registrar, policy);
+        let after = &wire.settings.registrar;
+        let stays =
+            |binding: &BindingChange| admits(after, binding) && is_same_access(&before, after, binding);
+        let gone: Vec<BindingChange> =
+            self.users.values().flatten().filter(|binding| !stays(binding)).cloned().collect();
+        for binding in gone {
+            let change = BindingChange { expires_at: now.utc, ..binding };
+            // Every shard gets the policy and drops its own copy; one of them tells the store.
+            if wire.settings.shard == 0 {
+                wire.event(None, EventKind::Registered { user: change.user.clone(), expires: 0 });
+                wire.outputs.push_back(Output::Binding(change.clone()));
+            }
+            self.apply(change, now);
+        }
         self.rearm(wire, now);
     }
 
@@ -254,6 +279,30 @@ impl Registrar {
             let left = ((binding.expires_at.0 - now.utc.0) / 1_000_000).to_string();
             writer.parts("Contact", &[b"<", binding.contact.as_bytes(), b">;expires=", left.as_bytes()]);
         }
+    }
+}
+
+/// Whether the policy would have let this registration in.
+fn admits(policy: &RegistrarPolicy, binding: &BindingChange) -> bool {
+    match policy {
+        RegistrarPolicy::Closed => false,
+        RegistrarPolicy::OpenLoopback => binding.flow.remote.ip().is_loopback(),
+        RegistrarPolicy::Users(_) => is_configured(policy, &binding.user),
+    }
+}
+
+/// Whether the phone would have had to show the same under both policies.
+fn is_same_access(before: &RegistrarPolicy, after: &RegistrarPolicy, binding: &BindingChange) -> bool {
+    match (before, after) {
+        (RegistrarPolicy::Users(before), RegistrarPolicy::Users(after)) => {
+            let of = |users: &[User]| users.iter().find(|user| *user.name == *binding.user).cloned();
+            of(before) == of(after)
+        }
+        (RegistrarPolicy::OpenLoopback, RegistrarPolicy::OpenLoopback) => true,
+        (
+            RegistrarPolicy::Closed | RegistrarPolicy::OpenLoopback | RegistrarPolicy::Users(_),
+            RegistrarPolicy::Closed | RegistrarPolicy::OpenLoopback | RegistrarPolicy::Users(_),
+        ) => false,
     }
 }
 

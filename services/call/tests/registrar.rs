@@ -5,7 +5,7 @@ mod harness;
 
 use std::time::Duration;
 
-use call::{RegistrarPolicy, User};
+use call::{BindingChange, Flow, Input, ListenerId, RegistrarPolicy, User, Utc};
 use harness::*;
 use sip::Challenge;
 
@@ -172,4 +172,57 @@ fn a_user_may_not_call_under_another_name() {
     let again = call.replace("bK1", "bK2").replace("CSeq: 1", "CSeq: 2").replace("X-Trace", &header);
     world.receive(at, &again.replace("<sip:alice@10.1.1.1>;tag", "<sip:boss@10.1.1.1>;tag"));
     world.expect(at, "SIP/2.0 403");
+}
+
+#[test]
+fn another_policy_ends_the_registrations_that_it_would_not_have_let_in() {
+    let user = |name: &str, password: &str| User { name: name.into(), password: password.into() };
+    let at = "203.0.113.9:5060";
+    let registered = || {
+        let mut world = users();
+        world.receive(at, &register("alice", at, 1, &contact("alice", at)));
+        let challenge = world.expect(at, "SIP/2.0 401");
+        let right = contact("alice", at) + &answer(&challenge, "secret", 1);
+        world.receive(at, &register("alice", at, 2, &right));
+        world.expect(at, "SIP/2.0 200");
+        world
+    };
+    for (policy, left) in [
+        (RegistrarPolicy::Users(vec![user("bob", "x"), user("alice", "secret")]), 1),
+        (RegistrarPolicy::Users(vec![user("alice", "another secret")]), 0),
+        (RegistrarPolicy::Users(vec![user("bob", "x")]), 0),
+        (RegistrarPolicy::Closed, 0),
+        (RegistrarPolicy::OpenLoopback, 0),
+    ] {
+        let mut world = registered();
+        world.input(Input::Registrar(policy.clone()));
+        assert_eq!(world.core.stats().bindings, left, "{policy:?}");
+    }
+    // Without a password anybody could have said to be alice.
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    world.receive(ALICE, &register("alice", ALICE, 1, &contact("alice", ALICE)));
+    world.expect(ALICE, "SIP/2.0 200");
+    world.input(Input::Registrar(RegistrarPolicy::Users(vec![user("alice", "secret")])));
+    assert_eq!(world.core.stats().bindings, 0);
+    world.receive(ALICE, &invite("1", Some(OFFER)).replace(CALLER, ALICE));
+    world.expect(ALICE, "SIP/2.0 401");
+}
+
+#[test]
+fn a_kept_registration_of_somebody_who_is_no_user_any_more_does_not_count() {
+    let kept = |name: &str| BindingChange {
+        user: name.into(),
+        contact: format!("sip:{name}@203.0.113.9").into(),
+        flow: Flow { listener: ListenerId(0), remote: "203.0.113.9:5060".parse().unwrap(), connection: 0 },
+        expires_at: Utc(i64::MAX),
+        call_id: "r".into(),
+        cseq: 1,
+        q: 1000,
+        user_agent: None,
+    };
+    let mut world = users();
+    world.input(Input::Binding(kept("mallory")));
+    assert_eq!(world.core.stats().bindings, 0);
+    world.input(Input::Binding(kept("alice")));
+    assert_eq!(world.core.stats().bindings, 1);
 }
