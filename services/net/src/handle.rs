@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use call::{BindingChange, CallView, Command, Reply, Stats};
+use call::{BindingChange, CallView, Command, RegistrarPolicy, Reply, Stats};
 use routing::{Admission, Snapshot};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -148,9 +148,18 @@ impl Handle {
         self.do_all(&Command::EndAll).await
     }
 
-    /// New calls follow this configuration from now on; those in progress keep theirs.
-    pub async fn reload(&self, snapshot: Arc<Snapshot>) -> Result<(), HandleError> {
-        self.post_all(|| Letter::Snapshot(Arc::clone(&snapshot)))
+    /// New calls follow this configuration from now on; those in progress keep theirs. Registrations that the policy
+    /// would not have let in end.
+    pub async fn reload(
+        &self,
+        snapshot: Arc<Snapshot>,
+        registrar: RegistrarPolicy,
+    ) -> Result<(), HandleError> {
+        let registrar = Arc::new(registrar);
+        self.post_all(|| Letter::Configuration {
+            snapshot: Arc::clone(&snapshot),
+            registrar: Arc::clone(&registrar),
+        })
     }
 
     /// Registrations that outlived a restart. To be handed in before the first call needs them.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
-use call::{BindingChange, Command, Flow, QueryId, Reply, SendToken};
+use call::{BindingChange, Command, Flow, QueryId, RegistrarPolicy, Reply, SendToken};
 use routing::Snapshot;
 use tokio::sync::oneshot;
 
@@ -32,8 +32,8 @@ pub(crate) enum Letter {
     Resolved { query: QueryId, addresses: Arc<[std::net::SocketAddr]> },
     /// Registrations of other shards, or kept over a restart.
     Bindings(Arc<[BindingChange]>),
-    /// A new configuration.
-    Snapshot(Arc<Snapshot>),
+    /// A new configuration: trunks and routes, and who may register.
+    Configuration { snapshot: Arc<Snapshot>, registrar: Arc<RegistrarPolicy> },
     /// An order of the operator.
     Command { command: Command, answer: Answer },
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use call::{
-    BindingChange, Command, Core, Engine, Flow, Input, MediaReport, Now, Output, QueryId, Reply, SendToken,
+    BindingChange, Command, Core, Engine, Flow, Input, MediaReport, Now, Output, QueryId, RegistrarPolicy,
+    Reply, SendToken,
 };
 use routing::Snapshot;
 use sip::{Time, Transport};
@@ -127,9 +128,10 @@ impl Worker {
                     self.handle(Input::Binding(binding.clone()));
                 }
             }
-            Letter::Snapshot(snapshot) => {
+            Letter::Configuration { snapshot, registrar } => {
                 self.parts.snapshot = Arc::clone(&snapshot);
                 self.handle(Input::Snapshot(snapshot));
+                self.handle(Input::Registrar(RegistrarPolicy::clone(&registrar)));
             }
             Letter::Command { command, answer } => self.command(command, answer),
         }

@@ -210,6 +210,49 @@ fn a_reload_swaps_trunks_and_a_wrong_one_changes_nothing() {
 }
 
 #[test]
+fn a_reload_swaps_users_and_ends_registrations_that_are_none_any_more() {
+    let folder = Folder::new();
+    let open = FREE_PORTS.replace("[media]", "[node]\nworkers = 2\n[media]");
+    let closed = open.replace("open_loopback = true", "open_loopback = false");
+    let with_user = format!("{closed}[[user]]\nname = 'carol'\npassword = 'secret'\n");
+    let file = folder.write("box.toml", &open);
+    let mut process = Process::start(&folder, &["--config", &file]);
+    let (sip, api) = process.ready();
+    let (alice, bob) = (Phone::new("alice", sip), Phone::new("bob", sip));
+    bob.register();
+    let bindings = |expected: &str| {
+        let end = Instant::now() + PATIENCE;
+        while !get(api, "/metrics").1.contains(&format!("\ndrawbridge_bindings {expected}\n")) {
+            assert!(Instant::now() < end, "{}", get(api, "/metrics").1);
+        }
+    };
+    bindings("1");
+
+    folder.write("box.toml", &with_user);
+    process.signal(Signal::HUP);
+    assert!(process.line("configuration read again").contains("users=1"));
+    bindings("0");
+    // Bob never showed a password, so his registration no longer vouches for his socket.
+    bob.invite("carol", 2);
+    bob.next("SIP/2.0 401");
+    bob.send("REGISTER", "carol", 2, "", &format!("sip:{sip}"), "");
+    bob.next("SIP/2.0 401");
+
+    folder.write("box.toml", &closed);
+    process.signal(Signal::HUP);
+    process.line("configuration read again");
+    alice.send("REGISTER", "alice", 3, "", &format!("sip:{sip}"), "");
+    alice.next("SIP/2.0 403");
+
+    folder.write("box.toml", &open);
+    process.signal(Signal::HUP);
+    process.line("configuration read again");
+    alice.register();
+    bindings("1");
+    assert!(!process.log.iter().any(|line| line.contains("needs a restart")), "{:?}", process.log);
+}
+
+#[test]
 fn a_drain_refuses_new_calls_and_lets_the_last_one_end() {
     let folder = Folder::new();
     let file = folder.write("box.toml", FREE_PORTS);

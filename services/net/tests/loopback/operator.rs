@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use call::{BindingChange, Flow, ListenerId, Utc};
+use call::{BindingChange, Flow, ListenerId, RegistrarPolicy, Utc};
 use net::HandleError;
 use routing::Snapshot;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ fn an_idle_box_has_no_calls_and_all_levels_at_zero() {
     assert_eq!(sbc.wait(handle.calls(10)), Ok(Vec::new()));
     assert_eq!(sbc.wait(handle.call(nobody)), Ok(None));
     assert_eq!(sbc.wait(handle.hang_up(nobody)), Ok(false));
-    assert_eq!(sbc.wait(handle.reload(Arc::new(Snapshot::empty()))), Ok(()));
+    assert_eq!(sbc.wait(handle.reload(Arc::new(Snapshot::empty()), RegistrarPolicy::OpenLoopback)), Ok(()));
     assert_eq!(sbc.wait(handle.end_all()), Ok(()));
     assert_eq!(sbc.wait(handle.drain()), Ok(()));
     let stats = sbc.stats();
