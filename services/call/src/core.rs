@@ -95,8 +95,8 @@ impl Core {
             Input::Message { flow, bytes } => self.on_bytes(flow, bytes, now),
             Input::Closed { flow } => self.legs.values_mut().for_each(|leg| leg.on_closed(flow.connection)),
             Input::Undeliverable { token } => {
-                if let Some(user) = self.wire.on_undeliverable(token) {
-                    self.on_no_answer(user, 503, now);
+                if let Some(unanswered) = self.wire.on_undeliverable(token) {
+                    self.on_no_answer(unanswered, 503, now);
                 }
             }
             Input::Routed { query, decision } => self.on_routed(query, decision, now),
@@ -114,8 +114,8 @@ impl Core {
         while let Some(due) = self.wire.timers.pop(now.time) {
             match due {
                 TimerOf::Client(key) => {
-                    if let Some(user) = self.wire.on_client_timeout(key, now) {
-                        self.on_no_answer(user, 408, now);
+                    if let Some(unanswered) = self.wire.on_client_timeout(key, now) {
+                        self.on_no_answer(unanswered, 408, now);
                     }
                 }
                 TimerOf::Server(key) => self.wire.on_server_timeout(key, now),

@@ -67,6 +67,12 @@ pub(crate) enum Purpose {
     Carry(ServerKey),
 }
 
+/// A request that nothing will come of, out of a transaction that is no more.
+pub(crate) struct Unanswered {
+    pub(crate) user: ClientUser,
+    pub(crate) request: Bytes,
+}
+
 enum ClientMachine {
     Invite(InviteClient),
     Other(NonInviteClient),
@@ -86,6 +92,8 @@ struct Client {
     /// The ACK of a failure, or the leg's ACK of the 2xx: sent again for each repetition of the response.
     ack: Option<Bytes>,
     cancel: Option<ClientKey>,
+    /// The ACKs of 2xx from other forks, each of which got a BYE as well.
+    unwanted: Vec<Bytes>,
     armed: Option<Time>,
 }
 
@@ -164,6 +172,7 @@ impl Wire {
             request: Bytes::new(),
             ack: None,
             cancel: None,
+            unwanted: Vec::new(),
             armed: None,
         });
         let branch = self.ids.branch(key);
@@ -198,6 +207,7 @@ impl Wire {
             request: Bytes::new(),
             ack: None,
             cancel: None,
+            unwanted: Vec::new(),
             armed: None,
         });
         if let Some(client) = self.clients.get_mut(invite) {
@@ -264,6 +274,11 @@ impl Wire {
         self.clients.get(key).map(|client| client.request.clone())
     }
 
+    /// The ACKs of this INVITE's unwanted 2xx.
+    pub(crate) fn unwanted(&mut self, key: ClientKey) -> Option<&mut Vec<Bytes>> {
+        self.clients.get_mut(key).map(|client| &mut client.unwanted)
+    }
+
     /// Where a client transaction sends.
     pub(crate) fn client_flow(&self, key: ClientKey) -> Option<Flow> {
         self.clients.get(key).map(|client| client.flow)
@@ -312,29 +327,29 @@ impl Wire {
     }
 
     /// A client transaction's deadline has come; says whom to tell that no answer will come.
-    pub(crate) fn on_client_timeout(&mut self, key: ClientKey, now: Now) -> Option<ClientUser> {
+    pub(crate) fn on_client_timeout(&mut self, key: ClientKey, now: Now) -> Option<Unanswered> {
         let client = self.clients.get_mut(key)?;
         client.armed = None;
         let step = match &mut client.machine {
             ClientMachine::Invite(machine) => machine.on_timeout(now.time),
             ClientMachine::Other(machine) => machine.on_timeout(now.time),
         };
-        let user = client.user;
+        let unanswered = Unanswered { user: client.user, request: client.request.clone() };
         self.carry_out_client(key, step);
-        (step.tell == Tell::Timeout).then_some(user)
+        (step.tell == Tell::Timeout).then_some(unanswered)
     }
 
     /// What was sent with this token could not be delivered (RFC 3261 §17.1.4); says whom to tell.
-    pub(crate) fn on_undeliverable(&mut self, token: SendToken) -> Option<ClientUser> {
+    pub(crate) fn on_undeliverable(&mut self, token: SendToken) -> Option<Unanswered> {
         let key = ClientKey::from(slotmap::KeyData::from_ffi(token.0));
         let client = self.clients.get_mut(key)?;
         let step = match &mut client.machine {
             ClientMachine::Invite(machine) => machine.on_transport_error(),
             ClientMachine::Other(machine) => machine.on_transport_error(),
         };
-        let user = client.user;
+        let unanswered = Unanswered { user: client.user, request: client.request.clone() };
         self.carry_out_client(key, step);
-        (step.tell == Tell::TransportError).then_some(user)
+        (step.tell == Tell::TransportError).then_some(unanswered)
     }
 
     // ---- server transactions ----
@@ -411,6 +426,12 @@ impl Wire {
     /// The request, as long as no final response was sent.
     pub(crate) fn server_request(&self, key: ServerKey) -> Option<Bytes> {
         self.servers.get(key).map(|server| server.request.clone()).filter(|request| !request.is_empty())
+    }
+
+    /// The To-tag of the failure that was sent.
+    pub(crate) fn answered_tag(&self, key: ServerKey) -> Option<Box<str>> {
+        let response = Message::parse(self.servers.get(key)?.response.as_ref()?).ok()?;
+        Some(String::from_utf8_lossy(response.to().ok()?.tag()?).into())
     }
 
     /// Whether a final response is still owed.

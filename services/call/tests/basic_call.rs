@@ -8,22 +8,6 @@ use std::time::Duration;
 use call::{Disposition, EndedBy};
 use harness::*;
 
-/// A call that is up: the world, the box's 200 to the caller, the box's INVITE to the callee.
-fn call_up() -> (World, Sent, Sent) {
-    let mut world = World::new();
-    world.receive(CALLER, &invite("1", Some(OFFER)));
-    world.expect(CALLER, "SIP/2.0 100");
-    let out = world.expect(CALLEE, "INVITE sip:4912345@10.2.2.2:5060 SIP/2.0");
-    world.receive(CALLEE, &response(&out, "180 Ringing", "b1", None));
-    world.expect(CALLER, "SIP/2.0 180");
-    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(ANSWER)));
-    let ok = world.expect(CALLER, "SIP/2.0 200");
-    world.expect(CALLEE, "ACK");
-    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
-    world.expect_silence();
-    (world, ok, out)
-}
-
 #[test]
 fn a_call_goes_through_and_ends_with_one_true_record() {
     let (mut world, ok, _) = call_up();

@@ -62,7 +62,7 @@ impl Core {
         match order {
             Order::OpenMedia => self.open_media(key),
             Order::NextTarget => self.next_target(key, follow, now),
-            Order::RecordAttempt => self.record_attempt(key, now),
+            Order::RecordAttempt => self.record_attempt(key, cause, now),
             Order::Invite => self.invite_target(key, follow, now),
             Order::RelayProgress => self.relay_progress(key, cause, now),
             Order::RelayAnswer => self.relay_answer(key, cause, now),
@@ -137,8 +137,9 @@ impl Core {
         setup.current = Some(candidate);
     }
 
-    fn record_attempt(&mut self, key: CallKey, now: Now) {
+    fn record_attempt(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
+        call.record.attempt.ended_by = cause.by;
         let id = self.wire.ids.uuid(now.utc);
         let fact = call.record.fact(id, call.id, false, now);
         let attempt = &call.record.attempt;
@@ -253,8 +254,10 @@ impl Core {
     fn hang_up(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         let Some(leg_key) = self.calls.get(key).and_then(|call| call.leg(side)) else { return };
         let Some(leg) = self.legs.get_mut(leg_key) else { return };
-        let reason = cause.message.and_then(|message| message.first(sip::Name::Reason));
-        leg.hang_up(leg_key, &mut self.wire, reason, now);
+        let reasons: Vec<&[u8]> =
+            cause.message.into_iter().flat_map(|message| message.values(sip::Name::Reason)).collect();
+        let reason = reasons.join(&b", "[..]);
+        leg.hang_up(leg_key, &mut self.wire, Some(&*reason).filter(|reason| !reason.is_empty()), now);
     }
 
     /// Sends a side's offer on, or first asks for the ports that its new streams need.

@@ -52,6 +52,8 @@ pub(crate) struct Attempt {
     pub(super) reason: Option<Box<str>>,
     pub(super) q850: Option<u16>,
     pub(super) codec_b: Option<Box<str>>,
+    /// Of an attempt that was followed by another.
+    pub(super) ended_by: Option<EndedBy>,
 }
 
 impl Record {
@@ -162,7 +164,7 @@ impl Record {
             duration_ms: ms(attempt.answered, ended.time),
             ring_ms: ms(attempt.ringing, rang_until),
             disposition: self.disposition(is_last),
-            ended_by: if is_last { self.ended_by.unwrap_or(EndedBy::Error) } else { EndedBy::Callee },
+            ended_by: if is_last { self.ended_by } else { attempt.ended_by }.unwrap_or(EndedBy::Error),
             sip_code_a: self.a_status.filter(|_| is_last),
             sip_reason_a: self.a_reason.clone().filter(|_| is_last),
             sip_code_b: attempt.status,
@@ -191,6 +193,7 @@ impl Record {
             Some(486 | 600) => Disposition::Busy,
             Some(408 | 480) => Disposition::NoAnswer,
             Some(400..500 | 601..700) => Disposition::Rejected,
+            None if self.attempt.ringing.is_some() => Disposition::NoAnswer,
             Some(_) | None => Disposition::Failed,
         }
     }

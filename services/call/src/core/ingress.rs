@@ -149,12 +149,17 @@ impl Core {
             return;
         }
         let invite = self.invite_of(arrival);
+        // A CANCEL that only knows the branch must not take the place of the one that may still come from the caller.
+        if invite.is_none() && self.wire.server_of(via, message, Method::Invite).is_some() {
+            return self.refused(arrival, 0, "a CANCEL from elsewhere than its INVITE");
+        }
         // A stateless answer leaves nothing that a CANCEL could be for (RFC 3261 §8.2.7).
         if invite.is_none() && !matches!(self.sender(flow), Sender::Trunk(_) | Sender::Phone) {
             return;
         }
         let user = invite.and_then(|invite| self.wire.server_user(invite));
         let tag = user.and_then(|leg| self.legs.get(leg)).map(|leg| leg.tag.clone());
+        let tag = tag.or_else(|| self.wire.answered_tag(invite?));
         let server = self.wire.accept(message, via, flow, true, now);
         let status = if invite.is_some() { 200 } else { 481 };
         // Row S1: one To-tag in the 18x, the 200 and the 487.

@@ -9,9 +9,9 @@ use crate::core::Core;
 use crate::headers::{copy_body_headers, copy_crossing, sdp_of};
 use crate::ids::leg_of_tag;
 use crate::io::{Flow, Now};
-use crate::leg::{LegKey, News, acknowledge_late, end_unwanted};
+use crate::leg::{LegKey, News, acknowledge_late, end_fork};
 use crate::media::Side;
-use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey};
+use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Unanswered};
 
 impl Core {
     pub(super) fn on_response(&mut self, _flow: Flow, message: &Message<'_>, now: Now) {
@@ -113,11 +113,10 @@ impl Core {
                 return;
             }
         }
-        let Some(invite) = self.wire.client_request(client) else { return };
         if purpose == Purpose::Invite {
-            end_unwanted(&invite, message, flow, &mut self.wire, now);
+            end_fork(client, message, flow, &mut self.wire, now);
         } else {
-            acknowledge_late(client, &invite, message, flow, &mut self.wire);
+            acknowledge_late(client, message, flow, &mut self.wire);
         }
     }
 
@@ -144,15 +143,15 @@ impl Core {
     }
 
     /// Timer B or F, or a transport that failed: nothing will come.
-    pub(super) fn on_no_answer(&mut self, user: ClientUser, status: u16, now: Now) {
-        let ClientUser::Leg(key, purpose) = user else { return };
+    pub(super) fn on_no_answer(&mut self, unanswered: Unanswered, status: u16, now: Now) {
+        let ClientUser::Leg(key, purpose) = unanswered.user else { return };
         if let Purpose::Carry(server) = purpose {
             self.wire.forget_server(server);
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
         let call = leg.call;
         let news = match purpose {
-            Purpose::Invite => leg.on_invite_unanswered(status, &mut self.wire, now),
+            Purpose::Invite => leg.on_invite_unanswered(status, unanswered.request, &self.wire, now),
             Purpose::Reinvite => leg.on_reinvite_unanswered(),
             Purpose::Bye => {
                 leg.on_bye_done();
@@ -197,7 +196,11 @@ impl Core {
                 let event = self.failure(call_key, status);
                 // 401 and 407 are this box's business (it has no credentials, or wrong ones), not the caller's.
                 let status = if matches!(status, 401 | 407) { 502 } else { status };
-                let by = if message.is_some() { EndedBy::Callee } else { EndedBy::Timer };
+                let by = match message {
+                    Some(_) => EndedBy::Callee,
+                    None if status == 408 => EndedBy::Timer,
+                    None => EndedBy::Error,
+                };
                 Cause::new(event).status(status).by(by)
             }
             News::Expired => {

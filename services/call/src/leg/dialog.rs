@@ -12,6 +12,8 @@ use crate::io::{Flow, Now, SendToken};
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Wire};
 
 const MAX_FORWARDS: u8 = 70;
+/// Forks of one INVITE whose 2xx are ended.
+const MAX_UNWANTED: usize = 8;
 
 impl Leg {
     /// Acknowledges the callee's 2xx, with the answer where the 2xx was an offer.
@@ -213,9 +215,40 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// ACK and BYE for a 2xx that nobody wants: of a fork that lost, or of an INVITE that was given up (RFC 3261 §13.2.2.4).
-/// Gives the ACK, which each repetition of that 2xx gets again.
-pub(crate) fn end_unwanted(
+/// ACK and BYE for a 2xx that nobody wants: of a fork that lost, or of an INVITE that was given up (RFC 3261
+/// §13.2.2.4). `ended` are the ACKs of those that had both before; a repetition of such a 2xx gets its ACK again.
+pub(super) fn end_unwanted(
+    ended: &mut Vec<Bytes>,
+    invite: &Bytes,
+    response: &Message<'_>,
+    flow: Flow,
+    wire: &mut Wire,
+    now: Now,
+) {
+    let tag = response.to().ok().and_then(|to| to.tag());
+    if let Some(ack) = ended.iter().find(|ack| tag_of(ack).as_deref() == tag) {
+        wire.send(flow, ack.clone(), SendToken::NONE);
+    } else if ended.len() < MAX_UNWANTED {
+        ended.extend(acknowledge_and_end(invite, response, flow, wire, now));
+    }
+}
+
+/// [`end_unwanted`] for an INVITE whose transaction lives.
+pub(crate) fn end_fork(client: ClientKey, response: &Message<'_>, flow: Flow, wire: &mut Wire, now: Now) {
+    let Some(invite) = wire.client_request(client) else { return };
+    let mut ended = wire.unwanted(client).map(std::mem::take).unwrap_or_default();
+    end_unwanted(&mut ended, &invite, response, flow, wire, now);
+    if let Some(unwanted) = wire.unwanted(client) {
+        *unwanted = ended;
+    }
+}
+
+/// The tag of a request's To.
+fn tag_of(request: &Bytes) -> Option<Box<[u8]>> {
+    Message::parse(request).ok()?.to().ok()?.tag().map(Box::from)
+}
+
+fn acknowledge_and_end(
     invite: &Bytes,
     response: &Message<'_>,
     flow: Flow,
@@ -242,14 +275,9 @@ pub(crate) fn end_unwanted(
 
 /// The ACK of a 2xx to a re-INVITE whose dialog ended meanwhile: until it comes the peer repeats its 2xx (RFC 3261
 /// §13.3.1.4, §15).
-pub(crate) fn acknowledge_late(
-    client: ClientKey,
-    reinvite: &Bytes,
-    response: &Message<'_>,
-    flow: Flow,
-    wire: &mut Wire,
-) {
-    let Ok(reinvite) = Message::parse(reinvite) else { return };
+pub(crate) fn acknowledge_late(client: ClientKey, response: &Message<'_>, flow: Flow, wire: &mut Wire) {
+    let Some(reinvite) = wire.client_request(client) else { return };
+    let Ok(reinvite) = Message::parse(&reinvite) else { return };
     let Ok(mut dialog) = Dialog::uac(&reinvite, response) else { return };
     dialog.route_set = reinvite.elements(Name::Route).map(Box::from).collect();
     let cseq = dialog.local_cseq;

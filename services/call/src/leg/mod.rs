@@ -35,7 +35,7 @@ use crate::io::{Flow, Now, SendToken};
 use crate::media::Side;
 use crate::wire::{ClientKey, ServerKey, Wire};
 
-pub(crate) use dialog::{acknowledge_late, end_unwanted};
+pub(crate) use dialog::{acknowledge_late, end_fork};
 pub(crate) use uac::Target;
 
 new_key_type! {
@@ -302,7 +302,7 @@ impl Leg {
                 News::Expired
             }
             LegState::Cancelling { client, .. } => {
-                self.haunt(client, wire, now);
+                self.haunt(wire.client_request(client).unwrap_or_default(), wire, now);
                 wire.abandon(client);
                 News::Nothing
             }
@@ -321,8 +321,7 @@ impl Leg {
     }
 
     /// Stays behind for a 2xx that may still come.
-    fn haunt(&mut self, client: ClientKey, wire: &Wire, now: Now) {
-        let invite = wire.client_request(client).unwrap_or_default();
+    fn haunt(&mut self, invite: Bytes, wire: &Wire, now: Now) {
         let until = now.time + wire.settings.timing.t1 * 64;
         self.state = LegState::Ghost { until, invite, ended: Vec::new() };
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use routing::Credentials;
 use sip::{Challenge, Dialog, Message, Method, Name, Writer};
 
-use super::{Leg, LegKey, LegState, News, dialog::end_unwanted};
+use super::{Leg, LegKey, LegState, News, dialog::end_fork, dialog::end_unwanted};
 use crate::bridge::CallKey;
 use crate::headers::{ALLOW, SDP, advertised_host, contact, copy_crossing};
 use crate::io::{Flow, Now};
@@ -14,9 +14,6 @@ use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
 
 /// A wrong password is told by a second challenge; a nonce that grew old may be replaced this often.
 const MAX_CHALLENGES: u8 = 3;
-/// Forks whose late 2xx are ended after an INVITE was given up.
-const MAX_UNWANTED: usize = 8;
-
 /// What has been tried against challenges.
 #[derive(Debug, Default)]
 pub(crate) struct AuthTries {
@@ -88,6 +85,11 @@ impl Leg {
     ) -> News {
         let status = response.status().unwrap_or(500);
         match std::mem::replace(&mut self.state, LegState::Gone) {
+            // RFC 3261 §16.7 item 2: a hop that repeats its 100 is no news of the phone.
+            LegState::Proceeding { client, timer_c } if status == 100 => {
+                self.state = LegState::Proceeding { client, timer_c };
+                News::Nothing
+            }
             LegState::Calling { client } | LegState::Proceeding { client, .. } => match status {
                 100..200 => {
                     let timer_c = now.time + wire.settings.timer_c;
@@ -145,15 +147,14 @@ impl Leg {
     }
 
     /// No response came in time (408), or the INVITE could not be sent (503; RFC 3261 §8.1.3.1).
-    pub(crate) fn on_invite_unanswered(&mut self, status: u16, wire: &mut Wire, now: Now) -> News {
+    pub(crate) fn on_invite_unanswered(&mut self, status: u16, invite: Bytes, wire: &Wire, now: Now) -> News {
         match std::mem::replace(&mut self.state, LegState::Gone) {
-            LegState::Calling { client } | LegState::Proceeding { client, .. } => {
-                self.final_status = status;
-                self.haunt(client, wire, now);
+            LegState::Calling { .. } | LegState::Proceeding { .. } => {
+                self.haunt(invite, wire, now);
                 News::Refused(status)
             }
-            LegState::CancelWaiting { client, .. } | LegState::Cancelling { client, .. } => {
-                self.haunt(client, wire, now);
+            LegState::CancelWaiting { .. } | LegState::Cancelling { .. } => {
+                self.haunt(invite, wire, now);
                 News::Nothing
             }
             other @ (LegState::Invited { .. }
@@ -191,14 +192,9 @@ impl Leg {
             }
             return;
         }
-        let invite = match &mut self.state {
+        match &mut self.state {
             LegState::Ghost { invite, ended, .. } => {
-                if let Some(ack) = ended.iter().find(|ack| is_to(ack, tag)) {
-                    wire.send(self.flow, ack.clone(), crate::io::SendToken::NONE);
-                } else if ended.len() < MAX_UNWANTED {
-                    ended.extend(end_unwanted(invite, response, self.flow, wire, now));
-                }
-                return;
+                end_unwanted(ended, invite, response, self.flow, wire, now);
             }
             LegState::Invited { .. }
             | LegState::Answered { .. }
@@ -210,10 +206,7 @@ impl Leg {
             | LegState::AckDue { .. }
             | LegState::Up
             | LegState::Leaving
-            | LegState::Gone => wire.client_request(client),
-        };
-        if let Some(invite) = invite {
-            end_unwanted(&invite, response, self.flow, wire, now);
+            | LegState::Gone => end_fork(client, response, self.flow, wire, now),
         }
     }
 
@@ -317,14 +310,6 @@ impl Leg {
         wire.launch(next, request);
         Some(next)
     }
-}
-
-/// Whether a request's To has this tag.
-fn is_to(request: &Bytes, tag: &[u8]) -> bool {
-    Message::parse(request)
-        .ok()
-        .and_then(|request| request.to().ok()?.tag().map(|found| found == tag))
-        .unwrap_or(false)
 }
 
 /// The same request as a new transaction: next CSeq, new branch, one more header.

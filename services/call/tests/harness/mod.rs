@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use call::{
     CdrFact, Core, DirectionStats, Flow, Input, Listener, ListenerId, MediaOrder, MediaReport, Now, Output,
-    PortPair, RegistrarPolicy, Settings, StreamPorts, Utc,
+    PortPair, QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken, Settings, StreamPorts, Utc,
 };
 use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
@@ -20,6 +20,8 @@ pub const OUTSIDE: &str = "203.0.113.7:5060";
 pub const CALLER: &str = "10.1.1.1:5060";
 pub const CALLEE: &str = "10.2.2.2:5060";
 pub const SPARE: &str = "10.3.3.3:5060";
+/// The listener of [`BOX`] for streams.
+pub const STREAM: ListenerId = ListenerId(2);
 /// 2026-01-01T00:00:00Z.
 const START: i64 = 1_767_225_600_000_000;
 
@@ -28,6 +30,8 @@ const START: i64 = 1_767_225_600_000_000;
 pub struct Sent {
     pub to: SocketAddr,
     pub text: String,
+    pub flow: Flow,
+    pub token: SendToken,
 }
 
 impl Sent {
@@ -64,8 +68,14 @@ pub struct World {
     pub sent: VecDeque<Sent>,
     pub records: Vec<CdrFact>,
     pub orders: Vec<MediaOrder>,
+    pub replies: Vec<Reply>,
     pub ports: u16,
     pub refuse_ports: bool,
+    /// Routing takes its time: its questions wait in `questions`.
+    pub slow_routing: bool,
+    pub questions: Vec<Box<RouteQuery>>,
+    /// Names that were asked for; nobody answers them.
+    pub resolves: Vec<QueryId>,
 }
 
 impl World {
@@ -85,14 +95,18 @@ impl World {
         let mut route = Route::new("out", [routing::TrunkId(1)]);
         route.failover = routing::default_failover();
         let snapshot = Arc::new(Snapshot::new(trunks, vec![route]).unwrap());
-        let listener = |name: &str, at: &str| Listener {
+        let listener = |name: &str, transport: Transport, at: &str| Listener {
             name: name.into(),
-            transport: Transport::Udp,
+            transport,
             bind: at.parse().unwrap(),
             advertise: at.into(),
         };
         let settings = Settings {
-            listeners: vec![listener("lab", BOX), listener("outside", OUTSIDE)],
+            listeners: vec![
+                listener("lab", Transport::Udp, BOX),
+                listener("outside", Transport::Udp, OUTSIDE),
+                listener("stream", Transport::Tcp, BOX),
+            ],
             shard: 0,
             shards: 1,
             timing: Timing::default(),
@@ -109,18 +123,27 @@ impl World {
             sent: VecDeque::new(),
             records: Vec::new(),
             orders: Vec::new(),
+            replies: Vec::new(),
             ports: 30_000,
             refuse_ports: false,
+            slow_routing: false,
+            questions: Vec::new(),
+            resolves: Vec::new(),
         }
     }
 
     /// Hands the box a message; lines are ended with CRLF, `Content-Length` is added.
     pub fn receive(&mut self, from: &str, text: &str) {
+        let flow = Flow { listener: ListenerId(0), remote: from.parse().unwrap(), connection: 0 };
+        self.receive_on(flow, text);
+    }
+
+    /// The same by another listener, or over a connection.
+    pub fn receive_on(&mut self, flow: Flow, text: &str) {
         let (head, body) = text.trim_start().split_once("\n\n").unwrap_or((text.trim_start(), ""));
         let body = body.replace('\n', "\r\n");
         let head = head.trim_end().replace('\n', "\r\n");
         let bytes = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        let flow = Flow { listener: ListenerId(0), remote: from.parse().unwrap(), connection: 0 };
         self.core.handle(Input::Message { flow, bytes: bytes.as_bytes() }, self.now);
         self.work();
     }
@@ -149,28 +172,40 @@ impl World {
     fn work(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Send { flow, bytes, .. } => {
+                Output::Send { flow, bytes, token } => {
                     Message::parse(&bytes).unwrap().check().unwrap();
                     let text = String::from_utf8(bytes.to_vec()).unwrap();
-                    self.sent.push_back(Sent { to: flow.remote, text });
+                    self.sent.push_back(Sent { to: flow.remote, text, flow, token });
                 }
-                Output::Route(query) => {
-                    let decision = query.snapshot.decide(&Query {
-                        trunk: query.trunk,
-                        source: query.source,
-                        caller: &query.caller,
-                        uri: &query.uri,
-                        local_user: query.local_user,
-                    });
-                    self.core.handle(Input::Routed { query: query.query, decision }, self.now);
-                }
-                Output::Resolve { .. } => {}
+                Output::Route(query) if self.slow_routing => self.questions.push(query),
+                Output::Route(query) => self.route(&query),
+                Output::Resolve { query, .. } => self.resolves.push(query),
                 Output::Media(order) => self.relay(order),
                 Output::Cdr(fact) => self.records.push(*fact),
-                Output::Binding(_) | Output::Event(_) | Output::Reply { .. } => {}
+                Output::Reply { reply, .. } => self.replies.push(reply),
+                Output::Binding(_) | Output::Event(_) => {}
             }
             self.core.check_invariants().unwrap();
         }
+    }
+
+    /// Routing answers at last.
+    pub fn answer_questions(&mut self) {
+        for query in std::mem::take(&mut self.questions) {
+            self.route(&query);
+        }
+        self.work();
+    }
+
+    fn route(&mut self, query: &RouteQuery) {
+        let decision = query.snapshot.decide(&Query {
+            trunk: query.trunk,
+            source: query.source,
+            caller: &query.caller,
+            uri: &query.uri,
+            local_user: query.local_user,
+        });
+        self.core.handle(Input::Routed { query: query.query, decision }, self.now);
     }
 
     fn relay(&mut self, order: MediaOrder) {
@@ -321,4 +356,47 @@ Contact: <sip:bob@{CALLEE}>
         invite.header("From"),
         invite.header("Call-ID"),
     )
+}
+
+/// The CANCEL of the caller's INVITE with this branch.
+pub fn cancel(branch: &str) -> String {
+    invite(branch, None).replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL")
+}
+
+/// The caller's ACK of a failure of its INVITE with this branch.
+pub fn ack_failure(branch: &str, failure: &Sent) -> String {
+    from_caller("ACK", 1, failure, "").replace("bKACK1", &format!("bK{branch}"))
+}
+
+/// A call that was placed and not answered by anybody: the box's INVITE to the callee.
+pub fn call_placed(world: &mut World) -> Sent {
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(CALLEE, "INVITE sip:4912345@10.2.2.2:5060 SIP/2.0")
+}
+
+/// A call whose callee rings with tag `b1`: the box's INVITE to the callee and its 180 to the caller.
+pub fn call_ringing(world: &mut World) -> (Sent, Sent) {
+    let out = call_placed(world);
+    world.receive(CALLEE, &response(&out, "180 Ringing", "b1", None));
+    let ringing = world.expect(CALLER, "SIP/2.0 180");
+    (out, ringing)
+}
+
+/// A call that is up in this world: the box's 200 to the caller, the box's INVITE to the callee.
+pub fn call_up_in(world: &mut World) -> (Sent, Sent) {
+    let (out, _) = call_ringing(world);
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    world.expect_silence();
+    (ok, out)
+}
+
+/// A call that is up: the world, the box's 200 to the caller, the box's INVITE to the callee.
+pub fn call_up() -> (World, Sent, Sent) {
+    let mut world = World::new();
+    let (ok, out) = call_up_in(&mut world);
+    (world, ok, out)
 }

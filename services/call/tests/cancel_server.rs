@@ -1,0 +1,169 @@
+//! CANCEL towards the box (RFC 3261 §9.2): what the caller gets, and what the callee.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use std::time::Duration;
+
+use call::{Disposition, EndedBy};
+use harness::*;
+
+#[test]
+fn cancel_s2_after_a_refusal_gets_200_with_its_tag_and_changes_nothing() {
+    let mut world = World::new();
+    let (out, ringing) = call_ringing(&mut world);
+    world.receive(CALLEE, &response(&out, "486 Busy Here", "b1", None));
+    world.expect(CALLEE, "ACK");
+    let busy = world.expect(CALLER, "SIP/2.0 486");
+    world.receive(CALLER, &cancel("1"));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    assert_eq!(ok.header("CSeq"), "1 CANCEL");
+    assert_eq!([ok.tag("To"), busy.tag("To")], [ringing.tag("To"); 2]);
+    world.expect_silence();
+    world.receive(CALLER, &ack_failure("1", &busy));
+    assert_eq!(world.records[0].disposition, Disposition::Busy);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_s2_after_the_answer_gets_200_and_the_call_goes_on() {
+    let mut world = World::new();
+    let (out, _) = call_ringing(&mut world);
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(ANSWER)));
+    let answer = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    world.receive(CALLER, &cancel("1"));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    assert_eq!((ok.header("CSeq"), ok.tag("To")), ("1 CANCEL", answer.tag("To")));
+    world.expect_silence();
+    world.receive(CALLER, &from_caller("ACK", 1, &answer, ""));
+    world.receive(CALLER, &from_caller("BYE", 2, &answer, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    let bye = world.expect(CALLEE, "BYE");
+    world.receive(CALLEE, &response(&bye, "200 OK", "", None));
+    assert_eq!(world.records[0].disposition, Disposition::Answered);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_s3_of_nothing_gets_481_with_the_same_tag_each_time() {
+    let mut world = World::new();
+    let (out, _) = call_ringing(&mut world);
+    world.receive(CALLER, &cancel("other"));
+    let first = world.expect(CALLER, "SIP/2.0 481");
+    world.receive(CALLER, &cancel("other"));
+    let again = world.expect(CALLER, "SIP/2.0 481");
+    assert_eq!(first.text, again.text);
+    assert!(!first.tag("To").is_empty());
+    world.expect_silence();
+    // The call that it did not match rings on.
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 200");
+}
+
+#[test]
+fn cancel_s7_retransmitted_gets_the_same_200_and_has_no_second_effect() {
+    let mut world = World::new();
+    let (out, _) = call_ringing(&mut world);
+    world.receive(CALLER, &cancel("1"));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    let gone = world.expect(CALLER, "SIP/2.0 487");
+    world.expect(CALLEE, "CANCEL");
+    world.receive(CALLER, &ack_failure("1", &gone));
+    world.receive(CALLER, &cancel("1"));
+    assert_eq!(world.expect(CALLER, "SIP/2.0 200").text, ok.text);
+    world.expect_silence();
+    world.receive(CALLEE, &response(&out, "487 Request Terminated", "b1", None));
+    world.expect(CALLEE, "ACK");
+    world.expect_silence();
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_s8_before_routing_answered_ends_the_call_and_no_leg_b_is_ever_made() {
+    let mut world = World::new();
+    world.slow_routing = true;
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    let gone = world.expect(CALLER, "SIP/2.0 487");
+    world.receive(CALLER, &ack_failure("1", &gone));
+    world.answer_questions();
+    world.expect_silence();
+    let [record] = &world.records[..] else { panic!("{:#?}", world.records) };
+    assert_eq!((record.attempt, record.is_last, record.sip_code_a), (0, true, Some(487)));
+    assert_eq!((record.disposition, record.ended_by), (Disposition::Cancelled, EndedBy::Caller));
+    assert!(world.orders.is_empty(), "{:?}", world.orders);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_s8_while_a_name_is_looked_up_ends_the_call_and_no_leg_b_is_ever_made() {
+    let mut world = World::with(call::RegistrarPolicy::Closed, |trunks| {
+        trunks[1].peers = vec!["sip:gateway.example".into()];
+    });
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    let gone = world.expect(CALLER, "SIP/2.0 487");
+    world.receive(CALLER, &ack_failure("1", &gone));
+    let [query] = world.resolves[..] else { panic!("{:?}", world.resolves) };
+    world.input(call::Input::Resolved { query, addresses: vec![CALLEE.parse().unwrap()] });
+    world.expect_silence();
+    assert_eq!(world.records.len(), 1);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_s11_the_487_is_sent_again_until_its_ack_comes() {
+    let mut world = World::new();
+    call_ringing(&mut world);
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    let gone = world.expect(CALLER, "SIP/2.0 487");
+    world.sent.clear();
+    world.pass(Duration::from_millis(1600));
+    let again: Vec<_> =
+        world.sent.iter().filter(|sent| sent.first_line().starts_with("SIP/2.0 487")).collect();
+    assert_eq!(again.len(), 2, "at 0.5 s and 1.5 s: {:#?}", world.sent);
+    assert!(again.iter().all(|sent| sent.text == gone.text));
+    world.receive(CALLER, &ack_failure("1", &gone));
+    world.sent.clear();
+    world.pass(Duration::from_secs(10));
+    assert!(world.sent.iter().all(|sent| sent.to != CALLER.parse().unwrap()), "{:#?}", world.sent);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_s11_a_487_that_is_never_acknowledged_is_given_up() {
+    let mut world = World::new();
+    call_ringing(&mut world);
+    world.receive(CALLER, &cancel("1"));
+    world.expect_nothing_left();
+}
+
+#[test]
+fn a_cancel_of_somebody_else_who_knows_the_branch_is_not_heard() {
+    let mut world = World::new();
+    call_ringing(&mut world);
+    world.receive(SPARE, &cancel("1"));
+    world.expect_silence();
+    // Nor does it keep the caller's own from being heard.
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+}
+
+#[test]
+fn a_cancel_with_require_is_taken_all_the_same() {
+    let mut world = World::new();
+    call_ringing(&mut world);
+    let strict = cancel("1").replace("X-Trace: 42", "Require: nothing\nProxy-Require: nothing");
+    world.receive(CALLER, &strict);
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+    let theirs = world.expect(CALLEE, "CANCEL");
+    assert!(!theirs.has("Require") && !theirs.has("Proxy-Require"));
+}
