@@ -68,10 +68,12 @@ def running(command, folder, name, ready, limit=15.0):
         end = time.monotonic() + limit
         while not ready():
             if process.poll() is not None or time.monotonic() > end:
-                text = (folder / f"{name}.log").read_text(errors="replace")
-                raise SystemExit(f"{name} did not come up:\n{text[-2000:]}")
+                raise SystemExit(f"{name} did not come up")
             time.sleep(0.02)
         yield process
+    except BaseException:
+        print(f"--- the last that {name} said:\n{(folder / f'{name}.log').read_text(errors='replace')[-2000:]}")
+        raise
     finally:
         process.terminate()
         try:
