@@ -10,7 +10,7 @@ COPY --from=build /src/target/release/drawbridge /usr/local/bin/drawbridge
 USER drawbridge
 WORKDIR /var/lib/drawbridge
 VOLUME /var/lib/drawbridge
-EXPOSE 5060/udp 5060/tcp 8080/tcp 30000-39999/udp
+EXPOSE 5060/udp 5060/tcp 8080/tcp
 # HOST/PORT of the API as seen from inside.
 ENV DRAWBRIDGE_HEALTH=127.0.0.1/8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["bash", "-c", \
