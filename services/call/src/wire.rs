@@ -9,8 +9,8 @@ use std::hash::{BuildHasher, Hasher};
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 use sip::{
-    InviteClient, InviteServer, Message, Method, Name, NonInviteClient, NonInviteServer, Send, Step, Tell,
-    Time, Via, Writer,
+    InviteClient, InviteClientState, InviteServer, Message, Method, Name, NonInviteClient,
+    NonInviteClientState, NonInviteServer, Send, Step, Tell, Time, Via, Writer,
 };
 use slotmap::{SlotMap, new_key_type};
 
@@ -78,6 +78,24 @@ enum ClientMachine {
     Other(NonInviteClient),
 }
 
+impl ClientMachine {
+    /// Whether a final response came.
+    fn is_answered(&self) -> bool {
+        match self {
+            ClientMachine::Invite(machine) => match machine.state() {
+                InviteClientState::Calling | InviteClientState::Proceeding => false,
+                InviteClientState::Accepted
+                | InviteClientState::Completed
+                | InviteClientState::Terminated => true,
+            },
+            ClientMachine::Other(machine) => match machine.state() {
+                NonInviteClientState::Trying | NonInviteClientState::Proceeding => false,
+                NonInviteClientState::Completed | NonInviteClientState::Terminated => true,
+            },
+        }
+    }
+}
+
 enum ServerMachine {
     Invite(InviteServer),
     Other(NonInviteServer),
@@ -94,6 +112,8 @@ struct Client {
     cancel: Option<ClientKey>,
     /// The ACKs of 2xx from other forks, each of which got a BYE as well.
     unwanted: Vec<Bytes>,
+    /// No answer is waited for beyond this, whatever the transaction itself would do.
+    limit: Option<Time>,
     armed: Option<Time>,
 }
 
@@ -173,6 +193,7 @@ impl Wire {
             ack: None,
             cancel: None,
             unwanted: Vec::new(),
+            limit: None,
             armed: None,
         });
         let branch = self.ids.branch(key);
@@ -189,6 +210,13 @@ impl Wire {
         let flow = client.flow;
         self.rearm_client(key);
         self.send(flow, request, token_of(key));
+    }
+
+    /// Ends the wait for an answer at `until`: an INVITE that got a provisional response has no timer of its own.
+    pub(crate) fn limit(&mut self, key: ClientKey, until: Time) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.limit = Some(until);
+        }
     }
 
     /// Sends CANCEL for an INVITE of ours, which must have had a provisional and no final response (RFC 3261 §9.1).
@@ -208,6 +236,7 @@ impl Wire {
             ack: None,
             cancel: None,
             unwanted: Vec::new(),
+            limit: None,
             armed: None,
         });
         if let Some(client) = self.clients.get_mut(invite) {
@@ -313,6 +342,9 @@ impl Wire {
             ClientMachine::Invite(machine) => (machine.is_terminated(), machine.deadline()),
             ClientMachine::Other(machine) => (machine.is_terminated(), machine.deadline()),
         };
+        let is_answered = client.machine.is_answered();
+        let limit = client.limit.filter(|_| !is_answered);
+        let deadline = deadline.into_iter().chain(limit).min();
         if ended {
             self.remove_client(key);
         } else {
@@ -330,11 +362,15 @@ impl Wire {
     pub(crate) fn on_client_timeout(&mut self, key: ClientKey, now: Now) -> Option<Unanswered> {
         let client = self.clients.get_mut(key)?;
         client.armed = None;
+        let unanswered = Unanswered { user: client.user, request: client.request.clone() };
+        if client.limit.is_some_and(|limit| limit <= now.time) && !client.machine.is_answered() {
+            self.remove_client(key);
+            return Some(unanswered);
+        }
         let step = match &mut client.machine {
             ClientMachine::Invite(machine) => machine.on_timeout(now.time),
             ClientMachine::Other(machine) => machine.on_timeout(now.time),
         };
-        let unanswered = Unanswered { user: client.user, request: client.request.clone() };
         self.carry_out_client(key, step);
         (step.tell == Tell::Timeout).then_some(unanswered)
     }

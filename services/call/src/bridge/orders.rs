@@ -301,7 +301,11 @@ impl Core {
     }
 
     fn refuse_offer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
-        let Some((from, _)) = self.pair(key, side) else { return };
+        let Some((from, to)) = self.pair(key, side) else { return };
+        // Where the other side's 2xx cannot be used, it still wants its ACK.
+        if let Some(leg) = self.legs.get_mut(to).filter(|leg| leg.owes_ack()) {
+            leg.acknowledge(&mut self.wire, None);
+        }
         let Some(leg) = self.legs.get_mut(from) else { return };
         let response = cause.message.filter(|message| message.status() == Some(cause.status));
         let status = if cause.status >= 300 { cause.status } else { 491 };

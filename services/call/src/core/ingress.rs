@@ -185,6 +185,7 @@ impl Core {
             return;
         };
         let Some(leg) = self.legs.get_mut(key) else { return };
+        leg.heard_on(flow);
         let tag = leg.tag.clone();
         let in_order = leg.dialog.as_mut().is_some_and(|dialog| dialog.receive(message).is_ok());
         let server = self.wire.accept(message, arrival.via, flow, true, now);

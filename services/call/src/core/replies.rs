@@ -1,5 +1,8 @@
 //! Responses and silence: from a client transaction to its leg, from the leg's news to the bridge.
 
+use std::sync::Arc;
+
+use routing::{Credentials, Snapshot, TrunkId};
 use sip::{Message, Method, Sdp};
 
 use crate::bridge::table::Event;
@@ -9,12 +12,12 @@ use crate::core::Core;
 use crate::headers::{copy_body_headers, copy_crossing, sdp_of};
 use crate::ids::leg_of_tag;
 use crate::io::{Flow, Now};
-use crate::leg::{LegKey, News, acknowledge_late, end_fork};
+use crate::leg::{Challenged, LegKey, News, acknowledge_late, end_fork};
 use crate::media::Side;
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Unanswered};
 
 impl Core {
-    pub(super) fn on_response(&mut self, _flow: Flow, message: &Message<'_>, now: Now) {
+    pub(super) fn on_response(&mut self, flow: Flow, message: &Message<'_>, now: Now) {
         self.wire.stats.responses_in += 1;
         if message.check().is_err() {
             self.wire.stats.malformed += 1;
@@ -27,6 +30,9 @@ impl Core {
             return;
         };
         if let Some(ClientUser::Leg(leg, purpose)) = self.wire.on_response(client, message, now) {
+            if let Some(leg) = self.legs.get_mut(leg) {
+                leg.heard_on(flow);
+            }
             self.on_leg_response(leg, purpose, client, message, now);
         }
     }
@@ -56,6 +62,13 @@ impl Core {
         message: &Message<'_>,
         now: Now,
     ) {
+        let status = message.status().unwrap_or(0);
+        if matches!(status, 401 | 407)
+            && purpose != Purpose::Invite
+            && self.answer_challenge(key, client, purpose, message, now)
+        {
+            return;
+        }
         if let Purpose::Carry(server) = purpose {
             self.carry_back(server, message, now);
         }
@@ -64,15 +77,10 @@ impl Core {
             return;
         };
         let call = leg.call;
-        let status = message.status().unwrap_or(0);
         let news = match purpose {
             Purpose::Invite => {
-                let trunk = leg.trunk;
-                let snapshot = call.and_then(|call| self.calls.get(call)).map(|call| call.snapshot.clone());
-                let credentials = snapshot
-                    .as_ref()
-                    .and_then(|snapshot| snapshot.trunk(trunk?))
-                    .and_then(|trunk| trunk.auth.as_ref());
+                let snapshot = call.and_then(|call| self.calls.get(call)).map(|call| &call.snapshot);
+                let credentials = credentials(snapshot, leg.trunk);
                 leg.on_invite_response(key, client, message, credentials, &mut self.wire, now)
             }
             Purpose::Reinvite => leg.on_reinvite_response(client, message, &mut self.wire),
@@ -88,6 +96,22 @@ impl Core {
         if let Some(call) = call {
             self.on_news(call, key, news, Some(message), now);
         }
+    }
+
+    /// A request within the dialog was challenged; whether it was sent again.
+    fn answer_challenge(
+        &mut self,
+        key: LegKey,
+        client: ClientKey,
+        purpose: Purpose,
+        response: &Message<'_>,
+        now: Now,
+    ) -> bool {
+        let Some(leg) = self.legs.get_mut(key) else { return false };
+        let snapshot = leg.call.and_then(|call| self.calls.get(call)).map(|call| &call.snapshot);
+        let credentials = credentials(snapshot, leg.trunk);
+        let asked = Challenged { client, purpose, response, credentials };
+        leg.answer_challenge(key, &asked, &mut self.wire, now).is_some()
     }
 
     /// A repeated 2xx of a call that is over gets its ACK again as long as the transaction lives; one of another fork is
@@ -129,6 +153,13 @@ impl Core {
         }
         if status == 408 {
             self.wire.forget_server(server);
+            return;
+        }
+        // The challenge of a peer is this box's business; nobody else can answer it.
+        if matches!(status, 401 | 407) {
+            if let Some(writer) = self.wire.response(server, 502, None, None) {
+                self.wire.respond(server, 502, writer.finish(), now);
+            }
             return;
         }
         let Some(mut writer) = self.wire.response(server, status, Some(message.reason_phrase()), None) else {
@@ -194,8 +225,7 @@ impl Core {
                     call.record.heard(message, now);
                 }
                 let event = self.failure(call_key, status);
-                // 401 and 407 are this box's business (it has no credentials, or wrong ones), not the caller's.
-                let status = if matches!(status, 401 | 407) { 502 } else { status };
+                let status = not_a_challenge(status);
                 let by = match message {
                     Some(_) => EndedBy::Callee,
                     None if status == 408 => EndedBy::Timer,
@@ -213,7 +243,7 @@ impl Core {
             News::Bye => Cause::new(Event::Bye(side)).status(487).by(who),
             News::Offered => Cause::new(Event::Offered(side)),
             News::OfferAccepted => Cause::new(Event::OfferAccepted),
-            News::OfferRefused(status) => Cause::new(Event::OfferRefused).status(status),
+            News::OfferRefused(status) => Cause::new(Event::OfferRefused).status(not_a_challenge(status)),
         };
         let cause = match message {
             Some(message) => self.with_readable(cause, message),
@@ -251,4 +281,14 @@ impl Core {
             call.record.heard(message, now);
         }
     }
+}
+
+/// What a trunk wants to hear when it asks who calls.
+fn credentials(snapshot: Option<&Arc<Snapshot>>, trunk: Option<TrunkId>) -> Option<&Credentials> {
+    snapshot?.trunk(trunk?)?.auth.as_ref()
+}
+
+/// 401 and 407 are this box's business (it has no credentials, or wrong ones): nothing that the other side could mend.
+fn not_a_challenge(status: u16) -> u16 {
+    if matches!(status, 401 | 407) { 502 } else { status }
 }

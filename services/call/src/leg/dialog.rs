@@ -31,7 +31,8 @@ impl Leg {
     pub(super) fn send_ack(&mut self, client: ClientKey, cseq: u32, body: Option<&[u8]>, wire: &mut Wire) {
         let flow = self.request_flow(wire);
         let branch = wire.ids.branch_without_transaction();
-        let Some(writer) = self.in_dialog(b"ACK", Some(cseq), &branch, wire) else { return };
+        let Some(mut writer) = self.in_dialog(b"ACK", Some(cseq), &branch, wire) else { return };
+        self.copy_credentials(client, &mut writer, wire);
         let ack = writer.body(body.map(|_| SDP), body.unwrap_or_default());
         wire.acknowledge(client, flow, ack);
     }
@@ -183,6 +184,15 @@ impl Leg {
         match &self.dialog {
             Some(dialog) if !by_flow => Flow { remote: next_hop(dialog, self.flow.remote), ..self.flow },
             Some(_) | None => self.flow,
+        }
+    }
+
+    /// The peer was heard over this flow. A connection that we asked for has its number now, and a phone that had to
+    /// connect again is found where it is.
+    pub(crate) fn heard_on(&mut self, flow: Flow) {
+        let same_peer = flow.remote == self.flow.remote;
+        if flow.connection != 0 && flow.listener == self.flow.listener && (self.by_flow || same_peer) {
+            self.flow = flow;
         }
     }
 

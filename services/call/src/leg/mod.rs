@@ -19,6 +19,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod challenge;
 mod dialog;
 mod reinvite;
 mod uac;
@@ -35,6 +36,7 @@ use crate::io::{Flow, Now, SendToken};
 use crate::media::Side;
 use crate::wire::{ClientKey, ServerKey, Wire};
 
+pub(crate) use challenge::Challenged;
 pub(crate) use dialog::{acknowledge_late, end_fork};
 pub(crate) use uac::Target;
 
@@ -145,8 +147,8 @@ pub(crate) struct Leg {
     /// Final status of the INVITE, once known.
     pub(crate) final_status: u16,
     pub(crate) call_id: Box<str>,
-    /// Challenges answered, so that a wrong password is not tried for ever.
-    auth: uac::AuthTries,
+    /// Challenges answered by its last request, so that a wrong password is not tried for ever.
+    auth: challenge::AuthTries,
     /// Our session in descriptions towards this side (RFC 3264 §8).
     pub(crate) session: crate::bridge::LocalSession,
     pub(crate) armed: Option<Time>,
@@ -166,7 +168,7 @@ impl Leg {
             dialog: None,
             final_status: 0,
             call_id,
-            auth: uac::AuthTries::default(),
+            auth: challenge::AuthTries::default(),
             session: crate::bridge::LocalSession::default(),
             armed: None,
         }

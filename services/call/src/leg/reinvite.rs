@@ -110,6 +110,8 @@ impl Leg {
         contact(&mut writer, wire.listener(self.flow.listener));
         writer.header("Allow", ALLOW);
         copy_crossing(from, &mut writer);
+        // A peer that says 100 and then nothing must not hold the call for ever (RFC 3261 §14.1, §16.8).
+        wire.limit(client, now.time + wire.settings.timer_c);
         wire.launch(client, writer.body(body.map(|_| SDP), body.unwrap_or_default()));
         let cseq = self.dialog.as_ref().map_or(0, |dialog| dialog.local_cseq);
         self.exchange = Exchange::WeOffer { client, cseq, offerless: body.is_none() };

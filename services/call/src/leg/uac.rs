@@ -2,24 +2,16 @@
 
 use bytes::Bytes;
 use routing::Credentials;
-use sip::{Challenge, Dialog, Message, Method, Name, Writer};
+use sip::{Dialog, Message, Method, Writer};
 
-use super::{Leg, LegKey, LegState, News, dialog::end_fork, dialog::end_unwanted};
+use super::dialog::{end_fork, end_unwanted};
+use super::{Challenged, Leg, LegKey, LegState, News};
 use crate::bridge::CallKey;
 use crate::headers::{ALLOW, SDP, advertised_host, contact, copy_crossing};
 use crate::io::{Flow, Now};
 use crate::media::Side;
 use crate::settings::Listener;
 use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
-
-/// A wrong password is told by a second challenge; a nonce that grew old may be replaced this often.
-const MAX_CHALLENGES: u8 = 3;
-/// What has been tried against challenges.
-#[derive(Debug, Default)]
-pub(crate) struct AuthTries {
-    count: u8,
-    last_nonce: u64,
-}
 
 /// Where a new leg calls, and as what.
 pub(crate) struct Target<'a> {
@@ -98,13 +90,16 @@ impl Leg {
                     if matches!(status, 100 | 199) { News::Nothing } else { News::Progress }
                 }
                 200..300 => self.established(client, response, wire),
-                401 | 407 => match self.answer_challenge(key, client, response, credentials, wire, now) {
-                    Some(again) => {
-                        self.state = LegState::Calling { client: again };
-                        News::Nothing
+                401 | 407 => {
+                    let asked = Challenged { client, purpose: Purpose::Invite, response, credentials };
+                    match self.answer_challenge(key, &asked, wire, now) {
+                        Some(again) => {
+                            self.state = LegState::Calling { client: again };
+                            News::Nothing
+                        }
+                        None => self.refused(status),
                     }
-                    None => self.refused(status),
-                },
+                }
                 _ => self.refused(status),
             },
             LegState::CancelWaiting { client, reason } => match status {
@@ -274,57 +269,6 @@ impl Leg {
         self.final_status = status;
         News::Nothing
     }
-
-    /// Answers 401 or 407 with the trunk's credentials (RFC 3261 §22): the same INVITE again with the next CSeq. Each
-    /// nonce is answered once; a new one is tried again only when the server says that the old was stale.
-    fn answer_challenge(
-        &mut self,
-        key: LegKey,
-        client: ClientKey,
-        response: &Message<'_>,
-        credentials: Option<&Credentials>,
-        wire: &mut Wire,
-        now: Now,
-    ) -> Option<ClientKey> {
-        let credentials = credentials?;
-        let (asked, answer) = match response.status()? {
-            401 => (Name::WwwAuthenticate, "Authorization"),
-            _ => (Name::ProxyAuthenticate, "Proxy-Authorization"),
-        };
-        let challenge = Challenge::best(response.values(asked))?;
-        let nonce = wire.keyed_hash(&[&challenge.nonce]);
-        let again = self.auth.count == 0 || (challenge.stale && nonce != self.auth.last_nonce);
-        if !again || self.auth.count >= MAX_CHALLENGES {
-            return None;
-        }
-        self.auth = AuthTries { count: self.auth.count + 1, last_nonce: nonce };
-        let old = wire.client_request(client)?;
-        let old = Message::parse(&old).ok()?;
-        let uri = old.request_uri()?;
-        let cnonce = format!("{:016x}", wire.ids.random());
-        let value =
-            challenge.authorize(&credentials.username, &credentials.password, b"INVITE", uri, &cnonce, 1);
-        let user = ClientUser::Leg(key, Purpose::Invite);
-        let (next, branch) = wire.prepare(Method::Invite, user, self.flow, now);
-        let request = again_with(&old, wire.listener(self.flow.listener), &branch, (answer, &value))?;
-        wire.launch(next, request);
-        Some(next)
-    }
-}
-
-/// The same request as a new transaction: next CSeq, new branch, one more header.
-fn again_with(old: &Message<'_>, listener: &Listener, branch: &str, extra: (&str, &[u8])) -> Option<Bytes> {
-    let cseq = old.cseq().ok()?;
-    let number = (cseq.number + 1).to_string();
-    let mut writer = Writer::request(old.method_text(), old.request_uri()?);
-    via(&mut writer, listener, branch);
-    writer.parts("CSeq", &[number.as_bytes(), b" ", cseq.method_text]);
-    writer.header(extra.0, extra.1);
-    let replaced = [Name::Via, Name::CSeq, Name::Authorization, Name::ProxyAuthorization, Name::ContentType];
-    for header in old.headers().filter(|header| !replaced.contains(&header.name)) {
-        writer.copy(&header);
-    }
-    Some(writer.body(old.first(Name::ContentType), old.body()))
 }
 
 /// Our Via. `rport` so that the answer finds its way back through NAT (RFC 3581).

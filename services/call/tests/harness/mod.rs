@@ -301,7 +301,7 @@ X-Trace: 42
     )
 }
 
-/// A response of the callee to a request that the box sent.
+/// A response to a request that the box sent, of whom it went to.
 pub fn response(request: &Sent, line: &str, tag: &str, body: Option<&str>) -> String {
     let kind = if body.is_some() { "Content-Type: application/sdp\n" } else { "" };
     let to = request.header("To");
@@ -313,13 +313,14 @@ From: {}
 To: {to}
 Call-ID: {}
 CSeq: {}
-Contact: <sip:bob@{CALLEE}>
+Contact: <sip:bob@{}>
 {kind}
 {}",
         request.header("Via"),
         request.header("From"),
         request.header("Call-ID"),
         request.header("CSeq"),
+        request.to,
         body.unwrap_or_default()
     )
 }

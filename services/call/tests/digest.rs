@@ -1,0 +1,172 @@
+//! Digest towards a trunk (RFC 3261 §22): its challenges are answered here and never seen by the caller.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use call::{Disposition, RegistrarPolicy};
+use harness::*;
+use routing::Credentials;
+use sip::Authorization;
+
+fn world() -> World {
+    World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks[1].peers.truncate(1);
+        trunks[1].auth = Some(Credentials { username: "box".into(), password: "secret".into() });
+    })
+}
+
+/// A 407 with this nonce.
+fn challenge(request: &Sent, nonce: &str, more: &str) -> String {
+    let line = format!("Contact: <sip:bob@{CALLEE}>");
+    let asked = format!("Proxy-Authenticate: Digest realm=\"r\", nonce=\"{nonce}\", qop=\"auth\"{more}");
+    response(request, "407 Proxy Authentication Required", "p", None).replace(&line, &asked)
+}
+
+fn is_right(request: &Sent, method: &str, password: &str) -> bool {
+    let value = request.header("Proxy-Authorization");
+    Authorization::parse(value.as_bytes()).unwrap().verify(password, method.as_bytes())
+}
+
+#[test]
+fn the_right_password_is_given_once_and_the_call_goes_on() {
+    let mut world = world();
+    let first = call_placed(&mut world);
+    world.receive(CALLEE, &challenge(&first, "n1", ""));
+    assert_eq!(world.expect(CALLEE, "ACK").header("CSeq"), "1 ACK");
+    let second = world.expect(CALLEE, "INVITE sip:4912345@10.2.2.2:5060 SIP/2.0");
+    assert!(is_right(&second, "INVITE", "secret"));
+    for same in ["Call-ID", "From", "To", "Max-Forwards", "Contact"] {
+        assert_eq!(second.header(same), first.header(same));
+    }
+    assert_eq!((second.header("CSeq"), second.body()), ("2 INVITE", first.body()));
+    assert_ne!(second.header("Via"), first.header("Via"));
+    world.receive(CALLEE, &response(&second, "200 OK", "b1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 200");
+    // RFC 3261 §22.1: the ACK has what the INVITE was accepted with.
+    let ack = world.expect(CALLEE, "ACK");
+    assert_eq!(ack.header("CSeq"), "2 ACK");
+    assert_eq!(ack.header("Proxy-Authorization"), second.header("Proxy-Authorization"));
+}
+
+#[test]
+fn a_wrong_password_is_tried_once_and_the_caller_gets_502() {
+    let mut world = world();
+    let first = call_placed(&mut world);
+    world.receive(CALLEE, &challenge(&first, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    let second = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &challenge(&second, "n2", ""));
+    world.expect(CALLEE, "ACK");
+    let refusal = world.expect(CALLER, "SIP/2.0 502");
+    assert!(!refusal.has("Proxy-Authenticate"));
+    assert_eq!((world.records[0].sip_code_a, world.records[0].sip_code_b), (Some(502), Some(407)));
+    assert_eq!(world.records[0].disposition, Disposition::Failed);
+    world.receive(CALLER, &ack_failure("1", &refusal));
+    world.expect_nothing_left();
+}
+
+#[test]
+fn a_stale_nonce_is_replaced_a_bounded_number_of_times() {
+    let mut world = world();
+    let mut request = call_placed(&mut world);
+    world.receive(CALLEE, &challenge(&request, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    for nonce in ["n2", "n3"] {
+        request = world.expect(CALLEE, "INVITE");
+        world.receive(CALLEE, &challenge(&request, nonce, ", stale=true"));
+        world.expect(CALLEE, "ACK");
+    }
+    request = world.expect(CALLEE, "INVITE");
+    assert!(is_right(&request, "INVITE", "secret") && request.header("Proxy-Authorization").contains("n3"));
+    world.receive(CALLEE, &challenge(&request, "n4", ", stale=true"));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 502");
+}
+
+#[test]
+fn the_same_nonce_called_stale_is_not_answered_again() {
+    let mut world = world();
+    let first = call_placed(&mut world);
+    world.receive(CALLEE, &challenge(&first, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    let second = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &challenge(&second, "n1", ", stale=true"));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 502");
+}
+
+#[test]
+fn without_credentials_the_challenge_is_a_failure_of_the_target() {
+    let mut world = World::new();
+    let first = call_placed(&mut world);
+    world.receive(CALLEE, &challenge(&first, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    // As a 502, which the route fails over on.
+    world.expect(SPARE, "INVITE");
+    assert_eq!(world.records[0].sip_code_b, Some(407));
+}
+
+#[test]
+fn a_proxy_and_then_the_server_behind_it_are_both_answered() {
+    let mut world = world();
+    let first = call_placed(&mut world);
+    world.receive(CALLEE, &challenge(&first, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    let second = world.expect(CALLEE, "INVITE");
+    let server =
+        challenge(&second, "s1", "").replace("407 Proxy Authentication Required", "401 Unauthorized");
+    world.receive(CALLEE, &server.replace("Proxy-Authenticate", "WWW-Authenticate"));
+    world.expect(CALLEE, "ACK");
+    let third = world.expect(CALLEE, "INVITE");
+    assert!(
+        third.header("Proxy-Authorization").contains("n1") && third.header("Authorization").contains("s1")
+    );
+    assert_eq!(third.header("CSeq"), "3 INVITE");
+}
+
+#[test]
+fn cancel_c9_a_challenge_after_the_cancel_is_not_answered() {
+    let mut world = world();
+    let (out, _) = call_ringing(&mut world);
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+    world.expect(CALLEE, "CANCEL");
+    world.receive(CALLEE, &challenge(&out, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    world.expect_silence();
+    world.expect_nothing_left();
+}
+
+#[test]
+fn requests_within_the_call_are_answered_too_and_never_show_the_challenge() {
+    let mut world = world();
+    let (ok, _) = call_up_in(&mut world);
+    world.receive(CALLER, &(from_caller("INVITE", 2, &ok, "Content-Type: application/sdp\n\n") + OFFER));
+    world.expect(CALLER, "SIP/2.0 100");
+    let first = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &challenge(&first, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    let again = world.expect(CALLEE, "INVITE");
+    assert!(is_right(&again, "INVITE", "secret") && again.header("CSeq") == "3 INVITE");
+    world.receive(CALLEE, &response(&again, "200 OK", "", Some(ANSWER)));
+    assert_eq!(world.expect(CALLEE, "ACK").header("CSeq"), "3 ACK");
+    let answer = world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLER, &from_caller("ACK", 2, &answer, ""));
+    // A password that is refused stays between the box and the trunk.
+    world.receive(CALLER, &from_caller("INFO", 3, &ok, ""));
+    for nonce in ["n2", "n3"] {
+        let info = world.expect(CALLEE, "INFO");
+        world.receive(CALLEE, &challenge(&info, nonce, ""));
+    }
+    assert!(!world.expect(CALLER, "SIP/2.0 502").has("Proxy-Authenticate"));
+    world.receive(CALLER, &from_caller("BYE", 4, &ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    let bye = world.expect(CALLEE, "BYE");
+    world.receive(CALLEE, &challenge(&bye, "n4", ""));
+    let again = world.expect(CALLEE, "BYE");
+    assert!(is_right(&again, "BYE", "secret"));
+    world.receive(CALLEE, &response(&again, "200 OK", "", None));
+    assert_eq!(world.records.len(), 1);
+    world.expect_nothing_left();
+}
