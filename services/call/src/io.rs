@@ -127,6 +127,8 @@ pub enum Command {
     Drain,
     /// End every call: CANCEL, BYE or a final response on each leg, and their records.
     EndAll,
+    /// The process ends now: write the record of every call that still waits for a peer, and wait no longer.
+    Abandon,
 }
 
 /// The answer to a [`Command`].
@@ -140,7 +142,7 @@ pub enum Reply {
     HungUp(bool),
     /// To [`Command::Stats`].
     Stats(Box<Stats>),
-    /// To [`Command::Drain`] and [`Command::EndAll`].
+    /// To [`Command::Drain`], [`Command::EndAll`] and [`Command::Abandon`].
     Done,
 }
 

@@ -148,6 +148,11 @@ impl Handle {
         self.do_all(&Command::EndAll).await
     }
 
+    /// Writes the records of the calls that [`end_all`](Handle::end_all) could not end in time, whose peers do not answer.
+    pub async fn abandon(&self) -> Result<(), HandleError> {
+        self.do_all(&Command::Abandon).await
+    }
+
     /// New calls follow this configuration from now on; those in progress keep theirs. Registrations that the policy
     /// would not have let in end.
     pub async fn reload(

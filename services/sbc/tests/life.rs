@@ -318,6 +318,25 @@ fn told_twice_it_ends_every_call_and_keeps_the_record() {
 }
 
 #[test]
+fn a_call_whose_peers_are_gone_has_its_record_when_the_program_ends() {
+    let folder = Folder::new();
+    let file = folder.write("box.toml", FREE_PORTS);
+    let mut process = Process::start(&folder, &["--config", &file]);
+    let (sip, _) = process.ready();
+    drop(call(sip));
+    process.signal(Signal::TERM);
+    process.line("draining");
+    process.signal(Signal::TERM);
+    process.line("peers do not answer");
+    assert_eq!(process.end().code(), Some(0));
+
+    let mut next = Process::start(&folder, &["--config", &file]);
+    let (_, api) = next.ready();
+    let (_, records) = get(api, "/v1/cdrs");
+    assert!(records.contains("\"answered\"") && records.contains("\"ended_by\":\"policy\""), "{records}");
+}
+
+#[test]
 fn a_registration_outlives_a_restart() {
     let folder = Folder::new();
     // The port must stay, since a phone's requests come to the address that it registered at.

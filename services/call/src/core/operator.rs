@@ -5,6 +5,7 @@ use crate::bridge::{Call, CallKey, Cause};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::io::{Command, Now, Output, Reply};
+use crate::leg::LegState;
 use crate::view::{CallView, LegView};
 
 impl Core {
@@ -36,12 +37,34 @@ impl Core {
                 }
                 Reply::Done
             }
+            Command::Abandon => {
+                self.draining = true;
+                let calls: Vec<CallKey> = self.calls.keys().collect();
+                for key in calls {
+                    self.abandon(key, now);
+                }
+                Reply::Done
+            }
         };
         self.wire.outputs.push_back(Output::Reply { id, reply });
     }
 
     fn end(&mut self, key: CallKey, status: u16, by: EndedBy, now: Now) {
         self.drive(key, Cause::new(Event::Operator).status(status).by(by), now);
+    }
+
+    /// A record cannot wait for a peer that does not answer its BYE when there is no later.
+    fn abandon(&mut self, key: CallKey, now: Now) {
+        self.end(key, 503, EndedBy::Policy, now);
+        let legs: Vec<_> = self.calls.get(key).map(|call| call.legs().collect()).unwrap_or_default();
+        for leg in legs {
+            if let Some(leg) = self.legs.get_mut(leg).filter(|leg| !leg.is_over()) {
+                leg.state = LegState::Gone;
+            }
+        }
+        if self.has_no_legs_left(key) {
+            self.drive(key, Cause::new(Event::LegsOver), now);
+        }
     }
 
     fn view(&self, call: &Call) -> CallView {

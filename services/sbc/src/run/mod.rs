@@ -129,6 +129,7 @@ async fn live(
             }
             Phase::Ending(until) if Instant::now() >= until => {
                 warn!("calls are left behind whose peers do not answer");
+                running.handle().abandon().await.unwrap_or_else(|error| unheard("write the records", error));
                 return Ok(());
             }
             Phase::Draining(_) | Phase::Ending(_) => {}
