@@ -19,7 +19,7 @@ use crate::handle::Handle;
 use crate::mailbox::Mailbox;
 use crate::resolver::Resolver;
 use crate::shard::Shard;
-use crate::socket::{bind_tcp, bind_udp};
+use crate::socket::{self, bind_tcp, bind_udp};
 use crate::streams::{Berth, Streams};
 use crate::totals::Counters;
 use crate::worker::{Parts, Worker};
@@ -38,7 +38,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Names the listener, its address and what the system said, or which parts do not fit together.
 pub fn bind(config: Config) -> Result<Bound, NetError> {
-    let Config { listeners, wakers, settings, snapshot, engines, records, limits } = config;
+    let Config { listeners, wakers, settings, snapshot, engines, records, mut limits } = config;
+    let most = socket::most_connections();
+    if limits.connections > most {
+        limits.connections = most;
+        limits.connections_per_source = limits.connections_per_source.min(most / 4);
+    }
     let shards = wakers.shards();
     expect("media engines", shards, engines.len())?;
     expect("records", shards, records.len())?;

@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
+use crate::Limits;
 use crate::framing::{Broken, Frame, Framer};
 use crate::overload;
 use crate::streams::{Delivery, Streams};
@@ -48,6 +49,8 @@ pub(crate) struct Connection {
     pub(crate) flow: Flow,
     /// The shard on whose thread its task runs.
     pub(crate) home: u16,
+    /// Opened by us.
+    pub(crate) is_ours: bool,
     max_waiting: usize,
     outbox: Mutex<Outbox>,
     attention: Notify,
@@ -84,9 +87,9 @@ pub(crate) enum End {
 }
 
 impl Connection {
-    pub(crate) fn connecting(flow: Flow, home: u16, max_waiting: usize) -> Connection {
+    pub(crate) fn connecting(flow: Flow, home: u16, is_ours: bool, max_waiting: usize) -> Connection {
         let outbox = Outbox { state: State::Connecting, queue: VecDeque::new(), octets: 0 };
-        Connection { flow, home, max_waiting, outbox: Mutex::new(outbox), attention: Notify::new() }
+        Connection { flow, home, is_ours, max_waiting, outbox: Mutex::new(outbox), attention: Notify::new() }
     }
 
     /// Sends, or queues behind what waits. The parcel comes back when the connection is closed or will be.
@@ -195,21 +198,21 @@ pub(crate) async fn serve(
 ) -> End {
     let mut framer = Framer::new();
     let mut room = vec![0; READ];
-    let mut pace = Pace { heard: Instant::now(), begun: None, idle: streams.limits().idle };
+    let mut pace = Pace::new(Instant::now(), connection.is_ours, streams.limits());
     let mut timer = std::pin::pin!(tokio::time::sleep_until(pace.deadline().into()));
     loop {
         tokio::select! {
             read = reader.read(&mut room) => {
                 let Ok(count @ 1..) = read else { return End::Peer };
                 framer.extend(room.get(..count).unwrap_or_default());
-                let frames = match hand_on(connection, streams, &mut framer).await {
-                    Ok(frames) => frames,
+                let cut = match hand_on(connection, streams, &mut framer).await {
+                    Ok(cut) => cut,
                     Err(end) => {
                         linger(&mut reader, writer, &mut room).await;
                         return end;
                     }
                 };
-                pace.heard(Instant::now(), frames > 0, framer.is_within_message());
+                pace.heard(Instant::now(), cut, framer.is_within_message());
                 if pace.deadline() < timer.deadline().into_std() {
                     timer.as_mut().reset(pace.deadline().into());
                 }
@@ -255,38 +258,60 @@ struct Pace {
     heard: Instant,
     /// When the message began that has not ended.
     begun: Option<Instant>,
+    /// Until when the first message has to be whole, as long as there was none. Keep-alives are no messages.
+    first_by: Option<Instant>,
     idle: Duration,
 }
 
 impl Pace {
-    fn heard(&mut self, now: Instant, message_ended: bool, within_message: bool) {
+    fn new(now: Instant, is_ours: bool, limits: &Limits) -> Pace {
+        // Whom we have called may take its time.
+        let first_by = (!is_ours).then(|| now + limits.first_message);
+        Pace { heard: now, begun: None, first_by, idle: limits.idle }
+    }
+
+    fn heard(&mut self, now: Instant, cut: Cut, within_message: bool) {
         self.heard = now;
-        let begun = if message_ended { now } else { self.begun.unwrap_or(now) };
+        let begun = if cut.frames > 0 { now } else { self.begun.unwrap_or(now) };
         self.begun = within_message.then_some(begun);
+        if cut.messages > 0 {
+            self.first_by = None;
+        }
     }
 
     fn deadline(&self) -> Instant {
-        match self.begun {
+        let deadline = match self.begun {
             Some(begun) => begun + MESSAGE_LIFE,
             None => self.heard + self.idle,
-        }
+        };
+        self.first_by.map_or(deadline, |first_by| first_by.min(deadline))
     }
 }
 
-/// Hands on what is whole; how many frames that was.
-async fn hand_on(connection: &Connection, streams: &Streams, framer: &mut Framer) -> Result<usize, End> {
-    let mut frames = 0;
+/// What was whole in one read: messages, and frames with the keep-alives among them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cut {
+    frames: usize,
+    messages: usize,
+}
+
+/// Hands on what is whole.
+async fn hand_on(connection: &Connection, streams: &Streams, framer: &mut Framer) -> Result<Cut, End> {
+    let mut cut = Cut::default();
     loop {
         match framer.cut() {
-            Ok(None) => return Ok(frames),
+            Ok(None) => return Ok(cut),
             Ok(Some(Frame::Ping)) => answer(connection, Bytes::from_static(b"\r\n")),
-            Ok(Some(Frame::Message(bytes))) => deliver(connection, streams, bytes).await,
+            Ok(Some(Frame::Message(bytes))) => {
+                deliver(connection, streams, bytes).await;
+                cut.messages += 1;
+            }
             Err(broken) => {
                 refuse(connection, &broken);
                 return Err(End::Framing);
             }
         }
-        frames += 1;
+        cut.frames += 1;
     }
 }
 

@@ -79,10 +79,15 @@ pub struct Limits {
     pub queue_octets: usize,
     /// Stream connections at once, accepted and opened.
     pub connections: usize,
+    /// Those among them that one host may have opened; of IPv6, one network of 64 bits.
+    pub connections_per_source: usize,
     /// Octets that may wait for a peer to read them; more, and it is cut off.
     pub connection_octets: usize,
     /// How long a connection lives on which nothing is received. Peers that are gone are noticed earlier.
     pub idle: Duration,
+    /// How long a peer that connected may take until its first message is whole. One that says nothing holds a place
+    /// that others need.
+    pub first_message: Duration,
     /// How long opening a connection may take.
     pub connect_timeout: Duration,
 }
@@ -93,8 +98,10 @@ impl Default for Limits {
             queue_messages: 8192,
             queue_octets: 16 << 20,
             connections: 8192,
+            connections_per_source: 2048,
             connection_octets: 1 << 20,
             idle: Duration::from_secs(3600),
+            first_message: Duration::from_secs(32),
             connect_timeout: Duration::from_secs(4),
         }
     }

@@ -53,6 +53,16 @@ pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// How many connections the limit of file descriptors has room for. Most descriptors are for media, and the journal and
+/// the API need theirs: a flood of connections must not keep a call from its ports.
+pub(crate) fn most_connections() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the system writes one rlimit, which is ours.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
+    let descriptors = if known { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) } else { 1024 };
+    (descriptors / 20).max(64)
+}
+
 /// Finds out about peers that are gone without a word, within two minutes.
 pub(crate) fn keep_alive(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
     let probes = TcpKeepalive::new()

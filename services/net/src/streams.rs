@@ -7,13 +7,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use call::{Flow, Listener, ListenerId, SendToken};
+use sip::{Message, Transport};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -48,6 +49,8 @@ pub(crate) struct Streams {
 struct Registry {
     by_number: HashMap<u64, Arc<Connection>>,
     by_peer: HashMap<(ListenerId, SocketAddr), u64>,
+    /// How many each source has opened.
+    by_source: HashMap<IpAddr, usize>,
 }
 
 /// What became of a message for a shard.
@@ -86,7 +89,10 @@ impl Streams {
         let shard = parcel.shard;
         let connection = match self.find(flow) {
             Some(connection) => connection,
-            None if flow.connection != 0 => return Err(parcel),
+            None if flow.connection != 0 => match response_target(flow, &parcel.bytes) {
+                Some(flow) => return self.send(flow, parcel),
+                None => return Err(parcel),
+            },
             None => match self.register(flow.listener, flow.remote, shard, Origin::Opened) {
                 Some(connection) => connection,
                 None => return Err(parcel),
@@ -170,15 +176,22 @@ impl Streams {
     ) -> Option<Arc<Connection>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let flow = Flow { listener, remote, connection: number };
-        let connection = Arc::new(Connection::connecting(flow, home, self.limits.connection_octets));
+        let is_ours = matches!(origin, Origin::Opened);
+        let connection = Arc::new(Connection::connecting(flow, home, is_ours, self.limits.connection_octets));
         let mut registry = self.lock();
-        if registry.by_number.len() >= self.limits.connections {
+        let source = source_of(remote);
+        let of_source = registry.by_source.get(&source).copied().unwrap_or(0);
+        let is_one_too_many = !is_ours && of_source >= self.limits.connections_per_source;
+        if registry.by_number.len() >= self.limits.connections || is_one_too_many {
             drop(registry);
             self.counters(home).connections_refused.add(1);
             return None;
         }
         registry.by_number.insert(number, Arc::clone(&connection));
         registry.by_peer.insert((listener, remote), number);
+        if !is_ours {
+            registry.by_source.insert(source, of_source + 1);
+        }
         self.counters(0).connections_open.set(registry.by_number.len() as u64);
         drop(registry);
 
@@ -232,6 +245,37 @@ impl Streams {
     }
 }
 
+impl Registry {
+    fn left(&mut self, source: IpAddr) {
+        match self.by_source.get_mut(&source) {
+            Some(1) | None => {
+                self.by_source.remove(&source);
+            }
+            Some(count) => *count -= 1,
+        }
+    }
+}
+
+/// Whose connections are counted together: whoever has one IPv6 address has 2^64 of them.
+fn source_of(remote: SocketAddr) -> IpAddr {
+    match remote.ip() {
+        ip @ IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+/// Where a response goes whose connection is gone: to the host that asked, at the port that its Via names
+/// (RFC 3261 §18.2.2). A request within a dialog knows better itself; `None`.
+fn response_target(flow: Flow, message: &[u8]) -> Option<Flow> {
+    if !message.starts_with(b"SIP/2.0 ") {
+        return None;
+    }
+    let message = Message::parse(message).ok()?;
+    let via = message.via().ok()?;
+    let port = via.port.unwrap_or(Transport::Tcp.default_port());
+    Some(Flow { remote: SocketAddr::new(flow.remote.ip(), port), connection: 0, ..flow })
+}
+
 /// Strikes a connection off when its task ends, however it ends, and tells those who have to know.
 struct Departure<'a> {
     streams: &'a Streams,
@@ -248,6 +292,9 @@ impl Drop for Departure<'_> {
         let peer = (flow.listener, flow.remote);
         if registry.by_peer.get(&peer) == Some(&flow.connection) {
             registry.by_peer.remove(&peer);
+        }
+        if !self.connection.is_ours {
+            registry.left(source_of(flow.remote));
         }
         self.streams.counters(0).connections_open.set(registry.by_number.len() as u64);
         drop(registry);

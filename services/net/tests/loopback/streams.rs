@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::bench::{Sbc, call_id, request};
+use crate::bench::{Line, Sbc, call_id, request};
 
 #[test]
 fn a_request_is_answered_on_its_connection() {
@@ -83,8 +83,54 @@ fn a_connection_on_which_nothing_happens_is_closed() {
 }
 
 #[test]
+fn a_connection_without_a_first_message_makes_room_for_others() {
+    let soon = Duration::from_millis(300);
+    let sbc = Sbc::start_with(1, |config| config.limits.first_message = soon);
+    let mut mute = sbc.dial();
+    let mut pinging = sbc.dial();
+    let mut dripping = sbc.dial();
+    let mut working = sbc.dial();
+    working.send(&request("OPTIONS", "o1", "TCP", working.stream.local_addr().unwrap()));
+    assert!(working.receive().starts_with("SIP/2.0 "));
+    pinging.send("\r\n\r\n");
+    assert_eq!(pinging.receive_some(), "\r\n");
+    dripping.send("OPTIONS sip:");
+    for line in [&mut mute, &mut pinging, &mut dripping] {
+        assert!(line.is_closed());
+    }
+    sbc.await_totals(|totals| (totals.connections_idle, totals.connections_open) == (3, 1));
+    working.send(&request("OPTIONS", "o2", "TCP", working.stream.local_addr().unwrap()));
+    assert!(working.receive().starts_with("SIP/2.0 "), "it has shown what it is here for");
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn one_source_cannot_take_all_connections() {
+    let sbc = Sbc::start_with(1, |config| config.limits.connections_per_source = 1);
+    let mut first = sbc.dial();
+    first.send("\r\n\r\n");
+    assert_eq!(first.receive_some(), "\r\n");
+    assert!(sbc.dial().is_closed(), "the second of this host");
+    let elsewhere = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    elsewhere.bind(&std::net::SocketAddr::from(([127, 0, 0, 77], 0)).into()).unwrap();
+    elsewhere.connect(&sbc.tcp.into()).unwrap();
+    let mut elsewhere = Line::new(elsewhere.into());
+    elsewhere.send("\r\n\r\n");
+    assert_eq!(elsewhere.receive_some(), "\r\n", "others are not concerned");
+    drop(first);
+    sbc.await_totals(|totals| totals.connections_open == 1);
+    let mut again = sbc.dial();
+    again.send("\r\n\r\n");
+    assert_eq!(again.receive_some(), "\r\n");
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
 fn no_more_connections_are_held_than_may_be() {
-    let sbc = Sbc::start_with(1, |config| config.limits.connections = 2);
+    let sbc = Sbc::start_with(1, |config| {
+        config.limits.connections = 2;
+        config.limits.connections_per_source = 2;
+    });
     let mut lines = [sbc.dial(), sbc.dial()];
     for line in &mut lines {
         line.send("\r\n\r\n");
