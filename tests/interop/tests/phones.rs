@@ -59,16 +59,16 @@ fn two_phones_register_call_and_hear_each_other_without_a_configuration() {
 fn a_phone_with_the_wrong_password_is_kept_out() {
     Place::own_network();
     let place = Place::new("users");
-    let drawbridge = Drawbridge::start(&place, "[[user]]\nname = \"alice\"\npassword = \"open sesame\"\n");
+    let drawbridge = Drawbridge::start(&place, "[[user]]\nname = \"alice\"\npassword = \"open-sesame\"\n");
     let at = SocketAddr::from(([127, 0, 0, 1], 5071));
     let account = |password: &str| {
         let registrar = place.ip(Place::BOX);
         format!("<sip:alice@{registrar}>;auth_pass={password};regint=120;answermode=auto\n")
     };
     let stranger = Phone::start(&place, "stranger", at, &account("guess"), 600.0);
-    stranger.says("403", LIMIT);
+    stranger.says("401 Unauthorized", LIMIT);
     drop(stranger);
-    let alice = Phone::start(&place, "alice", at, &account("open sesame"), 600.0);
+    let alice = Phone::start(&place, "alice", at, &account("open-sesame"), 600.0);
     alice.says("200 OK", LIMIT);
-    assert!(!drawbridge.log().contains("open sesame"), "a password is never logged");
+    assert!(!drawbridge.log().contains("open-sesame"), "a password is never logged");
 }
