@@ -36,7 +36,7 @@ release: ## the binary, for use
 	$(CARGO) build --locked --release -p drawbridge
 
 test-unit: ## everything that needs no other program
-	$(CARGO) test --locked --workspace --exclude interop --exclude bench
+	$(CARGO) test --locked --workspace --exclude interop
 
 test-interop: deps build ## calls between the box and SIPp, baresip, PostgreSQL
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/debug/drawbridge $(CARGO) test --locked -p interop
