@@ -2,7 +2,7 @@
 //! 200, ACK, BYE, 200 on both legs), with the bytes of real requests and responses read and written.
 //!
 //! `cargo bench -p call` prints one line. The time is this machine's; the allocations are the same everywhere.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_types)]
 
 #[path = "../tests/harness/mod.rs"]
 mod harness;

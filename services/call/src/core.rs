@@ -93,7 +93,10 @@ impl Core {
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
         match input {
             Input::Message { flow, bytes } => self.on_bytes(flow, bytes, now),
-            Input::Closed { flow } => self.legs.values_mut().for_each(|leg| leg.on_closed(flow.connection)),
+            Input::Closed { flow } => {
+                self.legs.values_mut().for_each(|leg| leg.on_closed(flow.connection));
+                self.wire.on_closed(flow.connection);
+            }
             Input::Undeliverable { token } => {
                 if let Some(unanswered) = self.wire.on_undeliverable(token) {
                     self.on_no_answer(unanswered, 503, now);
@@ -195,6 +198,12 @@ impl Core {
                 call.deadline.or(Some(now.time + OUTSIDE_PATIENCE))
             }
             State::Settling => Some(call.deadline.unwrap_or(now.time + SETTLING_PATIENCE)),
+            // A description waits for the ports of its new streams.
+            State::Calling | State::Ringing | State::Offering(_)
+                if call.media.state == MediaState::Growing =>
+            {
+                call.deadline.or(Some(now.time + OUTSIDE_PATIENCE))
+            }
             State::Calling
             | State::Ringing
             | State::Answered
@@ -207,8 +216,9 @@ impl Core {
         self.wire.timers.set(TimerOf::Call(key), &mut call.armed, deadline);
         let over = call.state == State::Over;
         let legs: smallvec::SmallVec<[LegKey; 4]> = call.legs().collect();
+        let former: smallvec::SmallVec<[LegKey; 1]> = call.former.clone();
         for leg in legs {
-            self.settle_leg(leg, over);
+            self.settle_leg(leg, over, former.contains(&leg));
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.former.retain(|leg| self.legs.contains_key(*leg));
@@ -221,9 +231,10 @@ impl Core {
         }
     }
 
-    fn settle_leg(&mut self, key: LegKey, call_is_over: bool) {
+    /// `former`: it belongs to an attempt that was given up, of which the record has been written.
+    fn settle_leg(&mut self, key: LegKey, call_is_over: bool, former: bool) {
         let Some(leg) = self.legs.get_mut(key) else { return };
-        if matches!(leg.state, LegState::Gone) && (call_is_over || leg.call.is_none()) {
+        if matches!(leg.state, LegState::Gone) && (call_is_over || former || leg.call.is_none()) {
             self.wire.timers.set(TimerOf::Leg(key), &mut leg.armed, None);
             self.legs.remove(key);
             return;
@@ -242,7 +253,7 @@ impl Core {
         let news = leg.on_timeout(key, &mut self.wire, now);
         match call {
             Some(call) => self.on_news(call, key, news, None, now),
-            None => self.settle_leg(key, false),
+            None => self.settle_leg(key, false, false),
         }
     }
 
@@ -255,13 +266,11 @@ impl Core {
             State::Opening => Cause::new(Event::NoPorts).status(503),
             State::Resolving => Cause::new(Event::Refused).status(503),
             State::Settling => Cause::new(Event::MediaClosed),
-            State::Calling
-            | State::Ringing
-            | State::Answered
-            | State::Up
-            | State::Offering(_)
-            | State::Ending
-            | State::Over => return,
+            State::Calling | State::Ringing | State::Offering(_) => {
+                call.media.state = MediaState::Open;
+                Cause::new(Event::NoPorts).status(503)
+            }
+            State::Answered | State::Up | State::Ending | State::Over => return,
         };
         if let Some(query) = call.setup.as_mut().and_then(|setup| setup.query.take()) {
             self.queries.answered(query);

@@ -78,11 +78,77 @@ pub(crate) fn crosses(name: Name) -> bool {
     }
 }
 
-/// Copies what crosses.
-pub(crate) fn copy_crossing(from: &Message<'_>, to: &mut Writer) {
+/// Headers beyond [`Name`] that name a dialog or transaction of one leg, or are between the two ends of a hop.
+const STAY: [&[u8]; 9] = [
+    b"Target-Dialog",
+    b"Join",
+    b"In-Reply-To",
+    b"Proxy-Authentication-Info",
+    b"Security-Client",
+    b"Security-Server",
+    b"Security-Verify",
+    b"Max-Breadth",
+    b"Flow-Timer",
+];
+
+/// Copies what crosses to the side of that listener.
+pub(crate) fn copy_crossing(from: &Message<'_>, to: &mut Writer, listener: &Listener) {
     for header in from.headers().filter(|header| crosses(header.name)) {
-        to.copy(&header);
+        match header.name {
+            Name::PAssertedIdentity
+            | Name::PPreferredIdentity
+            | Name::RemotePartyId
+            | Name::Diversion
+            | Name::HistoryInfo
+            | Name::ReferredBy
+            | Name::Warning => match without_addresses(header.value, advertised_host(listener)) {
+                Some(value) => drop(to.header(header.name.as_str(), &value)),
+                None => drop(to.copy(&header)),
+            },
+            Name::Other if STAY.iter().any(|name| name.eq_ignore_ascii_case(header.raw_name)) => {}
+            _ => drop(to.copy(&header)),
+        }
     }
+}
+
+/// The value with `host` in the place of each host that is an address, which is one of the network behind; `None` when
+/// it has none. Names stay: they say who answers for a number, not where a box stands.
+fn without_addresses(value: &[u8], host: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(rest) = value.get(at..).filter(|rest| !rest.is_empty()) {
+        let begins = at == 0 || matches!(value.get(at - 1), Some(b'@' | b':' | b' '));
+        let Some(length) = begins.then(|| address_length(rest)).flatten() else {
+            at += 1;
+            continue;
+        };
+        out.extend_from_slice(value.get(copied..at).unwrap_or_default());
+        out.extend_from_slice(host.as_bytes());
+        at += length;
+        copied = at;
+    }
+    if copied == 0 {
+        return None;
+    }
+    out.extend_from_slice(value.get(copied..).unwrap_or_default());
+    Some(out)
+}
+
+/// The length of the address at the start of a text, with its port.
+fn address_length(text: &[u8]) -> Option<usize> {
+    let host = match text.first()? {
+        b'[' => text.iter().position(|byte| *byte == b']')? + 1,
+        b'0'..=b'9' => text.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'.')).unwrap_or(text.len()),
+        _ => return None,
+    };
+    let literal = std::str::from_utf8(text.get(..host)?).ok()?;
+    literal.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().ok()?;
+    let port = text
+        .get(host..)?
+        .strip_prefix(b":")
+        .map_or(0, |port| 1 + port.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(port.len()));
+    Some(host + port)
 }
 
 /// Copies the headers that describe a body which is carried as it is.

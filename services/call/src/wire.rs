@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use foldhash::quality::FixedState;
@@ -543,6 +544,16 @@ impl Wire {
         self.rearm_server(key);
     }
 
+    /// A connection is gone: the answers owed to it go where the Via says, over a new one (RFC 3261 §18.2.2).
+    pub(crate) fn on_closed(&mut self, connection: u64) {
+        for server in self.servers.values_mut().filter(|server| server.reply_to.connection == connection) {
+            let kept = Some(&server.request).filter(|request| !request.is_empty());
+            if let Some(kept) = kept.or(server.response.as_ref()) {
+                server.reply_to = reconnecting(server.reply_to, kept);
+            }
+        }
+    }
+
     /// Where responses of this transaction go.
     pub(crate) fn reply_to(&self, key: ServerKey) -> Option<Flow> {
         self.servers.get(key).map(|server| server.reply_to)
@@ -663,6 +674,14 @@ impl Wire {
         });
         u128::from(high) << 64 | u128::from(low)
     }
+}
+
+/// Where an answer goes whose connection is gone: to the port that the Via of the request, or of its response, says.
+pub(crate) fn reconnecting(flow: Flow, message: &[u8]) -> Flow {
+    let message = Message::parse(message).ok();
+    let port = message.and_then(|message| Some(message.via().ok()?.sent_by_port_or_default()));
+    let remote = SocketAddr::new(flow.remote.ip(), port.unwrap_or(flow.remote.port()));
+    Flow { remote, connection: 0, ..flow }
 }
 
 fn token_of(key: ClientKey) -> SendToken {

@@ -226,3 +226,11 @@ fn a_kept_registration_of_somebody_who_is_no_user_any_more_does_not_count() {
     world.input(Input::Binding(kept("alice")));
     assert_eq!(world.core.stats().bindings, 1);
 }
+
+#[test]
+fn what_a_registration_requires_and_is_not_understood_is_named() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    world.receive(BOB, &register("bob", BOB, 1, &(contact("bob", BOB) + "Require: outbound\n")));
+    assert_eq!(world.expect(BOB, "SIP/2.0 420").header("Unsupported"), "outbound");
+    assert_eq!(world.core.stats().bindings, 0);
+}

@@ -329,6 +329,9 @@ impl Core {
         let policy = &self.wire.settings.registrar;
         match self.access.judge(message, flow, &name, policy, now) {
             Verdict::User(user) if *user == *name => {
+                if let Some(unsupported) = unsupported(message) {
+                    return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
+                }
                 self.registrar.register(message, via, flow, &name, &mut self.wire, now);
             }
             Verdict::User(_) => self.stateless(arrival, 403, Some("Not Your Address Of Record"), &[]),
@@ -345,6 +348,9 @@ impl Core {
     }
 
     fn answer_options(&mut self, arrival: &Arrival<'_>) {
+        if let Some(unsupported) = unsupported(arrival.message) {
+            return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
+        }
         let headers: [(&str, &[u8]); 3] =
             [("Allow", ALLOW), ("Accept", SDP), ("Accept-Encoding", b"identity")];
         if self.draining {

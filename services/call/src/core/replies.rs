@@ -165,7 +165,8 @@ impl Core {
         let Some(mut writer) = self.wire.response(server, status, Some(message.reason_phrase()), None) else {
             return;
         };
-        copy_crossing(message, &mut writer);
+        let Some(asked_on) = self.wire.server_flow(server) else { return };
+        copy_crossing(message, &mut writer, self.wire.listener(asked_on.listener));
         copy_body_headers(message, &mut writer);
         let body = message.body();
         let kind = message.first(sip::Name::ContentType).filter(|_| !body.is_empty());

@@ -111,7 +111,7 @@ impl Leg {
             wire.abandon(client);
             return false;
         };
-        copy_crossing(request, &mut writer);
+        copy_crossing(request, &mut writer, wire.listener(self.flow.listener));
         copy_body_headers(request, &mut writer);
         let body = request.body();
         let kind = request.first(Name::ContentType).filter(|_| !body.is_empty());
@@ -198,6 +198,12 @@ impl Leg {
 
     /// The stream that the peer used is gone: what is still to be sent opens another (RFC 3261 §18.1.1).
     pub(crate) fn on_closed(&mut self, connection: u64) {
+        if let LegState::Answered { ok } | LegState::AnsweredLeaving { ok, .. } = &mut self.state {
+            ok.on_closed(connection);
+        }
+        if let Exchange::PeerAnswered { ok } = &mut self.exchange {
+            ok.on_closed(connection);
+        }
         if self.flow.connection == connection && !self.by_flow {
             self.flow.connection = 0;
         }

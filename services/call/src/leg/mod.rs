@@ -34,7 +34,7 @@ use slotmap::new_key_type;
 use crate::bridge::CallKey;
 use crate::io::{Flow, Now, SendToken};
 use crate::media::Side;
-use crate::wire::{ClientKey, ServerKey, Wire};
+use crate::wire::{ClientKey, ServerKey, Wire, reconnecting};
 
 pub(crate) use challenge::Challenged;
 pub(crate) use dialog::{acknowledge_late, end_fork};
@@ -347,6 +347,12 @@ impl Unacked {
     fn new(ok: Bytes, flow: Flow, cseq: u32, wire: &Wire, now: Now) -> Unacked {
         let t1 = wire.settings.timing.t1;
         Unacked { ok, flow, cseq, next: now.time + t1, interval: t1, give_up: now.time + t1 * 64 }
+    }
+
+    fn on_closed(&mut self, connection: u64) {
+        if self.flow.connection == connection {
+            self.flow = reconnecting(self.flow, &self.ok);
+        }
     }
 
     fn deadline(&self) -> Time {

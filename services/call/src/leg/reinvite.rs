@@ -109,7 +109,7 @@ impl Leg {
         };
         contact(&mut writer, wire.listener(self.flow.listener));
         writer.header("Allow", ALLOW);
-        copy_crossing(from, &mut writer);
+        copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
         // A peer that says 100 and then nothing must not hold the call for ever (RFC 3261 §14.1, §16.8).
         wire.limit(client, now.time + wire.settings.timer_c);
         wire.launch(client, writer.body(body.map(|_| SDP), body.unwrap_or_default()));
@@ -219,7 +219,7 @@ impl Leg {
         let reason = from.map(Message::reason_phrase);
         if let Some(mut writer) = wire.response(server, status, reason, Some(&self.tag)) {
             if let Some(from) = from {
-                copy_crossing(from, &mut writer);
+                copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
             }
             for (name, value) in headers {
                 writer.header(name, value);

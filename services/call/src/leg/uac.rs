@@ -55,7 +55,7 @@ impl Leg {
         contact(&mut writer, listener);
         writer.header("Allow", ALLOW);
         writer.header("User-Agent", wire.settings.product.as_bytes());
-        copy_crossing(source, &mut writer);
+        copy_crossing(source, &mut writer, listener);
         let request = writer.body(body.map(|_| SDP), body.unwrap_or_default());
         wire.launch(client, request);
         let mut leg = Leg::new(call, Side::B, LegState::Calling { client }, target.flow, tag, call_id);

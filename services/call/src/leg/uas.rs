@@ -38,7 +38,7 @@ impl Leg {
             return;
         };
         contact(&mut writer, wire.listener(self.flow.listener));
-        copy_crossing(from, &mut writer);
+        copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
         let bytes = writer.body(body.map(|_| SDP), body.unwrap_or_default());
         wire.respond(server, status, bytes, now);
     }
@@ -69,7 +69,7 @@ impl Leg {
         let mut writer = wire.response(server, status, Some(from.reason_phrase()), Some(&self.tag))?;
         contact(&mut writer, wire.listener(self.flow.listener));
         self.capabilities(&mut writer, wire);
-        copy_crossing(from, &mut writer);
+        copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
         let bytes: Bytes = writer.body(body.map(|_| SDP), body.unwrap_or_default());
         wire.respond(server, status, bytes.clone(), now);
         Some(Box::new(Unacked::new(bytes, flow, cseq, wire, now)))
@@ -100,7 +100,7 @@ impl Leg {
         let LegState::Invited { server } = self.state else { return };
         if let Some(mut writer) = wire.response(server, status, reason, Some(&self.tag)) {
             if let Some(from) = from {
-                copy_crossing(from, &mut writer);
+                copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
                 // Redirection that is passed on is worth nothing without its contacts.
                 if (300..400).contains(&status) {
                     from.values(sip::Name::Contact).for_each(|value| {

@@ -73,7 +73,7 @@ pub struct World {
     pub refuse_ports: bool,
     /// Routing takes its time: its questions wait in `questions`.
     pub slow_routing: bool,
-    pub questions: Vec<Box<RouteQuery>>,
+    pub questions: Vec<RouteQuery>,
     /// Names that were asked for; nobody answers them.
     pub resolves: Vec<QueryId>,
 }
@@ -177,7 +177,7 @@ impl World {
                     let text = String::from_utf8(bytes.to_vec()).unwrap();
                     self.sent.push_back(Sent { to: flow.remote, text, flow, token });
                 }
-                Output::Route(query) if self.slow_routing => self.questions.push(query),
+                Output::Route(query) if self.slow_routing => self.questions.push(*query),
                 Output::Route(query) => self.route(&query),
                 Output::Resolve { query, .. } => self.resolves.push(query),
                 Output::Media(order) => self.relay(order),

@@ -1,0 +1,83 @@
+//! Calls over stream transports: which connection carries what.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use call::{Flow, Input, RegistrarPolicy};
+use harness::*;
+
+fn over(remote: &str, connection: u64) -> Flow {
+    Flow { listener: STREAM, remote: remote.parse().unwrap(), connection }
+}
+
+/// A call between two peers on TCP, the caller's from a port of its own choice.
+fn call_up_over_tcp(world: &mut World) -> (Sent, Sent) {
+    let (a, b) = (over("10.1.1.1:40001", 7), over(CALLEE, 8));
+    world.receive_on(a, &invite("1", Some(OFFER)).replace("UDP", "TCP"));
+    assert_eq!(world.expect("10.1.1.1:40001", "SIP/2.0 100").flow, a);
+    let out = world.expect(CALLEE, "INVITE");
+    assert_eq!(out.flow, over(CALLEE, 0));
+    assert!(out.header("Via").starts_with("SIP/2.0/TCP") && out.header("Contact").contains("transport=tcp"));
+    world.receive_on(b, &response(&out, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect("10.1.1.1:40001", "SIP/2.0 200");
+    assert_eq!(ok.flow, a);
+    // The ACK takes the connection that the answer came by, whatever its Contact says.
+    assert_eq!(world.expect(CALLEE, "ACK").flow, b);
+    world.receive_on(a, &from_caller("ACK", 1, &ok, ""));
+    (ok, out)
+}
+
+fn world() -> World {
+    World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks[1].peers = vec![format!("sip:{CALLEE};transport=tcp")]
+    })
+}
+
+#[test]
+fn answers_go_back_and_requests_on_by_the_connections_in_use() {
+    let mut world = world();
+    let (_, out) = call_up_over_tcp(&mut world);
+    world.receive_on(over(CALLEE, 8), &from_callee("BYE", 1, &out, ""));
+    assert_eq!(world.expect(CALLEE, "SIP/2.0 200").flow, over(CALLEE, 8));
+    let bye = world.expect("10.1.1.1:40001", "BYE");
+    assert_eq!(bye.flow, over("10.1.1.1:40001", 7));
+    world.receive_on(bye.flow, &response(&bye, "200 OK", "", None));
+    world.expect_nothing_left();
+}
+
+#[test]
+fn a_request_after_the_connection_closed_opens_one_to_the_contact() {
+    let mut world = world();
+    let (_, out) = call_up_over_tcp(&mut world);
+    world.input(Input::Closed { flow: over("10.1.1.1:40001", 7) });
+    world.receive_on(over(CALLEE, 8), &from_callee("BYE", 1, &out, ""));
+    world.expect(CALLEE, "SIP/2.0 200");
+    assert_eq!(world.expect(CALLER, "BYE").flow, over(CALLER, 0));
+}
+
+#[test]
+fn an_answer_owed_to_a_connection_that_closed_goes_to_where_the_via_says() {
+    let mut world = world();
+    let a = over("10.1.1.1:40001", 7);
+    world.receive_on(a, &invite("1", Some(OFFER)).replace("UDP", "TCP"));
+    world.expect("10.1.1.1:40001", "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.input(Input::Closed { flow: a });
+    world.receive_on(over(CALLEE, 8), &response(&out, "486 Busy Here", "b1", None));
+    world.expect(CALLEE, "ACK");
+    // RFC 3261 §18.2.2.
+    assert_eq!(world.expect(CALLER, "SIP/2.0 486").flow, over(CALLER, 0));
+}
+
+#[test]
+fn a_target_that_cannot_be_connected_to_is_unreachable_and_the_next_is_tried() {
+    let mut world = World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks[1].peers = vec![format!("sip:{CALLEE};transport=tcp"), format!("sip:{SPARE}")];
+    });
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.input(Input::Undeliverable { token: out.token });
+    world.expect(SPARE, "INVITE");
+    assert_eq!((world.records[0].sip_code_b, world.records[0].ended_by), (None, call::EndedBy::Error));
+}
