@@ -5,32 +5,41 @@ use call::Side;
 use sip::{Message, Method, Time};
 
 use super::dialogs::{Dialog, DialogKey};
-use super::{Oracle, key};
+use super::{Oracle, PATIENCE, key};
 
 /// A request that the Core received.
 #[derive(Debug)]
 pub(super) struct Asked {
     call: Option<(usize, Side)>,
-    method: Method,
+    pub(super) method: Method,
+    pub(super) dialog: Option<DialogKey>,
     in_dialog: bool,
     last_provisional: Option<Bytes>,
-    end: Option<(u16, Bytes)>,
+    pub(super) end: Option<(u16, Bytes)>,
     to_tag: Option<Vec<u8>>,
     /// A CANCEL that came before its INVITE, and gets the same 481 again.
     overtook: bool,
+    number: u32,
+    /// When its 2xx was sent and has had no ACK since.
+    unacknowledged: Option<Time>,
 }
 
 impl Oracle {
     pub(super) fn request_received(&mut self, now: Time, call: Option<(usize, Side)>, request: &Message<'_>) {
         let Some(key) = key(request) else { return };
         let in_dialog = request.to().is_ok_and(|to| to.tag().is_some());
+        let number = request.cseq().map_or(0, |cseq| cseq.number);
         let is_new = !self.asked.contains_key(&key);
         let mut overtook = false;
         match request.method() {
             Method::Ack => {
-                if let Some(dialog) = DialogKey::of_received(request).and_then(|id| self.dialogs.get_mut(&id))
-                {
-                    dialog.ack_received(request.cseq().map_or(0, |cseq| cseq.number));
+                let id = DialogKey::of_received(request);
+                let acknowledged = self.asked.values_mut().filter(|asked| asked.number == number);
+                for asked in acknowledged.filter(|asked| asked.dialog == id) {
+                    asked.unacknowledged = None;
+                }
+                if let Some(dialog) = id.and_then(|id| self.dialogs.get_mut(&id)) {
+                    dialog.ack_received(number);
                 }
                 return;
             }
@@ -47,7 +56,7 @@ impl Oracle {
             Method::Bye => {
                 if let Some(dialog) = DialogKey::of_received(request).and_then(|id| self.dialogs.get_mut(&id))
                 {
-                    dialog.bye_received = true;
+                    dialog.bye_received.get_or_insert(now);
                 }
             }
             Method::Invite if !in_dialog => {
@@ -61,11 +70,14 @@ impl Oracle {
         self.asked.entry(key).or_insert(Asked {
             call,
             method: request.method(),
+            dialog: if in_dialog { DialogKey::of_received(request) } else { None },
             in_dialog,
             last_provisional: None,
             end: None,
             to_tag: None,
             overtook,
+            number,
+            unacknowledged: None,
         });
     }
 
@@ -176,6 +188,10 @@ impl Oracle {
         } else {
             asked.end = Some((status, bytes.clone()));
         }
+        if asked.method == Method::Invite && (200..300).contains(&status) {
+            asked.dialog = DialogKey::of_sent(response);
+            asked.unacknowledged = Some(now);
+        }
         let (method, of, in_dialog) = (asked.method, asked.call, asked.in_dialog);
         if let Some(what) = wrong {
             self.fail(call, what);
@@ -227,6 +243,17 @@ impl Oracle {
             if asked.end.is_none() {
                 let call = asked.call.map(|(call, _)| call);
                 left.push((call, format!("{} never got a final response", String::from_utf8_lossy(method))));
+            }
+            // RFC 3261 §13.3.1.4: repeated for 64·T1, then the dialog is ended.
+            let over = asked.dialog.as_ref().and_then(|id| self.dialogs.get(id)).and_then(Dialog::over_since);
+            if let (Some(since), Some(over)) = (asked.unacknowledged, over)
+                && over > since + PATIENCE
+            {
+                let call = asked.call.map(|(call, _)| call);
+                left.push((
+                    call,
+                    "a 2xx without ACK is neither repeated nor the end of its dialog".to_owned(),
+                ));
             }
         }
         for (call, what) in left {

@@ -60,7 +60,7 @@ pub(super) struct Dialog {
     last_acks: Vec<(u32, Bytes)>,
     last_cseq: u32,
     pub(super) bye_sent: Option<Time>,
-    pub(super) bye_received: bool,
+    pub(super) bye_received: Option<Time>,
 }
 
 impl Dialog {
@@ -76,7 +76,7 @@ impl Dialog {
             last_acks: Vec::new(),
             last_cseq: 0,
             bye_sent: None,
-            bye_received: false,
+            bye_received: None,
         }
     }
 
@@ -89,7 +89,7 @@ impl Dialog {
     ///
     /// A peer that said BYE has closed the matter itself: its repetitions that were overtaken need nothing any more.
     pub(super) fn owes_ack(&mut self, number: u32, now: Time, until: Option<Time>) {
-        let open = !self.bye_received;
+        let open = self.bye_received.is_none();
         match self.owed.iter_mut().find(|(cseq, ..)| *cseq == number) {
             Some((_, first, owed)) => {
                 *owed |= open && now.since(*first) < PATIENCE && until.is_none_or(|until| now < until)
@@ -115,7 +115,12 @@ impl Dialog {
     }
 
     fn is_over(&self) -> bool {
-        self.bye_sent.is_some() || self.bye_received
+        self.over_since().is_some()
+    }
+
+    /// When the first BYE of either side passed the Core.
+    pub(super) fn over_since(&self) -> Option<Time> {
+        self.bye_sent.into_iter().chain(self.bye_received).min()
     }
 }
 
@@ -126,11 +131,15 @@ impl Oracle {
         let method = request.method();
         let number = request.cseq().map_or(0, |cseq| cseq.number);
         let id = DialogKey::of_sent_request(request);
+        let busy = method == Method::Invite && id.as_ref().is_some_and(|id| self.is_offering(id, now));
         let Some(dialog) = id.and_then(|id| self.dialogs.get_mut(&id)) else {
             self.fail(call, format!("{} for no dialog", method.as_str()));
             return call;
         };
         let mut wrong = Vec::new();
+        if busy {
+            wrong.push("a re-INVITE while another INVITE is under way (RFC 3261 §14.1)".to_owned());
+        }
         if dialog.is_over() {
             wrong.push(format!("{} in a dialog that is over", method.as_str()));
         }
@@ -159,6 +168,20 @@ impl Oracle {
         call
     }
 
+    /// Whether an INVITE of either side has no final response, or a 2xx has no ACK.
+    fn is_offering(&self, id: &DialogKey, now: Time) -> bool {
+        let ours = self.sent.values().any(|sent| {
+            let waits = sent.end.is_none() && now.since(sent.at) < PATIENCE;
+            waits && sent.method == Method::Invite && sent.dialog.as_ref() == Some(id)
+        });
+        let theirs = self.asked.values().any(|asked| {
+            asked.end.is_none() && asked.method == Method::Invite && asked.dialog.as_ref() == Some(id)
+        });
+        let unacknowledged =
+            self.dialogs.get(id).is_some_and(|dialog| dialog.owed.iter().any(|(.., owed)| *owed));
+        ours || theirs || unacknowledged
+    }
+
     /// Whether something has happened that ends a call.
     fn has_cause(&self, now: Time, call: Option<usize>) -> bool {
         let Some(at) = call else { return false };
@@ -166,7 +189,7 @@ impl Oracle {
         watched.broken
             || watched.cancelled
             || watched.refused_or_answered.is_some_and(|status| status >= 300)
-            || self.dialogs.values().any(|dialog| dialog.call == at && dialog.bye_received)
+            || self.dialogs.values().any(|dialog| dialog.call == at && dialog.bye_received.is_some())
             || self
                 .dialogs
                 .values()

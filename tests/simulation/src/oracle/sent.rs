@@ -20,6 +20,8 @@ pub(super) struct Sent {
     pub(super) end: Option<u16>,
     pub(super) cancelled: Option<Time>,
     transmissions: usize,
+    /// Of a request within a dialog.
+    pub(super) dialog: Option<DialogKey>,
 }
 
 impl Oracle {
@@ -65,6 +67,7 @@ impl Oracle {
                 end: None,
                 cancelled: None,
                 transmissions: 1,
+                dialog: if in_dialog { DialogKey::of_sent_request(request) } else { None },
             },
         );
         true

@@ -3,17 +3,19 @@
 mod carry;
 mod failure;
 mod setup;
+mod verdict;
+mod wire;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use call::{Command, Core, Input, MediaReport, Now, QueryId, SendToken, Stats, Utc, shard_of};
+use call::{Command, Core, Input, MediaReport, Now, QueryId, SendToken, Utc, shard_of};
 use routing::Decision;
-use sip::{Message, Time};
+use sip::Time;
 use uuid::Uuid;
 
 use crate::chance::Chance;
@@ -22,7 +24,9 @@ use crate::oracle::Oracle;
 use crate::phone::Phone;
 use crate::relay::Relay;
 use crate::script::{CallScript, CalleeScript};
-use crate::tape::{Line, Tape};
+use crate::tape::Tape;
+
+use wire::Loss;
 
 pub use failure::Failure;
 pub(crate) use setup::call_of_number;
@@ -107,15 +111,6 @@ pub struct Summary {
     pub datagrams: u64,
     /// Happenings and timers.
     pub steps: u64,
-}
-
-/// Datagrams that a test wants lost.
-#[derive(Debug)]
-struct Loss {
-    from: SocketAddr,
-    to: SocketAddr,
-    start: String,
-    left: usize,
 }
 
 /// A world.
@@ -384,69 +379,6 @@ impl World {
         sip::call_id_of(bytes).map_or(0, |id| usize::from(shard_of(id, shards)))
     }
 
-    fn check(&mut self) -> Result<(), Box<Failure>> {
-        if let Some(breach) = self.oracle.breach() {
-            return Err(self.failure(breach.call, breach.what));
-        }
-        for core in &self.cores {
-            if let Err(what) = core.check_invariants() {
-                return Err(self.failure(None, format!("check_invariants: {what}")));
-            }
-        }
-        Ok(())
-    }
-
-    /// What must be true when nothing more can happen.
-    fn check_end(&mut self) -> Result<(), Box<Failure>> {
-        self.oracle.end(self.now);
-        self.check()?;
-        for shard in 0..self.cores.len() {
-            let Stats { calls, legs, transactions, timers, queries, .. } = self.stats(shard)?;
-            let left = [calls, legs, transactions, timers, queries];
-            if left != [0; 5] {
-                let what = format!("left over: [calls, legs, transactions, timers, queries] = {left:?}");
-                return Err(self.failure(None, what));
-            }
-        }
-        if self.relay.sessions() > 0 {
-            return Err(self.failure(None, format!("{} media sessions hold ports", self.relay.sessions())));
-        }
-        // On a worse network a phone may miss every one of eleven BYEs.
-        if self.network.loss <= 100 && self.network.strays == 0 {
-            let talking =
-                self.phones().find(|phone| phone.is_in_call()).map(|phone| phone.call_id().to_owned());
-            if let Some(id) = talking {
-                let call = self.oracle.call_of(id.as_bytes()).map(|(call, _)| call);
-                return Err(self.failure(call, "a phone believes that it still talks"));
-            }
-        }
-        Ok(())
-    }
-
-    fn failure(&self, call: Option<usize>, what: impl Into<String>) -> Box<Failure> {
-        let ids: BTreeSet<Vec<u8>> =
-            call.map(|call| self.oracle.call_ids(call).cloned().collect()).unwrap_or_default();
-        let script = match call.and_then(|call| self.scripts.get(call)) {
-            Some(script) => format!("{script:?}\n{:?} {:?}", self.network, self.habits),
-            None => format!("{:?} {:?}", self.network, self.habits),
-        };
-        let ladder = self.tape.ladder(call, &ids, name_of);
-        Box::new(Failure { seed: self.seed, call, what: what.into(), script, ladder })
-    }
-
-    fn summary(&self) -> Summary {
-        let status = |wanted: u16| {
-            self.oracle.calls.iter().filter(|call| call.refused_or_answered == Some(wanted)).count() as u64
-        };
-        Summary {
-            calls: self.oracle.calls.len() as u64,
-            answered: status(200),
-            cancelled: status(487),
-            datagrams: self.tape.lines().count() as u64,
-            steps: self.steps,
-        }
-    }
-
     /// Everything that was sent.
     pub fn tape(&self) -> &Tape {
         &self.tape
@@ -481,62 +413,5 @@ impl World {
     /// What has arrived where no phone is.
     pub fn take_strays(&mut self) -> Vec<(SocketAddr, Bytes)> {
         std::mem::take(&mut self.strays)
-    }
-
-    /// Loses the next `count` datagrams on this way that begin so.
-    pub fn lose(&mut self, from: SocketAddr, to: SocketAddr, start: &str, count: usize) {
-        self.losses.push(Loss { from, to, start: start.to_owned(), left: count });
-    }
-
-    /// Puts one datagram on the network.
-    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
-        let mut copies = self.network.carry(&mut self.chance);
-        let doomed = self.losses.iter_mut().find(|loss| {
-            loss.left > 0 && loss.from == from && loss.to == to && bytes.starts_with(loss.start.as_bytes())
-        });
-        if let Some(loss) = doomed {
-            loss.left -= 1;
-            copies.clear();
-        }
-        for &copy in &copies {
-            self.schedule(copy, Happening::Arrives { from, to, bytes: bytes.clone() });
-        }
-        self.tape.line(Line { at: self.now, from, to, bytes, copies });
-    }
-
-    /// A stranger repeats something that it overheard.
-    fn make_noise(&mut self) {
-        let chosen = self.chance.bits();
-        let Some(line) = self.tape.nth_line(chosen) else { return };
-        let mut bytes = line.bytes.to_vec();
-        // A response finds its transaction by a branch that only the parties know.
-        if Message::parse(&bytes).is_ok_and(|message| !message.is_request()) {
-            for at in memchr::memmem::find_iter(&line.bytes, b"z9hG4bK") {
-                bytes[at + 6] = b'X';
-            }
-        }
-        if self.chance.happens(300) {
-            for _ in 0..self.chance.below(8) {
-                let at = usize::try_from(self.chance.below(bytes.len() as u64)).unwrap_or(0);
-                bytes[at] = self.chance.bits().to_le_bytes()[0];
-            }
-        }
-        self.transmit(STRANGER, BOX, bytes.into());
-    }
-}
-
-/// What a ladder calls an address.
-fn name_of(address: SocketAddr) -> String {
-    match address {
-        BOX => "box".to_owned(),
-        STRANGER => "stranger".to_owned(),
-        SocketAddr::V4(v4) => {
-            let last = v4.ip().octets()[3];
-            match v4.ip().octets()[0] {
-                10 => format!("caller {}", last.wrapping_sub(101)),
-                _ => format!("carrier {}", last.wrapping_sub(111)),
-            }
-        }
-        SocketAddr::V6(_) => address.to_string(),
     }
 }

@@ -1,0 +1,89 @@
+//! Whether a world keeps the rules, after every step and at its end, and how a broken one is told.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use call::Stats;
+
+use super::{BOX, Failure, STRANGER, Summary, World};
+
+impl World {
+    pub(super) fn check(&mut self) -> Result<(), Box<Failure>> {
+        if let Some(breach) = self.oracle.breach() {
+            return Err(self.failure(breach.call, breach.what));
+        }
+        for core in &self.cores {
+            if let Err(what) = core.check_invariants() {
+                return Err(self.failure(None, format!("check_invariants: {what}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What must be true when nothing more can happen.
+    pub(super) fn check_end(&mut self) -> Result<(), Box<Failure>> {
+        self.oracle.end(self.now);
+        self.check()?;
+        for shard in 0..self.cores.len() {
+            let Stats { calls, legs, transactions, timers, queries, .. } = self.stats(shard)?;
+            let left = [calls, legs, transactions, timers, queries];
+            if left != [0; 5] {
+                let what = format!("left over: [calls, legs, transactions, timers, queries] = {left:?}");
+                return Err(self.failure(None, what));
+            }
+        }
+        if self.relay.sessions() > 0 {
+            return Err(self.failure(None, format!("{} media sessions hold ports", self.relay.sessions())));
+        }
+        // On a worse network a phone may miss every one of eleven BYEs.
+        if self.network.loss <= 100 && self.network.strays == 0 {
+            let talking =
+                self.phones().find(|phone| phone.is_in_call()).map(|phone| phone.call_id().to_owned());
+            if let Some(id) = talking {
+                let call = self.oracle.call_of(id.as_bytes()).map(|(call, _)| call);
+                return Err(self.failure(call, "a phone believes that it still talks"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn failure(&self, call: Option<usize>, what: impl Into<String>) -> Box<Failure> {
+        let ids: BTreeSet<Vec<u8>> =
+            call.map(|call| self.oracle.call_ids(call).cloned().collect()).unwrap_or_default();
+        let script = match call.and_then(|call| self.scripts.get(call)) {
+            Some(script) => format!("{script:?}\n{:?} {:?}", self.network, self.habits),
+            None => format!("{:?} {:?}", self.network, self.habits),
+        };
+        let ladder = self.tape.ladder(call, &ids, name_of);
+        Box::new(Failure { seed: self.seed, call, what: what.into(), script, ladder })
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        let status = |wanted: u16| {
+            self.oracle.calls.iter().filter(|call| call.refused_or_answered == Some(wanted)).count() as u64
+        };
+        Summary {
+            calls: self.oracle.calls.len() as u64,
+            answered: status(200),
+            cancelled: status(487),
+            datagrams: self.tape.lines().count() as u64,
+            steps: self.steps,
+        }
+    }
+}
+
+/// What a ladder calls an address.
+fn name_of(address: SocketAddr) -> String {
+    match address {
+        BOX => "box".to_owned(),
+        STRANGER => "stranger".to_owned(),
+        SocketAddr::V4(v4) => {
+            let last = v4.ip().octets()[3];
+            match v4.ip().octets()[0] {
+                10 => format!("caller {}", last.wrapping_sub(101)),
+                _ => format!("carrier {}", last.wrapping_sub(111)),
+            }
+        }
+        SocketAddr::V6(_) => address.to_string(),
+    }
+}

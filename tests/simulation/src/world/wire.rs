@@ -1,0 +1,61 @@
+//! The wire of a world: what is sent, lost on purpose, overheard and repeated.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use sip::Message;
+
+use super::{BOX, Happening, STRANGER, World};
+use crate::tape::Line;
+
+/// Datagrams that a test wants lost.
+#[derive(Debug)]
+pub(super) struct Loss {
+    from: SocketAddr,
+    to: SocketAddr,
+    start: String,
+    left: usize,
+}
+
+impl World {
+    /// Loses the next `count` datagrams on this way that begin so.
+    pub fn lose(&mut self, from: SocketAddr, to: SocketAddr, start: &str, count: usize) {
+        self.losses.push(Loss { from, to, start: start.to_owned(), left: count });
+    }
+
+    /// Puts one datagram on the network.
+    pub(super) fn transmit(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        let mut copies = self.network.carry(&mut self.chance);
+        let doomed = self.losses.iter_mut().find(|loss| {
+            loss.left > 0 && loss.from == from && loss.to == to && bytes.starts_with(loss.start.as_bytes())
+        });
+        if let Some(loss) = doomed {
+            loss.left -= 1;
+            copies.clear();
+        }
+        for &copy in &copies {
+            self.schedule(copy, Happening::Arrives { from, to, bytes: bytes.clone() });
+        }
+        self.tape.line(Line { at: self.now, from, to, bytes, copies });
+    }
+
+    /// A stranger repeats something that it overheard.
+    pub(super) fn make_noise(&mut self) {
+        let chosen = self.chance.bits();
+        let Some(line) = self.tape.nth_line(chosen) else { return };
+        let mut bytes = line.bytes.to_vec();
+        // A response finds its transaction by a branch that only the parties know.
+        if Message::parse(&bytes).is_ok_and(|message| !message.is_request()) {
+            for at in memchr::memmem::find_iter(&line.bytes, b"z9hG4bK") {
+                bytes[at + 6] = b'X';
+            }
+        }
+        if self.chance.happens(300) {
+            for _ in 0..self.chance.below(8) {
+                let at = usize::try_from(self.chance.below(bytes.len() as u64)).unwrap_or(0);
+                bytes[at] = self.chance.bits().to_le_bytes()[0];
+            }
+        }
+        self.transmit(STRANGER, BOX, bytes.into());
+    }
+}
