@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,8 @@ pub(crate) struct Connection {
     pub(crate) home: u16,
     /// Opened by us.
     pub(crate) is_ours: bool,
+    /// A bit for each shard that has sent or got something here; the last stands for all shards from the 64th on.
+    concerned: AtomicU64,
     max_waiting: usize,
     outbox: Mutex<Outbox>,
     attention: Notify,
@@ -89,7 +92,23 @@ pub(crate) enum End {
 impl Connection {
     pub(crate) fn connecting(flow: Flow, home: u16, is_ours: bool, max_waiting: usize) -> Connection {
         let outbox = Outbox { state: State::Connecting, queue: VecDeque::new(), octets: 0 };
-        Connection { flow, home, is_ours, max_waiting, outbox: Mutex::new(outbox), attention: Notify::new() }
+        let concerned = AtomicU64::new(0);
+        let outbox = Mutex::new(outbox);
+        Connection { flow, home, is_ours, concerned, max_waiting, outbox, attention: Notify::new() }
+    }
+
+    /// The shard has something to do with this connection, and will want to know when it closes.
+    pub(crate) fn concern(&self, shard: u16) {
+        let bit = shard_bit(shard);
+        if self.concerned.load(Ordering::Relaxed) & bit == 0 {
+            self.concerned.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the shard has to be told of the end. Others are not: a Core looks through all that it has when a
+    /// connection closes, and strangers can open and close many.
+    pub(crate) fn concerns(&self, shard: u16) -> bool {
+        self.concerned.load(Ordering::Relaxed) & shard_bit(shard) != 0
     }
 
     /// Sends, or queues behind what waits. The parcel comes back when the connection is closed or will be.
@@ -187,6 +206,10 @@ impl Connection {
     fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn shard_bit(shard: u16) -> u64 {
+    1 << shard.min(63)
 }
 
 /// Reads a connection to its end.

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use call::{ListenerId, SendToken};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::totals::Counters;
@@ -95,8 +96,9 @@ pub(crate) struct Datagrams {
     pub(crate) listener: ListenerId,
     socket: AsyncFd<UdpSocket>,
     outbox: VecDeque<Parcel>,
-    /// The socket would not take more; wait until it says that it will.
-    blocked: bool,
+    /// The same socket, watched for room while it would not take more. Not longer: a socket that is watched for room
+    /// all the time wakes its shard after every send, when the system has freed what was sent.
+    full: Option<AsyncFd<UdpSocket>>,
 }
 
 /// What a look at a socket gave.
@@ -111,8 +113,8 @@ impl Datagrams {
     /// Needs the shard's runtime to be entered. The socket must be non-blocking.
     pub(crate) fn new(listener: ListenerId, socket: UdpSocket) -> io::Result<Datagrams> {
         // SAFETY: the descriptor is the socket's own, which nothing takes out or closes before the AsyncFd is dropped.
-        let socket = unsafe { AsyncFd::register(socket) }?;
-        Ok(Datagrams { listener, socket, outbox: VecDeque::new(), blocked: false })
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
+        Ok(Datagrams { listener, socket, outbox: VecDeque::new(), full: None })
     }
 
     /// Takes a batch, if any has come. A batch that is not full says that there is no more, so the system is not
@@ -150,11 +152,11 @@ impl Datagrams {
     /// Sends what waits, in order; tokens of what could not be sent go to `failed`.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>, counters: &Counters, failed: &mut Vec<SendToken>) {
         while !self.outbox.is_empty() {
-            if self.blocked {
-                match self.socket.poll_write_ready(cx) {
+            if let Some(full) = &self.full {
+                match full.poll_write_ready(cx) {
                     // An error is the runtime's that ends; nothing will be writable any more.
                     Poll::Pending | Poll::Ready(Err(_)) => break,
-                    Poll::Ready(Ok(_)) => self.blocked = false,
+                    Poll::Ready(Ok(_)) => self.full = None,
                 }
             }
             match send(self.socket.as_raw_fd(), self.outbox.make_contiguous()) {
@@ -162,12 +164,11 @@ impl Datagrams {
                     counters.datagrams_out.add(sent as u64);
                     self.outbox.drain(..sent.min(self.outbox.len()));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked = true;
-                    if let Poll::Ready(Ok(mut guard)) = self.socket.poll_write_ready(cx) {
-                        guard.clear_ready();
-                    }
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.watch_for_room() {
+                    Ok(full) => self.full = Some(full),
+                    // No descriptor to watch with: what waits goes with what comes next.
+                    Err(_) => break,
+                },
                 Err(error) if is_passing(&error) => {}
                 Err(_) => self.give_up_first(counters, failed),
             }
@@ -178,6 +179,12 @@ impl Datagrams {
                 give_up(parcel.token, counters, failed);
             }
         }
+    }
+
+    fn watch_for_room(&self) -> io::Result<AsyncFd<UdpSocket>> {
+        let socket = self.socket.get_ref().try_clone()?;
+        // SAFETY: as in `new`, of a descriptor of its own.
+        Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) }?)
     }
 
     fn give_up_first(&mut self, counters: &Counters, failed: &mut Vec<SendToken>) {

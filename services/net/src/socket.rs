@@ -73,8 +73,7 @@ pub(crate) fn keep_alive(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
 }
 
 fn new(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-    socket.set_nonblocking(true)?;
+    let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
     if address.is_ipv6() {
         // Otherwise `[::]` takes IPv4 as well, under addresses that no trunk's sources name.
         socket.set_only_v6(true)?;

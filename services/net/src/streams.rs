@@ -98,6 +98,7 @@ impl Streams {
                 None => return Err(parcel),
             },
         };
+        connection.concern(shard);
         connection.send(parcel)?;
         self.counters(shard).stream_messages_out.add(1);
         Ok(())
@@ -109,6 +110,7 @@ impl Streams {
         let call_id = if shards > 1 { sip::call_id_of(&bytes) } else { None };
         let shard = call_id.map_or(connection.home, |call_id| call::shard_of(call_id, shards));
         let Some(berth) = self.berths.get(usize::from(shard)) else { return Delivery::Done };
+        connection.concern(shard);
         match berth.mailbox.post(Letter::Message { flow: connection.flow, bytes }) {
             Ok(()) => {
                 self.counters(connection.home).stream_messages_in.add(1);
@@ -314,7 +316,9 @@ impl Drop for Departure<'_> {
             }
         }
         if self.was_open {
-            for berth in &self.streams.berths {
+            let concerned =
+                (0..).zip(&self.streams.berths).filter(|(shard, _)| self.connection.concerns(*shard));
+            for (_, berth) in concerned {
                 let _ = berth.mailbox.post(Letter::Closed { flow });
             }
         }
