@@ -61,7 +61,7 @@ impl Config {
             listeners: Vec::new(),
             postgres: None,
             queue: 65_536,
-            gather: Duration::from_millis(50),
+            gather: Duration::from_millis(100),
         }
     }
 }

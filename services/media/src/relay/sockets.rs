@@ -213,12 +213,13 @@ fn open(shared: &Shared, shard: usize, pair: Pair, channel: Channel) -> Result<S
 }
 
 fn bind(address: SocketAddr) -> io::Result<RawSocket> {
-    let socket = RawSocket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // Made non-blocking by the same system call: every call opens two of them.
+    let socket =
+        RawSocket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     if address.is_ipv6() {
         // Otherwise sources would come as IPv4-mapped addresses, which no description names.
         socket.set_only_v6(true)?;
     }
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
