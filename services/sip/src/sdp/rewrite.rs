@@ -194,10 +194,20 @@ impl Writer<'_, '_> {
     }
 }
 
-/// RTCP multiplexing (RFC 5761, 8858) and ICE (RFC 8839) are between the two ends of a transport: the relay is one.
+/// RTCP multiplexing (RFC 5761, 8858) and ICE (RFC 8839) are between the two ends of a transport: the relay is one. So
+/// are other addresses to send to (the `alt` of old ICE drafts, RFC 6947, RFC 7006) and to hear from (RFC 4570).
 fn is_dropped(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 5] =
-        [b"rtcp-mux", b"rtcp-mux-only", b"candidate", b"remote-candidates", b"end-of-candidates"];
+    const NAMES: [&[u8]; 9] = [
+        b"rtcp-mux",
+        b"rtcp-mux-only",
+        b"candidate",
+        b"remote-candidates",
+        b"end-of-candidates",
+        b"alt",
+        b"altc",
+        b"ccap",
+        b"source-filter",
+    ];
     NAMES.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
         || name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"ice-"))
 }

@@ -129,6 +129,8 @@ impl Writer {
         self.out.extend_from_slice(decimal(body.len() as u64, &mut digits));
         self.out.extend_from_slice(b"\r\n\r\n");
         self.out.extend_from_slice(body);
+        // Transactions keep messages for half a minute.
+        self.out.shrink_to_fit();
         Bytes::from(self.out)
     }
 

@@ -13,7 +13,8 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
 
 /// Written apart from the code under test, and by prefix only.
 fn is_owned(line: &[u8]) -> bool {
-    let owned: [&[u8]; 7] = [b"o=", b"c=", b"m=", b"a=rtcp:", b"a=rtcp-mux", b"a=candidate:", b"a=ice-"];
+    let owned: [&[u8]; 8] =
+        [b"o=", b"c=", b"m=", b"a=rtcp:", b"a=rtcp-mux", b"a=candidate:", b"a=ice-", b"a=alt:"];
     owned.iter().any(|prefix| line.starts_with(prefix))
 }
 
