@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 use routing::{Decision, Snapshot};
-use sip::{Message, Time};
+use sip::{Message, Sdp, Time};
 use slotmap::SlotMap;
 
 use crate::bridge::table::{Event, State};
@@ -329,13 +329,16 @@ impl Core {
     }
 
     /// Keeps a response of the target until the relay has a port for each of its streams.
-    pub(crate) fn defer_for_ports(&mut self, key: CallKey, event: Event, message: &Message<'_>) -> bool {
+    pub(crate) fn defer_for_ports(
+        &mut self,
+        key: CallKey,
+        event: Event,
+        message: &Message<'_>,
+        sdp: &Sdp<'_>,
+    ) -> bool {
         let Some(call) = self.calls.get_mut(key) else { return false };
         let Some(setup) = call.setup.as_mut() else { return false };
-        let Some(sdp) = crate::headers::sdp_of(message).and_then(|body| sip::Sdp::parse(body).ok()) else {
-            return false;
-        };
-        if call.media.covers(&sdp) || call.media.state != MediaState::Open {
+        if call.media.covers(sdp) || call.media.state != MediaState::Open {
             return false;
         }
         setup.deferred = Some((event, Bytes::copy_from_slice(message.bytes())));

@@ -104,6 +104,7 @@ enum ServerMachine {
 
 struct Client {
     machine: ClientMachine,
+    method: Method,
     user: ClientUser,
     flow: Flow,
     branch: Box<str>,
@@ -187,6 +188,7 @@ impl Wire {
         };
         let key = self.clients.insert(Client {
             machine,
+            method,
             user,
             flow,
             branch: Box::from(""),
@@ -230,6 +232,7 @@ impl Wire {
         let machine = ClientMachine::Other(NonInviteClient::new(now.time, self.settings.timing, reliable));
         let key = self.clients.insert(Client {
             machine,
+            method: Method::Cancel,
             user: ClientUser::Nobody,
             flow,
             branch,
@@ -257,10 +260,7 @@ impl Wire {
             (ClientMachine::Invite(_), Method::Invite) => Some(key),
             (ClientMachine::Invite(_), Method::Cancel) => client.cancel,
             (ClientMachine::Invite(_), _) => None,
-            (ClientMachine::Other(_), _) => {
-                let request = Message::parse(&client.request).ok()?;
-                (request.method() == method).then_some(key)
-            }
+            (ClientMachine::Other(_), _) => (client.method == method).then_some(key),
         }
     }
 

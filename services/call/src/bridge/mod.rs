@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use routing::Snapshot;
-use sip::{Message, Time};
+use sip::{Message, Sdp, Time};
 use slotmap::new_key_type;
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -92,6 +92,8 @@ pub(crate) struct Cause<'m> {
     pub(crate) event: Event,
     /// The message that brought it.
     pub(crate) message: Option<&'m Message<'m>>,
+    /// Its description, when it was read already.
+    pub(crate) sdp: Option<&'m Sdp<'m>>,
     /// What the other side is told when nothing better is known.
     pub(crate) status: u16,
     /// Reason phrase that goes with it, when not the usual one.
@@ -101,11 +103,16 @@ pub(crate) struct Cause<'m> {
 
 impl<'m> Cause<'m> {
     pub(crate) fn new(event: Event) -> Cause<'m> {
-        Cause { event, message: None, status: 0, phrase: None, by: None }
+        Cause { event, message: None, sdp: None, status: 0, phrase: None, by: None }
     }
 
     pub(crate) fn message(mut self, message: &'m Message<'m>) -> Cause<'m> {
         self.message = Some(message);
+        self
+    }
+
+    pub(crate) fn sdp(mut self, sdp: &'m Sdp<'m>) -> Cause<'m> {
+        self.sdp = Some(sdp);
         self
     }
 

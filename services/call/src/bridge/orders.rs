@@ -191,7 +191,7 @@ impl Core {
 
     fn relay_progress(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
         let Some(message) = cause.message else { return };
-        let body = self.describe_to(key, Side::B, message);
+        let body = self.describe_to(key, Side::B, cause);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.heard(message, now);
         if let Some(leg) = self.legs.get(call.a) {
@@ -201,7 +201,7 @@ impl Core {
 
     fn relay_answer(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
         let Some(message) = cause.message else { return };
-        let body = self.describe_to(key, Side::B, message);
+        let body = self.describe_to(key, Side::B, cause);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.heard(message, now);
         call.record.a_status = message.status();
@@ -228,7 +228,7 @@ impl Core {
         if call.answer_due.take().is_none() {
             return;
         }
-        let body = cause.message.and_then(|message| self.describe_to(key, Side::A, message));
+        let body = self.describe_to(key, Side::A, cause);
         let b = self.calls.get(key).and_then(|call| call.b);
         if let Some(leg) = b.and_then(|leg| self.legs.get_mut(leg)) {
             leg.acknowledge(&mut self.wire, body.as_deref());
@@ -294,7 +294,7 @@ impl Core {
         {
             self.describe_only(key, side, &request);
         }
-        let body = self.describe_to(key, side.other(), message);
+        let body = self.describe_to(key, side.other(), cause);
         if let Some(leg) = self.legs.get_mut(from) {
             leg.answer_offer(message, body.as_deref(), &mut self.wire, now);
         }
@@ -317,7 +317,7 @@ impl Core {
         if !self.legs.get(to).is_some_and(Leg::owes_ack) {
             return;
         }
-        let body = cause.message.and_then(|message| self.describe_to(key, side, message));
+        let body = self.describe_to(key, side, cause);
         if let Some(leg) = self.legs.get_mut(to) {
             leg.acknowledge(&mut self.wire, body.as_deref());
         }
@@ -381,15 +381,22 @@ impl Core {
     }
 
     /// Tells the relay what this side's description says, and writes it anew for the other side.
-    fn describe_to(&mut self, key: CallKey, side: Side, message: &Message<'_>) -> Option<Vec<u8>> {
-        let sdp = Sdp::parse(sdp_of(message)?).ok()?;
+    fn describe_to(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) -> Option<Vec<u8>> {
+        let read;
+        let sdp = match cause.sdp {
+            Some(sdp) => sdp,
+            None => {
+                read = Sdp::parse(sdp_of(cause.message?)?).ok()?;
+                &read
+            }
+        };
         let call = self.calls.get_mut(key)?;
         let signalling = call.leg(side).and_then(|leg| self.legs.get(leg))?.flow.remote.ip();
-        call.media.describe(&sdp, side, signalling, &mut self.wire);
-        note_codec(call, side, &sdp);
+        call.media.describe(sdp, side, signalling, &mut self.wire);
+        note_codec(call, side, sdp);
         let to = call.leg(side.other())?;
         let leg = self.legs.get_mut(to)?;
-        Some(leg.session.write(&sdp, call.media.address, &call.media.streams, side.other()))
+        Some(leg.session.write(sdp, call.media.address, &call.media.streams, side.other()))
     }
 
     fn describe_only(&mut self, key: CallKey, side: Side, message: &Message<'_>) {

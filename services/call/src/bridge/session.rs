@@ -50,10 +50,11 @@ impl LocalSession {
             address,
             streams: &ports,
         };
-        let same = sdp.rewrite(&edit);
-        let hash = fingerprint(&same);
-        if self.version != 0 && hash == self.last {
-            return same;
+        if self.version != 0 {
+            let same = sdp.rewrite(&edit);
+            if fingerprint(&same) == self.last {
+                return same;
+            }
         }
         self.version += 1;
         edit.version = u64::from(self.version);

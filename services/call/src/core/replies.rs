@@ -246,28 +246,22 @@ impl Core {
             News::OfferAccepted => Cause::new(Event::OfferAccepted),
             News::OfferRefused(status) => Cause::new(Event::OfferRefused).status(not_a_challenge(status)),
         };
-        let cause = match message {
-            Some(message) => self.with_readable(cause, message),
-            None => cause,
-        };
-        if let (Event::Answered | Event::Progress, Some(message)) = (cause.event, message)
-            && self.defer_for_ports(call_key, cause.event, message)
-        {
-            self.settle(call_key, now);
-            return;
-        }
-        self.drive(call_key, cause, now);
-    }
-
-    /// A response whose description cannot be read is not an answer that this box can use.
-    fn with_readable<'m>(&mut self, cause: Cause<'m>, message: &'m Message<'m>) -> Cause<'m> {
-        let readable = sdp_of(message).is_none_or(|body| Sdp::parse(body).is_ok());
-        match cause.event {
-            Event::Answered | Event::OfferAccepted if !readable => {
+        let Some(message) = message else { return self.drive(call_key, cause, now) };
+        let sdp = sdp_of(message).map(Sdp::parse);
+        let cause = match (&sdp, cause.event) {
+            // A response whose description cannot be read is not an answer that this box can use.
+            (Some(Err(_)), Event::Answered | Event::OfferAccepted) => {
                 Cause::new(Event::BadAnswer).status(502).by(EndedBy::Error)
             }
-            _ => cause.message(message),
-        }
+            (Some(Ok(sdp)), Event::Answered | Event::Progress)
+                if self.defer_for_ports(call_key, cause.event, message, sdp) =>
+            {
+                return self.settle(call_key, now);
+            }
+            (Some(Ok(sdp)), _) => cause.message(message).sdp(sdp),
+            (Some(Err(_)) | None, _) => cause.message(message),
+        };
+        self.drive(call_key, cause, now);
     }
 
     /// What leg B said after the call began to end belongs into the record: the 487 of a cancelled call.
