@@ -1,0 +1,300 @@
+//! Client transactions: requests of ours, what is kept to send them again, and who hears of their responses.
+
+use bytes::Bytes;
+use sip::{
+    InviteClient, InviteClientState, Message, Method, NonInviteClient, NonInviteClientState, Send, Step,
+    Tell, Time,
+};
+
+use super::{ClientKey, ServerKey, Wire};
+use crate::ids::client_of_branch;
+use crate::io::{Flow, Now, SendToken};
+use crate::leg::LegKey;
+use crate::timers::TimerOf;
+
+/// Who is told of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientUser {
+    /// A leg, and what it asked for.
+    Leg(LegKey, Purpose),
+    /// Nobody: a CANCEL, or the BYE that ends an unwanted 2xx.
+    Nobody,
+}
+
+/// Why a leg sent a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Invite,
+    Reinvite,
+    Bye,
+    /// Carried over from the other leg, where this transaction waits for the answer.
+    Carry(ServerKey),
+}
+
+/// A request that nothing will come of, out of a transaction that is no more.
+pub(crate) struct Unanswered {
+    pub(crate) user: ClientUser,
+    pub(crate) request: Bytes,
+}
+pub(super) struct Client {
+    machine: ClientMachine,
+    method: Method,
+    user: ClientUser,
+    flow: Flow,
+    branch: Box<str>,
+    request: Bytes,
+    /// The ACK of a failure, or the leg's ACK of the 2xx: sent again for each repetition of the response.
+    ack: Option<Bytes>,
+    cancel: Option<ClientKey>,
+    /// The ACKs of 2xx from other forks, each of which got a BYE as well.
+    unwanted: Vec<Bytes>,
+    /// No answer is waited for beyond this, whatever the transaction itself would do.
+    limit: Option<Time>,
+    armed: Option<Time>,
+}
+enum ClientMachine {
+    Invite(InviteClient),
+    Other(NonInviteClient),
+}
+
+impl ClientMachine {
+    /// Whether a final response came.
+    fn is_answered(&self) -> bool {
+        match self {
+            ClientMachine::Invite(machine) => match machine.state() {
+                InviteClientState::Calling | InviteClientState::Proceeding => false,
+                InviteClientState::Accepted
+                | InviteClientState::Completed
+                | InviteClientState::Terminated => true,
+            },
+            ClientMachine::Other(machine) => match machine.state() {
+                NonInviteClientState::Trying | NonInviteClientState::Proceeding => false,
+                NonInviteClientState::Completed | NonInviteClientState::Terminated => true,
+            },
+        }
+    }
+}
+
+impl Wire {
+    /// Makes room for a client transaction, so that its branch can stand in the request. Follow with
+    /// [`launch`](Wire::launch).
+    pub(crate) fn prepare(
+        &mut self,
+        method: Method,
+        user: ClientUser,
+        flow: Flow,
+        now: Now,
+    ) -> (ClientKey, Box<str>) {
+        let reliable = self.listener(flow.listener).transport.is_reliable();
+        let timing = self.settings.timing;
+        let machine = match method {
+            Method::Invite => ClientMachine::Invite(InviteClient::new(now.time, timing, reliable)),
+            _ => ClientMachine::Other(NonInviteClient::new(now.time, timing, reliable)),
+        };
+        let key = self.clients.insert(Client {
+            machine,
+            method,
+            user,
+            flow,
+            branch: Box::from(""),
+            request: Bytes::new(),
+            ack: None,
+            cancel: None,
+            unwanted: Vec::new(),
+            limit: None,
+            armed: None,
+        });
+        let branch = self.ids.branch(key);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.branch.clone_from(&branch);
+        }
+        (key, branch)
+    }
+
+    /// Sends the request of a prepared transaction.
+    pub(crate) fn launch(&mut self, key: ClientKey, request: Bytes) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.request = request.clone();
+        let flow = client.flow;
+        self.rearm_client(key);
+        self.send(flow, request, token_of(key));
+    }
+
+    /// Ends the wait for an answer at `until`: an INVITE that got a provisional response has no timer of its own.
+    pub(crate) fn limit(&mut self, key: ClientKey, until: Time) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.limit = Some(until);
+        }
+    }
+
+    /// Sends CANCEL for an INVITE of ours, which must have had a provisional and no final response (RFC 3261 §9.1).
+    pub(crate) fn cancel(&mut self, invite: ClientKey, reason: Option<&[u8]>, now: Now) {
+        let Some(client) = self.clients.get(invite) else { return };
+        let (flow, branch, request) = (client.flow, client.branch.clone(), client.request.clone());
+        let Ok(message) = Message::parse(&request) else { return };
+        let bytes = sip::cancel_for(&message, reason);
+        let reliable = self.listener(flow.listener).transport.is_reliable();
+        let machine = ClientMachine::Other(NonInviteClient::new(now.time, self.settings.timing, reliable));
+        let key = self.clients.insert(Client {
+            machine,
+            method: Method::Cancel,
+            user: ClientUser::Nobody,
+            flow,
+            branch,
+            request: Bytes::new(),
+            ack: None,
+            cancel: None,
+            unwanted: Vec::new(),
+            limit: None,
+            armed: None,
+        });
+        if let Some(client) = self.clients.get_mut(invite) {
+            client.cancel = Some(key);
+        }
+        self.launch(key, bytes);
+    }
+
+    /// The client transaction of a response (RFC 3261 §17.1.3). A CANCEL shares its INVITE's branch.
+    pub(crate) fn client_of(&self, branch: &[u8], method: Method) -> Option<ClientKey> {
+        let key = client_of_branch(branch)?;
+        let client = self.clients.get(key)?;
+        if client.branch.as_bytes() != branch {
+            return None;
+        }
+        match (&client.machine, method) {
+            (ClientMachine::Invite(_), Method::Invite) => Some(key),
+            (ClientMachine::Invite(_), Method::Cancel) => client.cancel,
+            (ClientMachine::Invite(_), _) => None,
+            (ClientMachine::Other(_), _) => (client.method == method).then_some(key),
+        }
+    }
+
+    /// Hands a response to its transaction; says whether the user is to see it.
+    pub(crate) fn on_response(
+        &mut self,
+        key: ClientKey,
+        response: &Message<'_>,
+        now: Now,
+    ) -> Option<ClientUser> {
+        let status = response.status()?;
+        let client = self.clients.get_mut(key)?;
+        let step = match &mut client.machine {
+            ClientMachine::Invite(machine) => machine.on_response(status, now.time),
+            ClientMachine::Other(machine) => machine.on_response(status, now.time),
+        };
+        if step.send == Send::Ack && client.ack.is_none() {
+            let invite = Message::parse(&client.request).ok()?;
+            client.ack = Some(sip::ack_for_failure(&invite, response));
+        }
+        let user = client.user;
+        self.carry_out_client(key, step);
+        (step.tell == Tell::Response).then_some(user)
+    }
+
+    /// Keeps the ACK of a 2xx and sends it; it is sent again for each repetition of that 2xx.
+    pub(crate) fn acknowledge(&mut self, key: ClientKey, flow: Flow, ack: Bytes) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.ack = Some(ack.clone());
+        }
+        self.send(flow, ack, SendToken::NONE);
+    }
+
+    /// The ACK that [`acknowledge`](Wire::acknowledge) kept.
+    pub(crate) fn kept_ack(&self, key: ClientKey) -> Option<Bytes> {
+        self.clients.get(key)?.ack.clone()
+    }
+
+    /// The request of a client transaction.
+    pub(crate) fn client_request(&self, key: ClientKey) -> Option<Bytes> {
+        self.clients.get(key).map(|client| client.request.clone())
+    }
+
+    /// The ACKs of this INVITE's unwanted 2xx.
+    pub(crate) fn unwanted(&mut self, key: ClientKey) -> Option<&mut Vec<Bytes>> {
+        self.clients.get_mut(key).map(|client| &mut client.unwanted)
+    }
+
+    /// Where a client transaction sends.
+    pub(crate) fn client_flow(&self, key: ClientKey) -> Option<Flow> {
+        self.clients.get(key).map(|client| client.flow)
+    }
+
+    /// Ends an INVITE that was cancelled and never got a final response (RFC 3261 §9.1).
+    pub(crate) fn abandon(&mut self, key: ClientKey) {
+        self.remove_client(key);
+    }
+
+    fn carry_out_client(&mut self, key: ClientKey, step: Step) {
+        if let Some(client) = self.clients.get(key) {
+            let bytes = match step.send {
+                Send::Nothing | Send::Response => None,
+                Send::Retransmit => {
+                    self.stats.retransmissions += 1;
+                    Some(client.request.clone())
+                }
+                Send::Ack => client.ack.clone(),
+            };
+            if let Some(bytes) = bytes {
+                let flow = client.flow;
+                self.send(flow, bytes, token_of(key));
+            }
+        }
+        self.rearm_client(key);
+    }
+
+    fn rearm_client(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let (ended, deadline) = match &client.machine {
+            ClientMachine::Invite(machine) => (machine.is_terminated(), machine.deadline()),
+            ClientMachine::Other(machine) => (machine.is_terminated(), machine.deadline()),
+        };
+        let is_answered = client.machine.is_answered();
+        let limit = client.limit.filter(|_| !is_answered);
+        let deadline = deadline.into_iter().chain(limit).min();
+        if ended {
+            self.remove_client(key);
+        } else {
+            self.timers.set(TimerOf::Client(key), &mut client.armed, deadline);
+        }
+    }
+
+    fn remove_client(&mut self, key: ClientKey) {
+        if let Some(mut client) = self.clients.remove(key) {
+            self.timers.set(TimerOf::Client(key), &mut client.armed, None);
+        }
+    }
+
+    /// A client transaction's deadline has come; says whom to tell that no answer will come.
+    pub(crate) fn on_client_timeout(&mut self, key: ClientKey, now: Now) -> Option<Unanswered> {
+        let client = self.clients.get_mut(key)?;
+        client.armed = None;
+        let unanswered = Unanswered { user: client.user, request: client.request.clone() };
+        if client.limit.is_some_and(|limit| limit <= now.time) && !client.machine.is_answered() {
+            self.remove_client(key);
+            return Some(unanswered);
+        }
+        let step = match &mut client.machine {
+            ClientMachine::Invite(machine) => machine.on_timeout(now.time),
+            ClientMachine::Other(machine) => machine.on_timeout(now.time),
+        };
+        self.carry_out_client(key, step);
+        (step.tell == Tell::Timeout).then_some(unanswered)
+    }
+
+    /// What was sent with this token could not be delivered (RFC 3261 §17.1.4); says whom to tell.
+    pub(crate) fn on_undeliverable(&mut self, token: SendToken) -> Option<Unanswered> {
+        let key = ClientKey::from(slotmap::KeyData::from_ffi(token.0));
+        let client = self.clients.get_mut(key)?;
+        let step = match &mut client.machine {
+            ClientMachine::Invite(machine) => machine.on_transport_error(),
+            ClientMachine::Other(machine) => machine.on_transport_error(),
+        };
+        let unanswered = Unanswered { user: client.user, request: client.request.clone() };
+        self.carry_out_client(key, step);
+        (step.tell == Tell::TransportError).then_some(unanswered)
+    }
+}
+
+fn token_of(key: ClientKey) -> SendToken {
+    SendToken(slotmap::Key::data(&key).as_ffi())
+}

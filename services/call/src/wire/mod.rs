@@ -1,0 +1,122 @@
+//! The transaction layer of a Core: every client and server transaction, the messages they keep, and what is sent.
+//!
+//! `sip::transaction` says what to do next; this room owns the bytes to do it with, the flows, the timers and the
+//! indexes by which a message finds its transaction. Legs and the registrar stand above it as transaction users.
+
+mod clients;
+mod servers;
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use foldhash::quality::FixedState;
+use sip::{Message, Via};
+use slotmap::{SlotMap, new_key_type};
+
+use crate::ids::Ids;
+use crate::io::{Event, EventKind, Flow, Output, SendToken};
+use crate::settings::{Listener, ListenerId, Settings};
+use crate::timers::Timers;
+use crate::view::Stats;
+
+use clients::Client;
+pub(crate) use clients::{ClientUser, Purpose, Unanswered};
+use servers::Server;
+
+new_key_type! {
+    /// A client transaction.
+    pub(crate) struct ClientKey;
+    /// A server transaction.
+    pub(crate) struct ServerKey;
+}
+
+/// An index that nobody outside can aim collisions at: 128 bits keyed by the Core's seed.
+type Fingerprint = u128;
+type Index<V> = std::collections::HashMap<Fingerprint, V, FixedState>;
+
+/// Everything below the transaction users.
+pub(crate) struct Wire {
+    pub(crate) settings: Settings,
+    pub(crate) ids: Ids,
+    pub(crate) timers: Timers,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) stats: Stats,
+    clients: SlotMap<ClientKey, Client>,
+    servers: SlotMap<ServerKey, Server>,
+    /// RFC 3261 §17.2.3.
+    by_branch: Index<ServerKey>,
+    /// §8.2.2.2: one entry for each INVITE being served, by Call-ID, From-tag and CSeq.
+    by_request: Index<ServerKey>,
+    hashers: [FixedState; 2],
+}
+
+impl Wire {
+    pub(crate) fn new(settings: Settings) -> Wire {
+        let mut ids = Ids::new(settings.seed, settings.shard, settings.shards);
+        let seeds = [ids.random(), ids.random()];
+        Wire {
+            ids,
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+            clients: SlotMap::with_key(),
+            servers: SlotMap::with_key(),
+            by_branch: Index::with_hasher(FixedState::with_seed(seeds[0])),
+            by_request: Index::with_hasher(FixedState::with_seed(seeds[0])),
+            hashers: seeds.map(FixedState::with_seed),
+            settings,
+        }
+    }
+
+    pub(crate) fn transactions(&self) -> usize {
+        self.clients.len() + self.servers.len()
+    }
+
+    pub(crate) fn listener(&self, id: ListenerId) -> &Listener {
+        // Settings are checked to have a first listener before a Core is made, and ids are never invented.
+        self.settings.listeners.get(usize::from(id.0)).unwrap_or(&self.settings.listeners[0])
+    }
+
+    pub(crate) fn send(&mut self, flow: Flow, bytes: Bytes, token: SendToken) {
+        self.stats.messages_out += 1;
+        self.outputs.push_back(Output::Send { flow, bytes, token });
+    }
+
+    pub(crate) fn event(&mut self, call: Option<uuid::Uuid>, kind: EventKind) {
+        self.outputs.push_back(Output::Event(Event { call, kind }));
+    }
+
+    /// RFC 3261 §18.2.2 and RFC 3581; a stream answers on the connection that asked.
+    pub(crate) fn reply_flow(&self, via: &Via<'_>, flow: Flow) -> Flow {
+        if self.listener(flow.listener).transport.is_reliable() {
+            return flow;
+        }
+        Flow { remote: via.response_target(flow.remote), ..flow }
+    }
+
+    /// The leading 64 bits of a keyed hash over pieces: for tags and nonces of stateless answers.
+    pub(crate) fn keyed_hash(&self, pieces: &[&[u8]]) -> u64 {
+        self.fingerprint(pieces) as u64
+    }
+    fn fingerprint(&self, pieces: &[&[u8]]) -> Fingerprint {
+        let [high, low] = self.hashers.each_ref().map(|state| {
+            let mut hasher = state.build_hasher();
+            for piece in pieces {
+                hasher.write_usize(piece.len());
+                hasher.write(piece);
+            }
+            hasher.finish()
+        });
+        u128::from(high) << 64 | u128::from(low)
+    }
+}
+
+/// Where an answer goes whose connection is gone: to the port that the Via of the request, or of its response, says.
+pub(crate) fn reconnecting(flow: Flow, message: &[u8]) -> Flow {
+    let message = Message::parse(message).ok();
+    let port = message.and_then(|message| Some(message.via().ok()?.sent_by_port_or_default()));
+    let remote = SocketAddr::new(flow.remote.ip(), port.unwrap_or(flow.remote.port()));
+    Flow { remote, connection: 0, ..flow }
+}
