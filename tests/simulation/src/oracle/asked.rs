@@ -16,6 +16,7 @@ pub(super) struct Asked {
     in_dialog: bool,
     last_provisional: Option<Bytes>,
     pub(super) end: Option<(u16, Bytes)>,
+    ended: Option<Time>,
     to_tag: Option<Vec<u8>>,
     /// A CANCEL that came before its INVITE, and gets the same 481 again.
     overtook: bool,
@@ -74,6 +75,7 @@ impl Oracle {
             in_dialog,
             last_provisional: None,
             end: None,
+            ended: None,
             to_tag: None,
             overtook,
             number,
@@ -160,7 +162,9 @@ impl Oracle {
                 return false;
             }
             let first = *first;
-            if first == 481 && asked.in_dialog {
+            // Nor is one repeated that comes after Timer J has ended the transaction.
+            let forgotten = asked.ended.is_some_and(|ended| now.since(ended) >= PATIENCE);
+            if forgotten || first == 481 && asked.in_dialog {
                 // A request that overtook the 2xx is answered without a transaction (RFC 3261 §8.2.7): its repetition,
                 // which finds the dialog, is judged anew.
                 asked.end = Some((status, bytes.clone()));
@@ -187,6 +191,7 @@ impl Oracle {
             asked.last_provisional = Some(bytes.clone());
         } else {
             asked.end = Some((status, bytes.clone()));
+            asked.ended = Some(now);
         }
         if asked.method == Method::Invite && (200..300).contains(&status) {
             asked.dialog = DialogKey::of_sent(response);

@@ -100,7 +100,8 @@ impl World {
 
     fn send(&mut self, shard: usize, flow: Flow, bytes: Bytes, token: SendToken) {
         let to = flow.remote;
-        if to == STRANGER {
+        // Without rport in what it repeats the port is the one that Via says (RFC 3261 §18.2.2).
+        if to.ip() == STRANGER.ip() {
             self.oracle.sent_to_stranger(&bytes);
             return self.transmit(BOX, to, bytes);
         }
