@@ -2,7 +2,7 @@
 FROM rust:1-slim-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release -p drawbridge
+RUN cargo build --locked --release -p drawbridge && strip target/release/drawbridge
 
 FROM debian:bookworm-slim
 RUN useradd --system --create-home --home-dir /var/lib/drawbridge --shell /usr/sbin/nologin drawbridge
