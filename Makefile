@@ -6,7 +6,7 @@ PACKAGES := sip-tester baresip-core postgresql iproute2
 PROGRAMS := sipp baresip ip
 
 .DEFAULT_GOAL := help
-.PHONY: help deps fmt lint build release test test-unit test-interop docs audit run demo docker \
+.PHONY: help deps fmt lint build release test test-unit test-interop simulate docs audit run demo docker \
 	bench-sipp bench-signalling bench-memory bench-delay bench-media bench-programs
 
 help: ## this list
@@ -40,6 +40,9 @@ test-unit: ## everything that needs no other program
 
 test-interop: deps build ## calls between the box and SIPp, baresip, PostgreSQL
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/debug/drawbridge $(CARGO) test --locked -p interop
+
+simulate: ## a long sweep of the simulator, SEEDS=from..to
+	SEEDS=$(or $(SEEDS),0..100000) $(CARGO) run --locked --release -p simulation
 
 docs: ## the documentation of the crates, broken links are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
