@@ -234,3 +234,13 @@ fn what_a_registration_requires_and_is_not_understood_is_named() {
     assert_eq!(world.expect(BOB, "SIP/2.0 420").header("Unsupported"), "outbound");
     assert_eq!(world.core.stats().bindings, 0);
 }
+
+#[test]
+fn a_challenge_names_no_algorithm_that_old_phones_stumble_over() {
+    let mut world = users();
+    let at = "203.0.113.9:5060";
+    world.receive(at, &register("alice", at, 1, &contact("alice", at)));
+    let challenge = world.expect(at, "SIP/2.0 401");
+    assert_eq!(challenge.text.matches("WWW-Authenticate: ").count(), 1, "{}", challenge.text);
+    assert!(challenge.header("WWW-Authenticate").contains("algorithm=MD5"), "{}", challenge.text);
+}

@@ -341,10 +341,8 @@ impl Core {
     }
 
     pub(super) fn challenge(&mut self, arrival: &Arrival<'_>, stale: bool) {
-        let challenges = self.access.challenges(stale, arrival.now);
-        let headers: Vec<(&str, &[u8])> =
-            challenges.iter().map(|value| ("WWW-Authenticate", value.as_slice())).collect();
-        self.stateless(arrival, 401, None, &headers);
+        let challenge = self.access.challenge(stale, arrival.now);
+        self.stateless(arrival, 401, None, &[("WWW-Authenticate", &challenge)]);
     }
 
     fn answer_options(&mut self, arrival: &Arrival<'_>) {

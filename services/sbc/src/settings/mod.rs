@@ -2,7 +2,7 @@
 //!
 //! [`Settings::load`] either gives settings that everything can be started from, or every mistake of the file at once,
 //! each with its line ([`SettingsError`]). The order of reading is the order of this file: parse, walk the sections
-//! (`sections`, `routing`), then hold trunks and routes against each other. [`changes`] compares two settings for a
+//! (`sections`, `routing`), then hold trunks and routes against each other. [`changes()`] compares two settings for a
 //! reload.
 
 mod changes;
