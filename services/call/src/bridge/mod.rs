@@ -1,7 +1,7 @@
 //! The call controller: what joins two legs.
 //!
 //! [`table`] is the behaviour, a pure function over small enums. `orders` carries out what it says, `session` writes
-//! descriptions, `record` gathers what the CDR will say. A [`Call`] is the data they work on.
+//! descriptions, `record` gathers what the CDR will say. A `Call` is the data they work on.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
