@@ -63,7 +63,12 @@ impl Drawbridge {
             assert!(process.runs(), "the box has ended:\n{}", process.output());
             request(api, "GET", "/health").ok().filter(|answer| answer.status == 200)
         });
-        Drawbridge { process, api, started_in: begin.elapsed() }
+        let started_in = begin.elapsed();
+        // The first answer may come a moment before the box has said all that it says at its start.
+        until("the box says that it is ready", Duration::from_secs(20), || {
+            process.output().contains("ready version=").then_some(())
+        });
+        Drawbridge { process, api, started_in }
     }
 
     /// How long it took from the start of the process to the first healthy answer.
