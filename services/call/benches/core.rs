@@ -4,7 +4,7 @@
 //! `cargo bench -p call` prints one line. The time is this machine's; the allocations are the same everywhere.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_types)]
 
-#[path = "../tests/harness/mod.rs"]
+#[path = "../tests/wire/harness/mod.rs"]
 mod harness;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,12 +1,9 @@
 //! One call from INVITE to record, and what each side sees of the other.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod harness;
 
 use std::time::Duration;
 
+use crate::harness::*;
 use call::{Disposition, EndedBy};
-use harness::*;
 
 #[test]
 fn a_call_goes_through_and_ends_with_one_true_record() {

@@ -1,16 +1,13 @@
 //! CANCEL on both legs, each row of the table as one story on the wire. The invariants are watched all the while; these
 //! tests say what exactly is sent, and when.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod story;
 
 use std::time::Duration;
 
+use crate::story::*;
 use call::Disposition;
 use simulation::script::{CallScript, Cancel, OnCancel, Outcome, Ring, Route};
 use simulation::{BOX, Habits, Network, STRANGER, World, carrier_address};
 use sip::Name;
-use story::*;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 

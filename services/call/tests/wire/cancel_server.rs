@@ -1,12 +1,9 @@
 //! CANCEL towards the box (RFC 3261 §9.2): what the caller gets, and what the callee.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod harness;
 
 use std::time::Duration;
 
+use crate::harness::*;
 use call::{Disposition, EndedBy};
-use harness::*;
 
 #[test]
 fn cancel_s2_after_a_refusal_gets_200_with_its_tag_and_changes_nothing() {

@@ -1,10 +1,7 @@
 //! Calls over stream transports: which connection carries what.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod harness;
-
+use crate::harness::*;
 use call::{Flow, Input, RegistrarPolicy};
-use harness::*;
 
 fn over(remote: &str, connection: u64) -> Flow {
     Flow { listener: STREAM, remote: remote.parse().unwrap(), connection }

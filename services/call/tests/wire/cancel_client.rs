@@ -1,12 +1,9 @@
 //! CANCEL from the box (RFC 3261 §9.1): when it goes out, what it says, and the answers that cross it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod harness;
 
 use std::time::Duration;
 
+use crate::harness::*;
 use call::{Disposition, EndedBy};
-use harness::*;
 
 /// The caller leaves and acknowledges its 487.
 fn caller_leaves(world: &mut World, extra: &str) {

@@ -1,14 +1,11 @@
 //! Requests that are no call: refused by the rules of RFC 3261 §8.2, asserted byte by byte.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod story;
 
 use std::time::Duration;
 
+use crate::story::*;
 use bytes::Bytes;
 use simulation::{STRANGER, World, caller_address};
 use sip::Name;
-use story::*;
 
 /// A request by hand from an address of the access trunk where no phone is.
 fn request(method: &str, to_tag: &str, headers: &str) -> Bytes {

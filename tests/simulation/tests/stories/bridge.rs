@@ -1,15 +1,12 @@
 //! Two legs joined: answers, offers, failures and hang-ups, as they cross the box.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod story;
 
 use std::time::Duration;
 
+use crate::story::*;
 use call::{Disposition, EndedBy};
 use simulation::script::{Ack, CallScript, Offer, Outcome, Ring, Route};
 use simulation::{BOX, Habits, Network, World, carrier_address};
 use sip::Name;
-use story::*;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 

@@ -1,12 +1,9 @@
 //! The ways a call can end, and what its record says of each.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod harness;
 
 use std::time::Duration;
 
+use crate::harness::*;
 use call::{Command, Disposition, EndedBy, Input, MediaOrder, MediaReport, Reply, Side};
-use harness::*;
 
 fn hang_up(world: &mut World) {
     world.input(Input::Command { id: 1, command: Command::List { limit: 10 } });

@@ -1,10 +1,7 @@
 //! Digest towards a trunk (RFC 3261 §22): its challenges are answered here and never seen by the caller.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod harness;
-
+use crate::harness::*;
 use call::{Disposition, RegistrarPolicy};
-use harness::*;
 use routing::Credentials;
 use sip::Authorization;
 

@@ -1,10 +1,7 @@
 //! Requests that are refused, and what of a refusal or an identity is seen on the other side.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod harness;
-
+use crate::harness::*;
 use call::{Disposition, EndedBy};
-use harness::*;
 
 /// A request of the caller for a dialog that nobody knows.
 fn for_nobody(method: &str) -> String {

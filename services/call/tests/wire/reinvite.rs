@@ -1,12 +1,9 @@
 //! Offers within a call: glare, refusals, silence, and requests that are carried across beside them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod harness;
 
 use std::time::Duration;
 
+use crate::harness::*;
 use call::EndedBy;
-use harness::*;
 
 const KIND: &str = "Content-Type: application/sdp\n\n";
 

@@ -1,12 +1,9 @@
 //! Registration and calls by name.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod harness;
 
 use std::time::Duration;
 
+use crate::harness::*;
 use call::{BindingChange, Flow, Input, ListenerId, RegistrarPolicy, User, Utc};
-use harness::*;
 use sip::Challenge;
 
 const ALICE: &str = "127.0.0.1:6001";

@@ -1,0 +1,13 @@
+//! The Core alone, with every message written and read by hand: each file is one subject, each test one behaviour.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod basic_call;
+mod cancel_client;
+mod cancel_server;
+mod digest;
+mod harness;
+mod refusals;
+mod registrar;
+mod reinvite;
+mod streams;
+mod teardown;

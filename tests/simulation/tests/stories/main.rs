@@ -1,0 +1,7 @@
+//! Single races told as whole stories: every phone, packet and moment is chosen by the test, the oracle watches.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bridge;
+mod cancel;
+mod refusals;
+mod story;
