@@ -8,6 +8,7 @@ mod ingress;
 mod invite;
 mod operator;
 mod replies;
+mod rewritten;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -122,7 +122,7 @@ impl Core {
 
     fn on_ack(&mut self, arrival: &Arrival<'_>) {
         let Arrival { flow, message, now, .. } = *arrival;
-        if let Some(server) = self.invite_of(arrival)
+        if let Some(server) = self.invite_of(arrival).or_else(|| self.refusal_meant(arrival))
             && self.wire.on_ack(server, now)
         {
             return;
@@ -148,7 +148,7 @@ impl Core {
             self.wire.stats.malformed += 1;
             return;
         }
-        let invite = self.invite_of(arrival);
+        let invite = self.invite_of(arrival).or_else(|| self.invite_meant(arrival));
         // A CANCEL that only knows the branch must not take the place of the one that may still come from the caller.
         if invite.is_none() && self.wire.server_of(via, message, Method::Invite).is_some() {
             return self.refused(arrival, 0, "a CANCEL from elsewhere than its INVITE");
@@ -160,8 +160,10 @@ impl Core {
         let user = invite.and_then(|invite| self.wire.server_user(invite));
         let tag = user.and_then(|leg| self.legs.get(leg)).map(|leg| leg.tag.clone());
         let tag = tag.or_else(|| self.wire.answered_tag(invite?));
+        // Row S6: of anything but an INVITE it comes too late to have an effect.
+        let known = invite.is_some() || self.is_of_another_method(arrival);
         let server = self.wire.accept(message, via, flow, true, now);
-        let status = if invite.is_some() { 200 } else { 481 };
+        let status = if known { 200 } else { 481 };
         // Row S1: one To-tag in the 18x, the 200 and the 487.
         let tag = tag.unwrap_or_else(|| self.stable_tag(message).into());
         if let Some(mut writer) = self.wire.response(server, status, None, Some(&tag)) {
@@ -283,11 +285,14 @@ impl Core {
     /// from, or from elsewhere in the same trunk.
     fn invite_of(&self, arrival: &Arrival<'_>) -> Option<ServerKey> {
         let server = self.wire.server_of(arrival.via, arrival.message, Method::Invite)?;
-        let came_from = self.wire.server_flow(server)?.remote.ip();
+        self.is_from_sender_of(server, arrival.flow).then_some(server)
+    }
+
+    /// Whether something came from where this INVITE came from.
+    pub(super) fn is_from_sender_of(&self, server: ServerKey, flow: Flow) -> bool {
+        let came_from = self.wire.server_flow(server).map(|flow| flow.remote.ip());
         let leg = self.wire.server_user(server).and_then(|leg| self.legs.get(leg));
-        let counts = came_from == arrival.flow.remote.ip()
-            || leg.is_some_and(|leg| self.is_peer_of(leg, arrival.flow));
-        counts.then_some(server)
+        came_from == Some(flow.remote.ip()) || leg.is_some_and(|leg| self.is_peer_of(leg, flow))
     }
 
     /// Whether a request from there may be of this leg's peer.

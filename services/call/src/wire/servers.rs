@@ -19,6 +19,8 @@ pub(super) struct Server {
     response: Option<Bytes>,
     branch: Fingerprint,
     merged: Option<Fingerprint>,
+    /// The operator was told of a CANCEL whose branch is not this INVITE's.
+    mismatch_told: bool,
     armed: Option<Time>,
 }
 
@@ -68,6 +70,7 @@ impl Wire {
             response: None,
             branch,
             merged,
+            mismatch_told: false,
             armed: None,
         });
         self.by_branch.insert(branch, key);
@@ -80,6 +83,21 @@ impl Wire {
     /// Whether this INVITE, which no transaction knows, is another copy of one being served (RFC 3261 §8.2.2.2).
     pub(crate) fn is_merged(&self, request: &Message<'_>) -> bool {
         self.merge_fingerprint(request).is_some_and(|print| self.by_request.contains_key(&print))
+    }
+
+    /// The INVITE with the Call-ID, From-tag and CSeq number of this request, whatever its Via says.
+    pub(crate) fn invite_like(&self, request: &Message<'_>) -> Option<ServerKey> {
+        self.by_request.get(&self.request_fingerprint(request)?).copied()
+    }
+
+    /// The failure that was sent for an INVITE, as long as its ACK is awaited or may be repeated.
+    pub(crate) fn server_refusal(&self, key: ServerKey) -> Option<Bytes> {
+        self.servers.get(key)?.response.clone().filter(|_| !self.is_open(key))
+    }
+
+    /// Whether nothing was said yet about a CANCEL that did not match this INVITE; from now on something was.
+    pub(crate) fn is_first_mismatch(&mut self, key: ServerKey) -> bool {
+        self.servers.get_mut(key).is_some_and(|server| !std::mem::replace(&mut server.mismatch_told, true))
     }
 
     pub(crate) fn set_server_user(&mut self, key: ServerKey, leg: LegKey) {
@@ -282,6 +300,10 @@ impl Wire {
         if request.to().ok()?.tag().is_some() {
             return None;
         }
+        self.request_fingerprint(request)
+    }
+
+    fn request_fingerprint(&self, request: &Message<'_>) -> Option<Fingerprint> {
         let cseq = request.cseq().ok()?.number.to_be_bytes();
         let from = request.from().ok()?;
         Some(self.fingerprint(&[request.call_id().ok()?, from.tag().unwrap_or_default(), &cseq]))

@@ -58,6 +58,137 @@ fn cancel_s3_of_nothing_gets_481_with_the_same_tag_each_time() {
     world.expect(CALLER, "SIP/2.0 200");
 }
 
+/// The CANCEL of the caller's INVITE "1" by a gateway that made a new branch for it.
+fn cancel_with_another_branch() -> String {
+    cancel("other")
+}
+
+fn lenient() -> World {
+    World::with(call::RegistrarPolicy::Closed, |trunks| {
+        trunks[0].cancel_matching = routing::CancelMatching::Lenient;
+    })
+}
+
+#[test]
+fn cancel_s4_another_branch_is_refused_and_the_operator_told_once() {
+    let mut world = World::new();
+    call_ringing(&mut world);
+    world.receive(CALLER, &cancel_with_another_branch());
+    let first = world.expect(CALLER, "SIP/2.0 481");
+    world.receive(CALLER, &cancel_with_another_branch());
+    assert_eq!(world.expect(CALLER, "SIP/2.0 481").text, first.text);
+    world.receive(CALLER, &cancel("third"));
+    world.expect(CALLER, "SIP/2.0 481");
+    world.expect_silence();
+    let [warning] = &world.warnings[..] else { panic!("{:#?}", world.warnings) };
+    assert!(warning.contains("z9hG4bKother") && warning.contains("z9hG4bK1\""), "{warning}");
+    assert!(warning.contains("§9.1") && warning.contains("lenient"), "{warning}");
+    // The right one is heard all the same.
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+}
+
+#[test]
+fn cancel_s4_another_branch_cancels_on_a_lenient_trunk_and_its_ack_is_found() {
+    let mut world = lenient();
+    let (out, ringing) = call_ringing(&mut world);
+    world.receive(CALLER, &cancel_with_another_branch());
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    let gone = world.expect(CALLER, "SIP/2.0 487");
+    assert_eq!([ok.tag("To"), gone.tag("To")], [ringing.tag("To"); 2]);
+    world.expect(CALLEE, "CANCEL");
+    // The gateway makes a new branch for the ACK, too.
+    world.receive(CALLER, &ack_failure("fourth", &gone));
+    world.pass(Duration::from_millis(600));
+    assert!(world.sent.iter().all(|sent| sent.to != CALLER.parse().unwrap()), "{:#?}", world.sent);
+    world.sent.clear();
+    world.receive(CALLEE, &response(&out, "487 Request Terminated", "b1", None));
+    world.expect(CALLEE, "ACK");
+    assert!(world.warnings.is_empty(), "{:#?}", world.warnings);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_s4_lenient_still_wants_the_caller_the_number_and_the_request_uri() {
+    let mut world = lenient();
+    call_ringing(&mut world);
+    let loose = cancel_with_another_branch();
+    for (right, wrong) in [
+        ("CANCEL sip:4912345@", "CANCEL sip:4912346@"),
+        ("tag=a1", "tag=a2"),
+        ("1 CANCEL", "2 CANCEL"),
+        ("call-a@", "call-b@"),
+    ] {
+        let branch = wrong.replace([' ', ':', '@', '='], "");
+        assert!(loose.contains(right));
+        world.receive(
+            CALLER,
+            &loose.replace(right, wrong).replace("z9hG4bKother", &format!("z9hG4bK{branch}")),
+        );
+        world.expect(CALLER, "SIP/2.0 481");
+    }
+    world.receive(SPARE, &cancel("fifth"));
+    world.expect(SPARE, "SIP/2.0 481");
+    world.expect_silence();
+}
+
+#[test]
+fn cancel_s4_a_sent_by_that_a_nat_rewrote_never_matters() {
+    let mut world = World::new();
+    let (out, _) = call_ringing(&mut world);
+    let rewritten = |text: String| text.replace("UDP 10.1.1.1:5060", "UDP 198.51.100.9:61234;rport");
+    world.receive(CALLER, &rewritten(cancel("1")));
+    world.expect(CALLER, "SIP/2.0 200");
+    let gone = world.expect(CALLER, "SIP/2.0 487");
+    world.expect(CALLEE, "CANCEL");
+    world.receive(CALLER, &rewritten(ack_failure("1", &gone)));
+    world.pass(Duration::from_millis(600));
+    assert!(world.sent.iter().all(|sent| sent.to != CALLER.parse().unwrap()), "{:#?}", world.sent);
+    world.sent.clear();
+    world.receive(CALLEE, &response(&out, "487 Request Terminated", "b1", None));
+    world.expect(CALLEE, "ACK");
+    assert!(world.warnings.is_empty(), "{:#?}", world.warnings);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_s4_of_a_peer_without_the_magic_cookie_matches_as_rfc_2543_did() {
+    let mut world = World::new();
+    let old = |text: String| text.replace(";branch=z9hG4bK1", "");
+    world.receive(CALLER, &old(invite("1", Some(OFFER))));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&out, "180 Ringing", "b1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.receive(CALLER, &old(cancel("1")));
+    world.expect(CALLER, "SIP/2.0 200");
+    let gone = world.expect(CALLER, "SIP/2.0 487");
+    world.expect(CALLEE, "CANCEL");
+    world.receive(CALLER, &old(ack_failure("1", &gone)));
+    world.receive(CALLER, &old(cancel("1")));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLEE, &response(&out, "487 Request Terminated", "b1", None));
+    world.expect(CALLEE, "ACK");
+    world.pass(Duration::from_millis(600));
+    assert!(world.sent.iter().all(|sent| sent.to != CALLER.parse().unwrap()), "{:#?}", world.sent);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_s6_of_something_else_than_an_invite_gets_200_and_has_no_effect() {
+    let (mut world, ok, _) = call_up();
+    world.receive(CALLER, &from_caller("INFO", 2, &ok, ""));
+    let info = world.expect(CALLEE, "INFO");
+    let cancel = from_caller("CANCEL", 2, &ok, "").replace("z9hG4bKCANCEL2", "z9hG4bKINFO2");
+    world.receive(CALLER, &cancel);
+    assert_eq!(world.expect(CALLER, "SIP/2.0 200").header("CSeq"), "2 CANCEL");
+    world.expect_silence();
+    world.receive(CALLEE, &response(&info, "200 OK", "", None));
+    assert_eq!(world.expect(CALLER, "SIP/2.0 200").header("CSeq"), "2 INFO");
+    assert_eq!(world.core.stats().calls, 1);
+}
+
 #[test]
 fn cancel_s7_retransmitted_gets_the_same_200_and_has_no_second_effect() {
     let mut world = World::new();
@@ -154,7 +285,7 @@ fn a_cancel_of_somebody_else_who_knows_the_branch_is_not_heard() {
 }
 
 #[test]
-fn a_cancel_with_require_is_taken_all_the_same() {
+fn cancel_s9_require_and_proxy_require_are_not_looked_at() {
     let mut world = World::new();
     call_ringing(&mut world);
     let strict = cancel("1").replace("X-Trace: 42", "Require: nothing\nProxy-Require: nothing");
@@ -163,4 +294,18 @@ fn a_cancel_with_require_is_taken_all_the_same() {
     world.expect(CALLER, "SIP/2.0 487");
     let theirs = world.expect(CALLEE, "CANCEL");
     assert!(!theirs.has("Require") && !theirs.has("Proxy-Require"));
+}
+
+#[test]
+fn cancel_s10_is_never_challenged() {
+    let user = call::User { name: "alice".into(), password: "secret".into() };
+    let mut world = World::with(call::RegistrarPolicy::Users(vec![user]), |_| {});
+    call_ringing(&mut world);
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+    world.expect(CALLEE, "CANCEL");
+    // A source that would be challenged for anything else gets no challenge for the CANCEL of nothing.
+    world.receive("10.9.9.9:5060", &cancel("other"));
+    assert!(world.sent.iter().all(|sent| !sent.first_line().contains(" 40")), "{:#?}", world.sent);
 }

@@ -99,9 +99,6 @@ fn trunk(
     };
     if let Some(matching) = section.get("cancel_matching", choice(MATCHING)) {
         trunk.value.cancel_matching = matching.value;
-        if matching.value == CancelMatching::Lenient {
-            later(&matching.place, "a CANCEL must match its INVITE strictly, by branch and sent-by");
-        }
     }
     if let Some(refer) = section.get("refer", choice(REFER)) {
         trunk.value.refer = refer.value;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::{
-    CdrFact, Core, DirectionStats, Flow, Input, Listener, ListenerId, MediaOrder, MediaReport, Now, Output,
-    PortPair, QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken, Settings, StreamPorts, Utc,
+    CdrFact, Core, DirectionStats, Event, EventKind, Flow, Input, Listener, ListenerId, MediaOrder,
+    MediaReport, Now, Output, PortPair, QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken, Settings,
+    StreamPorts, Utc,
 };
 use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
@@ -76,6 +77,8 @@ pub struct World {
     pub questions: Vec<RouteQuery>,
     /// Names that were asked for; nobody answers them.
     pub resolves: Vec<QueryId>,
+    /// What the operator was warned of.
+    pub warnings: Vec<String>,
 }
 
 impl World {
@@ -129,6 +132,7 @@ impl World {
             slow_routing: false,
             questions: Vec::new(),
             resolves: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -183,6 +187,7 @@ impl World {
                 Output::Media(order) => self.relay(order),
                 Output::Cdr(fact) => self.records.push(*fact),
                 Output::Reply { reply, .. } => self.replies.push(reply),
+                Output::Event(Event { kind: EventKind::Warning { what }, .. }) => self.warnings.push(what),
                 Output::Binding(_) | Output::Event(_) => {}
             }
             self.core.check_invariants().unwrap();
