@@ -22,6 +22,7 @@ use slotmap::SlotMap;
 use crate::bridge::table::{Event, State};
 use crate::bridge::{Call, CallKey, Cause, MediaState};
 use crate::cdr::EndedBy;
+use crate::coverage::LegInput;
 use crate::io::{Input, Now, Output, QueryId};
 use crate::leg::{Leg, LegKey, LegState};
 use crate::media::{MediaId, MediaReport};
@@ -153,6 +154,12 @@ impl Core {
         }
     }
 
+    /// Which cells of the tables this Core has been through.
+    #[cfg(feature = "coverage")]
+    pub fn coverage(&self) -> &crate::coverage::Coverage {
+        &self.wire.coverage
+    }
+
     /// Whether the Core's own books agree: for tests and the simulator, after every input.
     ///
     /// # Errors
@@ -251,6 +258,7 @@ impl Core {
         let Some(leg) = self.legs.get_mut(key) else { return };
         leg.armed = None;
         let call = leg.call;
+        self.wire.coverage.leg(leg, LegInput::Timer);
         let news = leg.on_timeout(key, &mut self.wire, now);
         match call {
             Some(call) => self.on_news(call, key, news, None, now),

@@ -8,6 +8,7 @@
 pub mod bridge;
 mod cdr;
 mod core;
+mod coverage;
 mod headers;
 mod ids;
 mod io;
@@ -21,6 +22,8 @@ mod wire;
 
 pub use crate::cdr::{CdrFact, Disposition, EndedBy};
 pub use crate::core::Core;
+#[cfg(feature = "coverage")]
+pub use crate::coverage::{Cell, Coverage};
 pub use crate::io::{
     Command, Event, EventKind, Flow, Input, Now, Output, QueryId, Reply, RouteQuery, SendToken, Utc,
 };

@@ -7,6 +7,7 @@
 //! Tests that tell one particular race write its [`script`]s themselves and read the [`Tape`] afterwards.
 
 mod chance;
+pub mod coverage;
 mod network;
 mod oracle;
 mod phone;

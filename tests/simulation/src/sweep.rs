@@ -4,61 +4,97 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use call::Coverage;
 
 use crate::world::{Failure, Summary, World};
+
+/// Seeds that a thread takes at once.
+const PORTION: u64 = 32;
+/// How often a long sweep says how far it is.
+const PROGRESS: Duration = Duration::from_secs(20);
+
+/// What a sweep came to.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    /// What happened.
+    pub summary: Summary,
+    /// Which cells of the tables were reached.
+    pub coverage: Coverage,
+}
+
+/// How far a sweep is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Every seed below this one is done: where to go on after an interruption.
+    pub done: u64,
+    /// Calls so far.
+    pub calls: u64,
+    /// Since the start.
+    pub elapsed: Duration,
+}
 
 /// Runs the world of one seed to its end. A panic of the Core is a failure like any other.
 ///
 /// # Errors
 ///
 /// The first rule that was broken.
-pub fn run_seed(seed: u64) -> Result<Summary, Box<Failure>> {
+pub fn run_seed(seed: u64) -> Result<Sweep, Box<Failure>> {
     let mut world = World::seeded(seed);
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
-        Ok(result) => result,
+        Ok(result) => result.map(|summary| Sweep { summary, coverage: world.coverage() }),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?");
-            Err(Box::new(Failure {
-                seed: Some(seed),
-                call: None,
-                what: format!("panic: {text}"),
-                script: String::new(),
-                ladder: world.ladder(None),
-            }))
+            Err(world.failure(None, format!("panic: {text}")))
         }
     }
 }
 
-/// Runs a range of seeds until the first failure, the one with the lowest seed among those met.
+/// Runs a range of seeds until the first failure, the one with the lowest seed among those met. `told` hears how far
+/// it is, now and then.
 ///
 /// # Errors
 ///
 /// That failure.
-pub fn run_seeds(seeds: Range<u64>) -> Result<Summary, Box<Failure>> {
+pub fn run_seeds(seeds: Range<u64>, told: impl Fn(Progress) + Sync) -> Result<Sweep, Box<Failure>> {
+    let start = Instant::now();
     let next = AtomicU64::new(seeds.start);
-    let total = Mutex::new(Summary::default());
+    let calls = AtomicU64::new(0);
+    let total = Mutex::new(Sweep::default());
     let failed: Mutex<Option<Box<Failure>>> = Mutex::new(None);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let at_work: Vec<AtomicU64> = (0..threads).map(|_| AtomicU64::new(seeds.start)).collect();
     std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut mine = Summary::default();
+        for thread in 0..threads {
+            let (next, calls, total, failed, at_work, told) =
+                (&next, &calls, &total, &failed, &at_work, &told);
+            let seeds = seeds.clone();
+            scope.spawn(move || {
+                let mut mine = Sweep::default();
+                let mut spoke = start;
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
+                    let first = next.fetch_add(PORTION, Ordering::Relaxed);
+                    at_work[thread].store(first.min(seeds.end), Ordering::Relaxed);
+                    if first >= seeds.end {
                         break;
                     }
-                    match run_seed(seed) {
-                        Ok(summary) => mine.add(&summary),
-                        Err(failure) => {
-                            next.store(seeds.end, Ordering::Relaxed);
-                            let mut failed = failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                            if failed.as_ref().is_none_or(|before| failure.seed < before.seed) {
-                                *failed = Some(failure);
-                            }
-                            break;
+                    let before = mine.summary.calls;
+                    if let Err(failure) = run_portion(first..(first + PORTION).min(seeds.end), &mut mine) {
+                        next.store(seeds.end, Ordering::Relaxed);
+                        let mut failed = failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                        if failed.as_ref().is_none_or(|before| failure.seed < before.seed) {
+                            *failed = Some(failure);
                         }
+                        break;
+                    }
+                    let calls = calls.fetch_add(mine.summary.calls - before, Ordering::Relaxed);
+                    if thread == 0 && spoke.elapsed() >= PROGRESS {
+                        spoke = Instant::now();
+                        let done = at_work.iter().map(|at| at.load(Ordering::Relaxed)).min();
+                        let done = done.unwrap_or(seeds.start);
+                        told(Progress { done, calls, elapsed: start.elapsed() });
                     }
                 }
                 total.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).add(&mine);
@@ -69,6 +105,13 @@ pub fn run_seeds(seeds: Range<u64>) -> Result<Summary, Box<Failure>> {
         Some(failure) => Err(failure),
         None => Ok(total.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())),
     }
+}
+
+fn run_portion(seeds: Range<u64>, sweep: &mut Sweep) -> Result<(), Box<Failure>> {
+    for seed in seeds {
+        sweep.add(&run_seed(seed)?);
+    }
+    Ok(())
 }
 
 /// Reads `17`, `0..1000` or `5..=9`.
@@ -89,6 +132,14 @@ pub fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
             };
             if from < to { Ok(from..to) } else { Err(bad()) }
         }
+    }
+}
+
+impl Sweep {
+    /// Adds up.
+    pub fn add(&mut self, other: &Sweep) {
+        self.summary.add(&other.summary);
+        self.coverage.add(&other.coverage);
     }
 }
 

@@ -21,8 +21,9 @@ fn no_call_of_the_fixed_sweep_breaks_an_invariant() {
     let seeds = std::env::var("SEEDS").unwrap_or_else(|_| "0..5200".to_owned());
     let seeds = parse_seeds(&seeds).expect("SEEDS is a range");
     let whole = seeds.end - seeds.start >= 5_200;
-    match run_seeds(seeds) {
-        Ok(summary) => {
+    match run_seeds(seeds, |_| {}) {
+        Ok(sweep) => {
+            let summary = sweep.summary;
             println!("{summary:?}");
             if whole {
                 assert!(summary.calls >= 20_000, "too few calls: {summary:?}");

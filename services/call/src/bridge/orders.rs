@@ -27,6 +27,7 @@ impl Core {
         while let Some(cause) = follow.pop_front() {
             let Some(call) = self.calls.get_mut(key) else { return };
             let before = call.state;
+            self.wire.coverage.bridge(before, cause.event);
             let (next, orders) = step(before, cause.event);
             call.state = next;
             if next == State::Ending && before != State::Ending {

@@ -4,6 +4,7 @@ use routing::TrunkId;
 use sip::{Message, Method, Name, Via};
 
 use crate::core::Core;
+use crate::coverage::LegInput;
 use crate::headers::{ALLOW, SDP, sdp_of};
 use crate::ids::leg_of_tag;
 use crate::io::{EventKind, Flow, Now, SendToken};
@@ -132,6 +133,7 @@ impl Core {
         let Ok(cseq) = message.cseq() else { return };
         let Some(leg) = self.legs.get_mut(key) else { return };
         let call = leg.call;
+        self.wire.coverage.leg(leg, LegInput::Ack);
         let news = leg.on_ack(key, cseq.number, &mut self.wire, now);
         if let Some(call) = call {
             self.on_news(call, key, news, Some(message), now);
@@ -227,6 +229,7 @@ impl Core {
         let status = if leg.knows_dialog() { 200 } else { 481 };
         self.respond(server, status, None, &tag, &[], now);
         let Some(leg) = self.legs.get_mut(key) else { return };
+        self.wire.coverage.leg(leg, LegInput::Bye);
         let news = leg.on_bye(&mut self.wire, now);
         if let Some(call) = call {
             self.on_news(call, key, news, Some(message), now);
@@ -246,6 +249,7 @@ impl Core {
             return;
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
+        self.wire.coverage.leg(leg, LegInput::Reinvite);
         let news = leg.on_reinvite(server, &mut self.wire, now);
         if let Some(call) = call {
             self.on_news(call, key, news, Some(message), now);
@@ -255,6 +259,7 @@ impl Core {
     /// INFO and the like: the other side answers.
     fn carry_over(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get(key) else { return };
+        self.wire.coverage.leg(leg, LegInput::Request);
         let tag = leg.tag.clone();
         let side = leg.side;
         let other = leg.call.and_then(|call| self.calls.get(call)).and_then(|call| match side {

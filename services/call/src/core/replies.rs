@@ -9,6 +9,7 @@ use crate::bridge::table::Event;
 use crate::bridge::{CallKey, Cause};
 use crate::cdr::EndedBy;
 use crate::core::Core;
+use crate::coverage::LegInput;
 use crate::headers::{copy_body_headers, copy_crossing, sdp_of};
 use crate::ids::leg_of_tag;
 use crate::io::{Flow, Now};
@@ -50,6 +51,7 @@ impl Core {
             .get_mut(key)
             .filter(|leg| Some(leg.tag.as_bytes()) == tag && leg.call_id.as_bytes() == call_id)
         {
+            self.wire.coverage.leg(leg, LegInput::StraySuccess);
             leg.on_late_success(ClientKey::default(), message, &mut self.wire, now);
         }
     }
@@ -76,6 +78,7 @@ impl Core {
             self.on_success_after_the_call(purpose, client, message, now);
             return;
         };
+        self.wire.coverage.leg(leg, LegInput::response(purpose, status));
         let call = leg.call;
         let news = match purpose {
             Purpose::Invite => {
@@ -181,6 +184,7 @@ impl Core {
             self.wire.forget_server(server);
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
+        self.wire.coverage.leg(leg, LegInput::no_response(purpose, status));
         let call = leg.call;
         let news = match purpose {
             Purpose::Invite => leg.on_invite_unanswered(status, unanswered.request, &self.wire, now),

@@ -7,6 +7,7 @@ use sip::{Dialog, Message, Method, Name, Uri, Writer};
 
 use super::uac::via_pieces;
 use super::{Exchange, Leg, LegKey, LegState, News};
+use crate::coverage::LegInput;
 use crate::headers::{ALLOW, SDP, copy_body_headers, copy_crossing};
 use crate::io::{Flow, Now, SendToken};
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Wire};
@@ -18,6 +19,7 @@ const MAX_UNWANTED: usize = 8;
 impl Leg {
     /// Acknowledges the callee's 2xx, with the answer where the 2xx was an offer.
     pub(crate) fn acknowledge(&mut self, wire: &mut Wire, body: Option<&[u8]>) {
+        wire.coverage.leg(self, LegInput::Acknowledge);
         if let LegState::AckDue { client, cseq } = self.state {
             self.send_ack(client, cseq, body, wire);
             self.state = LegState::Up;
@@ -101,6 +103,7 @@ impl Leg {
         wire: &mut Wire,
         now: Now,
     ) -> bool {
+        wire.coverage.leg(self, LegInput::Carry);
         if !self.is_confirmed() {
             return false;
         }

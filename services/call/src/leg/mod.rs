@@ -32,6 +32,7 @@ use sip::{Dialog, Message, Time};
 use slotmap::new_key_type;
 
 use crate::bridge::CallKey;
+use crate::coverage::LegInput;
 use crate::io::{Flow, Now, SendToken};
 use crate::media::Side;
 use crate::wire::{ClientKey, ServerKey, Wire, reconnecting};
@@ -211,6 +212,7 @@ impl Leg {
 
     /// Ends the leg whatever its state; the bridge hears nothing more that would matter.
     pub(crate) fn hang_up(&mut self, key: LegKey, wire: &mut Wire, reason: Option<&[u8]>, now: Now) {
+        wire.coverage.leg(self, LegInput::HangUp);
         let kept = reason.map(Box::from);
         match std::mem::replace(&mut self.state, LegState::Gone) {
             // Before an answer the caller is refused, not hung up; `reject` says with what. This is the backstop.

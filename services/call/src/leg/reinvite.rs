@@ -3,6 +3,7 @@
 use sip::{Message, Method};
 
 use super::{Exchange, Leg, LegKey, LegState, News};
+use crate::coverage::LegInput;
 use crate::headers::{ALLOW, SDP, contact, copy_crossing};
 use crate::io::Now;
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Wire};
@@ -97,6 +98,7 @@ impl Leg {
         wire: &mut Wire,
         now: Now,
     ) -> bool {
+        wire.coverage.leg(self, LegInput::Offer);
         if !self.can_offer() {
             return false;
         }
@@ -192,6 +194,7 @@ impl Leg {
         wire: &mut Wire,
         now: Now,
     ) {
+        wire.coverage.leg(self, LegInput::AnswerOffer);
         let Exchange::PeerOffers { server } = self.exchange else { return };
         let status = from.status().unwrap_or(200);
         if let Some(request) = wire.server_request(server)
@@ -214,6 +217,7 @@ impl Leg {
         wire: &mut Wire,
         now: Now,
     ) {
+        wire.coverage.leg(self, LegInput::RejectOffer);
         let Exchange::PeerOffers { server } = self.exchange else { return };
         self.exchange = Exchange::Idle;
         let reason = from.map(Message::reason_phrase);

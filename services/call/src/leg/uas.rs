@@ -5,6 +5,7 @@ use sip::{Dialog, Fault, Message};
 
 use super::{Leg, LegKey, LegState, News, Unacked};
 use crate::bridge::CallKey;
+use crate::coverage::LegInput;
 use crate::headers::{SDP, contact, copy_crossing};
 use crate::io::{Flow, Now};
 use crate::media::Side;
@@ -31,6 +32,7 @@ impl Leg {
 
     /// Passes a provisional response on, with its headers and a description of ours.
     pub(crate) fn progress(&self, wire: &mut Wire, from: &Message<'_>, body: Option<&[u8]>, now: Now) {
+        wire.coverage.leg(self, LegInput::Progress);
         let LegState::Invited { server } = self.state else { return };
         let status = from.status().unwrap_or(180);
         let Some(mut writer) = wire.response(server, status, Some(from.reason_phrase()), Some(&self.tag))
@@ -45,6 +47,7 @@ impl Leg {
 
     /// Answers the call. The 2xx is repeated until its ACK comes.
     pub(crate) fn answer(&mut self, wire: &mut Wire, from: &Message<'_>, body: Option<&[u8]>, now: Now) {
+        wire.coverage.leg(self, LegInput::Answer);
         let LegState::Invited { server } = self.state else { return };
         let status = from.status().unwrap_or(200);
         if let Some(ok) = self.success(server, status, wire, from, body, now) {
@@ -97,6 +100,7 @@ impl Leg {
         headers: &[(&str, &[u8])],
         now: Now,
     ) {
+        wire.coverage.leg(self, LegInput::Reject);
         let LegState::Invited { server } = self.state else { return };
         if let Some(mut writer) = wire.response(server, status, reason, Some(&self.tag)) {
             if let Some(from) = from {

@@ -15,6 +15,7 @@ use foldhash::quality::FixedState;
 use sip::{Message, Via};
 use slotmap::{SlotMap, new_key_type};
 
+use crate::coverage::Coverage;
 use crate::ids::Ids;
 use crate::io::{Event, EventKind, Flow, Output, SendToken};
 use crate::settings::{Listener, ListenerId, Settings};
@@ -43,6 +44,7 @@ pub(crate) struct Wire {
     pub(crate) timers: Timers,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) stats: Stats,
+    pub(crate) coverage: Coverage,
     clients: SlotMap<ClientKey, Client>,
     servers: SlotMap<ServerKey, Server>,
     /// RFC 3261 §17.2.3.
@@ -61,6 +63,7 @@ impl Wire {
             timers: Timers::default(),
             outputs: VecDeque::new(),
             stats: Stats::default(),
+            coverage: Coverage::default(),
             clients: SlotMap::with_key(),
             servers: SlotMap::with_key(),
             by_branch: Index::with_hasher(FixedState::with_seed(seeds[0])),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use call::{Command, Core, Input, MediaReport, Now, QueryId, SendToken, Utc, shard_of};
+use call::{Command, Core, Coverage, Input, MediaReport, Now, QueryId, SendToken, Utc, shard_of};
 use routing::Decision;
 use sip::Time;
 use uuid::Uuid;
@@ -377,6 +377,13 @@ impl World {
     fn shard_of(&self, bytes: &[u8]) -> usize {
         let shards = u16::try_from(self.cores.len()).unwrap_or(1);
         sip::call_id_of(bytes).map_or(0, |id| usize::from(shard_of(id, shards)))
+    }
+
+    /// Which cells of the tables its Cores have been through.
+    pub fn coverage(&self) -> Coverage {
+        let mut coverage = Coverage::default();
+        self.cores.iter().for_each(|core| coverage.add(core.coverage()));
+        coverage
     }
 
     /// Everything that was sent.

@@ -47,7 +47,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn failure(&self, call: Option<usize>, what: impl Into<String>) -> Box<Failure> {
+    pub(crate) fn failure(&self, call: Option<usize>, what: impl Into<String>) -> Box<Failure> {
         let ids: BTreeSet<Vec<u8>> =
             call.map(|call| self.oracle.call_ids(call).cloned().collect()).unwrap_or_default();
         let script = match call.and_then(|call| self.scripts.get(call)) {
