@@ -1,0 +1,10 @@
+//! The published races on real sockets: the running binary between two peers whose every message is written by the test.
+//!
+//! What these rows mean is decided in the Core and proven there in virtual time; here it is shown that nothing between
+//! the socket and the Core undoes it. A peer is a [`party::Party`]; a test is named after its row in `docs/races.md`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bridge;
+mod cancel_client;
+mod cancel_server;
+mod party;
