@@ -71,6 +71,11 @@ impl Queries {
     fn answered(&mut self, id: QueryId) -> Option<CallKey> {
         self.open.remove(&id)
     }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn forget(&mut self, id: QueryId) {
+        self.open.remove(&id);
+    }
 }
 
 impl Core {
@@ -212,6 +217,10 @@ impl Core {
             {
                 call.deadline.or(Some(now.time + OUTSIDE_PATIENCE))
             }
+            // A name is looked up while other targets ring.
+            State::Calling | State::Ringing if call.is_resolving() => {
+                call.deadline.or(Some(now.time + OUTSIDE_PATIENCE))
+            }
             State::Calling
             | State::Ringing
             | State::Answered
@@ -235,7 +244,7 @@ impl Core {
             && let Some(call) = self.calls.remove(key)
             && let Some(query) = call.setup.and_then(|setup| setup.query)
         {
-            self.queries.answered(query);
+            self.queries.forget(query);
         }
     }
 
@@ -275,6 +284,9 @@ impl Core {
             State::Opening => Cause::new(Event::NoPorts).status(503),
             State::Resolving => Cause::new(Event::Refused).status(503),
             State::Settling => Cause::new(Event::MediaClosed),
+            State::Calling | State::Ringing if call.is_resolving() => {
+                return self.give_up_names(key, now);
+            }
             State::Calling | State::Ringing | State::Offering(_) => {
                 call.media.state = MediaState::Open;
                 Cause::new(Event::NoPorts).status(503)
@@ -282,9 +294,21 @@ impl Core {
             State::Answered | State::Up | State::Ending | State::Over => return,
         };
         if let Some(query) = call.setup.as_mut().and_then(|setup| setup.query.take()) {
-            self.queries.answered(query);
+            self.queries.forget(query);
         }
         self.drive(key, cause.by(EndedBy::Timer), now);
+    }
+
+    /// Names that nobody answers for, while other targets ring, have no address.
+    fn give_up_names(&mut self, key: CallKey, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if call.media.state == MediaState::Growing {
+            call.media.state = MediaState::Open;
+        }
+        let asked: smallvec::SmallVec<[QueryId; 2]> = call.queries().collect();
+        for query in asked {
+            self.on_resolved(query, &[], now);
+        }
     }
 
     fn on_media(&mut self, report: MediaReport, now: Now) {
@@ -329,10 +353,13 @@ impl Core {
 
     /// A response that waited for ports is heard now.
     fn resume_deferred(&mut self, key: CallKey, now: Now) {
-        let deferred =
-            self.calls.get_mut(key).and_then(|call| call.setup.as_mut()).and_then(|s| s.deferred.take());
-        let Some((event, bytes)) = deferred else { return };
-        if let Ok(message) = Message::parse(&bytes) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some((leg, event, bytes)) = call.setup.as_mut().and_then(|setup| setup.deferred.take()) else {
+            return;
+        };
+        if call.focus_leg(leg)
+            && let Ok(message) = Message::parse(&bytes)
+        {
             self.drive(key, Cause::new(event).message(&message), now);
         }
     }
@@ -346,11 +373,17 @@ impl Core {
         sdp: &Sdp<'_>,
     ) -> bool {
         let Some(call) = self.calls.get_mut(key) else { return false };
-        let Some(setup) = call.setup.as_mut() else { return false };
+        let (Some(setup), Some(leg)) = (call.setup.as_mut(), call.b) else { return false };
+        // The first 2xx decides, whatever comes while it waits.
+        if let Some((first, Event::Answered, _)) = setup.deferred
+            && first != leg
+        {
+            return true;
+        }
         if call.media.covers(sdp) || call.media.state != MediaState::Open {
             return false;
         }
-        setup.deferred = Some((event, Bytes::copy_from_slice(message.bytes())));
+        setup.deferred = Some((leg, event, Bytes::copy_from_slice(message.bytes())));
         call.media.open(sdp.streams().len(), &mut self.wire);
         true
     }

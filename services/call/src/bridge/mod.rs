@@ -1,10 +1,12 @@
 //! The call controller: what joins two legs.
 //!
-//! [`table`] is the behaviour, a pure function over small enums. `orders` carries out what it says, `session` writes
-//! descriptions, `record` gathers what the CDR will say. A `Call` is the data they work on.
+//! [`table`] is the behaviour, a pure function over small enums. `orders` carries out what it says, `branches` tries the
+//! targets, one or several at a time, `session` writes descriptions, `record` gathers what the CDR will say. A `Call` is
+//! the data they work on.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod branches;
 mod orders;
 mod record;
 mod session;
@@ -24,6 +26,7 @@ use crate::cdr::EndedBy;
 use crate::leg::LegKey;
 use crate::media::Side;
 
+pub(crate) use branches::{Branch, Failure, GoesOn};
 pub(crate) use record::{Attempt, Record};
 pub(crate) use session::{CallMedia, LocalSession, MediaState};
 use table::{Event, State};
@@ -41,7 +44,10 @@ pub(crate) struct Call {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) trunk_in: Option<routing::TrunkId>,
     pub(crate) a: LegKey,
+    /// The callee: of several branches the one that was heard last, and in the end the one that answered.
     pub(crate) b: Option<LegKey>,
+    /// Other targets that are tried at the same time; see [`Branch`].
+    pub(crate) others: Vec<Branch>,
     /// Attempts that were given up and still have something to finish.
     pub(crate) former: SmallVec<[LegKey; 1]>,
     pub(crate) media: CallMedia,
@@ -58,14 +64,21 @@ pub(crate) struct Call {
 pub(crate) struct Setup {
     /// The caller's INVITE.
     pub(crate) invite: Bytes,
+    /// To routing, then for the address of `current`.
     pub(crate) query: Option<crate::io::QueryId>,
+    /// Not tried yet, in the order of their groups; in a group in the order in which they are tried.
     pub(crate) targets: VecDeque<Candidate>,
+    /// Where `Call::b` was invited, or will be.
     pub(crate) current: Option<Candidate>,
+    /// URIs of those that failed.
+    pub(crate) tried: Vec<Box<[u8]>>,
     pub(crate) failover: Arc<[u16]>,
-    /// A response that waits for more ports.
-    pub(crate) deferred: Option<(Event, Bytes)>,
-    /// What the last target that failed said, for the caller.
-    pub(crate) last_failure: u16,
+    /// A response of this leg that waits for more ports.
+    pub(crate) deferred: Option<(LegKey, Event, Bytes)>,
+    /// The leg whose early description the relay knows.
+    pub(crate) early: Option<LegKey>,
+    /// The best of what targets said that failed, for the caller.
+    pub(crate) best: Option<Failure>,
 }
 
 /// A place that the call may go to.
@@ -75,6 +88,17 @@ pub(crate) struct Candidate {
     pub(crate) to: Box<[u8]>,
     pub(crate) trunk: Option<routing::TrunkId>,
     pub(crate) reach: Reach,
+    /// Those of one group are tried before those of the next; see [`Branch`].
+    pub(crate) group: u16,
+    /// Lines of a group are tried at the same time, the candidates of one line one after the other.
+    pub(crate) line: u16,
+}
+
+impl Candidate {
+    /// What its place among the others is.
+    pub(crate) fn line(&self) -> (u16, u16) {
+        (self.group, self.line)
+    }
 }
 
 /// How a candidate is reached.
@@ -90,6 +114,8 @@ pub(crate) enum Reach {
 #[derive(Clone, Copy)]
 pub(crate) struct Cause<'m> {
     pub(crate) event: Event,
+    /// The attempt whose branch it is about, when that is not the one that the call speaks of already; else 0.
+    pub(crate) attempt: u32,
     /// The message that brought it.
     pub(crate) message: Option<&'m Message<'m>>,
     /// Its description, when it was read already.
@@ -103,7 +129,12 @@ pub(crate) struct Cause<'m> {
 
 impl<'m> Cause<'m> {
     pub(crate) fn new(event: Event) -> Cause<'m> {
-        Cause { event, message: None, sdp: None, status: 0, phrase: None, by: None }
+        Cause { event, attempt: 0, message: None, sdp: None, status: 0, phrase: None, by: None }
+    }
+
+    pub(crate) fn branch(mut self, attempt: u32) -> Cause<'m> {
+        self.attempt = attempt;
+        self
     }
 
     pub(crate) fn message(mut self, message: &'m Message<'m>) -> Cause<'m> {
@@ -125,6 +156,18 @@ impl<'m> Cause<'m> {
         self.by = Some(by);
         self
     }
+
+    /// Whether a target brought it, so that it is this target that tells how the call ended.
+    pub(crate) fn is_of_target(&self) -> bool {
+        matches!(self.event, Event::Refused | Event::BadAnswer)
+    }
+
+    /// The value of Reason that the message carries.
+    pub(crate) fn reason(&self) -> Option<Vec<u8>> {
+        let values: Vec<&[u8]> =
+            self.message.into_iter().flat_map(|message| message.values(sip::Name::Reason)).collect();
+        if values.is_empty() { None } else { Some(values.join(&b", "[..])) }
+    }
 }
 
 impl Call {
@@ -136,7 +179,8 @@ impl Call {
     }
 
     pub(crate) fn legs(&self) -> impl Iterator<Item = LegKey> + '_ {
-        std::iter::once(self.a).chain(self.b).chain(self.former.iter().copied())
+        let others = self.others.iter().filter_map(|branch| branch.leg);
+        std::iter::once(self.a).chain(self.b).chain(others).chain(self.former.iter().copied())
     }
 }
 

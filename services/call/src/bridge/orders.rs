@@ -6,7 +6,7 @@ use sip::{Message, Sdp};
 
 use super::session::{codec, warning};
 use super::table::{Event, Order, State, step};
-use super::{Attempt, Call, CallKey, Candidate, Cause, LocalSession, Reach};
+use super::{Call, CallKey, Candidate, Cause, LocalSession, Reach};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::headers::{advertised_host, sdp_of, text};
@@ -14,11 +14,10 @@ use crate::io::{EventKind, Now, Output};
 use crate::leg::{Leg, LegKey, Target};
 use crate::media::Side;
 
-/// The codes of targets that failed here rather than there.
-const BAD_GATEWAY: u16 = 502;
+/// Nothing to be had here now (RFC 3261 §21.5.4).
 const UNAVAILABLE: u16 = 503;
 
-type Follow<'m> = VecDeque<Cause<'m>>;
+pub(super) type Follow<'m> = VecDeque<Cause<'m>>;
 
 impl Core {
     /// Takes a call one step, and the steps that follow from it.
@@ -26,11 +25,17 @@ impl Core {
         let mut follow = Follow::from([cause]);
         while let Some(cause) = follow.pop_front() {
             let Some(call) = self.calls.get_mut(key) else { return };
+            if cause.attempt != 0 && !call.focus(cause.attempt) {
+                continue;
+            }
             let before = call.state;
             self.wire.coverage.bridge(before, cause.event);
             let (next, orders) = step(before, cause.event);
             call.state = next;
             if next == State::Ending && before != State::Ending {
+                if !cause.is_of_target() {
+                    call.focus_furthest();
+                }
                 call.record.ends(cause.by.unwrap_or(EndedBy::Error), now);
                 if let Some(message) = cause.message {
                     call.record.saw_reason(message);
@@ -70,6 +75,7 @@ impl Core {
             Order::RelayAck => self.relay_ack(key, cause),
             Order::Reject => self.reject_caller(key, cause, now),
             Order::HangUp(side) => self.hang_up(key, side, cause, now),
+            Order::DropBranches => self.drop_branches(key, cause, now),
             Order::RelayOffer(side) => self.relay_offer(key, side, follow, now),
             Order::RelayOfferAnswer(side) => self.relay_offer_answer(key, side, cause, now),
             Order::RefuseOffer(side) => self.refuse_offer(key, side, cause, now),
@@ -103,66 +109,10 @@ impl Core {
         call.media.open(streams, &mut self.wire);
     }
 
-    fn next_target(&mut self, key: CallKey, follow: &mut Follow<'_>, now: Now) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let Some(setup) = call.setup.as_mut() else { return };
-        let Some(candidate) = setup.targets.pop_front() else {
-            let status = if setup.last_failure == 0 { 480 } else { setup.last_failure };
-            follow.push_back(Cause::new(Event::Refused).status(status).by(EndedBy::Error));
-            return;
-        };
-        let number = call.record.attempt.number + 1;
-        call.record.attempt = Attempt {
-            number,
-            started_at: now.utc,
-            trunk: candidate.trunk,
-            trunk_out: candidate
-                .trunk
-                .and_then(|id| call.snapshot.trunk(id))
-                .map(|trunk| trunk.name.as_str().into()),
-            ..Attempt::default()
-        };
-        match &candidate.reach {
-            Reach::Flow { .. } => follow.push_back(Cause::new(Event::Resolved)),
-            Reach::Name { host, port, transport } => {
-                let query = self.queries.ask(key);
-                setup.query = Some(query);
-                self.wire.outputs.push_back(Output::Resolve {
-                    query,
-                    host: host.clone(),
-                    port: *port,
-                    transport: *transport,
-                });
-            }
-        }
-        setup.current = Some(candidate);
-    }
-
-    fn record_attempt(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        call.record.attempt.ended_by = cause.by;
-        let id = self.wire.ids.uuid(now.utc);
-        let fact = call.record.fact(id, call.id, false, now);
-        let attempt = &call.record.attempt;
-        let kind = EventKind::AttemptEnded {
-            attempt: attempt.number,
-            trunk: attempt.trunk,
-            status: attempt.status.unwrap_or(0),
-        };
-        let started = attempt.destination.is_some();
-        call.former.extend(call.b.take());
-        call.media.forget(Side::B, &mut self.wire);
-        let id = call.id;
-        self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
-        if started {
-            self.wire.event(Some(id), kind);
-        }
-    }
-
     fn invite_target(&mut self, key: CallKey, follow: &mut Follow<'_>, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(setup) = call.setup.as_ref() else { return };
-        let Some(Candidate { uri, to, trunk, reach: Reach::Flow { flow, registered } }) =
+        let Some(Candidate { uri, to, trunk, reach: Reach::Flow { flow, registered }, .. }) =
             setup.current.clone()
         else {
             follow.push_back(Cause::new(Event::Refused).status(UNAVAILABLE).by(EndedBy::Error));
@@ -255,10 +205,7 @@ impl Core {
     fn hang_up(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         let Some(leg_key) = self.calls.get(key).and_then(|call| call.leg(side)) else { return };
         let Some(leg) = self.legs.get_mut(leg_key) else { return };
-        let reasons: Vec<&[u8]> =
-            cause.message.into_iter().flat_map(|message| message.values(sip::Name::Reason)).collect();
-        let reason = reasons.join(&b", "[..]);
-        leg.hang_up(leg_key, &mut self.wire, Some(&*reason).filter(|reason| !reason.is_empty()), now);
+        leg.hang_up(leg_key, &mut self.wire, cause.reason().as_deref(), now);
     }
 
     /// Sends a side's offer on, or first asks for the ports that its new streams need.
@@ -335,13 +282,8 @@ impl Core {
         {
             record.attempt.status = Some(leg.final_status);
         }
-        let fact = record.fact(id, call.id, true, now);
-        let attempt = &record.attempt;
-        let attempt_ended = attempt.destination.map(|_| EventKind::AttemptEnded {
-            attempt: attempt.number,
-            trunk: attempt.trunk,
-            status: attempt.status.unwrap_or(0),
-        });
+        let fact = record.fact(&record.attempt, id, call.id, true, now);
+        let attempt_ended = record.attempt.ended_event();
         let call_ended = EventKind::CallEnded {
             trunk: call.trunk_in,
             caller: fact.caller.clone(),
@@ -358,21 +300,6 @@ impl Core {
             self.wire.event(Some(call_id), kind);
         }
         self.wire.event(Some(call_id), call_ended);
-    }
-
-    /// What becomes of a target that gave this status (or that we gave up with it).
-    pub(crate) fn failure(&mut self, key: CallKey, status: u16) -> Event {
-        let Some(setup) = self.calls.get_mut(key).and_then(|call| call.setup.as_mut()) else {
-            return Event::Refused;
-        };
-        // 401 and 407 mean that this box is not welcome there: nothing that the caller could mend.
-        let status = if matches!(status, 401 | 407) { BAD_GATEWAY } else { status };
-        setup.last_failure = status;
-        if setup.targets.is_empty() || !setup.failover.contains(&status) {
-            Event::Refused
-        } else {
-            Event::TargetFailed
-        }
     }
 
     /// The legs of a call: that of this side, then the other.
@@ -395,6 +322,9 @@ impl Core {
         let signalling = call.leg(side).and_then(|leg| self.legs.get(leg))?.flow.remote.ip();
         call.media.describe(sdp, side, signalling, &mut self.wire);
         note_codec(call, side, sdp);
+        if let (Side::B, Some(setup)) = (side, call.setup.as_mut()) {
+            setup.early = call.b;
+        }
         let to = call.leg(side.other())?;
         let leg = self.legs.get_mut(to)?;
         Some(leg.session.write(sdp, call.media.address, &call.media.streams, side.other()))

@@ -22,7 +22,10 @@ pub(crate) struct Record {
     pub(crate) trunk_in: Option<Box<str>>,
     pub(crate) route: Option<Box<str>>,
     pub(crate) started_at: Utc,
+    /// Of the branch that the call speaks of.
     pub(crate) attempt: Attempt,
+    /// How many there were.
+    pub(crate) attempts: u32,
     /// Who ended the call; the first to say so.
     pub(crate) ended_by: Option<EndedBy>,
     pub(crate) ended: Option<Now>,
@@ -54,6 +57,8 @@ pub(crate) struct Attempt {
     pub(super) codec_b: Option<Box<str>>,
     /// Of an attempt that was followed by another.
     pub(super) ended_by: Option<EndedBy>,
+    /// It was given up although it might have answered: somebody else did, or nobody waits any more.
+    pub(super) dropped: bool,
 }
 
 impl Record {
@@ -76,6 +81,7 @@ impl Record {
             route: None,
             started_at: now.utc,
             attempt: Attempt { started_at: now.utc, ..Attempt::default() },
+            attempts: 0,
             ended_by: None,
             ended: None,
             a_status: None,
@@ -131,8 +137,8 @@ impl Record {
         self.ended.get_or_insert(now);
     }
 
-    pub(crate) fn fact(&self, id: Uuid, call: Uuid, is_last: bool, now: Now) -> CdrFact {
-        let attempt = &self.attempt;
+    /// The row of an attempt: of the one that the call speaks of, or of another branch.
+    pub(crate) fn fact(&self, attempt: &Attempt, id: Uuid, call: Uuid, is_last: bool, now: Now) -> CdrFact {
         let ended = if is_last { self.ended.unwrap_or(now) } else { now };
         let ms = |since: Option<(Utc, Time)>, until: Time| {
             since.map_or(0, |(_, since)| u64::try_from(until.since(since).as_millis()).unwrap_or(u64::MAX))
@@ -163,7 +169,7 @@ impl Record {
             ended_at: ended.utc,
             duration_ms: ms(attempt.answered, ended.time),
             ring_ms: ms(attempt.ringing, rang_until),
-            disposition: self.disposition(is_last),
+            disposition: self.disposition(attempt, is_last),
             ended_by: if is_last { self.ended_by } else { attempt.ended_by }.unwrap_or(EndedBy::Error),
             sip_code_a: self.a_status.filter(|_| is_last),
             sip_reason_a: self.a_reason.clone().filter(|_| is_last),
@@ -177,7 +183,7 @@ impl Record {
         }
     }
 
-    fn disposition(&self, is_last: bool) -> Disposition {
+    fn disposition(&self, attempt: &Attempt, is_last: bool) -> Disposition {
         if self.blocked {
             return Disposition::Blocked;
         }
@@ -185,15 +191,15 @@ impl Record {
         if is_last && self.a_status.is_some_and(|status| (200..300).contains(&status)) {
             return Disposition::Answered;
         }
-        if is_last && self.ended_by == Some(EndedBy::Caller) {
+        if attempt.dropped || (is_last && self.ended_by == Some(EndedBy::Caller)) {
             return Disposition::Cancelled;
         }
-        let status = if is_last { self.a_status.or(self.attempt.status) } else { self.attempt.status };
+        let status = if is_last { self.a_status.or(attempt.status) } else { attempt.status };
         match status {
             Some(486 | 600) => Disposition::Busy,
             Some(408 | 480) => Disposition::NoAnswer,
             Some(400..500 | 601..700) => Disposition::Rejected,
-            None if self.attempt.ringing.is_some() => Disposition::NoAnswer,
+            None if attempt.ringing.is_some() => Disposition::NoAnswer,
             Some(_) | None => Disposition::Failed,
         }
     }

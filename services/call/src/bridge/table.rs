@@ -57,7 +57,9 @@ pub enum Event {
     Resolved,
     /// The target failed and another is left: no address, no answer, or a code that the route fails over on.
     TargetFailed,
-    /// The last target failed, or one in a way that ends the search.
+    /// The target failed while others are tried at the same time.
+    BranchFailed,
+    /// The last target failed, or one in a way that ends the search, whoever else is tried.
     Refused,
     /// Provisional response of the target, other than 100.
     Progress,
@@ -94,7 +96,7 @@ pub enum Event {
 pub enum Order {
     /// Ask the relay for ports.
     OpenMedia,
-    /// Find the address of the next target.
+    /// Find the addresses of the next targets; more than one where they are tried at the same time.
     NextTarget,
     /// Write the record of the attempt that just failed.
     RecordAttempt,
@@ -110,6 +112,8 @@ pub enum Order {
     Reject,
     /// End this leg, whatever it takes.
     HangUp(Side),
+    /// End every other leg that is being tried, and write their records.
+    DropBranches,
     /// Send this side's offer to the other.
     RelayOffer(Side),
     /// Pass the answer to the side that offered.
@@ -156,6 +160,7 @@ fn routing(event: Event) -> (State, &'static [Order]) {
         | E::NoPorts
         | E::Resolved
         | E::TargetFailed
+        | E::BranchFailed
         | E::Refused
         | E::Progress
         | E::Answered
@@ -182,6 +187,7 @@ fn opening(event: Event) -> (State, &'static [Order]) {
         | E::NoRoute
         | E::Resolved
         | E::TargetFailed
+        | E::BranchFailed
         | E::Refused
         | E::Progress
         | E::Answered
@@ -201,8 +207,10 @@ fn opening(event: Event) -> (State, &'static [Order]) {
 fn resolving(event: Event) -> (State, &'static [Order]) {
     match event {
         E::Resolved => (S::Calling, &[O::Invite]),
-        E::TargetFailed => (S::Resolving, &[O::RecordAttempt, O::NextTarget]),
-        E::Refused | E::Cancelled | E::Bye(Side::A) | E::Operator => (S::Ending, &[O::Reject, O::CloseMedia]),
+        E::TargetFailed | E::BranchFailed => (S::Resolving, &[O::RecordAttempt, O::NextTarget]),
+        E::Refused | E::Cancelled | E::Bye(Side::A) | E::Operator => {
+            (S::Ending, &[O::Reject, O::DropBranches, O::CloseMedia])
+        }
         E::Routed
         | E::NoRoute
         | E::Opened
@@ -222,22 +230,25 @@ fn resolving(event: Event) -> (State, &'static [Order]) {
     }
 }
 
-/// `Calling` and `Ringing`: leg B has its INVITE and gave no final response.
+/// `Calling` and `Ringing`: leg B, or one of several, has its INVITE and gave no final response.
 fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
     match event {
         E::Progress => (S::Ringing, &[O::RelayProgress]),
-        E::Answered => (S::Answered, &[O::RelayAnswer]),
+        // Row C12: who else is called learns that the call was completed elsewhere.
+        E::Answered => (S::Answered, &[O::RelayAnswer, O::DropBranches]),
         // A target that is given up while it may still answer is hung up: CANCEL, or ACK and BYE (rows C1 to C6).
         E::TargetFailed => (S::Resolving, &[O::HangUp(Side::B), O::RecordAttempt, O::NextTarget]),
+        E::BranchFailed => (state, &[O::HangUp(Side::B), O::RecordAttempt, O::NextTarget]),
+        // A branch whose address was being found, or the next of its line, while others ring.
+        E::Resolved => (state, &[O::Invite]),
         E::Refused | E::BadAnswer | E::Cancelled | E::Bye(Side::A) | E::Operator => {
-            (S::Ending, &[O::Reject, O::HangUp(Side::B), O::CloseMedia])
+            (S::Ending, &[O::Reject, O::HangUp(Side::B), O::DropBranches, O::CloseMedia])
         }
         // More streams than the first description had: the answer waits for ports and comes again as `Answered`.
         E::Opened => (state, &[]),
-        E::NoPorts => (S::Ending, &[O::Reject, O::HangUp(Side::B), O::CloseMedia]),
+        E::NoPorts => (S::Ending, &[O::Reject, O::HangUp(Side::B), O::DropBranches, O::CloseMedia]),
         E::Routed
         | E::NoRoute
-        | E::Resolved
         | E::Acked(_)
         | E::Lost(_)
         | E::Bye(Side::B)
@@ -274,6 +285,7 @@ fn answered(event: Event) -> (State, &'static [Order]) {
         | E::NoPorts
         | E::Resolved
         | E::TargetFailed
+        | E::BranchFailed
         | E::Refused
         | E::Progress
         | E::Answered
@@ -306,6 +318,7 @@ fn up(event: Event) -> (State, &'static [Order]) {
         | E::NoPorts
         | E::Resolved
         | E::TargetFailed
+        | E::BranchFailed
         | E::Refused
         | E::Progress
         | E::Answered
@@ -345,6 +358,7 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
         | E::NoRoute
         | E::Resolved
         | E::TargetFailed
+        | E::BranchFailed
         | E::Refused
         | E::Progress
         | E::Answered
@@ -365,6 +379,7 @@ fn ending(event: Event) -> (State, &'static [Order]) {
         | E::NoPorts
         | E::Resolved
         | E::TargetFailed
+        | E::BranchFailed
         | E::Refused
         | E::Progress
         | E::Answered
@@ -391,6 +406,7 @@ fn settling(event: Event) -> (State, &'static [Order]) {
         | E::NoPorts
         | E::Resolved
         | E::TargetFailed
+        | E::BranchFailed
         | E::Refused
         | E::Progress
         | E::Answered

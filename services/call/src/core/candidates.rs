@@ -7,7 +7,7 @@ use routing::{Plan, Target};
 use sip::{Transport, Uri};
 
 use crate::bridge::table::Event;
-use crate::bridge::{CallKey, Candidate, Cause, Reach};
+use crate::bridge::{CallKey, Candidate, Cause, GoesOn, Reach};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::headers::advertised_host;
@@ -36,6 +36,8 @@ impl Core {
                             to: [b"sip:", name.as_bytes(), b"@", host.as_bytes()].concat().into(),
                             trunk: None,
                             reach: Reach::Flow { flow: binding.flow, registered: true },
+                            group: 0,
+                            line: 0,
                         });
                     }
                 }
@@ -78,7 +80,7 @@ impl Core {
                 transport,
             },
         };
-        Some(Candidate { uri: full.into(), to: to.into(), trunk: None, reach })
+        Some(Candidate { uri: full.into(), to: to.into(), trunk: None, reach, group: 0, line: 0 })
     }
 
     /// Which listener of ours speaks to this address.
@@ -97,7 +99,11 @@ impl Core {
 
     pub(super) fn on_resolved(&mut self, query: QueryId, addresses: &[SocketAddr], now: Now) {
         let Some(key) = self.queries.answered(query) else { return };
-        let Some(setup) = self.calls.get_mut(key).and_then(|call| call.setup.as_mut()) else { return };
+        let Some(call) = self.calls.get_mut(key).filter(|call| call.setup.is_some()) else { return };
+        if !call.focus_query(query) {
+            return;
+        }
+        let Some(setup) = call.setup.as_mut() else { return };
         setup.query = None;
         let Some(current) = setup.current.clone() else { return };
         let Reach::Name { transport, .. } = current.reach else { return };
@@ -124,11 +130,9 @@ impl Core {
                 }
                 Cause::new(Event::Resolved)
             }
+            // No address is no answer: whatever else is left is tried, whatever codes the route fails over on.
             None => {
-                setup.last_failure = 503;
-                // No address is no answer: whatever else is left is tried, whatever codes the route fails over on.
-                let event = if setup.targets.is_empty() { Event::Refused } else { Event::TargetFailed };
-                Cause::new(event).status(503).by(EndedBy::Error)
+                return self.target_failed(key, 503, None, GoesOn::Always, EndedBy::Error, now);
             }
         };
         self.drive(key, cause, now);

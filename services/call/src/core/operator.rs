@@ -69,8 +69,10 @@ impl Core {
 
     fn view(&self, call: &Call) -> CallView {
         let record = &call.record;
+        let others = call.others.iter().map(|branch| ("b", branch.leg));
         let legs = [("a", Some(call.a)), ("b", call.b)]
             .into_iter()
+            .chain(others)
             .filter_map(|(side, key)| {
                 let leg = self.legs.get(key?)?;
                 Some(LegView {

@@ -6,7 +6,7 @@ use routing::{Credentials, Snapshot, TrunkId};
 use sip::{Message, Method, Sdp};
 
 use crate::bridge::table::Event;
-use crate::bridge::{CallKey, Cause};
+use crate::bridge::{CallKey, Cause, Failure, GoesOn};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::coverage::LegInput;
@@ -211,12 +211,15 @@ impl Core {
     ) {
         let Some(call) = self.calls.get_mut(call_key) else { return };
         let side = if call.a == leg { Side::A } else { Side::B };
+        // A target that was given up has nothing to say to the call any more.
+        let news = match side {
+            Side::B if news != News::Nothing && !call.focus_leg(leg) => News::Nothing,
+            Side::A | Side::B => news,
+        };
         let who = match side {
             Side::A => EndedBy::Caller,
             Side::B => EndedBy::Callee,
         };
-        // A target that was given up has nothing to say to the call any more.
-        let news = if side == Side::B && call.b != Some(leg) { News::Nothing } else { news };
         let cause = match news {
             News::Nothing => {
                 self.note_final(call_key, leg, message, now);
@@ -229,18 +232,15 @@ impl Core {
                 if let Some(message) = message {
                     call.record.heard(message, now);
                 }
-                let event = self.failure(call_key, status);
-                let status = not_a_challenge(status);
                 let by = match message {
                     Some(_) => EndedBy::Callee,
                     None if status == 408 => EndedBy::Timer,
                     None => EndedBy::Error,
                 };
-                Cause::new(event).status(status).by(by)
+                return self.target_failed(call_key, status, message, GoesOn::AsListed, by, now);
             }
             News::Expired => {
-                let event = self.failure(call_key, 408);
-                Cause::new(event).status(408).by(EndedBy::Timer)
+                return self.target_failed(call_key, 408, None, GoesOn::AsListed, EndedBy::Timer, now);
             }
             News::Acked => Cause::new(Event::Acked(side)),
             News::NoAck => Cause::new(Event::Lost(side)).by(EndedBy::Timer),
@@ -266,6 +266,31 @@ impl Core {
             (Some(Err(_)) | None, _) => cause.message(message),
         };
         self.drive(call_key, cause, now);
+    }
+
+    /// A target refused, or never answered; what the caller hears of it if it was the last.
+    pub(super) fn target_failed(
+        &mut self,
+        call: CallKey,
+        status: u16,
+        response: Option<&Message<'_>>,
+        goes_on: GoesOn,
+        by: EndedBy,
+        now: Now,
+    ) {
+        let status = not_a_challenge(status);
+        match self.failure(call, status, response, goes_on) {
+            (event, None) => {
+                let cause = Cause::new(event).status(status).by(by);
+                self.drive(call, response.map_or(cause, |response| cause.message(response)), now);
+            }
+            // Another target said something that helps the caller more.
+            (event, Some(Failure { status, response })) => {
+                let response = response.as_ref().and_then(|bytes| Message::parse(bytes).ok());
+                let cause = Cause::new(event).status(status).by(by);
+                self.drive(call, response.as_ref().map_or(cause, |response| cause.message(response)), now);
+            }
+        }
     }
 
     /// What leg B said after the call began to end belongs into the record: the 487 of a cancelled call.
