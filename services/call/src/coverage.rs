@@ -175,6 +175,7 @@ mod counting {
         Event::NoPorts => NoPorts,
         Event::Resolved => Resolved,
         Event::TargetFailed => TargetFailed,
+        Event::BranchFailed => BranchFailed,
         Event::Refused => Refused,
         Event::Progress => Progress,
         Event::Answered => Answered,
