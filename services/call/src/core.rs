@@ -226,6 +226,13 @@ impl Core {
             | State::Answered
             | State::Up
             | State::Offering(_)
+            | State::Transferring(_)
+            | State::TransferringAlone(_)
+            | State::Rejoining(_)
+            | State::Yielding(_)
+            | State::YieldingAlone(_)
+            | State::Replacing(_)
+            | State::Reverting(_)
             | State::Ending
             | State::Over => None,
         };
@@ -291,7 +298,17 @@ impl Core {
                 call.media.state = MediaState::Open;
                 Cause::new(Event::NoPorts).status(503)
             }
-            State::Answered | State::Up | State::Ending | State::Over => return,
+            State::Answered
+            | State::Up
+            | State::Transferring(_)
+            | State::TransferringAlone(_)
+            | State::Rejoining(_)
+            | State::Yielding(_)
+            | State::YieldingAlone(_)
+            | State::Replacing(_)
+            | State::Reverting(_)
+            | State::Ending
+            | State::Over => return,
         };
         if let Some(query) = call.setup.as_mut().and_then(|setup| setup.query.take()) {
             self.queries.forget(query);

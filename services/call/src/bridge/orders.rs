@@ -80,6 +80,22 @@ impl Core {
             Order::RelayOfferAnswer(side) => self.relay_offer_answer(key, side, cause, now),
             Order::RefuseOffer(side) => self.refuse_offer(key, side, cause, now),
             Order::RelayOfferAck(side) => self.relay_offer_ack(key, side, cause),
+            Order::AcceptRefer(_)
+            | Order::RefuseRefer(_)
+            | Order::InviteTarget(_)
+            | Order::NotifyProgress(_)
+            | Order::NotifyEnd(_)
+            | Order::DropTarget
+            | Order::Join(_)
+            | Order::OfferJoin(_)
+            | Order::DelayJoin
+            | Order::AcceptJoin(_)
+            | Order::ForgetMedia(_)
+            | Order::HandOver(_)
+            | Order::Keep(_)
+            | Order::OfferReplacement(_)
+            | Order::Replace(_)
+            | Order::RefuseReplacement => {}
             Order::WatchMedia => {
                 if let Some(call) = self.calls.get(key) {
                     call.media.watch(&mut self.wire);

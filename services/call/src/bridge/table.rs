@@ -12,6 +12,10 @@
 //!                                                              │ all legs over
 //!                                                           Settling ── relay's last word ─▶ Over
 //! ```
+//!
+//! What a REFER or a Replaces does to a call that is up stands in `table/transfer.rs`.
+
+mod transfer;
 
 use crate::media::Side;
 
@@ -34,6 +38,20 @@ pub enum State {
     Up,
     /// An offer of this side is being carried to the other.
     Offering(Side),
+    /// This side asked to be replaced (RFC 3515); who it named is being called.
+    Transferring(Side),
+    /// The same, and it has left.
+    TransferringAlone(Side),
+    /// This side was replaced; the other one is told what the newcomer described.
+    Rejoining(Side),
+    /// A party of another call takes this side's place: the other side is asked for its consent.
+    Yielding(Side),
+    /// The same, and the side to be replaced has left.
+    YieldingAlone(Side),
+    /// A caller takes this side's place (RFC 3891): the other side is offered its description.
+    Replacing(Side),
+    /// That caller gave up before the other side had answered its description.
+    Reverting(Side),
     /// Every leg was told to end.
     Ending,
     /// Every leg is over; the relay's counters are awaited.
@@ -83,6 +101,16 @@ pub enum Event {
     OfferRefused,
     /// No RTP from this side for too long.
     Silent(Side),
+    /// REFER of this side.
+    Referred(Side),
+    /// Another call wants the party opposite this side.
+    Claimed(Side),
+    /// INVITE of somebody who replaces this side.
+    Replaced(Side),
+    /// The side that a newcomer is described to cannot take an offer just now.
+    JoinBusy,
+    /// The time to offer again has come.
+    JoinDue,
     /// An operator or a shutdown ends the call.
     Operator,
     /// Every leg is over.
@@ -122,6 +150,38 @@ pub enum Order {
     RefuseOffer(Side),
     /// An acknowledgement within the dialog releases the other side's, with the answer when it carries one.
     RelayOfferAck(Side),
+    /// Take the REFER of this side: 202, a subscription, and the question where its target is.
+    AcceptRefer(Side),
+    /// Refuse the REFER of this side.
+    RefuseRefer(Side),
+    /// Invite the target in the name of the side opposite this one.
+    InviteTarget(Side),
+    /// Tell this side, which sent the REFER, what the target said.
+    NotifyProgress(Side),
+    /// The same for the last time.
+    NotifyEnd(Side),
+    /// The target is wanted no more.
+    DropTarget,
+    /// The target takes this side's place.
+    Join(Side),
+    /// Describe the newcomer in this side's place to the other side.
+    OfferJoin(Side),
+    /// Do so again a little later.
+    DelayJoin,
+    /// The other side accepted the newcomer in this side's place.
+    AcceptJoin(Side),
+    /// Nothing is relayed to this side any more.
+    ForgetMedia(Side),
+    /// The party opposite this side goes over to the call that asked for it.
+    HandOver(Side),
+    /// It stays; the call that asked for it is told.
+    Keep(Side),
+    /// Offer what the caller in this side's place described to the other side.
+    OfferReplacement(Side),
+    /// That caller takes this side's place with the other side's answer.
+    Replace(Side),
+    /// Refuse that caller.
+    RefuseReplacement,
     /// From now on silence counts.
     WatchMedia,
     /// Give the ports back.
@@ -145,6 +205,13 @@ pub fn step(state: State, event: Event) -> (State, &'static [Order]) {
         S::Answered => answered(event),
         S::Up => up(event),
         S::Offering(side) => offering(side, event),
+        S::Transferring(side) => transfer::transferring(side, event),
+        S::TransferringAlone(side) => transfer::transferring_alone(side, event),
+        S::Rejoining(side) => transfer::rejoining(side, event),
+        S::Yielding(side) => transfer::yielding(side, event),
+        S::YieldingAlone(side) => transfer::yielding_alone(side, event),
+        S::Replacing(side) => transfer::replacing(side, event),
+        S::Reverting(side) => transfer::reverting(side, event),
         S::Ending => ending(event),
         S::Settling => settling(event),
         S::Over => (S::Over, &[]),
@@ -156,6 +223,7 @@ fn routing(event: Event) -> (State, &'static [Order]) {
         E::Routed => (S::Opening, &[O::OpenMedia]),
         // Row S8: whatever is pending is abandoned, no leg B is ever made.
         E::NoRoute | E::Cancelled | E::Bye(Side::A) | E::Operator => (S::Ending, &[O::Reject]),
+        E::Referred(by) => (S::Routing, transfer::refuse_refer(by)),
         E::Opened
         | E::NoPorts
         | E::Resolved
@@ -173,7 +241,11 @@ fn routing(event: Event) -> (State, &'static [Order]) {
         | E::OfferRefused
         | E::Silent(_)
         | E::LegsOver
-        | E::MediaClosed => (S::Routing, &[]),
+        | E::MediaClosed
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue => (S::Routing, &[]),
     }
 }
 
@@ -183,6 +255,7 @@ fn opening(event: Event) -> (State, &'static [Order]) {
         // Ports run out before anything rings.
         E::NoPorts => (S::Ending, &[O::Reject]),
         E::Cancelled | E::Bye(Side::A) | E::Operator => (S::Ending, &[O::Reject, O::CloseMedia]),
+        E::Referred(by) => (S::Opening, transfer::refuse_refer(by)),
         E::Routed
         | E::NoRoute
         | E::Resolved
@@ -200,7 +273,11 @@ fn opening(event: Event) -> (State, &'static [Order]) {
         | E::OfferRefused
         | E::Silent(_)
         | E::LegsOver
-        | E::MediaClosed => (S::Opening, &[]),
+        | E::MediaClosed
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue => (S::Opening, &[]),
     }
 }
 
@@ -211,6 +288,7 @@ fn resolving(event: Event) -> (State, &'static [Order]) {
         E::Refused | E::Cancelled | E::Bye(Side::A) | E::Operator => {
             (S::Ending, &[O::Reject, O::DropBranches, O::CloseMedia])
         }
+        E::Referred(by) => (S::Resolving, transfer::refuse_refer(by)),
         E::Routed
         | E::NoRoute
         | E::Opened
@@ -226,7 +304,11 @@ fn resolving(event: Event) -> (State, &'static [Order]) {
         | E::OfferRefused
         | E::Silent(_)
         | E::LegsOver
-        | E::MediaClosed => (S::Resolving, &[]),
+        | E::MediaClosed
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue => (S::Resolving, &[]),
     }
 }
 
@@ -247,6 +329,7 @@ fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
         // More streams than the first description had: the answer waits for ports and comes again as `Answered`.
         E::Opened => (state, &[]),
         E::NoPorts => (S::Ending, &[O::Reject, O::HangUp(Side::B), O::DropBranches, O::CloseMedia]),
+        E::Referred(by) => (state, transfer::refuse_refer(by)),
         E::Routed
         | E::NoRoute
         | E::Acked(_)
@@ -257,7 +340,11 @@ fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
         | E::OfferRefused
         | E::Silent(_)
         | E::LegsOver
-        | E::MediaClosed => (state, &[]),
+        | E::MediaClosed
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue => (state, &[]),
     }
 }
 
@@ -279,6 +366,7 @@ fn answered(event: Event) -> (State, &'static [Order]) {
         E::Offered(Side::A) => (S::Answered, &[O::RefuseOffer(Side::A)]),
         // Row S2: the 200 was faster.
         E::Cancelled => (S::Answered, &[]),
+        E::Referred(by) => (S::Answered, transfer::refuse_refer(by)),
         E::Routed
         | E::NoRoute
         | E::Opened
@@ -293,7 +381,11 @@ fn answered(event: Event) -> (State, &'static [Order]) {
         | E::OfferAccepted
         | E::OfferRefused
         | E::LegsOver
-        | E::MediaClosed => (S::Answered, &[]),
+        | E::MediaClosed
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue => (S::Answered, &[]),
     }
 }
 
@@ -312,6 +404,11 @@ fn up(event: Event) -> (State, &'static [Order]) {
         E::Operator | E::Silent(_) | E::BadAnswer => {
             (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
         }
+        E::Referred(Side::A) => (S::Transferring(Side::A), &[O::AcceptRefer(Side::A)]),
+        E::Referred(Side::B) => (S::Transferring(Side::B), &[O::AcceptRefer(Side::B)]),
+        E::Claimed(side) => (S::Yielding(side), &[]),
+        E::Replaced(Side::A) => (S::Replacing(Side::A), &[O::OfferReplacement(Side::A)]),
+        E::Replaced(Side::B) => (S::Replacing(Side::B), &[O::OfferReplacement(Side::B)]),
         E::Routed
         | E::NoRoute
         | E::Opened
@@ -326,7 +423,9 @@ fn up(event: Event) -> (State, &'static [Order]) {
         | E::OfferAccepted
         | E::OfferRefused
         | E::LegsOver
-        | E::MediaClosed => (S::Up, &[]),
+        | E::MediaClosed
+        | E::JoinBusy
+        | E::JoinDue => (S::Up, &[]),
     }
 }
 
@@ -353,6 +452,7 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
         // Glare is refused by the leg that is being offered to; what comes here came before that was known.
         E::Offered(Side::A) if side == Side::B => (S::Offering(side), &[O::RefuseOffer(Side::A)]),
         E::Offered(Side::B) if side == Side::A => (S::Offering(side), &[O::RefuseOffer(Side::B)]),
+        E::Referred(by) => (S::Offering(side), transfer::refuse_refer(by)),
         E::Offered(_)
         | E::Routed
         | E::NoRoute
@@ -365,7 +465,11 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
         | E::Cancelled
         | E::Acked(_)
         | E::LegsOver
-        | E::MediaClosed => (S::Offering(side), &[]),
+        | E::MediaClosed
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue => (S::Offering(side), &[]),
     }
 }
 
@@ -374,6 +478,7 @@ fn ending(event: Event) -> (State, &'static [Order]) {
         E::LegsOver => (S::Settling, &[O::CloseMedia]),
         // Ports that came too late go back at once.
         E::Opened => (S::Ending, &[O::CloseMedia]),
+        E::Referred(by) => (S::Ending, transfer::refuse_refer(by)),
         E::Routed
         | E::NoRoute
         | E::NoPorts
@@ -393,7 +498,11 @@ fn ending(event: Event) -> (State, &'static [Order]) {
         | E::OfferRefused
         | E::Silent(_)
         | E::Operator
-        | E::MediaClosed => (S::Ending, &[]),
+        | E::MediaClosed
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue => (S::Ending, &[]),
     }
 }
 
@@ -401,6 +510,7 @@ fn settling(event: Event) -> (State, &'static [Order]) {
     match event {
         E::MediaClosed => (S::Over, &[O::Finish]),
         E::Opened => (S::Settling, &[O::CloseMedia]),
+        E::Referred(by) => (S::Settling, transfer::refuse_refer(by)),
         E::Routed
         | E::NoRoute
         | E::NoPorts
@@ -420,6 +530,10 @@ fn settling(event: Event) -> (State, &'static [Order]) {
         | E::OfferRefused
         | E::Silent(_)
         | E::Operator
-        | E::LegsOver => (S::Settling, &[]),
+        | E::LegsOver
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue => (S::Settling, &[]),
     }
 }

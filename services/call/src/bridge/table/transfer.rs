@@ -1,0 +1,301 @@
+//! The part of the table in which one side of a call that is up gives its place to somebody else.
+//!
+//! A REFER (RFC 3515) names a target; the box calls it in the name of the side that stays and lets it take the place of
+//! the side that asked, which may leave when it likes. An INVITE with Replaces (RFC 3891) takes a place by itself. And
+//! a REFER that names a dialog of another call here takes the party opposite from that call.
+//!
+//! ```text
+//!             ┌──────────── target refused ─────────────┐
+//!             ▼                                         │
+//!   Up ─REFER─▶ Transferring(T) ─2xx─▶ Rejoining(T) ──▶ Up
+//!                  │ BYE of T             ▲      └─ refused ─▶ Ending
+//!                  ▼                      │
+//!             TransferringAlone(T) ─2xx───┤ ──── target refused ─▶ Ending
+//!                                         │
+//!   Up ─INVITE─▶ Replacing(T) ─CANCEL─▶ Reverting(T)
+//!
+//!   Up ─wanted─▶ Yielding(T) ─accepted─▶ Ending, without the party that was wanted
+//! ```
+
+use super::{Event as E, Order as O, State as S};
+use crate::media::Side;
+
+/// Orders in which `T` is this side and `R` the other.
+macro_rules! orders {
+    ($side:expr, $t:ident, $r:ident => [$($order:expr),* $(,)?]) => {
+        match $side {
+            Side::A => {
+                #[allow(dead_code)]
+                const $t: Side = Side::A;
+                #[allow(dead_code)]
+                const $r: Side = Side::B;
+                &[$($order),*]
+            }
+            Side::B => {
+                #[allow(dead_code)]
+                const $t: Side = Side::B;
+                #[allow(dead_code)]
+                const $r: Side = Side::A;
+                &[$($order),*]
+            }
+        }
+    };
+}
+
+type Next = (S, &'static [O]);
+
+/// A REFER that comes when no side may be exchanged.
+pub(super) fn refuse_refer(by: Side) -> &'static [O] {
+    orders!(by, T, R => [O::RefuseRefer(T)])
+}
+
+fn refuse_offer(by: Side) -> &'static [O] {
+    orders!(by, T, R => [O::RefuseOffer(T)])
+}
+
+fn relay_ack(by: Side) -> &'static [O] {
+    orders!(by, T, R => [O::RelayOfferAck(T)])
+}
+
+/// `side` sent the REFER and is still there.
+pub(super) fn transferring(side: Side, event: E) -> Next {
+    let stays = S::Transferring(side);
+    match event {
+        E::Routed => (stays, &[O::NextTarget]),
+        E::Resolved => (stays, orders!(side, T, R => [O::InviteTarget(T)])),
+        E::TargetFailed | E::BranchFailed => (stays, &[O::DropTarget, O::RecordAttempt, O::NextTarget]),
+        E::Progress => (stays, orders!(side, T, R => [O::NotifyProgress(T)])),
+        // Nobody came: the two go on as before.
+        E::NoRoute | E::Refused | E::BadAnswer | E::NoPorts => {
+            (S::Up, orders!(side, T, R => [O::DropTarget, O::NotifyEnd(T)]))
+        }
+        E::Answered => (
+            S::Rejoining(side),
+            orders!(side, T, R => [O::NotifyEnd(T), O::HangUp(T), O::Join(T), O::OfferJoin(T)]),
+        ),
+        // Who asked for a transfer may leave at once; that must not end what it asked for.
+        E::Bye(by) | E::Lost(by) if by == side => {
+            (S::TransferringAlone(side), orders!(side, T, R => [O::HangUp(T), O::ForgetMedia(T)]))
+        }
+        E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => (S::Ending, abandon(side)),
+        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Acked(by) => (stays, relay_ack(by)),
+        E::Referred(by) => (stays, refuse_refer(by)),
+        E::Opened
+        | E::Cancelled
+        | E::OfferAccepted
+        | E::OfferRefused
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue
+        | E::LegsOver
+        | E::MediaClosed => (stays, &[]),
+    }
+}
+
+/// `side` sent the REFER and is gone: the other one waits for the target.
+pub(super) fn transferring_alone(side: Side, event: E) -> Next {
+    let stays = S::TransferringAlone(side);
+    match event {
+        E::Routed => (stays, &[O::NextTarget]),
+        E::Resolved => (stays, orders!(side, T, R => [O::InviteTarget(T)])),
+        E::TargetFailed | E::BranchFailed => (stays, &[O::DropTarget, O::RecordAttempt, O::NextTarget]),
+        E::Progress => (stays, orders!(side, T, R => [O::NotifyProgress(T)])),
+        E::Answered => {
+            (S::Rejoining(side), orders!(side, T, R => [O::NotifyEnd(T), O::Join(T), O::OfferJoin(T)]))
+        }
+        // There is nobody to go back to.
+        E::NoRoute | E::Refused | E::BadAnswer | E::NoPorts => (S::Ending, abandon(side)),
+        E::Silent(by) if by == side => (stays, &[]),
+        E::Bye(by) | E::Lost(by) if by == side => (stays, &[]),
+        E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => (S::Ending, abandon(side)),
+        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Acked(by) => (stays, relay_ack(by)),
+        E::Referred(by) => (stays, refuse_refer(by)),
+        E::Opened
+        | E::Cancelled
+        | E::OfferAccepted
+        | E::OfferRefused
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue
+        | E::LegsOver
+        | E::MediaClosed => (stays, &[]),
+    }
+}
+
+/// The call ends while a target is looked for.
+fn abandon(side: Side) -> &'static [O] {
+    orders!(side, T, R => [O::NotifyEnd(T), O::DropTarget, O::HangUp(T), O::HangUp(R), O::CloseMedia])
+}
+
+const HANG_UP_BOTH: &[O] = &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia];
+
+/// The newcomer has `side`; the other side is offered what the newcomer described.
+pub(super) fn rejoining(side: Side, event: E) -> Next {
+    let stays = S::Rejoining(side);
+    match event {
+        E::OfferAccepted => (S::Up, orders!(side, T, R => [O::AcceptJoin(T)])),
+        // The peer has an offer of its own out, or has not finished its last one (RFC 3261 §14.1).
+        E::JoinBusy => (stays, &[O::DelayJoin]),
+        E::JoinDue => (stays, orders!(side, T, R => [O::OfferJoin(T)])),
+        // Who cannot hear the newcomer is better told so than left in silence.
+        E::OfferRefused | E::BadAnswer | E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => {
+            (S::Ending, HANG_UP_BOTH)
+        }
+        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Acked(by) => (stays, relay_ack(by)),
+        E::Referred(by) => (stays, refuse_refer(by)),
+        E::Routed
+        | E::NoRoute
+        | E::Opened
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::BranchFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::Cancelled
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::LegsOver
+        | E::MediaClosed => (stays, &[]),
+    }
+}
+
+/// The party opposite `side` was offered the description of somebody in another call.
+pub(super) fn yielding(side: Side, event: E) -> Next {
+    let stays = S::Yielding(side);
+    match event {
+        E::OfferAccepted => (S::Ending, orders!(side, T, R => [O::HandOver(T), O::HangUp(T), O::CloseMedia])),
+        E::OfferRefused | E::BadAnswer => (S::Up, orders!(side, T, R => [O::Keep(T)])),
+        E::Bye(by) | E::Lost(by) if by == side => {
+            (S::YieldingAlone(side), orders!(side, T, R => [O::HangUp(T), O::ForgetMedia(T)]))
+        }
+        E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => (S::Ending, keep_nothing(side)),
+        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Acked(by) => (stays, relay_ack(by)),
+        E::Referred(by) => (stays, refuse_refer(by)),
+        E::Routed
+        | E::NoRoute
+        | E::Opened
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::BranchFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::Cancelled
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue
+        | E::LegsOver
+        | E::MediaClosed => (stays, &[]),
+    }
+}
+
+/// The same, with `side` gone.
+pub(super) fn yielding_alone(side: Side, event: E) -> Next {
+    let stays = S::YieldingAlone(side);
+    match event {
+        E::OfferAccepted => (S::Ending, orders!(side, T, R => [O::HandOver(T), O::CloseMedia])),
+        E::Silent(by) if by == side => (stays, &[]),
+        E::Bye(by) | E::Lost(by) if by == side => (stays, &[]),
+        E::OfferRefused | E::BadAnswer | E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => {
+            (S::Ending, keep_nothing(side))
+        }
+        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Acked(by) => (stays, relay_ack(by)),
+        E::Referred(by) => (stays, refuse_refer(by)),
+        E::Routed
+        | E::NoRoute
+        | E::Opened
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::BranchFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::Cancelled
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue
+        | E::LegsOver
+        | E::MediaClosed => (stays, &[]),
+    }
+}
+
+fn keep_nothing(side: Side) -> &'static [O] {
+    orders!(side, T, R => [O::Keep(T), O::HangUp(T), O::HangUp(R), O::CloseMedia])
+}
+
+/// A caller with Replaces waits for what the side opposite `side` says to its description.
+pub(super) fn replacing(side: Side, event: E) -> Next {
+    let stays = S::Replacing(side);
+    match event {
+        E::OfferAccepted => (S::Up, orders!(side, T, R => [O::Replace(T)])),
+        E::OfferRefused | E::BadAnswer => (S::Up, &[O::RefuseReplacement]),
+        E::Cancelled => (S::Reverting(side), &[O::RefuseReplacement]),
+        E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => (
+            S::Ending,
+            orders!(side, T, R => [O::RefuseReplacement, O::HangUp(T), O::HangUp(R), O::CloseMedia]),
+        ),
+        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Acked(by) => (stays, relay_ack(by)),
+        E::Referred(by) => (stays, refuse_refer(by)),
+        E::Routed
+        | E::NoRoute
+        | E::Opened
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::BranchFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue
+        | E::LegsOver
+        | E::MediaClosed => (stays, &[]),
+    }
+}
+
+/// The caller with Replaces is gone, but the side opposite `side` may have accepted its description already.
+pub(super) fn reverting(side: Side, event: E) -> Next {
+    let stays = S::Reverting(side);
+    match event {
+        // It is told again what the one still there described.
+        E::OfferAccepted => (S::Rejoining(side), orders!(side, T, R => [O::OfferJoin(T)])),
+        E::OfferRefused | E::BadAnswer => (S::Up, &[]),
+        E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => (S::Ending, HANG_UP_BOTH),
+        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Acked(by) => (stays, relay_ack(by)),
+        E::Referred(by) => (stays, refuse_refer(by)),
+        E::Routed
+        | E::NoRoute
+        | E::Opened
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::BranchFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::Cancelled
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::JoinDue
+        | E::LegsOver
+        | E::MediaClosed => (stays, &[]),
+    }
+}
