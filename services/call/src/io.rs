@@ -193,9 +193,9 @@ pub enum Output {
 pub struct RouteQuery {
     /// To be repeated in the answer.
     pub query: QueryId,
-    /// The call.
-    pub call: Uuid,
-    /// The snapshot that the call began with.
+    /// The call, which takes places on its trunks until it ends. `None`: a request outside calls, which takes none.
+    pub call: Option<Uuid>,
+    /// The snapshot that the call or request began with.
     pub snapshot: Arc<Snapshot>,
     /// Whose request it is; absent: a registered user's or an open listener's.
     pub trunk: Option<TrunkId>,

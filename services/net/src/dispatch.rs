@@ -46,7 +46,7 @@ impl Dispatch {
     /// Decides, and takes the places of the source trunk and of the first target that has one.
     pub(crate) fn decide(&mut self, query: &RouteQuery, now: Time) -> Decision {
         // Asked again for the same call: the old places go back first.
-        self.give_back(query.call);
+        query.call.into_iter().for_each(|call| self.give_back(call));
         let snapshot = &query.snapshot;
         let question = Query {
             trunk: query.trunk,
@@ -59,6 +59,7 @@ impl Dispatch {
             Decision::Route(plan) => plan,
             Decision::Refuse(refusal) => return Decision::Refuse(refusal),
         };
+        let Some(call) = query.call else { return Decision::Route(plan) };
         let mut admission = lock(&self.admission);
         let source = query.trunk.and_then(|id| snapshot.trunk(id));
         if let Some(Err(refusal)) = source.map(|trunk| admission.admit(trunk, now)) {
@@ -77,7 +78,7 @@ impl Dispatch {
         let to_trunk = plan.targets.iter().any(|target| matches!(target, Target::Trunk { .. }));
         if query.trunk.is_some() || to_trunk {
             let snapshot = Arc::clone(snapshot);
-            self.held.insert(query.call, Held { snapshot, inbound: query.trunk, outbound });
+            self.held.insert(call, Held { snapshot, inbound: query.trunk, outbound });
         }
         Decision::Route(plan)
     }

@@ -29,7 +29,7 @@ fn snapshot(limits: [u32; 3]) -> Arc<Snapshot> {
 fn query(snapshot: &Arc<Snapshot>, call: u128) -> RouteQuery {
     RouteQuery {
         query: QueryId(1),
-        call: Uuid::from_u128(call),
+        call: Some(Uuid::from_u128(call)),
         snapshot: Arc::clone(snapshot),
         trunk: Some(PBX),
         source: "127.0.0.1:5060".parse().unwrap(),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use routing::{Plan, Target};
+use routing::{Plan, Snapshot, Target};
 use sip::{Transport, Uri};
 
 use crate::bridge::table::Event;
@@ -21,10 +21,21 @@ impl Core {
     pub(super) fn candidates(&mut self, key: CallKey, plan: &Plan, now: Now) -> VecDeque<Candidate> {
         let Some(call) = self.calls.get(key) else { return VecDeque::new() };
         let invite = call.setup.as_ref().map(|setup| setup.invite.clone()).unwrap_or_default();
-        let called = sip::Message::parse(&invite)
-            .ok()
-            .and_then(|invite| Uri::parse(invite.request_uri()?).ok()?.user.map(Box::<[u8]>::from));
         let (id, snapshot) = (call.id, call.snapshot.clone());
+        let Ok(invite) = sip::Message::parse(&invite) else { return VecDeque::new() };
+        self.candidates_for(&invite, Some(id), &snapshot, plan, now)
+    }
+
+    /// The places that a plan means for this request.
+    pub(crate) fn candidates_for(
+        &mut self,
+        request: &sip::Message<'_>,
+        call: Option<uuid::Uuid>,
+        snapshot: &Snapshot,
+        plan: &Plan,
+        now: Now,
+    ) -> VecDeque<Candidate> {
+        let called = request.request_uri().and_then(|uri| Uri::parse(uri).ok()?.user);
         let mut found = VecDeque::new();
         for target in &plan.targets {
             match target {
@@ -44,12 +55,12 @@ impl Core {
                 Target::Trunk { trunk, peer } => {
                     let by = snapshot.trunk(*trunk).and_then(|trunk| trunk.listener.as_deref());
                     let peer = snapshot.trunk(*trunk).and_then(|trunk| trunk.peers.get(*peer));
-                    let candidate = peer.and_then(|peer| self.peer_candidate(peer, by, called.as_deref()));
+                    let candidate = peer.and_then(|peer| self.peer_candidate(peer, by, called));
                     match candidate {
                         Some(candidate) => found.push_back(Candidate { trunk: Some(*trunk), ..candidate }),
                         None => {
                             let what = format!("no listener for peer {}", peer.map_or("", String::as_str));
-                            self.wire.event(Some(id), EventKind::Warning { what });
+                            self.wire.event(call, EventKind::Warning { what });
                         }
                     }
                 }
@@ -97,6 +108,23 @@ impl Core {
         Some(Flow { listener: ListenerId(u16::try_from(index).ok()?), remote, connection: 0 })
     }
 
+    /// A named candidate, once for each address of its name: each is a target of its own (RFC 3263 §4.3).
+    pub(crate) fn at_addresses(
+        &self,
+        named: &Candidate,
+        addresses: &[SocketAddr],
+        snapshot: &Snapshot,
+    ) -> VecDeque<Candidate> {
+        let Reach::Name { transport, .. } = named.reach else { return VecDeque::new() };
+        let trunk = named.trunk.and_then(|trunk| snapshot.trunk(trunk));
+        let by = trunk.and_then(|trunk| trunk.listener.as_deref());
+        let at = |&remote: &SocketAddr| {
+            let reach = Reach::Flow { flow: self.flow_to(remote, transport, by)?, registered: false };
+            Some(Candidate { reach, ..named.clone() })
+        };
+        addresses.iter().take(MAX_CANDIDATES).filter_map(at).collect()
+    }
+
     pub(super) fn on_resolved(&mut self, query: QueryId, addresses: &[SocketAddr], now: Now) {
         let Some(key) = self.queries.answered(query) else { return };
         let Some(call) = self.calls.get_mut(key).filter(|call| call.setup.is_some()) else { return };
@@ -106,20 +134,8 @@ impl Core {
         let Some(setup) = call.setup.as_mut() else { return };
         setup.query = None;
         let Some(current) = setup.current.clone() else { return };
-        let Reach::Name { transport, .. } = current.reach else { return };
-        let snapshot = self.calls.get(key).map(|call| call.snapshot.clone());
-        let trunk = current.trunk.and_then(|trunk| snapshot.as_ref()?.trunk(trunk));
-        let by = trunk.and_then(|trunk| trunk.listener.clone());
-        // Each address of a name is a target of its own (RFC 3263 §4.3).
-        let mut flows: VecDeque<Candidate> = addresses
-            .iter()
-            .take(MAX_CANDIDATES)
-            .filter_map(|&remote| {
-                let reach =
-                    Reach::Flow { flow: self.flow_to(remote, transport, by.as_deref())?, registered: false };
-                Some(Candidate { reach, ..current.clone() })
-            })
-            .collect();
+        let Some(snapshot) = self.calls.get(key).map(|call| call.snapshot.clone()) else { return };
+        let mut flows = self.at_addresses(&current, addresses, &snapshot);
         let first = flows.pop_front();
         let Some(setup) = self.calls.get_mut(key).and_then(|call| call.setup.as_mut()) else { return };
         let cause = match first {

@@ -153,7 +153,7 @@ impl Core {
             || self.registrar.is_registered(&called, now);
         self.wire.outputs.push_back(Output::Route(Box::new(RouteQuery {
             query,
-            call: id,
+            call: Some(id),
             snapshot: self.snapshot.clone(),
             trunk,
             source: flow.remote,

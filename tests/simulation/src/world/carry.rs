@@ -68,7 +68,9 @@ impl World {
     }
 
     fn route(&mut self, shard: usize, query: &RouteQuery) {
-        self.oracle.routed(query.call);
+        if let Some(call) = query.call {
+            self.oracle.routed(call);
+        }
         let decision: Decision = query.snapshot.decide(&routing::Query {
             trunk: query.trunk,
             source: query.source,
