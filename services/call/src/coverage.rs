@@ -56,6 +56,10 @@ pub(crate) enum LegInput {
     Bye,
     /// Re-INVITE of the peer.
     Reinvite,
+    /// UPDATE of the peer.
+    Update,
+    /// CANCEL of the peer's re-INVITE.
+    CancelOffer,
     /// Another request of the peer.
     Request,
     /// Order: pass a provisional response on.
@@ -70,6 +74,10 @@ pub(crate) enum LegInput {
     Acknowledge,
     /// Order: offer what the other leg offers.
     Offer,
+    /// Order: take the other leg's offer back.
+    Withdraw,
+    /// Order: go back to the description that both sides had.
+    PutBack,
     /// Order: answer the peer's offer.
     AnswerOffer,
     /// Order: refuse the peer's offer.
@@ -87,10 +95,10 @@ impl LegInput {
             (Purpose::Invite, 200..=299) => LegInput::InviteSuccess,
             (Purpose::Invite, 401 | 407) => LegInput::InviteChallenge,
             (Purpose::Invite, 300..) => LegInput::InviteFailure,
-            (Purpose::Reinvite, ..=199) => LegInput::ReinviteProgress,
-            (Purpose::Reinvite, 200..=299) => LegInput::ReinviteSuccess,
-            (Purpose::Reinvite, 408 | 481) => LegInput::ReinviteLost,
-            (Purpose::Reinvite, 300..) => LegInput::ReinviteFailure,
+            (Purpose::Offer, ..=199) => LegInput::ReinviteProgress,
+            (Purpose::Offer, 200..=299) => LegInput::ReinviteSuccess,
+            (Purpose::Offer, 408 | 481) => LegInput::ReinviteLost,
+            (Purpose::Offer, 300..) => LegInput::ReinviteFailure,
             (Purpose::Bye, _) => LegInput::ByeResponse,
             (Purpose::Carry(_), 408 | 481) => LegInput::CarryLost,
             (Purpose::Carry(_), _) => LegInput::CarryResponse,
@@ -102,7 +110,7 @@ impl LegInput {
         match purpose {
             Purpose::Invite if status == 503 => LegInput::InviteUndeliverable,
             Purpose::Invite => LegInput::InviteSilence,
-            Purpose::Reinvite => LegInput::ReinviteSilence,
+            Purpose::Offer => LegInput::ReinviteSilence,
             Purpose::Bye => LegInput::ByeSilence,
             Purpose::Carry(_) => LegInput::CarrySilence,
         }
@@ -196,8 +204,22 @@ mod counting {
         Event::Bye(Side::B) => ByeB,
         Event::Offered(Side::A) => OfferedA,
         Event::Offered(Side::B) => OfferedB,
+        Event::Overtook(Side::A) => OvertookA,
+        Event::Overtook(Side::B) => OvertookB,
+        Event::OfferWithdrawn(Side::A) => OfferWithdrawnA,
+        Event::OfferWithdrawn(Side::B) => OfferWithdrawnB,
+        Event::BadAck(Side::A) => BadAckA,
+        Event::BadAck(Side::B) => BadAckB,
         Event::OfferAccepted => OfferAccepted,
         Event::OfferRefused => OfferRefused,
+        Event::Agreed(Side::A) => AgreedA,
+        Event::Agreed(Side::B) => AgreedB,
+        Event::NotPutBack(Side::A) => NotPutBackA,
+        Event::NotPutBack(Side::B) => NotPutBackB,
+        Event::CanOffer(Side::A) => CanOfferA,
+        Event::CanOffer(Side::B) => CanOfferB,
+        Event::SessionExpired(Side::A) => SessionExpiredA,
+        Event::SessionExpired(Side::B) => SessionExpiredB,
         Event::Silent(Side::A) => SilentA,
         Event::Silent(Side::B) => SilentB,
         Event::Referred(_) => Referred,
@@ -231,6 +253,9 @@ mod counting {
         Exchange::PeerAnswered { .. } => PeerAnswered,
         Exchange::WeOffer { .. } => WeOffer,
         Exchange::AckDue { .. } => AckDue,
+        Exchange::WithdrawWaiting { .. } => WithdrawWaiting,
+        Exchange::Withdrawing { .. } => Withdrawing,
+        Exchange::BackOff { .. } => BackOff,
     });
 
     axis!(INPUTS, input(LegInput) {
@@ -256,6 +281,8 @@ mod counting {
         LegInput::Ack => Ack,
         LegInput::Bye => Bye,
         LegInput::Reinvite => Reinvite,
+        LegInput::Update => Update,
+        LegInput::CancelOffer => CancelOffer,
         LegInput::Request => Request,
         LegInput::Progress => Progress,
         LegInput::Answer => Answer,
@@ -263,6 +290,8 @@ mod counting {
         LegInput::HangUp => HangUp,
         LegInput::Acknowledge => Acknowledge,
         LegInput::Offer => Offer,
+        LegInput::Withdraw => Withdraw,
+        LegInput::PutBack => PutBack,
         LegInput::AnswerOffer => AnswerOffer,
         LegInput::RejectOffer => RejectOffer,
         LegInput::Carry => Carry,
@@ -279,9 +308,13 @@ mod counting {
         "Ack",
         "Bye",
         "Reinvite",
+        "Update",
+        "CancelOffer",
         "HangUp",
         "Acknowledge",
         "Offer",
+        "Withdraw",
+        "PutBack",
         "AnswerOffer",
         "RejectOffer",
     ];

@@ -8,7 +8,7 @@ use sip::{Message, Name, Transport, Writer};
 use crate::settings::Listener;
 
 /// Methods that a call's dialog takes.
-pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, NOTIFY, REGISTER";
+pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, NOTIFY, REGISTER, UPDATE";
 pub(crate) const SDP: &[u8] = b"application/sdp";
 
 /// Whether a header of this name is carried from one leg to the other.

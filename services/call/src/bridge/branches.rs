@@ -210,7 +210,7 @@ impl Core {
         if call.others.is_empty() {
             return;
         }
-        let carried = cause.reason();
+        let carried = cause.reason_value();
         let refused;
         let (reason, by) = if cause.event == Event::Answered {
             (Some(ELSEWHERE), EndedBy::Policy)

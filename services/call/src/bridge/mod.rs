@@ -7,6 +7,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod branches;
+mod offers;
 mod orders;
 mod record;
 mod session;
@@ -125,11 +126,13 @@ pub(crate) struct Cause<'m> {
     /// Reason phrase that goes with it, when not the usual one.
     pub(crate) phrase: Option<&'static str>,
     pub(crate) by: Option<EndedBy>,
+    /// Reason that the sides are hung up with, when the message has none.
+    pub(crate) reason: Option<&'static [u8]>,
 }
 
 impl<'m> Cause<'m> {
     pub(crate) fn new(event: Event) -> Cause<'m> {
-        Cause { event, attempt: 0, message: None, sdp: None, status: 0, phrase: None, by: None }
+        Cause { event, attempt: 0, message: None, sdp: None, status: 0, phrase: None, by: None, reason: None }
     }
 
     pub(crate) fn branch(mut self, attempt: u32) -> Cause<'m> {
@@ -152,6 +155,11 @@ impl<'m> Cause<'m> {
         self
     }
 
+    pub(crate) fn reason(mut self, reason: &'static [u8]) -> Cause<'m> {
+        self.reason = Some(reason);
+        self
+    }
+
     pub(crate) fn by(mut self, by: EndedBy) -> Cause<'m> {
         self.by = Some(by);
         self
@@ -162,11 +170,11 @@ impl<'m> Cause<'m> {
         matches!(self.event, Event::Refused | Event::BadAnswer)
     }
 
-    /// The value of Reason that the message carries.
-    pub(crate) fn reason(&self) -> Option<Vec<u8>> {
+    /// The value of Reason (RFC 3326) that the other side is told.
+    pub(crate) fn reason_value(&self) -> Option<Vec<u8>> {
         let values: Vec<&[u8]> =
             self.message.into_iter().flat_map(|message| message.values(sip::Name::Reason)).collect();
-        if values.is_empty() { None } else { Some(values.join(&b", "[..])) }
+        if values.is_empty() { self.reason.map(<[u8]>::to_vec) } else { Some(values.join(&b", "[..])) }
     }
 }
 

@@ -77,6 +77,9 @@ impl Core {
             Order::HangUp(side) => self.hang_up(key, side, cause, now),
             Order::DropBranches => self.drop_branches(key, cause, now),
             Order::RelayOffer(side) => self.relay_offer(key, side, follow, now),
+            Order::WithdrawOffer(side) => self.withdraw_offer(key, side, cause, now),
+            Order::PutBack(side) => self.put_back(key, side, follow, now),
+            Order::TakeAnswer(side) => self.take_answer(key, side, cause),
             Order::RelayOfferAnswer(side) => self.relay_offer_answer(key, side, cause, now),
             Order::RefuseOffer(side) => self.refuse_offer(key, side, cause, now),
             Order::RelayOfferAck(side) => self.relay_offer_ack(key, side, cause),
@@ -141,11 +144,14 @@ impl Core {
             call.media.describe(&sdp, Side::A, call.record.a_source.ip(), &mut self.wire);
             session.write(&sdp, call.media.address, &call.media.streams, Side::B)
         });
-        let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered, session };
+        let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered };
         let wire = &mut self.wire;
         let leg = self
             .legs
             .insert_with_key(|leg| Leg::invite(leg, key, &target, &invite, body.as_deref(), wire, now));
+        if let Some(leg) = self.legs.get_mut(leg) {
+            leg.session = session;
+        }
         call.b = Some(leg);
         let attempt = &mut call.record.attempt;
         attempt.b_call_id = self.legs.get(leg).map(|leg| leg.call_id.clone());
@@ -221,70 +227,7 @@ impl Core {
     fn hang_up(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         let Some(leg_key) = self.calls.get(key).and_then(|call| call.leg(side)) else { return };
         let Some(leg) = self.legs.get_mut(leg_key) else { return };
-        leg.hang_up(leg_key, &mut self.wire, cause.reason().as_deref(), now);
-    }
-
-    /// Sends a side's offer on, or first asks for the ports that its new streams need.
-    fn relay_offer(&mut self, key: CallKey, side: Side, follow: &mut Follow<'_>, now: Now) {
-        let Some((from, to)) = self.pair(key, side) else { return };
-        let request = self.legs.get(from).and_then(|leg| leg.open_offer(&self.wire));
-        let (Some(request), Some(call)) = (request, self.calls.get_mut(key)) else { return };
-        let Ok(message) = Message::parse(&request) else { return };
-        let sdp = sdp_of(&message).and_then(|body| Sdp::parse(body).ok());
-        if let Some(sdp) = &sdp
-            && !call.media.covers(sdp)
-        {
-            call.media.open(sdp.streams().len(), &mut self.wire);
-            return;
-        }
-        let Some(leg) = self.legs.get_mut(to) else { return };
-        if !leg.can_offer() {
-            follow.push_back(Cause::new(Event::OfferRefused).status(491));
-            return;
-        }
-        // Of the offer the relay hears only when it is accepted; a refused one leaves the session as it was.
-        let body =
-            sdp.map(|sdp| leg.session.write(&sdp, call.media.address, &call.media.streams, side.other()));
-        if !leg.offer(to, &message, body.as_deref(), &mut self.wire, now) {
-            follow.push_back(Cause::new(Event::OfferRefused).status(491));
-        }
-    }
-
-    fn relay_offer_answer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
-        let Some(message) = cause.message else { return };
-        let Some((from, _)) = self.pair(key, side) else { return };
-        if let Some(request) = self.legs.get(from).and_then(|leg| leg.open_offer(&self.wire))
-            && let Ok(request) = Message::parse(&request)
-        {
-            self.describe_only(key, side, &request);
-        }
-        let body = self.describe_to(key, side.other(), cause);
-        if let Some(leg) = self.legs.get_mut(from) {
-            leg.answer_offer(message, body.as_deref(), &mut self.wire, now);
-        }
-    }
-
-    fn refuse_offer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
-        let Some((from, to)) = self.pair(key, side) else { return };
-        // Where the other side's 2xx cannot be used, it still wants its ACK.
-        if let Some(leg) = self.legs.get_mut(to).filter(|leg| leg.owes_ack()) {
-            leg.acknowledge(&mut self.wire, None);
-        }
-        let Some(leg) = self.legs.get_mut(from) else { return };
-        let response = cause.message.filter(|message| message.status() == Some(cause.status));
-        let status = if cause.status >= 300 { cause.status } else { 491 };
-        leg.reject_offer(status, response, &[], &mut self.wire, now);
-    }
-
-    fn relay_offer_ack(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) {
-        let Some((_, to)) = self.pair(key, side) else { return };
-        if !self.legs.get(to).is_some_and(Leg::owes_ack) {
-            return;
-        }
-        let body = self.describe_to(key, side, cause);
-        if let Some(leg) = self.legs.get_mut(to) {
-            leg.acknowledge(&mut self.wire, body.as_deref());
-        }
+        leg.hang_up(leg_key, &mut self.wire, cause.reason_value().as_deref(), now);
     }
 
     fn finish(&mut self, key: CallKey, now: Now) {
@@ -319,13 +262,13 @@ impl Core {
     }
 
     /// The legs of a call: that of this side, then the other.
-    fn pair(&self, key: CallKey, side: Side) -> Option<(LegKey, LegKey)> {
+    pub(super) fn pair(&self, key: CallKey, side: Side) -> Option<(LegKey, LegKey)> {
         let call = self.calls.get(key)?;
         Some((call.leg(side)?, call.leg(side.other())?))
     }
 
     /// Tells the relay what this side's description says, and writes it anew for the other side.
-    fn describe_to(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) -> Option<Vec<u8>> {
+    pub(super) fn describe_to(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) -> Option<Vec<u8>> {
         let read;
         let sdp = match cause.sdp {
             Some(sdp) => sdp,
@@ -346,7 +289,7 @@ impl Core {
         Some(leg.session.write(sdp, call.media.address, &call.media.streams, side.other()))
     }
 
-    fn describe_only(&mut self, key: CallKey, side: Side, message: &Message<'_>) {
+    pub(super) fn describe_only(&mut self, key: CallKey, side: Side, message: &Message<'_>) {
         let Some(sdp) = sdp_of(message).and_then(|body| Sdp::parse(body).ok()) else { return };
         let Some(call) = self.calls.get(key) else { return };
         let Some(leg) = call.leg(side).and_then(|leg| self.legs.get(leg)) else { return };

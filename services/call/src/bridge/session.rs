@@ -12,17 +12,76 @@ use crate::wire::Wire;
 
 /// Our side of a session as one leg sees it: the `o=` line, whose version rises by one for each changed description
 /// (RFC 3264 §8).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct LocalSession {
     id: u32,
     version: u32,
+    /// Fingerprint of the last description that was written, whatever became of it.
     last: u64,
+    /// The description that stands: the last that was not refused.
+    text: Box<[u8]>,
+    /// What stood before the offer that is under way.
+    before: Option<Box<[u8]>>,
 }
 
 impl LocalSession {
     pub(crate) fn new(random: u64) -> LocalSession {
         // Thirty-one bits: there are phones that read these numbers as signed 32-bit ones.
-        LocalSession { id: (random >> 33) as u32, version: 0, last: 0 }
+        LocalSession { id: (random >> 33) as u32, ..LocalSession::default() }
+    }
+
+    /// [`write`](LocalSession::write) for an offer within the dialog, which [`accepted`](LocalSession::accepted) makes
+    /// stand and [`refused`](LocalSession::refused) does not.
+    pub(crate) fn propose(
+        &mut self,
+        sdp: &Sdp<'_>,
+        address: IpAddr,
+        ports: &[StreamPorts],
+        side: Side,
+    ) -> Vec<u8> {
+        let stood = self.before.take().unwrap_or_else(|| self.text.clone());
+        let written = self.write(sdp, address, ports, side);
+        self.before = Some(stood);
+        written
+    }
+
+    /// The offer that was under way is the session now.
+    pub(crate) fn accepted(&mut self) {
+        self.before = None;
+    }
+
+    /// The offer that was under way never was (RFC 3261 §14.1).
+    pub(crate) fn refused(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.text = before;
+        }
+    }
+
+    /// How many streams the description that stands has.
+    pub(crate) fn streams(&self) -> usize {
+        Sdp::parse(&self.text).map_or(0, |sdp| sdp.streams().len())
+    }
+
+    /// The description that stands, to be sent again. Its version rises only where another was written meanwhile.
+    pub(crate) fn again(&mut self) -> Option<Vec<u8>> {
+        if self.text.is_empty() {
+            return None;
+        }
+        if fingerprint(&self.text) == self.last {
+            return Some(self.text.to_vec());
+        }
+        // Everything before the version in the origin line, which is our own: `o=- id version IN …`.
+        let head = format!("o=- {} ", self.id);
+        let begins = self.text.windows(head.len()).position(|window| window == head.as_bytes())?;
+        let at = begins + head.len();
+        let behind = self.text.get(at..)?;
+        let behind = behind.get(behind.iter().position(|byte| !byte.is_ascii_digit())?..)?;
+        self.version += 1;
+        let number = self.version.to_string();
+        let text = [self.text.get(..at)?, number.as_bytes(), behind].concat();
+        self.last = fingerprint(&text);
+        self.text = text.clone().into_boxed_slice();
+        Some(text)
     }
 
     /// The peer's description with our address and ports in it.
@@ -53,6 +112,7 @@ impl LocalSession {
         if self.version != 0 {
             let same = sdp.rewrite(&edit);
             if fingerprint(&same) == self.last {
+                self.text = same.as_slice().into();
                 return same;
             }
         }
@@ -60,6 +120,7 @@ impl LocalSession {
         edit.version = u64::from(self.version);
         let changed = sdp.rewrite(&edit);
         self.last = fingerprint(&changed);
+        self.text = changed.as_slice().into();
         changed
     }
 }

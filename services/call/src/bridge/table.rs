@@ -93,12 +93,26 @@ pub enum Event {
     Lost(Side),
     /// BYE of this side.
     Bye(Side),
-    /// This side sent a re-INVITE.
+    /// This side acknowledged a 2xx that was an offer, with an answer that cannot be used.
+    BadAck(Side),
+    /// This side sent a re-INVITE, or UPDATE with a description.
     Offered(Side),
+    /// The same, while the other's offer to this side backed off from glare.
+    Overtook(Side),
+    /// This side took its offer back (row S5), or could wait for the answer no longer.
+    OfferWithdrawn(Side),
     /// The side that got the other's offer accepted it.
     OfferAccepted,
     /// The side that got the other's offer refused it, or it could not be carried.
     OfferRefused,
+    /// This side answered an offer of the box itself.
+    Agreed(Side),
+    /// This side would not go back to the description that both had.
+    NotPutBack(Side),
+    /// Nothing of ours is under way on this side any more.
+    CanOffer(Side),
+    /// Nobody refreshed the session of this side (RFC 4028 §10).
+    SessionExpired(Side),
     /// No RTP from this side for too long.
     Silent(Side),
     /// REFER of this side.
@@ -142,8 +156,14 @@ pub enum Order {
     HangUp(Side),
     /// End every other leg that is being tried, and write their records.
     DropBranches,
-    /// Send this side's offer to the other.
+    /// Send this side's offer to the other, as soon as that is possible.
     RelayOffer(Side),
+    /// The offer that is out to this side is wanted no more.
+    WithdrawOffer(Side),
+    /// Bring this side back to the description that both had.
+    PutBack(Side),
+    /// The relay hears what this side answered the box itself.
+    TakeAnswer(Side),
     /// Pass the answer to the side that offered.
     RelayOfferAnswer(Side),
     /// Refuse the offer of this side with what the event says.
@@ -237,6 +257,13 @@ fn routing(event: Event) -> (State, &'static [Order]) {
         | E::Lost(_)
         | E::Bye(Side::B)
         | E::Offered(_)
+        | E::BadAck(_)
+        | E::Overtook(_)
+        | E::OfferWithdrawn(_)
+        | E::Agreed(_)
+        | E::NotPutBack(_)
+        | E::CanOffer(_)
+        | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
         | E::Silent(_)
@@ -269,6 +296,13 @@ fn opening(event: Event) -> (State, &'static [Order]) {
         | E::Lost(_)
         | E::Bye(Side::B)
         | E::Offered(_)
+        | E::BadAck(_)
+        | E::Overtook(_)
+        | E::OfferWithdrawn(_)
+        | E::Agreed(_)
+        | E::NotPutBack(_)
+        | E::CanOffer(_)
+        | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
         | E::Silent(_)
@@ -300,6 +334,13 @@ fn resolving(event: Event) -> (State, &'static [Order]) {
         | E::Lost(_)
         | E::Bye(Side::B)
         | E::Offered(_)
+        | E::BadAck(_)
+        | E::Overtook(_)
+        | E::OfferWithdrawn(_)
+        | E::Agreed(_)
+        | E::NotPutBack(_)
+        | E::CanOffer(_)
+        | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
         | E::Silent(_)
@@ -336,6 +377,13 @@ fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
         | E::Lost(_)
         | E::Bye(Side::B)
         | E::Offered(_)
+        | E::BadAck(_)
+        | E::Overtook(_)
+        | E::OfferWithdrawn(_)
+        | E::Agreed(_)
+        | E::NotPutBack(_)
+        | E::CanOffer(_)
+        | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
         | E::Silent(_)
@@ -358,12 +406,12 @@ fn answered(event: Event) -> (State, &'static [Order]) {
         E::Bye(Side::B) | E::Lost(Side::B) => {
             (S::Ending, &[O::HangUp(Side::B), O::HangUp(Side::A), O::CloseMedia])
         }
-        E::Operator | E::Silent(_) | E::BadAnswer => {
+        E::Operator | E::Silent(_) | E::BadAnswer | E::BadAck(_) | E::SessionExpired(_) => {
             (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
         }
         // The callee may not renegotiate what the caller has not yet acknowledged.
-        E::Offered(Side::B) => (S::Answered, &[O::RefuseOffer(Side::B)]),
-        E::Offered(Side::A) => (S::Answered, &[O::RefuseOffer(Side::A)]),
+        E::Offered(Side::B) | E::Overtook(Side::B) => (S::Answered, &[O::RefuseOffer(Side::B)]),
+        E::Offered(Side::A) | E::Overtook(Side::A) => (S::Answered, &[O::RefuseOffer(Side::A)]),
         // Row S2: the 200 was faster.
         E::Cancelled => (S::Answered, &[]),
         E::Referred(by) => (S::Answered, transfer::refuse_refer(by)),
@@ -378,7 +426,11 @@ fn answered(event: Event) -> (State, &'static [Order]) {
         | E::Progress
         | E::Answered
         | E::Acked(Side::B)
+        | E::OfferWithdrawn(_)
         | E::OfferAccepted
+        | E::Agreed(_)
+        | E::NotPutBack(_)
+        | E::CanOffer(_)
         | E::OfferRefused
         | E::LegsOver
         | E::MediaClosed
@@ -391,19 +443,25 @@ fn answered(event: Event) -> (State, &'static [Order]) {
 
 fn up(event: Event) -> (State, &'static [Order]) {
     match event {
-        E::Offered(Side::A) => (S::Offering(Side::A), &[O::RelayOffer(Side::A)]),
-        E::Offered(Side::B) => (S::Offering(Side::B), &[O::RelayOffer(Side::B)]),
+        E::Offered(Side::A) | E::Overtook(Side::A) => (S::Offering(Side::A), &[O::RelayOffer(Side::A)]),
+        E::Offered(Side::B) | E::Overtook(Side::B) => (S::Offering(Side::B), &[O::RelayOffer(Side::B)]),
         E::Acked(Side::A) => (S::Up, &[O::RelayOfferAck(Side::A)]),
         E::Acked(Side::B) => (S::Up, &[O::RelayOfferAck(Side::B)]),
+        E::Agreed(Side::A) => (S::Up, &[O::TakeAnswer(Side::A)]),
+        E::Agreed(Side::B) => (S::Up, &[O::TakeAnswer(Side::B)]),
         E::Bye(Side::A) | E::Lost(Side::A) => {
             (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
         }
         E::Bye(Side::B) | E::Lost(Side::B) => {
             (S::Ending, &[O::HangUp(Side::B), O::HangUp(Side::A), O::CloseMedia])
         }
-        E::Operator | E::Silent(_) | E::BadAnswer => {
-            (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
-        }
+        // What the sides have agreed with the box is not the same any more, or not alive.
+        E::Operator
+        | E::Silent(_)
+        | E::BadAnswer
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_) => (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia]),
         E::Referred(Side::A) => (S::Transferring(Side::A), &[O::AcceptRefer(Side::A)]),
         E::Referred(Side::B) => (S::Transferring(Side::B), &[O::AcceptRefer(Side::B)]),
         E::Claimed(side) => (S::Yielding(side), &[]),
@@ -420,7 +478,9 @@ fn up(event: Event) -> (State, &'static [Order]) {
         | E::Progress
         | E::Answered
         | E::Cancelled
+        | E::OfferWithdrawn(_)
         | E::OfferAccepted
+        | E::CanOffer(_)
         | E::OfferRefused
         | E::LegsOver
         | E::MediaClosed
@@ -429,31 +489,75 @@ fn up(event: Event) -> (State, &'static [Order]) {
     }
 }
 
-/// A re-INVITE of `side` waits for the other leg's answer, or for ports.
+/// An offer of `side` waits for the other leg's answer, for that leg to be free, or for ports.
 fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
+    let other = side.other();
     match event {
-        E::OfferAccepted => match side {
-            Side::A => (S::Up, &[O::RelayOfferAnswer(Side::A)]),
-            Side::B => (S::Up, &[O::RelayOfferAnswer(Side::B)]),
-        },
-        // The session stays as it was and the code crosses.
-        E::OfferRefused | E::NoPorts | E::BadAnswer => match side {
-            Side::A => (S::Up, &[O::RefuseOffer(Side::A)]),
-            Side::B => (S::Up, &[O::RefuseOffer(Side::B)]),
-        },
-        // New streams have their ports now.
-        E::Opened => match side {
-            Side::A => (S::Offering(Side::A), &[O::RelayOffer(Side::A)]),
-            Side::B => (S::Offering(Side::B), &[O::RelayOffer(Side::B)]),
-        },
-        E::Bye(_) | E::Lost(_) | E::Operator | E::Silent(_) => {
-            (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia])
+        E::OfferAccepted => {
+            (S::Up, by_side(side, &[O::RelayOfferAnswer(Side::A)], &[O::RelayOfferAnswer(Side::B)]))
         }
+        // The session stays as it was and the code crosses.
+        E::OfferRefused | E::NoPorts => {
+            (S::Up, by_side(side, &[O::RefuseOffer(Side::A)], &[O::RefuseOffer(Side::B)]))
+        }
+        // The other side has accepted what this box cannot pass on.
+        E::BadAnswer => (
+            S::Up,
+            by_side(
+                side,
+                &[O::RefuseOffer(Side::A), O::PutBack(Side::B)],
+                &[O::RefuseOffer(Side::B), O::PutBack(Side::A)],
+            ),
+        ),
+        E::OfferWithdrawn(by) if by == side => (
+            S::Up,
+            by_side(
+                side,
+                &[O::RefuseOffer(Side::A), O::WithdrawOffer(Side::B)],
+                &[O::RefuseOffer(Side::B), O::WithdrawOffer(Side::A)],
+            ),
+        ),
+        // New streams have their ports now, or the other leg is free.
+        E::Opened => (S::Offering(side), by_side(side, &[O::RelayOffer(Side::A)], &[O::RelayOffer(Side::B)])),
+        E::CanOffer(free) | E::Acked(free) if free == other => {
+            (S::Offering(side), by_side(side, &[O::RelayOffer(Side::A)], &[O::RelayOffer(Side::B)]))
+        }
+        E::Agreed(free) if free == other => (
+            S::Offering(side),
+            by_side(
+                side,
+                &[O::TakeAnswer(Side::B), O::RelayOffer(Side::A)],
+                &[O::TakeAnswer(Side::A), O::RelayOffer(Side::B)],
+            ),
+        ),
+        E::Bye(_)
+        | E::Lost(_)
+        | E::Operator
+        | E::Silent(_)
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_) => (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia]),
         // Glare is refused by the leg that is being offered to; what comes here came before that was known.
-        E::Offered(Side::A) if side == Side::B => (S::Offering(side), &[O::RefuseOffer(Side::A)]),
-        E::Offered(Side::B) if side == Side::A => (S::Offering(side), &[O::RefuseOffer(Side::B)]),
         E::Referred(by) => (S::Offering(side), transfer::refuse_refer(by)),
+        E::Offered(by) if by == other => {
+            (S::Offering(side), by_side(side, &[O::RefuseOffer(Side::B)], &[O::RefuseOffer(Side::A)]))
+        }
+        // Both offered and each refused the other's: the one that is here again first is carried, and the side whose
+        // offer waited is told to try once more (RFC 3261 §14.1).
+        E::Overtook(by) if by == other => (
+            S::Offering(other),
+            by_side(
+                side,
+                &[O::RefuseOffer(Side::A), O::RelayOffer(Side::B)],
+                &[O::RefuseOffer(Side::B), O::RelayOffer(Side::A)],
+            ),
+        ),
         E::Offered(_)
+        | E::Overtook(_)
+        | E::OfferWithdrawn(_)
+        | E::Agreed(_)
+        | E::CanOffer(_)
+        | E::Acked(_)
         | E::Routed
         | E::NoRoute
         | E::Resolved
@@ -463,13 +567,19 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
         | E::Progress
         | E::Answered
         | E::Cancelled
-        | E::Acked(_)
         | E::LegsOver
         | E::MediaClosed
         | E::Claimed(_)
         | E::Replaced(_)
         | E::JoinBusy
         | E::JoinDue => (S::Offering(side), &[]),
+    }
+}
+
+fn by_side(side: Side, a: &'static [Order], b: &'static [Order]) -> &'static [Order] {
+    match side {
+        Side::A => a,
+        Side::B => b,
     }
 }
 
@@ -494,6 +604,13 @@ fn ending(event: Event) -> (State, &'static [Order]) {
         | E::Lost(_)
         | E::Bye(_)
         | E::Offered(_)
+        | E::BadAck(_)
+        | E::Overtook(_)
+        | E::OfferWithdrawn(_)
+        | E::Agreed(_)
+        | E::NotPutBack(_)
+        | E::CanOffer(_)
+        | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
         | E::Silent(_)
@@ -526,6 +643,13 @@ fn settling(event: Event) -> (State, &'static [Order]) {
         | E::Lost(_)
         | E::Bye(_)
         | E::Offered(_)
+        | E::BadAck(_)
+        | E::Overtook(_)
+        | E::OfferWithdrawn(_)
+        | E::Agreed(_)
+        | E::NotPutBack(_)
+        | E::CanOffer(_)
+        | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
         | E::Silent(_)

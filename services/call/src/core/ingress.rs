@@ -8,7 +8,7 @@ use crate::coverage::LegInput;
 use crate::headers::{ALLOW, SDP, sdp_of};
 use crate::ids::leg_of_tag;
 use crate::io::{EventKind, Flow, Now, SendToken};
-use crate::leg::{Leg, LegKey};
+use crate::leg::{Leg, LegKey, News, OfferBy};
 use crate::media::Side;
 use crate::registrar::Verdict;
 use crate::settings::RegistrarPolicy;
@@ -204,6 +204,7 @@ impl Core {
         match message.method() {
             Method::Bye => self.on_bye(key, server, message, now),
             Method::Invite => self.on_reinvite(key, server, message, now),
+            Method::Update => self.on_update(key, server, message, now),
             Method::Info | Method::Message | Method::Notify | Method::Unknown => {
                 self.carry_over(key, server, message, now);
             }
@@ -214,7 +215,6 @@ impl Core {
             | Method::Cancel
             | Method::Register
             | Method::Prack
-            | Method::Update
             | Method::Subscribe
             | Method::Refer
             | Method::Publish => self.respond(server, 405, None, &tag, &[("Allow", ALLOW)], now),
@@ -239,6 +239,7 @@ impl Core {
     fn on_reinvite(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get_mut(key) else { return };
         let (call, tag) = (leg.call, leg.tag.clone());
+        self.wire.set_server_user(server, key);
         if let Some(trying) = self.wire.response(server, 100, None, None) {
             self.wire.respond(server, 100, trying.finish(), now);
         }
@@ -250,7 +251,29 @@ impl Core {
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
         self.wire.coverage.leg(leg, LegInput::Reinvite);
-        let news = leg.on_reinvite(server, &mut self.wire, now);
+        let news = leg.on_offer(server, OfferBy::Invite, &mut self.wire, now);
+        if let Some(call) = call {
+            self.on_news(call, key, news, Some(message), now);
+        }
+    }
+
+    /// RFC 3311: an offer as a re-INVITE is one, or without a description a refresh that stays on its leg.
+    fn on_update(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let (call, tag) = (leg.call, leg.tag.clone());
+        if let Some((status, headers)) = self.content_fault(message) {
+            let headers: Vec<(&str, &[u8])> =
+                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            self.respond(server, status, None, &tag, &headers, now);
+            return;
+        }
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        self.wire.coverage.leg(leg, LegInput::Update);
+        let news = if message.body().is_empty() {
+            leg.on_refresh(server, message, &mut self.wire, now)
+        } else {
+            leg.on_offer(server, OfferBy::Update, &mut self.wire, now)
+        };
         if let Some(call) = call {
             self.on_news(call, key, news, Some(message), now);
         }
@@ -442,8 +465,12 @@ impl Core {
     /// CANCEL of the INVITE that a leg has not answered (row S1), or of a re-INVITE.
     fn on_caller_gone(&mut self, key: LegKey, invite: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get(key) else { return };
-        if let (Some(call), true) = (leg.call, leg.waits_for(invite)) {
+        let Some(call) = leg.call else { return };
+        if leg.waits_for(invite) {
             self.on_cancelled(call, message, now);
+        } else if leg.is_offered_by(invite) {
+            self.wire.coverage.leg(leg, LegInput::CancelOffer);
+            self.on_news(call, key, News::OfferWithdrawn(487), Some(message), now);
         }
     }
 

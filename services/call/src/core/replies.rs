@@ -86,7 +86,7 @@ impl Core {
                 let credentials = credentials(snapshot, leg.trunk);
                 leg.on_invite_response(key, client, message, credentials, &mut self.wire, now)
             }
-            Purpose::Reinvite => leg.on_reinvite_response(client, message, &mut self.wire),
+            Purpose::Offer => leg.on_offer_response(key, client, message, &mut self.wire, now),
             Purpose::Bye if status >= 200 => {
                 leg.on_bye_done();
                 News::Nothing
@@ -126,7 +126,8 @@ impl Core {
         message: &Message<'_>,
         now: Now,
     ) {
-        if !matches!(purpose, Purpose::Invite | Purpose::Reinvite)
+        if !matches!(purpose, Purpose::Invite | Purpose::Offer)
+            || message.method() != Method::Invite
             || message.status().is_none_or(|status| status / 100 != 2)
         {
             return;
@@ -188,7 +189,7 @@ impl Core {
         let call = leg.call;
         let news = match purpose {
             Purpose::Invite => leg.on_invite_unanswered(status, unanswered.request, &self.wire, now),
-            Purpose::Reinvite => leg.on_reinvite_unanswered(),
+            Purpose::Offer => leg.on_offer_unanswered(),
             Purpose::Bye => {
                 leg.on_bye_done();
                 News::Nothing
@@ -247,6 +248,12 @@ impl Core {
             News::Lost => Cause::new(Event::Lost(side)).by(EndedBy::Error),
             News::Bye => Cause::new(Event::Bye(side)).status(487).by(who),
             News::Offered => Cause::new(Event::Offered(side)),
+            News::Overtook => Cause::new(Event::Overtook(side)).status(491),
+            News::OfferWithdrawn(status) => Cause::new(Event::OfferWithdrawn(side)).status(status),
+            News::Agreed => Cause::new(Event::Agreed(side)),
+            News::NotPutBack => Cause::new(Event::NotPutBack(side)).by(EndedBy::Error),
+            News::CanOffer => Cause::new(Event::CanOffer(side)),
+            News::SessionExpired => Cause::new(Event::SessionExpired(side)).by(EndedBy::Timer),
             News::OfferAccepted => Cause::new(Event::OfferAccepted),
             News::OfferRefused(status) => Cause::new(Event::OfferRefused).status(not_a_challenge(status)),
         };
@@ -256,6 +263,9 @@ impl Core {
             // A response whose description cannot be read is not an answer that this box can use.
             (Some(Err(_)), Event::Answered | Event::OfferAccepted) => {
                 Cause::new(Event::BadAnswer).status(502).by(EndedBy::Error)
+            }
+            (Some(Err(_)), Event::Agreed(_)) => {
+                Cause::new(Event::NotPutBack(side)).reason(UNUSABLE).by(EndedBy::Error)
             }
             (Some(Ok(sdp)), Event::Answered | Event::Progress)
                 if self.defer_for_ports(call_key, cause.event, message, sdp) =>
@@ -306,6 +316,9 @@ impl Core {
         }
     }
 }
+
+/// Why both sides are hung up when they cannot be brought to one description.
+const UNUSABLE: &[u8] = b"SIP;cause=488;text=\"Not Acceptable Here\"";
 
 /// What a trunk wants to hear when it asks who calls.
 fn credentials(snapshot: Option<&Arc<Snapshot>>, trunk: Option<TrunkId>) -> Option<&Credentials> {

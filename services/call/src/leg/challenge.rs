@@ -5,7 +5,7 @@ use routing::Credentials;
 use sip::{Challenge, Message, Name, Writer};
 
 use super::uac::via;
-use super::{Exchange, Leg, LegKey};
+use super::{Leg, LegKey};
 use crate::io::Now;
 use crate::settings::Listener;
 use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
@@ -39,6 +39,10 @@ impl Leg {
         now: Now,
     ) -> Option<ClientKey> {
         let credentials = asked.credentials?;
+        // What was withdrawn is not asked for again (row C9).
+        if asked.purpose == Purpose::Offer && !self.exchange.is_out(asked.client) {
+            return None;
+        }
         let (challenge, answer) = match asked.response.status()? {
             401 => (Name::WwwAuthenticate, Name::Authorization),
             _ => (Name::ProxyAuthenticate, Name::ProxyAuthorization),
@@ -68,15 +72,11 @@ impl Leg {
         let flow = wire.client_flow(asked.client)?;
         let (next, branch) = wire.prepare(old.method(), ClientUser::Leg(key, asked.purpose), flow, now);
         let request = again_with(&old, wire.listener(flow.listener), &branch, cseq, (answer, &value))?;
-        if asked.purpose == Purpose::Reinvite {
+        if asked.purpose == Purpose::Offer {
             wire.limit(next, now.time + wire.settings.timer_c);
         }
         wire.launch(next, request);
-        if let Exchange::WeOffer { client, cseq: number, .. } = &mut self.exchange
-            && *client == asked.client
-        {
-            (*client, *number) = (next, cseq);
-        }
+        self.exchange.sent_again(asked.client, next, cseq);
         Some(next)
     }
 

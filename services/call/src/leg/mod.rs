@@ -21,6 +21,8 @@
 
 mod challenge;
 mod dialog;
+mod exchange;
+mod offer;
 mod reinvite;
 mod uac;
 mod uas;
@@ -39,6 +41,8 @@ use crate::wire::{ClientKey, ServerKey, Wire, reconnecting};
 
 pub(crate) use challenge::Challenged;
 pub(crate) use dialog::{acknowledge_late, end_fork};
+pub(crate) use exchange::{Aim, Exchange, OfferBy, Ours};
+pub(crate) use offer::Offer;
 pub(crate) use uac::Target;
 
 new_key_type! {
@@ -75,21 +79,6 @@ pub(crate) enum LegState {
     Gone,
 }
 
-/// A re-INVITE under way within the dialog; one at a time (RFC 3261 §14).
-#[derive(Debug)]
-pub(crate) enum Exchange {
-    /// None.
-    Idle,
-    /// The peer's, not answered yet.
-    PeerOffers { server: ServerKey },
-    /// The peer's, answered with 2xx, its ACK awaited.
-    PeerAnswered { ok: Box<Unacked> },
-    /// Ours, not answered yet; `offerless`: the answer will be an offer.
-    WeOffer { client: ClientKey, cseq: u32, offerless: bool },
-    /// Ours, answered with an offer: its ACK waits for what the other leg answers.
-    AckDue { client: ClientKey, cseq: u32 },
-}
-
 /// A 2xx that is repeated until its ACK comes (RFC 3261 §13.3.1.4).
 #[derive(Debug)]
 pub(crate) struct Unacked {
@@ -120,12 +109,25 @@ pub(crate) enum News {
     NoAck,
     /// BYE.
     Bye,
-    /// A re-INVITE of the peer.
+    /// A re-INVITE of the peer, or its UPDATE with a description.
     Offered,
-    /// 2xx to our re-INVITE.
+    /// The same, while ours to it backed off from glare: the peer's goes first.
+    Overtook,
+    /// The peer took its offer back, or could wait for the answer no longer.
+    OfferWithdrawn(u16),
+    /// 2xx to the other side's offer.
     OfferAccepted,
-    /// Failure of our re-INVITE.
+    /// Failure of the other side's offer.
     OfferRefused(u16),
+    /// 2xx to an offer of the box itself, and what it says.
+    Agreed,
+    /// The peer would not go back to the description that both sides had.
+    NotPutBack,
+    /// Nothing of ours is under way any more: an offer that waits can be sent.
+    CanOffer,
+    /// The session ran out: nobody refreshed it (RFC 4028 §10).
+    #[allow(dead_code)]
+    SessionExpired,
     /// The dialog is no more at the peer: 408 or 481 within it, or no answer at all (RFC 3261 §12.2.1.2).
     Lost,
 }
@@ -150,6 +152,12 @@ pub(crate) struct Leg {
     pub(crate) call_id: Box<str>,
     /// Challenges answered by its last request, so that a wrong password is not tried for ever.
     auth: challenge::AuthTries,
+    /// How often its offer was put off by glare.
+    put_off: u8,
+    /// CSeq number of an offer that was cancelled and given up; its 2xx may still come.
+    abandoned_offer: u32,
+    /// Whether the peer takes UPDATE (RFC 3311 §4).
+    pub(crate) allows_update: bool,
     /// Our session in descriptions towards this side (RFC 3264 §8).
     pub(crate) session: crate::bridge::LocalSession,
     pub(crate) armed: Option<Time>,
@@ -170,6 +178,9 @@ impl Leg {
             final_status: 0,
             call_id,
             auth: challenge::AuthTries::default(),
+            put_off: 0,
+            abandoned_offer: 0,
+            allows_update: false,
             session: crate::bridge::LocalSession::default(),
             armed: None,
         }
@@ -255,13 +266,7 @@ impl Leg {
             | LegState::Leaving
             | LegState::Gone => None,
         };
-        let exchange = match &self.exchange {
-            Exchange::PeerAnswered { ok } => Some(ok.deadline()),
-            Exchange::Idle
-            | Exchange::PeerOffers { .. }
-            | Exchange::WeOffer { .. }
-            | Exchange::AckDue { .. } => None,
-        };
+        let exchange = self.exchange.deadline();
         match (own, exchange) {
             (Some(own), Some(exchange)) => Some(own.min(exchange)),
             (own, exchange) => own.or(exchange),
@@ -269,16 +274,8 @@ impl Leg {
     }
 
     pub(crate) fn on_timeout(&mut self, key: LegKey, wire: &mut Wire, now: Now) -> News {
-        if let Exchange::PeerAnswered { ok } = &mut self.exchange
-            && ok.deadline() <= now.time
-        {
-            if ok.repeat(wire, now) {
-                return News::Nothing;
-            }
-            // RFC 3261 §14.2: no ACK for the 2xx of a re-INVITE ends the dialog.
-            self.exchange = Exchange::Idle;
-            self.hang_up(key, wire, None, now);
-            return News::NoAck;
+        if self.exchange.deadline().is_some_and(|deadline| deadline <= now.time) {
+            return self.on_exchange_timeout(key, wire, now);
         }
         if self.deadline().is_none_or(|deadline| deadline > now.time) {
             return News::Nothing;

@@ -23,8 +23,6 @@ pub(crate) struct Target<'a> {
     pub(crate) trunk: Option<routing::TrunkId>,
     /// A registered phone, reached only over the flow that it registered from.
     pub(crate) by_flow: bool,
-    /// Our session in descriptions towards it, begun with the offer.
-    pub(crate) session: crate::bridge::LocalSession,
 }
 
 impl Leg {
@@ -61,7 +59,6 @@ impl Leg {
         let mut leg = Leg::new(call, Side::B, LegState::Calling { client }, target.flow, tag, call_id);
         leg.trunk = target.trunk;
         leg.by_flow = target.by_flow;
-        leg.session = target.session;
         leg
     }
 
@@ -216,6 +213,7 @@ impl Leg {
 
     fn established(&mut self, client: ClientKey, response: &Message<'_>, wire: &Wire) -> News {
         self.final_status = response.status().unwrap_or(200);
+        self.learn_methods(response);
         if self.make_dialog(client, response, wire) {
             self.state = LegState::AckDue { client, cseq: self.invite_cseq() };
             News::Answered

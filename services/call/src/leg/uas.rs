@@ -27,6 +27,7 @@ impl Leg {
         let mut leg = Leg::new(call, Side::A, LegState::Invited { server }, flow, tag, call_id);
         leg.dialog = Some(Box::new(dialog));
         leg.session = crate::bridge::LocalSession::new(wire.ids.random());
+        leg.learn_methods(invite);
         Ok(leg)
     }
 

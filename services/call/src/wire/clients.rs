@@ -25,7 +25,8 @@ pub(crate) enum ClientUser {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Invite,
-    Reinvite,
+    /// A re-INVITE, or UPDATE.
+    Offer,
     Bye,
     /// Carried over from the other leg, where this transaction waits for the answer.
     Carry(ServerKey),

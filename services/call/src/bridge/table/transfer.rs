@@ -53,6 +53,10 @@ fn refuse_offer(by: Side) -> &'static [O] {
     orders!(by, T, R => [O::RefuseOffer(T)])
 }
 
+fn take_answer(by: Side) -> &'static [O] {
+    orders!(by, T, R => [O::TakeAnswer(T)])
+}
+
 fn relay_ack(by: Side) -> &'static [O] {
     orders!(by, T, R => [O::RelayOfferAck(T)])
 }
@@ -77,8 +81,15 @@ pub(super) fn transferring(side: Side, event: E) -> Next {
         E::Bye(by) | E::Lost(by) if by == side => {
             (S::TransferringAlone(side), orders!(side, T, R => [O::HangUp(T), O::ForgetMedia(T)]))
         }
-        E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => (S::Ending, abandon(side)),
-        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Bye(_)
+        | E::Lost(_)
+        | E::Silent(_)
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_)
+        | E::Operator => (S::Ending, abandon(side)),
+        E::Offered(by) | E::Overtook(by) => (stays, refuse_offer(by)),
+        E::Agreed(by) => (stays, take_answer(by)),
         E::Acked(by) => (stays, relay_ack(by)),
         E::Referred(by) => (stays, refuse_refer(by)),
         E::Opened
@@ -89,6 +100,8 @@ pub(super) fn transferring(side: Side, event: E) -> Next {
         | E::Replaced(_)
         | E::JoinBusy
         | E::JoinDue
+        | E::OfferWithdrawn(_)
+        | E::CanOffer(_)
         | E::LegsOver
         | E::MediaClosed => (stays, &[]),
     }
@@ -109,8 +122,15 @@ pub(super) fn transferring_alone(side: Side, event: E) -> Next {
         E::NoRoute | E::Refused | E::BadAnswer | E::NoPorts => (S::Ending, abandon(side)),
         E::Silent(by) if by == side => (stays, &[]),
         E::Bye(by) | E::Lost(by) if by == side => (stays, &[]),
-        E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => (S::Ending, abandon(side)),
-        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Bye(_)
+        | E::Lost(_)
+        | E::Silent(_)
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_)
+        | E::Operator => (S::Ending, abandon(side)),
+        E::Offered(by) | E::Overtook(by) => (stays, refuse_offer(by)),
+        E::Agreed(by) => (stays, take_answer(by)),
         E::Acked(by) => (stays, relay_ack(by)),
         E::Referred(by) => (stays, refuse_refer(by)),
         E::Opened
@@ -121,6 +141,8 @@ pub(super) fn transferring_alone(side: Side, event: E) -> Next {
         | E::Replaced(_)
         | E::JoinBusy
         | E::JoinDue
+        | E::OfferWithdrawn(_)
+        | E::CanOffer(_)
         | E::LegsOver
         | E::MediaClosed => (stays, &[]),
     }
@@ -142,10 +164,17 @@ pub(super) fn rejoining(side: Side, event: E) -> Next {
         E::JoinBusy => (stays, &[O::DelayJoin]),
         E::JoinDue => (stays, orders!(side, T, R => [O::OfferJoin(T)])),
         // Who cannot hear the newcomer is better told so than left in silence.
-        E::OfferRefused | E::BadAnswer | E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => {
-            (S::Ending, HANG_UP_BOTH)
-        }
-        E::Offered(by) => (stays, refuse_offer(by)),
+        E::OfferRefused
+        | E::BadAnswer
+        | E::Bye(_)
+        | E::Lost(_)
+        | E::Silent(_)
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_)
+        | E::Operator => (S::Ending, HANG_UP_BOTH),
+        E::Offered(by) | E::Overtook(by) => (stays, refuse_offer(by)),
+        E::Agreed(by) => (stays, take_answer(by)),
         E::Acked(by) => (stays, relay_ack(by)),
         E::Referred(by) => (stays, refuse_refer(by)),
         E::Routed
@@ -161,6 +190,8 @@ pub(super) fn rejoining(side: Side, event: E) -> Next {
         | E::Cancelled
         | E::Claimed(_)
         | E::Replaced(_)
+        | E::OfferWithdrawn(_)
+        | E::CanOffer(_)
         | E::LegsOver
         | E::MediaClosed => (stays, &[]),
     }
@@ -175,8 +206,15 @@ pub(super) fn yielding(side: Side, event: E) -> Next {
         E::Bye(by) | E::Lost(by) if by == side => {
             (S::YieldingAlone(side), orders!(side, T, R => [O::HangUp(T), O::ForgetMedia(T)]))
         }
-        E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => (S::Ending, keep_nothing(side)),
-        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Bye(_)
+        | E::Lost(_)
+        | E::Silent(_)
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_)
+        | E::Operator => (S::Ending, keep_nothing(side)),
+        E::Offered(by) | E::Overtook(by) => (stays, refuse_offer(by)),
+        E::Agreed(by) => (stays, take_answer(by)),
         E::Acked(by) => (stays, relay_ack(by)),
         E::Referred(by) => (stays, refuse_refer(by)),
         E::Routed
@@ -194,6 +232,8 @@ pub(super) fn yielding(side: Side, event: E) -> Next {
         | E::Replaced(_)
         | E::JoinBusy
         | E::JoinDue
+        | E::OfferWithdrawn(_)
+        | E::CanOffer(_)
         | E::LegsOver
         | E::MediaClosed => (stays, &[]),
     }
@@ -206,10 +246,17 @@ pub(super) fn yielding_alone(side: Side, event: E) -> Next {
         E::OfferAccepted => (S::Ending, orders!(side, T, R => [O::HandOver(T), O::CloseMedia])),
         E::Silent(by) if by == side => (stays, &[]),
         E::Bye(by) | E::Lost(by) if by == side => (stays, &[]),
-        E::OfferRefused | E::BadAnswer | E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => {
-            (S::Ending, keep_nothing(side))
-        }
-        E::Offered(by) => (stays, refuse_offer(by)),
+        E::OfferRefused
+        | E::BadAnswer
+        | E::Bye(_)
+        | E::Lost(_)
+        | E::Silent(_)
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_)
+        | E::Operator => (S::Ending, keep_nothing(side)),
+        E::Offered(by) | E::Overtook(by) => (stays, refuse_offer(by)),
+        E::Agreed(by) => (stays, take_answer(by)),
         E::Acked(by) => (stays, relay_ack(by)),
         E::Referred(by) => (stays, refuse_refer(by)),
         E::Routed
@@ -227,6 +274,8 @@ pub(super) fn yielding_alone(side: Side, event: E) -> Next {
         | E::Replaced(_)
         | E::JoinBusy
         | E::JoinDue
+        | E::OfferWithdrawn(_)
+        | E::CanOffer(_)
         | E::LegsOver
         | E::MediaClosed => (stays, &[]),
     }
@@ -243,11 +292,18 @@ pub(super) fn replacing(side: Side, event: E) -> Next {
         E::OfferAccepted => (S::Up, orders!(side, T, R => [O::Replace(T)])),
         E::OfferRefused | E::BadAnswer => (S::Up, &[O::RefuseReplacement]),
         E::Cancelled => (S::Reverting(side), &[O::RefuseReplacement]),
-        E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => (
+        E::Bye(_)
+        | E::Lost(_)
+        | E::Silent(_)
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_)
+        | E::Operator => (
             S::Ending,
             orders!(side, T, R => [O::RefuseReplacement, O::HangUp(T), O::HangUp(R), O::CloseMedia]),
         ),
-        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Offered(by) | E::Overtook(by) => (stays, refuse_offer(by)),
+        E::Agreed(by) => (stays, take_answer(by)),
         E::Acked(by) => (stays, relay_ack(by)),
         E::Referred(by) => (stays, refuse_refer(by)),
         E::Routed
@@ -264,6 +320,8 @@ pub(super) fn replacing(side: Side, event: E) -> Next {
         | E::Replaced(_)
         | E::JoinBusy
         | E::JoinDue
+        | E::OfferWithdrawn(_)
+        | E::CanOffer(_)
         | E::LegsOver
         | E::MediaClosed => (stays, &[]),
     }
@@ -276,8 +334,15 @@ pub(super) fn reverting(side: Side, event: E) -> Next {
         // It is told again what the one still there described.
         E::OfferAccepted => (S::Rejoining(side), orders!(side, T, R => [O::OfferJoin(T)])),
         E::OfferRefused | E::BadAnswer => (S::Up, &[]),
-        E::Bye(_) | E::Lost(_) | E::Silent(_) | E::Operator => (S::Ending, HANG_UP_BOTH),
-        E::Offered(by) => (stays, refuse_offer(by)),
+        E::Bye(_)
+        | E::Lost(_)
+        | E::Silent(_)
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_)
+        | E::Operator => (S::Ending, HANG_UP_BOTH),
+        E::Offered(by) | E::Overtook(by) => (stays, refuse_offer(by)),
+        E::Agreed(by) => (stays, take_answer(by)),
         E::Acked(by) => (stays, relay_ack(by)),
         E::Referred(by) => (stays, refuse_refer(by)),
         E::Routed
@@ -295,6 +360,8 @@ pub(super) fn reverting(side: Side, event: E) -> Next {
         | E::Replaced(_)
         | E::JoinBusy
         | E::JoinDue
+        | E::OfferWithdrawn(_)
+        | E::CanOffer(_)
         | E::LegsOver
         | E::MediaClosed => (stays, &[]),
     }
