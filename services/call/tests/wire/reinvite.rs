@@ -38,7 +38,7 @@ fn the_callee_holds_and_resumes_too() {
 }
 
 #[test]
-fn both_at_once_get_491_and_the_session_stays() {
+fn glare_is_refused_on_both_sides_and_ours_goes_out_again_in_its_time() {
     let (mut world, ok, out) = call_up();
     world.receive(CALLER, &(from_caller("INVITE", 2, &ok, KIND) + OFFER));
     world.expect(CALLER, "SIP/2.0 100");
@@ -48,12 +48,16 @@ fn both_at_once_get_491_and_the_session_stays() {
     world.expect(CALLEE, "SIP/2.0 491");
     world.receive(CALLEE, &response(&across, "491 Request Pending", "", None));
     world.expect(CALLEE, "ACK");
-    world.expect(CALLER, "SIP/2.0 491");
-    assert_eq!(world.core.stats().calls, 1);
-    // A refusal is no state: the next attempt is carried.
-    world.receive(CALLER, &(from_caller("INVITE", 3, &ok, KIND) + OFFER));
-    world.sent.retain(|sent| sent.text.starts_with("INVITE"));
-    world.expect(CALLEE, "INVITE");
+    // RFC 3261 §14.1: leg B's Call-ID is ours, so 2.1 to 4 s.
+    world.pass(Duration::from_millis(2_099));
+    world.expect_silence();
+    world.pass(Duration::from_millis(1_902));
+    let again = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&again, "200 OK", "", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLER, &from_caller("ACK", 2, &ok, ""));
+    ends_by_the_caller(&mut world, &ok, 3);
 }
 
 #[test]
@@ -74,14 +78,19 @@ fn a_resume_without_an_offer_is_answered_in_the_ack() {
 }
 
 #[test]
-fn an_offer_in_a_200_that_cannot_be_read_is_acknowledged_and_refused() {
-    let (mut world, ok, _) = call_up();
+fn an_offer_in_a_200_that_cannot_be_read_is_acknowledged_refused_and_put_back() {
+    let (mut world, ok, out) = call_up();
     world.receive(CALLER, &from_caller("INVITE", 2, &ok, ""));
     world.expect(CALLER, "SIP/2.0 100");
     let across = world.expect(CALLEE, "INVITE");
     world.receive(CALLEE, &response(&across, "200 OK", "", Some("v=0\nm=audio nothing\n")));
     world.expect(CALLEE, "ACK");
     world.expect(CALLER, "SIP/2.0 502");
+    let back = world.expect(CALLEE, "INVITE");
+    assert_eq!(back.body(), out.body());
+    world.receive(CALLEE, &response(&back, "200 OK", "", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    world.expect_silence();
     ends_by_the_caller(&mut world, &ok, 3);
 }
 
