@@ -46,6 +46,7 @@ fn glare_is_refused_on_both_sides_and_ours_goes_out_again_in_its_time() {
     world.receive(CALLEE, &(from_callee("INVITE", 1, &out, KIND) + ANSWER));
     world.expect(CALLEE, "SIP/2.0 100");
     world.expect(CALLEE, "SIP/2.0 491");
+    world.receive(CALLEE, &from_callee("ACK", 1, &out, "").replace("bKbACK1", "bKbINVITE1"));
     world.receive(CALLEE, &response(&across, "491 Request Pending", "", None));
     world.expect(CALLEE, "ACK");
     // RFC 3261 §14.1: leg B's Call-ID is ours, so 2.1 to 4 s.
