@@ -38,6 +38,9 @@ const OUTSIDE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(32)
 /// How long the last counters of the relay are waited for.
 const SETTLING_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Deadlines served in one go: what came in meanwhile is not to wait for ever, and the outputs are to stay few.
+const MAX_DEADLINES: usize = 4_096;
+
 /// All calls of one shard, as plain data: hand it what happened, carry out what it says.
 ///
 /// After every [`handle`](Core::handle) and [`handle_timeout`](Core::handle_timeout) empty
@@ -120,8 +123,11 @@ impl Core {
     }
 
     /// The time of [`poll_timeout`](Core::poll_timeout) has come. Calling it early does no harm.
+    /// After a pause of the machine it serves so many deadlines and leaves the rest, so that `poll_timeout` names this
+    /// very moment again.
     pub fn handle_timeout(&mut self, now: Now) {
-        while let Some(due) = self.wire.timers.pop(now.time) {
+        for _ in 0..MAX_DEADLINES {
+            let Some(due) = self.wire.timers.pop(now.time) else { return };
             match due {
                 TimerOf::Client(key) => {
                     if let Some(unanswered) = self.wire.on_client_timeout(key, now) {

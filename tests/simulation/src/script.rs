@@ -76,6 +76,8 @@ pub enum Cancel {
     Patient(Duration),
     /// So long after the first provisional response other than 100.
     Ringing(Duration),
+    /// The same, with BYE in the early dialog (RFC 3261 §15) and no CANCEL.
+    Bye(Duration),
 }
 
 /// How a 2xx is acknowledged.
@@ -102,6 +104,26 @@ pub struct Talk {
     pub refuses_offers: bool,
     /// How long it thinks about the other's offers.
     pub thinks: Duration,
+    /// What it makes of the other's requests within the dialog.
+    pub manners: Manners,
+    /// It leaves out numbers of CSeq, as it may (RFC 3261 §12.2.1.1).
+    pub jumps: bool,
+    /// It is switched off without a word.
+    pub dies: Option<Duration>,
+}
+
+/// What a party makes of requests within the dialog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manners {
+    /// Answers as the RFC says.
+    #[default]
+    Polite,
+    /// Knows no dialog any more: 481.
+    Forgets,
+    /// Answers nothing, and hangs up for itself on BYE.
+    Mute,
+    /// Says 100 to a re-INVITE and nothing more.
+    Stalls,
 }
 
 /// A re-INVITE.
@@ -113,6 +135,8 @@ pub enum Offer {
     Resume,
     /// Without a description: the other side is asked for its offer.
     Empty,
+    /// With one m= line more than before.
+    More,
 }
 
 /// What a callee does with an INVITE; times are counted from its arrival.
@@ -130,6 +154,12 @@ pub struct CalleeScript {
     pub on_cancel: OnCancel,
     /// Sends each 2xx twice.
     pub stutters: bool,
+    /// How many m= lines an offer of its own has.
+    pub streams: usize,
+    /// Who answers behind the address that was called.
+    pub behind: Behind,
+    /// Its descriptions in final responses cannot be read.
+    pub garbles: bool,
     /// What it does within the dialog.
     pub talk: Talk,
 }
@@ -160,6 +190,17 @@ pub enum Outcome {
     Unreachable,
 }
 
+/// Who answers a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The phone that rang.
+    Itself,
+    /// Another one, so that the 2xx has another To-tag than the 18x (RFC 3261 §13.2.2.4).
+    Another,
+    /// Two phones, the second so much later: two 2xx with two tags.
+    Two(Duration),
+}
+
 /// What a callee makes of a CANCEL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnCancel {
@@ -175,6 +216,8 @@ pub enum OnCancel {
     Unknown,
 }
 
+const OFFERS: [Offer; 7] =
+    [Offer::Hold, Offer::Resume, Offer::Empty, Offer::Hold, Offer::Resume, Offer::Empty, Offer::More];
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 impl CallerScript {
@@ -201,8 +244,24 @@ impl CalleeScript {
             challenges: false,
             on_cancel: OnCancel::Obeys,
             stutters: false,
+            streams: 1,
+            behind: Behind::Itself,
+            garbles: false,
             talk: Talk::default(),
         }
+    }
+}
+
+impl Talk {
+    /// Whether this side may be gone before it hangs up.
+    fn is_unreliable(&self) -> bool {
+        self.dies.is_some() || self.manners != Manners::Polite
+    }
+}
+
+impl CalleeScript {
+    fn is_unreliable(&self) -> bool {
+        self.talk.is_unreliable() || matches!(self.behind, Behind::Two(_))
     }
 }
 
@@ -248,11 +307,18 @@ impl CallScript {
         for callee in &mut callees {
             callee.talk.bye = hangs_up.1;
         }
+        // Where nobody is left to hang up an operator does.
+        let stuck = caller.talk.is_unreliable() || callees.iter().any(CalleeScript::is_unreliable);
+        let operator = match chance.below(1_000) {
+            0..40 => Some(chance.up_to(MS(8_000))),
+            _ if stuck => Some(MS(60_000) + chance.up_to(MS(60_000))),
+            _ => None,
+        };
         CallScript {
             route,
             caller,
             callees,
-            operator: chance.happens(40).then(|| chance.up_to(MS(8_000))),
+            operator,
             silence: chance.happens(30).then(|| chance.up_to(MS(12_000))),
         }
     }
@@ -262,6 +328,7 @@ fn caller(chance: &mut Chance) -> CallerScript {
     let cancel = match chance.below(10) {
         0..=1 => Some(Cancel::Rash(moment(chance))),
         2..=3 => Some(Cancel::Patient(moment(chance))),
+        4 if chance.happens(300) => Some(Cancel::Bye(moment(chance))),
         4 => Some(Cancel::Ringing(moment(chance))),
         _ => None,
     };
@@ -314,6 +381,13 @@ fn callee(chance: &mut Chance) -> CalleeScript {
         challenges: false,
         on_cancel,
         stutters: chance.happens(100),
+        streams: if chance.happens(150) { 2 } else { 1 },
+        behind: match chance.below(40) {
+            0..=1 => Behind::Another,
+            2 => Behind::Two(moment(chance)),
+            _ => Behind::Itself,
+        },
+        garbles: chance.happens(20),
         talk: talk(chance),
     }
 }
@@ -330,7 +404,7 @@ fn moment(chance: &mut Chance) -> Duration {
 
 fn talk(chance: &mut Chance) -> Talk {
     let offers = (0..chance.below(3).saturating_sub(if chance.happens(500) { 2 } else { 0 }))
-        .map(|_| (chance.up_to(MS(10_000)), chance.pick(&[Offer::Hold, Offer::Resume, Offer::Empty])))
+        .map(|_| (chance.up_to(MS(10_000)), chance.pick(&OFFERS)))
         .collect();
     Talk {
         bye: None,
@@ -338,6 +412,14 @@ fn talk(chance: &mut Chance) -> Talk {
         info: chance.happens(150).then(|| chance.up_to(MS(10_000))),
         refuses_offers: chance.happens(100),
         thinks: if chance.happens(300) { chance.up_to(MS(3_000)) } else { Duration::ZERO },
+        manners: match chance.below(100) {
+            0..=2 => Manners::Forgets,
+            3..=5 => Manners::Mute,
+            6..=8 => Manners::Stalls,
+            _ => Manners::Polite,
+        },
+        jumps: chance.happens(150),
+        dies: chance.happens(20).then(|| chance.up_to(MS(20_000))),
     }
 }
 

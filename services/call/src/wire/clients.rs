@@ -262,6 +262,10 @@ impl Wire {
     fn remove_client(&mut self, key: ClientKey) {
         if let Some(mut client) = self.clients.remove(key) {
             self.timers.set(TimerOf::Client(key), &mut client.armed, None);
+            // The response of a CANCEL is found by way of its INVITE, and there is nothing left for it to end.
+            if let Some(cancel) = client.cancel {
+                self.remove_client(cancel);
+            }
         }
     }
 
@@ -286,13 +290,15 @@ impl Wire {
     pub(crate) fn on_undeliverable(&mut self, token: SendToken) -> Option<Unanswered> {
         let key = ClientKey::from(slotmap::KeyData::from_ffi(token.0));
         let client = self.clients.get_mut(key)?;
+        // The ACK of a failure carries this token as well; its user has heard all there is to hear and may be elsewhere.
+        let was_answered = client.machine.is_answered();
         let step = match &mut client.machine {
             ClientMachine::Invite(machine) => machine.on_transport_error(),
             ClientMachine::Other(machine) => machine.on_transport_error(),
         };
         let unanswered = Unanswered { user: client.user, request: client.request.clone() };
         self.carry_out_client(key, step);
-        (step.tell == Tell::TransportError).then_some(unanswered)
+        (step.tell == Tell::TransportError && !was_answered).then_some(unanswered)
     }
 }
 

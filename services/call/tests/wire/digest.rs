@@ -1,7 +1,7 @@
 //! Digest towards a trunk (RFC 3261 §22): its challenges are answered here and never seen by the caller.
 
 use crate::harness::*;
-use call::{Disposition, RegistrarPolicy};
+use call::{Disposition, Input, RegistrarPolicy};
 use routing::Credentials;
 use sip::Authorization;
 
@@ -166,4 +166,17 @@ fn requests_within_the_call_are_answered_too_and_never_show_the_challenge() {
     world.receive(CALLEE, &response(&again, "200 OK", "", None));
     assert_eq!(world.records.len(), 1);
     world.expect_nothing_left();
+}
+
+#[test]
+fn an_ack_of_a_challenge_that_cannot_be_delivered_leaves_the_second_invite_alone() {
+    let mut world = world();
+    let first = call_placed(&mut world);
+    world.receive(CALLEE, &challenge(&first, "n1", ""));
+    let ack = world.expect(CALLEE, "ACK");
+    let second = world.expect(CALLEE, "INVITE");
+    world.input(Input::Undeliverable { token: ack.token });
+    world.expect_silence();
+    world.receive(CALLEE, &response(&second, "200 OK", "b1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 200");
 }

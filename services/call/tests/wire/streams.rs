@@ -78,3 +78,24 @@ fn a_target_that_cannot_be_connected_to_is_unreachable_and_the_next_is_tried() {
     world.expect(SPARE, "INVITE");
     assert_eq!((world.records[0].sip_code_b, world.records[0].ended_by), (None, call::EndedBy::Error));
 }
+
+#[test]
+fn cancel_c10_a_487_before_the_200_of_the_cancel_leaves_no_transaction_behind() {
+    let mut world = world();
+    let b = over(CALLEE, 8);
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.receive_on(b, &response(&out, "180 Ringing", "b1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+    world.expect(CALLEE, "CANCEL");
+    let before = world.core.stats().transactions;
+    // Over a reliable transport the ACK ends the INVITE's transaction (Timer D is zero), by whose branch the CANCEL's
+    // response would be found.
+    world.receive_on(b, &response(&out, "487 Request Terminated", "b1", None));
+    world.expect(CALLEE, "ACK");
+    assert_eq!(before - world.core.stats().transactions, 2, "the INVITE's and the CANCEL's are gone");
+}

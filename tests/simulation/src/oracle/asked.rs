@@ -58,6 +58,11 @@ impl Oracle {
                 if let Some(dialog) = DialogKey::of_received(request).and_then(|id| self.dialogs.get_mut(&id))
                 {
                     dialog.bye_received.get_or_insert(now);
+                } else if let Some((call, Side::A)) = call
+                    && self.calls[call].refused_or_answered.is_none()
+                {
+                    // In an early dialog BYE is as good as CANCEL (RFC 3261 §15).
+                    self.calls[call].cancelled = true;
                 }
             }
             Method::Invite if !in_dialog => {
@@ -137,6 +142,7 @@ impl Oracle {
             sent.call == call
                 && sent.is_first_invite
                 && sent.end.is_none()
+                && !sent.undelivered
                 && sent.provisional
                 && sent.cancelled.is_none()
         });
@@ -242,10 +248,21 @@ impl Oracle {
         }
     }
 
+    /// RFC 4320 §4.2: what the other side never answered is not answered here either, unless it was an INVITE.
+    fn is_rightly_silent(&self, asked: &Asked) -> bool {
+        let crosses = !matches!(asked.method, Method::Invite | Method::Bye | Method::Cancel);
+        crosses
+            && self.sent.values().any(|sent| {
+                sent.method == asked.method
+                    && sent.call == asked.call.map(|(call, _)| call)
+                    && sent.end.is_none_or(|status| status == 408)
+            })
+    }
+
     pub(super) fn end_asked(&mut self) {
         let mut left = Vec::new();
         for ((_, method), asked) in &self.asked {
-            if asked.end.is_none() {
+            if asked.end.is_none() && !self.is_rightly_silent(asked) {
                 let call = asked.call.map(|(call, _)| call);
                 left.push((call, format!("{} never got a final response", String::from_utf8_lossy(method))));
             }

@@ -132,6 +132,7 @@ impl Oracle {
         let number = request.cseq().map_or(0, |cseq| cseq.number);
         let id = DialogKey::of_sent_request(request);
         let busy = method == Method::Invite && id.as_ref().is_some_and(|id| self.is_offering(id, now));
+        let unwanted = id.as_ref().is_some_and(|id| self.is_unwanted(id));
         let Some(dialog) = id.and_then(|id| self.dialogs.get_mut(&id)) else {
             self.fail(call, format!("{} for no dialog", method.as_str()));
             return call;
@@ -158,7 +159,7 @@ impl Oracle {
                 wrong.push("BYE before the ACK of the 2xx".to_owned());
             }
             let timed_out = now.since(dialog.begun) >= PATIENCE;
-            if !timed_out && !self.has_cause(now, call) {
+            if !timed_out && !unwanted && !self.has_cause(now, call) {
                 wrong.push("BYE although nobody hung up".to_owned());
             }
         }
@@ -180,6 +181,14 @@ impl Oracle {
         let unacknowledged =
             self.dialogs.get(id).is_some_and(|dialog| dialog.owed.iter().any(|(.., owed)| *owed));
         ours || theirs || unacknowledged
+    }
+
+    /// Whether another 2xx to the same INVITE came first (RFC 3261 §13.2.2.4).
+    fn is_unwanted(&self, id: &DialogKey) -> bool {
+        let Some(begun) = self.dialogs.get(id).map(|dialog| dialog.begun) else { return false };
+        self.dialogs.iter().any(|(other, dialog)| {
+            other != id && other.call_id == id.call_id && other.local == id.local && dialog.begun <= begun
+        })
     }
 
     /// Whether something has happened that ends a call.
@@ -219,7 +228,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn end_dialogs(&mut self, _now: Time) {
+    pub(super) fn end_dialogs(&mut self) {
         let mut left = Vec::new();
         for dialog in self.dialogs.values() {
             let side = dialog.side;

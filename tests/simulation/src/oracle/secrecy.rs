@@ -28,8 +28,8 @@ impl Oracle {
         let bytes = message.bytes();
         let seen = self.calls[call].secrets[index(side.other())]
             .iter()
-            .find(|secret| memmem::find(bytes, secret).is_some())
-            .map(|secret| String::from_utf8_lossy(secret).into_owned());
+            .find(|secret| secret.find(bytes).is_some())
+            .map(|secret| String::from_utf8_lossy(secret.needle()).into_owned());
         if let Some(secret) = seen {
             let brief = crate::tape::brief(bytes);
             self.fail(Some(call), format!("side {side:?} sees {secret:?} of the other side in {brief}"));

@@ -19,6 +19,8 @@ pub(super) struct Sent {
     pub(super) provisional: bool,
     pub(super) end: Option<u16>,
     pub(super) cancelled: Option<Time>,
+    /// The Core was told that it did not arrive, though an earlier copy may have.
+    pub(super) undelivered: bool,
     transmissions: usize,
     /// Of a request within a dialog.
     pub(super) dialog: Option<DialogKey>,
@@ -66,11 +68,23 @@ impl Oracle {
                 provisional: false,
                 end: None,
                 cancelled: None,
+                undelivered: false,
                 transmissions: 1,
                 dialog: if in_dialog { DialogKey::of_sent_request(request) } else { None },
             },
         );
         true
+    }
+
+    /// The Core is told that this could not be delivered.
+    pub(crate) fn undelivered(&mut self, bytes: &Bytes) {
+        let Some(key) = Message::parse(bytes).ok().and_then(|request| key(&request)) else { return };
+        if let Some(sent) = self.sent.get_mut(&key) {
+            sent.undelivered = true;
+            if let Some(call) = sent.call {
+                self.calls[call].broken = true;
+            }
+        }
     }
 
     /// A leg begins, or tries again with credentials.
@@ -154,6 +168,10 @@ impl Oracle {
         let Some(sent) = self.sent.get_mut(&key) else { return };
         if status < 200 {
             sent.provisional |= sent.end.is_none();
+            return;
+        }
+        // A re-INVITE that was given up because one of its copies bounced is answered to nobody.
+        if sent.undelivered && !sent.is_first_invite {
             return;
         }
         let first = sent.end.is_none();

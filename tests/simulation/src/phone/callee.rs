@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sip::{Authorization, Message, Name, Time};
+use sip::{Authorization, Message, Method, Name, Time};
 
+use super::client::{PATIENCE, T1, T2};
 use super::server::{Server, ServerState};
-use super::{Act, Phone, Role, Session, Stage, compose};
+use super::{Act, Phone, Role, SDP, Session, Stage, Twin, compose};
 use crate::chance::Chance;
-use crate::script::{CalleeScript, OnCancel, Outcome};
+use crate::script::{Behind, CalleeScript, OnCancel, Outcome};
 
 /// What the guarded carrier wants to hear.
 pub const USERNAME: &str = "drawbridge";
@@ -27,8 +28,12 @@ impl Phone {
         let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
         let user = format!("u{}", chance.word());
         let from = text(invite.first(Name::From));
-        let session =
-            Session::new(8_000_000_000_000 + chance.below(999_999_999_999), address.ip(), 60_000, 1);
+        let session = Session::new(
+            8_000_000_000_000 + chance.below(999_999_999_999),
+            address.ip(),
+            60_000,
+            script.streams,
+        );
         let contact = invite.contact().ok().flatten().map(|contact| contact.uri);
         let mut routes: Vec<String> =
             invite.elements(Name::RecordRoute).map(|route| text(Some(route))).collect();
@@ -51,6 +56,8 @@ impl Phone {
             agenda: Vec::new(),
             stage: Stage::Early,
             acked: false,
+            twin: None,
+            dead: false,
             session,
             due_answer: Vec::new(),
             chance,
@@ -137,18 +144,61 @@ impl Phone {
 
     pub(super) fn answer(&mut self, branch: &str, now: Time) {
         let Some(at) = self.open_server(branch) else { return };
-        let body = self.describe(at);
+        let Role::Callee { script, .. } = &self.role else { return };
+        let script = script.clone();
+        if script.behind == Behind::Another {
+            self.local_tag = format!("tb{}", self.chance.word());
+        }
+        let body = if script.garbles { Some("m=nonsense\r\n".to_owned()) } else { self.describe(at) };
         self.respond(at, 200, body.as_deref(), now);
         self.stage = Stage::Confirmed;
         self.acked = false;
-        let Role::Callee { script, .. } = &self.role else { return };
-        let script = script.clone();
+        if let Behind::Two(after) = script.behind {
+            let tag = format!("tb{}", self.chance.word());
+            self.twin = Some(Twin { tag, acked: false, until: now + after + PATIENCE });
+            self.plan(now + after, Act::AnswerToo { branch: branch.to_owned(), interval: T1 });
+        }
         if script.stutters
             && let Some(bytes) = self.outbox.last().cloned()
         {
             self.plan(now + Duration::from_micros(300), Act::Again { bytes });
         }
         self.begin_talk(&script.talk, now);
+    }
+
+    /// The second phone's 2xx, repeated like any other until its ACK comes.
+    pub(super) fn answer_too(&mut self, branch: String, interval: Duration, now: Time) {
+        let Some(twin) = self.twin.as_ref().filter(|twin| !twin.acked && now < twin.until) else { return };
+        let of_invite = |server: &&Server| server.branch == branch && server.method == "INVITE";
+        let Some(server) = self.servers.iter().find(of_invite) else { return };
+        let Ok(invite) = Message::parse(&server.request) else { return };
+        let body = format!(
+            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 61000 RTP/AVP 8\r\n",
+            ip = self.address.ip()
+        );
+        let headers = [("Contact", self.contact.as_str())];
+        self.outbox.push(compose::response(&invite, 200, Some(&twin.tag), &headers, Some((SDP, &body))));
+        self.plan(now + interval, Act::AnswerToo { branch, interval: (interval * 2).min(T2) });
+    }
+
+    pub(super) fn is_for_twin(&self, request: &Message<'_>) -> bool {
+        let tag = request.to().ok().and_then(|to| to.tag());
+        self.twin.as_ref().is_some_and(|twin| tag == Some(twin.tag.as_bytes()))
+    }
+
+    /// Whichever 2xx comes first at the box is the call; the oracle sees to it that the other one gets ACK and BYE. A twin
+    /// that was faster keeps to what needs no session.
+    pub(super) fn twin_hears(&mut self, request: &Message<'_>) {
+        let Some(twin) = &mut self.twin else { return };
+        let status = match request.method() {
+            Method::Ack => {
+                twin.acked = true;
+                return;
+            }
+            Method::Invite => 488,
+            _ => 200,
+        };
+        self.outbox.push(compose::response(request, status, None, &[], None));
     }
 
     pub(super) fn refuse(&mut self, branch: &str, status: u16, now: Time) {

@@ -44,6 +44,8 @@ impl Phone {
             agenda: Vec::new(),
             stage: Stage::Idle,
             acked: false,
+            twin: None,
+            dead: false,
             session,
             due_answer: Vec::new(),
             chance,
@@ -68,7 +70,7 @@ impl Phone {
         match script.cancel {
             Some(Cancel::Rash(after)) => self.plan(now + after, Act::Cancel { rash: true }),
             Some(Cancel::Patient(after)) => self.plan(now + after, Act::Cancel { rash: false }),
-            Some(Cancel::Ringing(_)) | None => {}
+            Some(Cancel::Ringing(_) | Cancel::Bye(_)) | None => {}
         }
     }
 
@@ -94,6 +96,16 @@ impl Phone {
         }
     }
 
+    /// BYE in an early dialog (RFC 3261 §15): the INVITE is answered with 487.
+    pub(super) fn leave_early(&mut self, tag: String, now: Time) {
+        let left = self.clients.iter().any(|client| client.method == "BYE");
+        if self.stage == Stage::Early && !left {
+            self.remote_tag = Some(tag);
+            self.send("BYE", Purpose::Other, None, now);
+            self.want_out();
+        }
+    }
+
     fn want_out(&mut self) {
         if let Role::Caller { wants_out, .. } = &mut self.role {
             *wants_out = true;
@@ -112,6 +124,14 @@ impl Phone {
             ..200 => {
                 if wants_out && !self.has_cancelled() && self.clients[at].is_open() {
                     self.leave(false, now);
+                }
+                if let Some(Cancel::Bye(after)) = script.cancel
+                    && status > 100
+                    && !self.agenda.iter().any(|(_, act)| matches!(act, Act::EarlyBye { .. }))
+                    && let Some(tag) = response.to().ok().and_then(|to| to.tag())
+                {
+                    let tag = String::from_utf8_lossy(tag).into_owned();
+                    self.plan(now + after, Act::EarlyBye { tag });
                 }
                 let planned = self.agenda.iter().any(|(_, act)| matches!(act, Act::Cancel { .. }));
                 if let Some(Cancel::Ringing(after)) = script.cancel

@@ -13,6 +13,7 @@ mod session;
 mod talk;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sip::{Message, Method, Name, Time};
@@ -32,15 +33,41 @@ const SDP: &str = "application/sdp";
 #[derive(Clone, Debug)]
 enum Act {
     Invite,
-    Cancel { rash: bool },
+    Cancel {
+        rash: bool,
+    },
+    EarlyBye {
+        tag: String,
+    },
     Ack,
-    Ring { status: u16, sdp: bool },
-    Answer { branch: String },
-    AnswerOffer { branch: String },
-    Refuse { branch: String, status: u16 },
-    Again { bytes: Bytes },
+    Ring {
+        status: u16,
+        sdp: bool,
+    },
+    Answer {
+        branch: String,
+    },
+    AnswerOffer {
+        branch: String,
+    },
+    Refuse {
+        branch: String,
+        status: u16,
+    },
+    Again {
+        bytes: Bytes,
+    },
     Bye,
-    Offer { offer: Offer, tries: u8 },
+    /// The other phone behind the address answers, too; `interval` until it says so again.
+    AnswerToo {
+        branch: String,
+        interval: Duration,
+    },
+    Die,
+    Offer {
+        offer: Offer,
+        tries: u8,
+    },
     Info,
 }
 
@@ -57,6 +84,15 @@ enum Stage {
 enum Role {
     Caller { script: CallerScript, wants_out: bool },
     Callee { script: CalleeScript, challenged: Option<String> },
+}
+
+/// Another phone behind the same address, reached by the same INVITE.
+#[derive(Debug)]
+struct Twin {
+    tag: String,
+    acked: bool,
+    /// Its 2xx is repeated until then.
+    until: Time,
 }
 
 /// One side of one call.
@@ -81,6 +117,10 @@ pub struct Phone {
     stage: Stage,
     /// The 2xx of the call was acknowledged.
     acked: bool,
+    /// The other phone behind this address that answered the same INVITE.
+    twin: Option<Twin>,
+    /// Switched off.
+    dead: bool,
     session: Session,
     /// The offer of a 2xx that the ACK will answer.
     due_answer: Vec<u8>,
@@ -135,6 +175,9 @@ impl Phone {
 
     /// Its time has come.
     pub fn on_timeout(&mut self, now: Time) {
+        if self.dead {
+            return;
+        }
         while let Some(at) = self.agenda.iter().position(|(time, _)| *time <= now) {
             let (_, act) = self.agenda.remove(at);
             self.perform(act, now);
@@ -162,6 +205,9 @@ impl Phone {
 
     /// A datagram of the box arrived.
     pub fn receive(&mut self, bytes: &Bytes, now: Time) {
+        if self.dead {
+            return;
+        }
         match Message::parse(bytes) {
             Ok(message) if message.is_request() => self.on_request(&message, bytes, now),
             Ok(message) => self.on_response(&message, now),
@@ -174,7 +220,7 @@ impl Phone {
         let acts = self.agenda.iter().map(|(time, _)| *time);
         let clients = self.clients.iter().filter_map(Client::deadline);
         let servers = self.servers.iter().filter_map(Server::deadline);
-        self.deadline = acts.chain(clients).chain(servers).min();
+        self.deadline = if self.dead { None } else { acts.chain(clients).chain(servers).min() };
     }
 
     fn plan(&mut self, at: Time, act: Act) {
@@ -186,6 +232,7 @@ impl Phone {
         match act {
             Act::Invite => self.invite(now),
             Act::Cancel { rash } => self.leave(rash, now),
+            Act::EarlyBye { tag } => self.leave_early(tag, now),
             Act::Ack => self.send_ack(now),
             Act::Ring { status, sdp } => self.ring(status, sdp, now),
             Act::Answer { branch } => self.answer(&branch, now),
@@ -193,6 +240,11 @@ impl Phone {
             Act::Refuse { branch, status } => self.refuse(&branch, status, now),
             Act::Again { bytes } => self.outbox.push(bytes),
             Act::Bye => self.hang_up(now),
+            Act::AnswerToo { branch, interval } => self.answer_too(branch, interval, now),
+            Act::Die => {
+                self.dead = true;
+                self.stage = Stage::Ended;
+            }
             Act::Offer { offer, tries } => self.offer(offer, tries, now),
             Act::Info => self.inform(now),
         }
@@ -231,9 +283,13 @@ impl Phone {
         };
         let branch = String::from_utf8_lossy(via.branch().unwrap_or_default()).into_owned();
         match request.method() {
+            Method::Ack if self.is_for_twin(request) => return self.twin_hears(request),
             Method::Ack => return self.on_ack(&branch, request, cseq.number),
             Method::Cancel => return self.on_cancel(&branch, request, bytes, now),
             _ => {}
+        }
+        if self.is_for_twin(request) {
+            return self.twin_hears(request);
         }
         let method = String::from_utf8_lossy(cseq.method_text).into_owned();
         let known = self.servers.iter().find(|server| server.branch == branch && server.method == method);
@@ -315,7 +371,8 @@ impl Phone {
         body: Option<(&str, &str)>,
         now: Time,
     ) -> usize {
-        self.cseq += 1;
+        self.cseq +=
+            if self.talk().jumps { 1 + u32::try_from(self.chance.below(100_000)).unwrap_or(0) } else { 1 };
         let branch = format!("z9hG4bK{}", self.chance.word());
         let from = format!("{};tag={}", self.local, self.local_tag);
         let to = match &self.remote_tag {
@@ -368,6 +425,9 @@ impl Phone {
         }
         for (after, offer) in talk.offers.clone() {
             self.plan(now + after, Act::Offer { offer, tries: 0 });
+        }
+        if let Some(dies) = talk.dies {
+            self.plan(now + dies, Act::Die);
         }
         if let Some(info) = talk.info {
             self.plan(now + info, Act::Info);

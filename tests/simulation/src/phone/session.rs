@@ -28,6 +28,12 @@ impl Session {
         self.describe(lines)
     }
 
+    /// An offer of one stream more than there are.
+    pub(crate) fn offer_more(&mut self) -> String {
+        self.streams += 1;
+        self.offer("sendrecv")
+    }
+
     /// The answer to an offer: the same m= lines in the same order, the direction turned round (RFC 3264 §6).
     pub(crate) fn answer(&mut self, offer: &[u8]) -> Result<String, String> {
         let offered = Sdp::parse(offer).map_err(|error| format!("the offer cannot be read: {error}"))?;

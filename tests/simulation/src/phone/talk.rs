@@ -7,7 +7,7 @@ use sip::{Message, Method, Time};
 use super::client::{ClientState, Purpose};
 use super::server::{Server, ServerState};
 use super::{Act, Client, Phone, Role, SDP, Stage};
-use crate::script::{Ack, Offer};
+use crate::script::{Ack, Manners, Offer};
 
 impl Phone {
     pub(super) fn on_dialog_request(&mut self, at: usize, request: &Message<'_>, now: Time) {
@@ -27,6 +27,16 @@ impl Phone {
             return self.respond(at, 500, None, now);
         }
         self.remote_cseq = Some(number);
+        match self.talk().manners {
+            Manners::Forgets => {
+                self.respond(at, 481, None, now);
+                return self.forget_call();
+            }
+            Manners::Mute if request.method() == Method::Bye => return self.forget_call(),
+            Manners::Mute => return,
+            Manners::Stalls if request.method() == Method::Invite => return self.respond(at, 100, None, now),
+            Manners::Stalls | Manners::Polite => {}
+        }
         match request.method() {
             Method::Bye => self.on_bye(at, now),
             _ if self.stage == Stage::Ended => self.respond(at, 481, None, now),
@@ -37,6 +47,11 @@ impl Phone {
             }
             _ => self.respond(at, 200, None, now),
         }
+    }
+
+    fn forget_call(&mut self) {
+        self.stage = Stage::Ended;
+        self.agenda.clear();
     }
 
     fn on_bye(&mut self, at: usize, now: Time) {
@@ -113,6 +128,7 @@ impl Phone {
             Offer::Hold => Some(self.session.offer("sendonly")),
             Offer::Resume => Some(self.session.offer("sendrecv")),
             Offer::Empty => None,
+            Offer::More => Some(self.session.offer_more()),
         };
         let purpose = Purpose::Reinvite { offered: body.is_some() };
         self.send("INVITE", purpose, body.as_deref().map(|body| (SDP, body)), now);

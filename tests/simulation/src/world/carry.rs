@@ -15,6 +15,9 @@ use super::{BOX, Failure, Happening, STRANGER, Slot, World, call_of_number, setu
 use crate::phone::Phone;
 use crate::script::{CalleeScript, Outcome};
 
+/// More outputs than this for one input are a storm. The most comes of ending seven calls at once.
+const STORM: usize = 400;
+
 type Done = Result<(), Box<Failure>>;
 
 impl World {
@@ -26,7 +29,14 @@ impl World {
     }
 
     pub(super) fn carry_out(&mut self, shard: usize) -> Done {
+        let mut outputs = 0;
         while let Some(output) = self.cores[shard].poll_output() {
+            outputs += 1;
+            if outputs > STORM {
+                return Err(
+                    self.failure(None, format!("one input gives more than {STORM} outputs: {output:?}"))
+                );
+            }
             match output {
                 Output::Send { flow, bytes, token } => self.send(shard, flow, bytes, token),
                 Output::Route(query) => self.route(shard, &query),
@@ -78,11 +88,17 @@ impl World {
             uri: &query.uri,
             local_user: query.local_user,
         });
+        if self.chance.happens(self.habits.forgets) {
+            return self.tape.note(self.now, None, "routing never answers");
+        }
         let after = self.chance.up_to(self.habits.routing);
         self.schedule(after, Happening::Routed { shard, query: query.query, decision });
     }
 
     fn resolve(&mut self, shard: usize, query: call::QueryId, host: &str) {
+        if self.chance.happens(self.habits.forgets) {
+            return self.tape.note(self.now, None, "a name is never found");
+        }
         let unknown = self.chance.happens(self.habits.unknown_names);
         let addresses = if unknown { Vec::new() } else { setup::address_of(host) };
         let after = self.chance.up_to(self.habits.names);
@@ -92,6 +108,9 @@ impl World {
     fn order(&mut self, shard: usize, order: &MediaOrder) -> Done {
         let exhausted = self.chance.happens(self.habits.refusals);
         match self.relay.order(order, exhausted) {
+            Ok(Some(_)) if self.chance.happens(self.habits.forgets) => {
+                self.tape.note(self.now, None, format!("the relay never answers {order:?}"));
+            }
             // One delay for all orders: those of a session are answered in order.
             Ok(Some(report)) => self.schedule(self.habits.relay, Happening::Media { shard, report }),
             Ok(None) => {}
@@ -110,13 +129,16 @@ impl World {
         self.oracle.sent(self.now, &bytes, &self.relay);
         let id = sip::call_id_of(&bytes).map(<[u8]>::to_vec).unwrap_or_default();
         self.make_slot(&id, to, &bytes);
-        if let Some(slot) = self.slots.get(&id)
-            && slot.script.outcome == Outcome::Unreachable
-        {
-            let call = Some(slot.call);
+        let unreachable = self.slots.get(&id).is_some_and(|slot| slot.script.outcome == Outcome::Unreachable);
+        let refused = token != SendToken::NONE && self.chance.happens(self.habits.undeliverable);
+        if unreachable || refused {
+            let call = self.oracle.call_of(&id).map(|(call, _)| call);
             self.tape.note(self.now, call, format!("unreachable: {}", crate::tape::brief(&bytes)));
             if token != SendToken::NONE {
-                self.schedule(Duration::from_millis(2), Happening::Undeliverable { shard, token, call });
+                self.schedule(
+                    Duration::from_millis(2),
+                    Happening::Undeliverable { shard, token, call, bytes },
+                );
             }
             return;
         }

@@ -2,6 +2,7 @@
 
 mod carry;
 mod failure;
+mod mishaps;
 mod setup;
 mod verdict;
 mod wire;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use call::{Command, Core, Coverage, Input, MediaReport, Now, QueryId, SendToken, Utc, shard_of};
+use call::{Core, Coverage, Input, MediaReport, Now, QueryId, SendToken, Utc, shard_of};
 use routing::Decision;
 use sip::Time;
 use uuid::Uuid;
@@ -26,14 +27,18 @@ use crate::relay::Relay;
 use crate::script::{CallScript, CalleeScript};
 use crate::tape::Tape;
 
+use mishaps::Partition;
 use wire::Loss;
 
 pub use failure::Failure;
+pub use mishaps::Deed;
 pub(crate) use setup::call_of_number;
 pub use setup::{BOX, STRANGER, caller_address, carrier_address};
 
 /// No call takes longer: four targets that each ring for Timer C, 64·T1 for each to go, and talk.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// One of so many seeds has every message of the Core read by a second reader.
+const READ_TWICE: u64 = 8;
 /// More events than this at one moment are a wheel that spins.
 const SPINNING: u32 = 5_000;
 
@@ -50,6 +55,10 @@ pub struct Habits {
     pub relay: Duration,
     /// How many of 1000 orders for ports are refused.
     pub refusals: u64,
+    /// How many of 1000 questions to routing, names or the relay are never answered.
+    pub forgets: u64,
+    /// How many of 1000 messages of the box come back as undeliverable.
+    pub undeliverable: u64,
 }
 
 impl Habits {
@@ -61,6 +70,8 @@ impl Habits {
             unknown_names: 0,
             relay: Duration::ZERO,
             refusals: 0,
+            forgets: 0,
+            undeliverable: 0,
         }
     }
 
@@ -72,6 +83,8 @@ impl Habits {
             unknown_names: chance.pick(&[0, 0, 300]),
             relay: chance.pick(&[Duration::ZERO, Duration::ZERO, ms(1), ms(900)]),
             refusals: chance.pick(&[0, 0, 0, 100]),
+            forgets: chance.pick(&[0, 0, 0, 0, 0, 50]),
+            undeliverable: chance.pick(&[0, 0, 0, 0, 0, 30]),
         }
     }
 }
@@ -83,9 +96,10 @@ enum Happening {
     Routed { shard: usize, query: QueryId, decision: Decision },
     Resolved { shard: usize, query: QueryId, addresses: Vec<SocketAddr>, call: Option<usize> },
     Media { shard: usize, report: MediaReport },
-    Undeliverable { shard: usize, token: SendToken, call: Option<usize> },
+    Undeliverable { shard: usize, token: SendToken, call: Option<usize>, bytes: Bytes },
     Operator { call: usize },
     Silence { call: usize },
+    Deed(Deed),
     Noise,
 }
 
@@ -134,6 +148,9 @@ pub struct World {
     /// Datagrams for addresses where no phone is.
     strays: Vec<(SocketAddr, Bytes)>,
     losses: Vec<Loss>,
+    partitions: Vec<Partition>,
+    /// The box was told to give up what it holds: nobody is told good-bye.
+    abandoned: bool,
     /// A test has sent something in a caller's name.
     by_hand: bool,
     steps: u64,
@@ -151,10 +168,14 @@ impl World {
         let scripts = (0..calls).map(|_| CallScript::seeded(&mut chance)).collect();
         let mut world = World::new(chance, network, habits, shards, scripts);
         world.seed = Some(seed);
+        if !seed.is_multiple_of(READ_TWICE) {
+            world.oracle.read_once();
+        }
         for _ in 0..world.chance.below(4) {
             let after = world.chance.up_to(Duration::from_secs(12));
             world.schedule(after, Happening::Noise);
         }
+        world.plan_mishaps();
         world
     }
 
@@ -175,7 +196,7 @@ impl World {
         shards: u16,
         scripts: Vec<CallScript>,
     ) -> World {
-        let snapshot = setup::snapshot();
+        let snapshot = setup::snapshot(false);
         let cores = (0..shards)
             .map(|shard| Core::new(setup::settings(shard, shards, &mut chance), Arc::clone(&snapshot)))
             .collect();
@@ -198,6 +219,8 @@ impl World {
             calls: BTreeMap::new(),
             strays: Vec::new(),
             losses: Vec::new(),
+            partitions: Vec::new(),
+            abandoned: false,
             by_hand: false,
             steps: 0,
             spins: 0,
@@ -321,44 +344,19 @@ impl World {
                 self.input(shard, Input::Resolved { query, addresses })
             }
             Happening::Media { shard, report } => self.input(shard, Input::Media(report)),
-            Happening::Undeliverable { shard, token, call } => {
-                if let Some(call) = call {
-                    self.oracle.calls[call].broken = true;
-                }
+            Happening::Undeliverable { shard, token, call, bytes } => {
+                self.oracle.undelivered(&bytes);
                 self.tape.note(self.now, call, "undeliverable");
                 self.input(shard, Input::Undeliverable { token })
             }
             Happening::Operator { call } => self.operate(call),
             Happening::Silence { call } => self.fall_silent(call),
+            Happening::Deed(deed) => self.perform(deed),
             Happening::Noise => {
                 self.make_noise();
                 Ok(())
             }
         }
-    }
-
-    fn operate(&mut self, call: usize) -> Result<(), Box<Failure>> {
-        let Some(&uuid) = self.calls.get(&call) else { return Ok(()) };
-        self.tape.note(self.now, Some(call), format!("the operator hangs up call {call}"));
-        self.oracle.calls[call].broken = true;
-        for shard in 0..self.cores.len() {
-            self.input(shard, Input::Command { id: 1, command: Command::HangUp(uuid) })?;
-        }
-        Ok(())
-    }
-
-    fn fall_silent(&mut self, call: usize) -> Result<(), Box<Failure>> {
-        let Some(session) = self.oracle.session_of(call) else { return Ok(()) };
-        if !self.relay.watched().any(|watched| watched == session) {
-            return Ok(());
-        }
-        self.tape.note(self.now, Some(call), format!("call {call} falls silent"));
-        self.oracle.calls[call].broken = true;
-        let side = self.chance.pick(&[call::Side::A, call::Side::B]);
-        for shard in 0..self.cores.len() {
-            self.input(shard, Input::Media(MediaReport::Silent { session, side }))?;
-        }
-        Ok(())
     }
 
     fn now(&self) -> Now {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use sip::Message;
 
+use super::mishaps::Partition;
 use super::{BOX, Happening, STRANGER, World};
 use crate::tape::Line;
 
@@ -31,6 +32,13 @@ impl World {
         });
         if let Some(loss) = doomed {
             loss.left -= 1;
+            copies.clear();
+        }
+        let parted = |partition: &Partition| {
+            let here = partition.who == from.ip() || partition.who == to.ip();
+            here && (partition.from..partition.until).contains(&self.now)
+        };
+        if self.partitions.iter().any(parted) {
             copies.clear();
         }
         for &copy in &copies {
