@@ -7,6 +7,7 @@ mod candidates;
 mod ingress;
 mod invite;
 mod operator;
+mod prack;
 mod replies;
 mod rewritten;
 
@@ -383,6 +384,9 @@ impl Core {
         if call.focus_leg(leg)
             && let Ok(message) = Message::parse(&bytes)
         {
+            if event == Event::Answered && self.hold_answer(key, leg, &message) {
+                return self.settle(key, now);
+            }
             self.drive(key, Cause::new(event).message(&message), now);
         }
     }

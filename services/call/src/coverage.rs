@@ -42,6 +42,10 @@ pub(crate) enum LegInput {
     ByeResponse,
     /// No response to its BYE, or it could not be sent.
     ByeSilence,
+    /// Response to its PRACK.
+    PrackResponse,
+    /// No response to its PRACK, or it could not be sent.
+    PrackSilence,
     /// Response to a request that it carried over.
     CarryResponse,
     /// 408 or 481 to a request that it carried over.
@@ -60,6 +64,8 @@ pub(crate) enum LegInput {
     Update,
     /// CANCEL of the peer's re-INVITE.
     CancelOffer,
+    /// PRACK of the peer that matches what was sent.
+    Prack,
     /// Another request of the peer.
     Request,
     /// Order: pass a provisional response on.
@@ -100,6 +106,7 @@ impl LegInput {
             (Purpose::Offer, 408 | 481) => LegInput::ReinviteLost,
             (Purpose::Offer, 300..) => LegInput::ReinviteFailure,
             (Purpose::Bye, _) => LegInput::ByeResponse,
+            (Purpose::Prack, _) => LegInput::PrackResponse,
             (Purpose::Carry(_), 408 | 481) => LegInput::CarryLost,
             (Purpose::Carry(_), _) => LegInput::CarryResponse,
         }
@@ -112,6 +119,7 @@ impl LegInput {
             Purpose::Invite => LegInput::InviteSilence,
             Purpose::Offer => LegInput::ReinviteSilence,
             Purpose::Bye => LegInput::ByeSilence,
+            Purpose::Prack => LegInput::PrackSilence,
             Purpose::Carry(_) => LegInput::CarrySilence,
         }
     }
@@ -220,6 +228,8 @@ mod counting {
         Event::CanOffer(Side::B) => CanOfferB,
         Event::SessionExpired(Side::A) => SessionExpiredA,
         Event::SessionExpired(Side::B) => SessionExpiredB,
+        Event::Pracked => Pracked,
+        Event::NoPrack => NoPrack,
         Event::Silent(Side::A) => SilentA,
         Event::Silent(Side::B) => SilentB,
         Event::Referred(_) => Referred,
@@ -274,6 +284,8 @@ mod counting {
         LegInput::ReinviteSilence => ReinviteSilence,
         LegInput::ByeResponse => ByeResponse,
         LegInput::ByeSilence => ByeSilence,
+        LegInput::PrackResponse => PrackResponse,
+        LegInput::PrackSilence => PrackSilence,
         LegInput::CarryResponse => CarryResponse,
         LegInput::CarryLost => CarryLost,
         LegInput::CarrySilence => CarrySilence,
@@ -283,6 +295,7 @@ mod counting {
         LegInput::Reinvite => Reinvite,
         LegInput::Update => Update,
         LegInput::CancelOffer => CancelOffer,
+        LegInput::Prack => Prack,
         LegInput::Request => Request,
         LegInput::Progress => Progress,
         LegInput::Answer => Answer,

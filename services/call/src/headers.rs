@@ -8,7 +8,12 @@ use sip::{Message, Name, Transport, Writer};
 use crate::settings::Listener;
 
 /// Methods that a call's dialog takes.
-pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, NOTIFY, REGISTER, UPDATE";
+pub(crate) const ALLOW: &[u8] =
+    b"INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, NOTIFY, REGISTER";
+/// Extensions that this box takes part in, whoever asks.
+pub(crate) const SUPPORTED: &[u8] = RELIABLE;
+/// Option tag of reliable provisional responses (RFC 3262 §8.1).
+pub(crate) const RELIABLE: &[u8] = b"100rel";
 pub(crate) const SDP: &[u8] = b"application/sdp";
 
 /// Whether a header of this name is carried from one leg to the other.
@@ -187,6 +192,16 @@ pub(crate) fn sdp_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
     let body = message.body();
     let is_sdp = message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(SDP));
     (is_sdp && !body.is_empty()).then_some(body)
+}
+
+/// Whether the sender demands reliable provisional responses, or a PRACK for this one (RFC 3262 §3, §4).
+pub(crate) fn requires_reliability(message: &Message<'_>) -> bool {
+    message.token_list(Name::Require).any(|tag| tag.eq_ignore_ascii_case(RELIABLE))
+}
+
+/// Whether the sender takes reliable provisional responses.
+pub(crate) fn takes_reliability(message: &Message<'_>) -> bool {
+    message.token_list(Name::Supported).any(|tag| tag.eq_ignore_ascii_case(RELIABLE))
 }
 
 /// Text of a header for a record: at most 255 octets, what is not UTF-8 replaced.

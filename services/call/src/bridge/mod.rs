@@ -7,6 +7,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod branches;
+mod early;
 mod offers;
 mod orders;
 mod record;

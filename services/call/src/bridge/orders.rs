@@ -99,6 +99,7 @@ impl Core {
             | Order::OfferReplacement(_)
             | Order::Replace(_)
             | Order::RefuseReplacement => {}
+            Order::RelayPrack => self.relay_prack(key, cause, now),
             Order::WatchMedia => {
                 if let Some(call) = self.calls.get(key) {
                     call.media.watch(&mut self.wire);
@@ -167,14 +168,18 @@ impl Core {
         let body = self.describe_to(key, Side::B, cause);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.heard(message, now);
-        if let Some(leg) = self.legs.get(call.a) {
-            leg.progress(&mut self.wire, message, body.as_deref(), now);
+        let (a, b) = (call.a, call.b);
+        let awaited_by = b.filter(|b| self.legs.get(*b).is_some_and(Leg::owes_prack));
+        let Some(leg) = self.legs.get_mut(a) else { return };
+        let will_prack = leg.progress(&mut self.wire, message, body.as_deref(), awaited_by, now);
+        if !will_prack && let Some(b) = awaited_by {
+            self.release_prack(b, None, now);
         }
     }
 
     fn relay_answer(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
         let Some(message) = cause.message else { return };
-        let body = self.describe_to(key, Side::B, cause);
+        let body = self.describe_to(key, Side::B, cause).or_else(|| self.early_answer(key));
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.heard(message, now);
         call.record.a_status = message.status();

@@ -113,6 +113,10 @@ pub enum Event {
     CanOffer(Side),
     /// Nobody refreshed the session of this side (RFC 4028 §10).
     SessionExpired(Side),
+    /// The caller acknowledged a reliable provisional response.
+    Pracked,
+    /// The caller never acknowledged a reliable provisional response.
+    NoPrack,
     /// No RTP from this side for too long.
     Silent(Side),
     /// REFER of this side.
@@ -202,6 +206,8 @@ pub enum Order {
     Replace(Side),
     /// Refuse that caller.
     RefuseReplacement,
+    /// The caller's PRACK releases the callee's that waits for its answer.
+    RelayPrack,
     /// From now on silence counts.
     WatchMedia,
     /// Give the ports back.
@@ -266,6 +272,8 @@ fn routing(event: Event) -> (State, &'static [Order]) {
         | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
+        | E::Pracked
+        | E::NoPrack
         | E::Silent(_)
         | E::LegsOver
         | E::MediaClosed
@@ -305,6 +313,8 @@ fn opening(event: Event) -> (State, &'static [Order]) {
         | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
+        | E::Pracked
+        | E::NoPrack
         | E::Silent(_)
         | E::LegsOver
         | E::MediaClosed
@@ -319,7 +329,7 @@ fn resolving(event: Event) -> (State, &'static [Order]) {
     match event {
         E::Resolved => (S::Calling, &[O::Invite]),
         E::TargetFailed | E::BranchFailed => (S::Resolving, &[O::RecordAttempt, O::NextTarget]),
-        E::Refused | E::Cancelled | E::Bye(Side::A) | E::Operator => {
+        E::Refused | E::Cancelled | E::Bye(Side::A) | E::NoPrack | E::Operator => {
             (S::Ending, &[O::Reject, O::DropBranches, O::CloseMedia])
         }
         E::Referred(by) => (S::Resolving, transfer::refuse_refer(by)),
@@ -343,6 +353,7 @@ fn resolving(event: Event) -> (State, &'static [Order]) {
         | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
+        | E::Pracked
         | E::Silent(_)
         | E::LegsOver
         | E::MediaClosed
@@ -364,7 +375,12 @@ fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
         E::BranchFailed => (state, &[O::HangUp(Side::B), O::RecordAttempt, O::NextTarget]),
         // A branch whose address was being found, or the next of its line, while others ring.
         E::Resolved => (state, &[O::Invite]),
-        E::Refused | E::BadAnswer | E::Cancelled | E::Bye(Side::A) | E::Operator => {
+        E::Refused | E::BadAnswer | E::Cancelled | E::Bye(Side::A) | E::NoPrack | E::Operator => {
+            (S::Ending, &[O::Reject, O::HangUp(Side::B), O::DropBranches, O::CloseMedia])
+        }
+        E::Pracked => (state, &[O::RelayPrack]),
+        // The callee answered and left again while its 2xx waited for ports or for a PRACK of the caller.
+        E::Bye(Side::B) | E::Lost(Side::B) => {
             (S::Ending, &[O::Reject, O::HangUp(Side::B), O::DropBranches, O::CloseMedia])
         }
         // More streams than the first description had: the answer waits for ports and comes again as `Answered`.
@@ -374,8 +390,7 @@ fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
         E::Routed
         | E::NoRoute
         | E::Acked(_)
-        | E::Lost(_)
-        | E::Bye(Side::B)
+        | E::Lost(Side::A)
         | E::Offered(_)
         | E::BadAck(_)
         | E::Overtook(_)
@@ -432,6 +447,8 @@ fn answered(event: Event) -> (State, &'static [Order]) {
         | E::NotPutBack(_)
         | E::CanOffer(_)
         | E::OfferRefused
+        | E::Pracked
+        | E::NoPrack
         | E::LegsOver
         | E::MediaClosed
         | E::Claimed(_)
@@ -482,6 +499,8 @@ fn up(event: Event) -> (State, &'static [Order]) {
         | E::OfferAccepted
         | E::CanOffer(_)
         | E::OfferRefused
+        | E::Pracked
+        | E::NoPrack
         | E::LegsOver
         | E::MediaClosed
         | E::JoinBusy
@@ -567,6 +586,8 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
         | E::Progress
         | E::Answered
         | E::Cancelled
+        | E::Pracked
+        | E::NoPrack
         | E::LegsOver
         | E::MediaClosed
         | E::Claimed(_)
@@ -613,6 +634,8 @@ fn ending(event: Event) -> (State, &'static [Order]) {
         | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
+        | E::Pracked
+        | E::NoPrack
         | E::Silent(_)
         | E::Operator
         | E::MediaClosed
@@ -652,6 +675,8 @@ fn settling(event: Event) -> (State, &'static [Order]) {
         | E::SessionExpired(_)
         | E::OfferAccepted
         | E::OfferRefused
+        | E::Pracked
+        | E::NoPrack
         | E::Silent(_)
         | E::Operator
         | E::LegsOver

@@ -5,7 +5,7 @@ use sip::{Message, Method, Name, Via};
 
 use crate::core::Core;
 use crate::coverage::LegInput;
-use crate::headers::{ALLOW, SDP, sdp_of};
+use crate::headers::{ALLOW, RELIABLE, SDP, SUPPORTED, sdp_of};
 use crate::ids::leg_of_tag;
 use crate::io::{EventKind, Flow, Now, SendToken};
 use crate::leg::{Leg, LegKey, News, OfferBy};
@@ -191,7 +191,8 @@ impl Core {
         let Some(leg) = self.legs.get_mut(key) else { return };
         leg.heard_on(flow);
         let tag = leg.tag.clone();
-        let in_order = leg.dialog.as_mut().is_some_and(|dialog| dialog.receive(message).is_ok());
+        let peer = message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+        let in_order = leg.dialog_with(peer).is_some_and(|dialog| dialog.receive(message).is_ok());
         let server = self.wire.accept(message, arrival.via, flow, true, now);
         if !in_order {
             self.respond(server, 500, Some("CSeq Out Of Order"), &tag, &[], now);
@@ -203,18 +204,23 @@ impl Core {
         }
         match message.method() {
             Method::Bye => self.on_bye(key, server, message, now),
+            Method::Prack => self.on_prack(key, server, message, now),
             Method::Invite => self.on_reinvite(key, server, message, now),
             Method::Update => self.on_update(key, server, message, now),
             Method::Info | Method::Message | Method::Notify | Method::Unknown => {
                 self.carry_over(key, server, message, now);
             }
-            Method::Options => {
-                self.respond(server, 200, None, &tag, &[("Allow", ALLOW), ("Accept", SDP)], now)
-            }
+            Method::Options => self.respond(
+                server,
+                200,
+                None,
+                &tag,
+                &[("Allow", ALLOW), ("Supported", SUPPORTED), ("Accept", SDP)],
+                now,
+            ),
             Method::Ack
             | Method::Cancel
             | Method::Register
-            | Method::Prack
             | Method::Subscribe
             | Method::Refer
             | Method::Publish => self.respond(server, 405, None, &tag, &[("Allow", ALLOW)], now),
@@ -382,8 +388,8 @@ impl Core {
         if let Some(unsupported) = unsupported(arrival.message) {
             return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
         }
-        let headers: [(&str, &[u8]); 3] =
-            [("Allow", ALLOW), ("Accept", SDP), ("Accept-Encoding", b"identity")];
+        let headers: [(&str, &[u8]); 4] =
+            [("Allow", ALLOW), ("Supported", SUPPORTED), ("Accept", SDP), ("Accept-Encoding", b"identity")];
         if self.draining {
             self.stateless(arrival, 503, Some("Draining"), &[("Retry-After", b"60")]);
         } else {
@@ -483,8 +489,9 @@ impl Core {
     }
 }
 
-/// Option tags that are required and not understood (RFC 3261 §8.2.2.3); none are understood yet.
+/// Option tags that are required and not understood (RFC 3261 §8.2.2.3).
 pub(super) fn unsupported(message: &Message<'_>) -> Option<Vec<u8>> {
-    let required: Vec<&[u8]> = message.token_list(Name::Require).collect();
+    let understood = |tag: &[u8]| tag.eq_ignore_ascii_case(RELIABLE);
+    let required: Vec<&[u8]> = message.token_list(Name::Require).filter(|tag| !understood(tag)).collect();
     if required.is_empty() { None } else { Some(required.join(&b", "[..])) }
 }

@@ -91,7 +91,8 @@ impl Core {
                 leg.on_bye_done();
                 News::Nothing
             }
-            Purpose::Bye => News::Nothing,
+            // A refused PRACK changes nothing: the callee's own timer ends the call if it wants to (RFC 3262 §3).
+            Purpose::Bye | Purpose::Prack => News::Nothing,
             // RFC 3261 §12.2.1.2.
             Purpose::Carry(_) if matches!(status, 408 | 481) => News::Lost,
             Purpose::Carry(_) => News::Nothing,
@@ -194,6 +195,7 @@ impl Core {
                 leg.on_bye_done();
                 News::Nothing
             }
+            Purpose::Prack => News::Nothing,
             Purpose::Carry(_) => News::Lost,
         };
         if let Some(call) = call {
@@ -221,6 +223,10 @@ impl Core {
             Side::A => EndedBy::Caller,
             Side::B => EndedBy::Callee,
         };
+        if news == News::Answered && message.is_some_and(|message| self.hold_answer(call_key, leg, message)) {
+            return self.settle(call_key, now);
+        }
+        let Some(call) = self.calls.get_mut(call_key) else { return };
         let cause = match news {
             News::Nothing => {
                 self.note_final(call_key, leg, message, now);
@@ -244,9 +250,11 @@ impl Core {
                 return self.target_failed(call_key, 408, None, GoesOn::AsListed, EndedBy::Timer, now);
             }
             News::Acked => Cause::new(Event::Acked(side)),
+            News::Pracked => Cause::new(Event::Pracked),
+            News::NoPrack => Cause::new(Event::NoPrack).status(504).by(EndedBy::Timer),
             News::NoAck => Cause::new(Event::Lost(side)).by(EndedBy::Timer),
             News::Lost => Cause::new(Event::Lost(side)).by(EndedBy::Error),
-            News::Bye => Cause::new(Event::Bye(side)).status(487).by(who),
+            News::Bye => Cause::new(Event::Bye(side)).status(if side == Side::A { 487 } else { 480 }).by(who),
             News::Offered => Cause::new(Event::Offered(side)),
             News::Overtook => Cause::new(Event::Overtook(side)).status(491),
             News::OfferWithdrawn(status) => Cause::new(Event::OfferWithdrawn(side)).status(status),

@@ -62,7 +62,8 @@ impl Leg {
         let Credentials { username, password } = credentials;
         let value =
             challenge.authorize(username, password, old.method_text(), old.request_uri()?, &cnonce, 1);
-        let cseq = match &mut self.dialog {
+        let peer = old.to().ok().and_then(|to| to.tag()).unwrap_or_default();
+        let cseq = match self.dialog_with(peer) {
             Some(dialog) => {
                 dialog.local_cseq = dialog.local_cseq.saturating_add(1);
                 dialog.local_cseq

@@ -8,11 +8,11 @@ use sip::{Dialog, Message, Method, Name, Uri, Writer};
 use super::uac::via_pieces;
 use super::{Exchange, Leg, LegKey, LegState, News};
 use crate::coverage::LegInput;
-use crate::headers::{ALLOW, SDP, copy_body_headers, copy_crossing};
+use crate::headers::{ALLOW, SDP, SUPPORTED, copy_body_headers, copy_crossing};
 use crate::io::{Flow, Now, SendToken};
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Wire};
 
-const MAX_FORWARDS: u8 = 70;
+pub(super) const MAX_FORWARDS: u8 = 70;
 /// Forks of one INVITE whose 2xx are ended.
 const MAX_UNWANTED: usize = 8;
 
@@ -23,6 +23,7 @@ impl Leg {
         if let LegState::AckDue { client, cseq } = self.state {
             self.send_ack(client, cseq, body, wire);
             self.state = LegState::Up;
+            self.forget_early();
         } else if let Exchange::AckDue { client, cseq } = self.exchange {
             self.send_ack(client, cseq, body, wire);
             self.exchange = Exchange::Idle;
@@ -176,15 +177,21 @@ impl Leg {
 
     pub(super) fn capabilities(&self, writer: &mut Writer, wire: &Wire) {
         writer.header("Allow", ALLOW);
+        writer.header("Supported", SUPPORTED);
         writer.header("Server", wire.settings.product.as_bytes());
     }
 
     /// Where requests of this dialog go: a stream that is open and a registered phone by their flow (RFC 5626 §5.3),
     /// else where the route set or the remote target say when they say it with an address.
     pub(super) fn request_flow(&self, wire: &Wire) -> Flow {
+        self.flow_to(self.dialog.as_deref(), wire)
+    }
+
+    /// The same for another dialog of this leg, an early one.
+    pub(super) fn flow_to(&self, dialog: Option<&Dialog>, wire: &Wire) -> Flow {
         let stream = wire.listener(self.flow.listener).transport.is_reliable();
         let by_flow = self.by_flow || (stream && self.flow.connection != 0);
-        match &self.dialog {
+        match dialog {
             Some(dialog) if !by_flow => Flow { remote: next_hop(dialog, self.flow.remote), ..self.flow },
             Some(_) | None => self.flow,
         }

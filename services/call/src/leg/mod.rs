@@ -21,9 +21,11 @@
 
 mod challenge;
 mod dialog;
+mod early;
 mod exchange;
 mod offer;
 mod reinvite;
+mod reliable;
 mod uac;
 mod uas;
 
@@ -41,8 +43,10 @@ use crate::wire::{ClientKey, ServerKey, Wire, reconnecting};
 
 pub(crate) use challenge::Challenged;
 pub(crate) use dialog::{acknowledge_late, end_fork};
+pub(crate) use early::rseq;
 pub(crate) use exchange::{Aim, Exchange, OfferBy, Ours};
 pub(crate) use offer::Offer;
+pub(crate) use reliable::Acknowledges;
 pub(crate) use uac::Target;
 
 new_key_type! {
@@ -107,6 +111,10 @@ pub(crate) enum News {
     Acked,
     /// Our 2xx was never acknowledged.
     NoAck,
+    /// The PRACK of a reliable provisional response of ours.
+    Pracked,
+    /// A reliable provisional response of ours was never acknowledged.
+    NoPrack,
     /// BYE.
     Bye,
     /// A re-INVITE of the peer, or its UPDATE with a description.
@@ -147,6 +155,12 @@ pub(crate) struct Leg {
     pub(crate) trunk: Option<routing::TrunkId>,
     pub(crate) tag: Box<str>,
     pub(crate) dialog: Option<Box<Dialog>>,
+    /// What the caller's INVITE said of 100rel.
+    reliability: reliable::Reliability,
+    /// Towards a caller, once a reliable provisional response was sent.
+    reliable: Option<Box<reliable::Reliable>>,
+    /// Towards a callee that rings.
+    early: Option<Box<early::Early>>,
     /// Final status of the INVITE, once known.
     pub(crate) final_status: u16,
     pub(crate) call_id: Box<str>,
@@ -175,6 +189,9 @@ impl Leg {
             trunk: None,
             tag,
             dialog: None,
+            reliability: reliable::Reliability::Never,
+            reliable: None,
+            early: None,
             final_status: 0,
             call_id,
             auth: challenge::AuthTries::default(),
@@ -254,12 +271,12 @@ impl Leg {
     /// When [`on_timeout`](Leg::on_timeout) must be called.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let own = match &self.state {
+            LegState::Invited { .. } => self.reliable.as_ref().and_then(|reliable| reliable.deadline()),
             LegState::Answered { ok } | LegState::AnsweredLeaving { ok, .. } => Some(ok.deadline()),
             LegState::Proceeding { timer_c, .. } => Some(*timer_c),
             LegState::Cancelling { give_up, .. } => Some(*give_up),
             LegState::Ghost { until, .. } => Some(*until),
-            LegState::Invited { .. }
-            | LegState::Calling { .. }
+            LegState::Calling { .. }
             | LegState::CancelWaiting { .. }
             | LegState::AckDue { .. }
             | LegState::Up
@@ -281,6 +298,10 @@ impl Leg {
             return News::Nothing;
         }
         match std::mem::replace(&mut self.state, LegState::Gone) {
+            LegState::Invited { server } => {
+                self.state = LegState::Invited { server };
+                self.on_unacknowledged(wire, now)
+            }
             LegState::Answered { mut ok } => {
                 if ok.repeat(wire, now) {
                     self.state = LegState::Answered { ok };
@@ -308,8 +329,7 @@ impl Leg {
                 News::Nothing
             }
             LegState::Ghost { .. } => News::Nothing,
-            idle @ (LegState::Invited { .. }
-            | LegState::Calling { .. }
+            idle @ (LegState::Calling { .. }
             | LegState::CancelWaiting { .. }
             | LegState::AckDue { .. }
             | LegState::Up
@@ -337,7 +357,7 @@ impl Leg {
         }
         match &self.dialog {
             Some(dialog) => dialog.matches(call_id, self.tag.as_bytes(), from.tag().unwrap_or_default()),
-            None => false,
+            None => self.owns_early(call_id, from.tag().unwrap_or_default()),
         }
     }
 }

@@ -7,7 +7,9 @@ use sip::{Dialog, Message, Method, Writer};
 use super::dialog::{end_fork, end_unwanted};
 use super::{Challenged, Leg, LegKey, LegState, News};
 use crate::bridge::CallKey;
-use crate::headers::{ALLOW, SDP, advertised_host, contact, copy_crossing};
+use crate::headers::{
+    ALLOW, RELIABLE, SDP, advertised_host, contact, copy_crossing, requires_reliability, takes_reliability,
+};
 use crate::io::{Flow, Now};
 use crate::media::Side;
 use crate::settings::Listener;
@@ -52,6 +54,10 @@ impl Leg {
         writer.header("CSeq", b"1 INVITE");
         contact(&mut writer, listener);
         writer.header("Allow", ALLOW);
+        // An offer in a reliable 18x needs a caller whose PRACK answers it.
+        if body.is_some() || takes_reliability(source) || requires_reliability(source) {
+            writer.header("Supported", RELIABLE);
+        }
         writer.header("User-Agent", wire.settings.product.as_bytes());
         copy_crossing(source, &mut writer, listener);
         let request = writer.body(body.map(|_| SDP), body.unwrap_or_default());
@@ -84,13 +90,17 @@ impl Leg {
                     let timer_c = now.time + wire.settings.timer_c;
                     self.state = LegState::Proceeding { client, timer_c };
                     // RFC 6228's 199 ends an early dialog; the caller has only one, and it stays.
-                    if matches!(status, 100 | 199) { News::Nothing } else { News::Progress }
+                    if matches!(status, 100 | 199) {
+                        return News::Nothing;
+                    }
+                    self.on_provisional(key, client, response, wire, now)
                 }
                 200..300 => self.established(client, response, wire),
                 401 | 407 => {
                     let asked = Challenged { client, purpose: Purpose::Invite, response, credentials };
                     match self.answer_challenge(key, &asked, wire, now) {
                         Some(again) => {
+                            self.early = None;
                             self.state = LegState::Calling { client: again };
                             News::Nothing
                         }
@@ -215,7 +225,7 @@ impl Leg {
         self.final_status = response.status().unwrap_or(200);
         self.learn_methods(response);
         if self.make_dialog(client, response, wire) {
-            self.state = LegState::AckDue { client, cseq: self.invite_cseq() };
+            self.state = LegState::AckDue { client, cseq: invite_cseq(response) };
             News::Answered
         } else {
             // A 2xx that makes no dialog (no Contact, no tag) can be neither acknowledged nor ended.
@@ -236,13 +246,21 @@ impl Leg {
     ) -> News {
         self.final_status = response.status().unwrap_or(200);
         if self.make_dialog(client, response, wire) {
-            self.send_ack(client, self.invite_cseq(), None, wire);
+            self.send_ack(client, invite_cseq(response), None, wire);
             self.bye(key, reason, wire, now);
         }
         News::Nothing
     }
 
     fn make_dialog(&mut self, client: ClientKey, response: &Message<'_>, wire: &Wire) -> bool {
+        match self.confirm_early(response) {
+            Ok(None) => {}
+            Ok(dialog) => {
+                self.dialog = dialog;
+                return true;
+            }
+            Err(_) => return false,
+        }
         let Some(bytes) = wire.client_request(client) else { return false };
         let Ok(invite) = Message::parse(&bytes) else { return false };
         match Dialog::uac(&invite, response) {
@@ -254,10 +272,6 @@ impl Leg {
         }
     }
 
-    fn invite_cseq(&self) -> u32 {
-        self.dialog.as_ref().map_or(1, |dialog| dialog.local_cseq)
-    }
-
     fn refused(&mut self, status: u16) -> News {
         self.final_status = status;
         News::Refused(status)
@@ -267,6 +281,11 @@ impl Leg {
         self.final_status = status;
         News::Nothing
     }
+}
+
+/// The CSeq number of the INVITE that was answered: PRACKs of its early dialog have taken the next ones.
+fn invite_cseq(response: &Message<'_>) -> u32 {
+    response.cseq().map_or(1, |cseq| cseq.number)
 }
 
 /// Our Via. `rport` so that the answer finds its way back through NAT (RFC 3581).

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sip::{Dialog, Fault, Message};
 
+use super::reliable::Reliability;
 use super::{Leg, LegKey, LegState, News, Unacked};
 use crate::bridge::CallKey;
 use crate::coverage::LegInput;
@@ -26,24 +27,43 @@ impl Leg {
         let call_id = crate::headers::text(invite.call_id()?);
         let mut leg = Leg::new(call, Side::A, LegState::Invited { server }, flow, tag, call_id);
         leg.dialog = Some(Box::new(dialog));
+        leg.reliability = Reliability::of(invite);
         leg.session = crate::bridge::LocalSession::new(wire.ids.random());
         leg.learn_methods(invite);
         Ok(leg)
     }
 
-    /// Passes a provisional response on, with its headers and a description of ours.
-    pub(crate) fn progress(&self, wire: &mut Wire, from: &Message<'_>, body: Option<&[u8]>, now: Now) {
+    /// Passes a provisional response on, with its headers and a description of ours. `awaited_by` is the target whose
+    /// PRACK waits for the caller's answer. Says whether the caller will send a PRACK for it.
+    pub(crate) fn progress(
+        &mut self,
+        wire: &mut Wire,
+        from: &Message<'_>,
+        body: Option<&[u8]>,
+        awaited_by: Option<LegKey>,
+        now: Now,
+    ) -> bool {
         wire.coverage.leg(self, LegInput::Progress);
-        let LegState::Invited { server } = self.state else { return };
+        let LegState::Invited { server } = self.state else { return false };
         let status = from.status().unwrap_or(180);
         let Some(mut writer) = wire.response(server, status, Some(from.reason_phrase()), Some(&self.tag))
         else {
-            return;
+            return false;
         };
         contact(&mut writer, wire.listener(self.flow.listener));
         copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
+        let reliably = match self.reliability {
+            Reliability::Never => false,
+            Reliability::Able => super::rseq(from).is_some(),
+            Reliability::Demanded => true,
+        };
+        if reliably {
+            self.capabilities(&mut writer, wire);
+            return self.progress_reliably(server, writer, (status, body), awaited_by, wire, now);
+        }
         let bytes = writer.body(body.map(|_| SDP), body.unwrap_or_default());
         wire.respond(server, status, bytes, now);
+        false
     }
 
     /// Answers the call. The 2xx is repeated until its ACK comes.
@@ -54,6 +74,9 @@ impl Leg {
         if let Some(ok) = self.success(server, status, wire, from, body, now) {
             self.final_status = status;
             self.state = LegState::Answered { ok };
+            if let Some(reliable) = &mut self.reliable {
+                reliable.supersede();
+            }
         }
     }
 
@@ -121,6 +144,9 @@ impl Leg {
         }
         self.final_status = status;
         self.state = LegState::Gone;
+        if let Some(reliable) = &mut self.reliable {
+            reliable.supersede();
+        }
     }
 
     /// Whether the caller still waits for the answer to this INVITE.

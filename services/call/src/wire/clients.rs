@@ -28,6 +28,7 @@ pub(crate) enum Purpose {
     /// A re-INVITE, or UPDATE.
     Offer,
     Bye,
+    Prack,
     /// Carried over from the other leg, where this transaction waits for the answer.
     Carry(ServerKey),
 }

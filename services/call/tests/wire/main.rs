@@ -9,5 +9,6 @@ mod harness;
 mod refusals;
 mod registrar;
 mod reinvite;
+mod reliable;
 mod streams;
 mod teardown;

@@ -103,6 +103,8 @@ pub(super) fn transferring(side: Side, event: E) -> Next {
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
+        | E::Pracked
+        | E::NoPrack
         | E::MediaClosed => (stays, &[]),
     }
 }
@@ -144,6 +146,8 @@ pub(super) fn transferring_alone(side: Side, event: E) -> Next {
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
+        | E::Pracked
+        | E::NoPrack
         | E::MediaClosed => (stays, &[]),
     }
 }
@@ -193,6 +197,8 @@ pub(super) fn rejoining(side: Side, event: E) -> Next {
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
+        | E::Pracked
+        | E::NoPrack
         | E::MediaClosed => (stays, &[]),
     }
 }
@@ -235,6 +241,8 @@ pub(super) fn yielding(side: Side, event: E) -> Next {
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
+        | E::Pracked
+        | E::NoPrack
         | E::MediaClosed => (stays, &[]),
     }
 }
@@ -277,6 +285,8 @@ pub(super) fn yielding_alone(side: Side, event: E) -> Next {
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
+        | E::Pracked
+        | E::NoPrack
         | E::MediaClosed => (stays, &[]),
     }
 }
@@ -323,6 +333,8 @@ pub(super) fn replacing(side: Side, event: E) -> Next {
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
+        | E::Pracked
+        | E::NoPrack
         | E::MediaClosed => (stays, &[]),
     }
 }
@@ -363,6 +375,8 @@ pub(super) fn reverting(side: Side, event: E) -> Next {
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
+        | E::Pracked
+        | E::NoPrack
         | E::MediaClosed => (stays, &[]),
     }
 }
