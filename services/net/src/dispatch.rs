@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use call::{Event, EventKind, RouteQuery};
-use routing::{Admission, Decision, Plan, Query, Refusal, Snapshot, Target, TrunkId};
+use routing::{Admission, Decision, Fork, Plan, Query, Refusal, Snapshot, Target, TrunkId};
 use sip::Time;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 /// One shard's part in admission.
@@ -25,17 +26,17 @@ struct Held {
     /// The ids are this snapshot's; a reload may give them to others.
     snapshot: Arc<Snapshot>,
     inbound: Option<TrunkId>,
-    outbound: Outbound,
+    /// One after the other, unless the trunks of the route are called at once.
+    outbound: SmallVec<[Place; 1]>,
+    fork: Fork,
 }
 
+/// A place at a trunk that the call goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outbound {
-    /// No place taken.
-    Free,
-    /// Taken with the decision; the attempt has not begun.
-    Reserved(TrunkId),
-    /// Taken by the attempt of this number.
-    Busy(TrunkId, u32),
+struct Place {
+    trunk: TrunkId,
+    /// The attempt that uses it; `None`: taken with the decision, the attempt has not begun.
+    attempt: Option<u32>,
 }
 
 impl Dispatch {
@@ -43,7 +44,8 @@ impl Dispatch {
         Dispatch { admission, held: HashMap::new() }
     }
 
-    /// Decides, and takes the places of the source trunk and of the first target that has one.
+    /// Decides, and takes the places of the source trunk and of the first target that has one; where all trunks are
+    /// called at once, of each.
     pub(crate) fn decide(&mut self, query: &RouteQuery, now: Time) -> Decision {
         // Asked again for the same call: the old places go back first.
         query.call.into_iter().for_each(|call| self.give_back(call));
@@ -78,7 +80,8 @@ impl Dispatch {
         let to_trunk = plan.targets.iter().any(|target| matches!(target, Target::Trunk { .. }));
         if query.trunk.is_some() || to_trunk {
             let snapshot = Arc::clone(snapshot);
-            self.held.insert(call, Held { snapshot, inbound: query.trunk, outbound });
+            let held = Held { snapshot, inbound: query.trunk, outbound, fork: plan.fork };
+            self.held.insert(call, held);
         }
         Decision::Route(plan)
     }
@@ -109,38 +112,36 @@ impl Dispatch {
 
     /// How many places are taken by this shard's calls.
     pub(crate) fn places(&self) -> u64 {
-        let taken =
-            |held: &Held| u64::from(held.inbound.is_some()) + u64::from(held.outbound != Outbound::Free);
+        let taken = |held: &Held| u64::from(held.inbound.is_some()) + held.outbound.len() as u64;
         self.held.values().map(taken).sum()
     }
 
     fn begin(&mut self, call: Uuid, attempt: u32, trunk: Option<TrunkId>, now: Time) {
         let Some(held) = self.held.get_mut(&call) else { return };
-        match (held.outbound, trunk) {
-            (Outbound::Reserved(taken) | Outbound::Busy(taken, _), Some(trunk)) if taken == trunk => {
-                held.outbound = Outbound::Busy(taken, attempt);
-            }
-            (Outbound::Reserved(_) | Outbound::Busy(..) | Outbound::Free, trunk) => {
-                held.release_outbound(&mut lock(&self.admission));
-                let Some((id, trunk)) = trunk.and_then(|id| Some((id, held.snapshot.trunk(id)?))) else {
-                    return;
-                };
-                // The attempt has left already. A trunk that filled up since the decision is over its limit by the
-                // few calls that were failing over at that moment.
-                if lock(&self.admission).admit(trunk, now).is_ok() {
-                    held.outbound = Outbound::Busy(id, attempt);
-                }
-            }
+        let reserved =
+            held.outbound.iter_mut().find(|place| place.attempt.is_none() && Some(place.trunk) == trunk);
+        if let Some(place) = reserved {
+            place.attempt = Some(attempt);
+            return;
+        }
+        // One after the other: whatever was taken before belongs to a target that was passed over.
+        if held.fork == Fork::Serial {
+            held.release_outbound(&mut lock(&self.admission));
+        }
+        let Some((id, trunk)) = trunk.and_then(|id| Some((id, held.snapshot.trunk(id)?))) else { return };
+        // The attempt has left already. A trunk that filled up since the decision is over its limit by the
+        // few calls that were failing over at that moment.
+        if lock(&self.admission).admit(trunk, now).is_ok() {
+            held.outbound.push(Place { trunk: id, attempt: Some(attempt) });
         }
     }
 
     fn finish(&mut self, call: Uuid, ended: u32) {
         let Some(held) = self.held.get_mut(&call) else { return };
-        match held.outbound {
-            Outbound::Busy(_, attempt) if attempt == ended => {
-                held.release_outbound(&mut lock(&self.admission));
-            }
-            Outbound::Busy(..) | Outbound::Reserved(_) | Outbound::Free => {}
+        let place = held.outbound.iter().position(|place| place.attempt == Some(ended));
+        let Some(place) = place.map(|index| held.outbound.remove(index)) else { return };
+        if let Some(trunk) = held.snapshot.trunk(place.trunk) {
+            lock(&self.admission).release(&trunk.name);
         }
     }
 
@@ -156,57 +157,57 @@ impl Dispatch {
 
 impl Held {
     fn release_outbound(&mut self, admission: &mut Admission) {
-        let id = match self.outbound {
-            Outbound::Reserved(id) | Outbound::Busy(id, _) => id,
-            Outbound::Free => return,
-        };
-        if let Some(trunk) = self.snapshot.trunk(id) {
-            admission.release(&trunk.name);
+        for place in self.outbound.drain(..) {
+            if let Some(trunk) = self.snapshot.trunk(place.trunk) {
+                admission.release(&trunk.name);
+            }
         }
-        self.outbound = Outbound::Free;
     }
 }
 
-/// Takes a place at the first target that has one, and strikes out those that have none.
+/// Takes a place at the first target that has one, or at each trunk when they are called at once, and strikes out those
+/// that have none.
 fn reserve(
     plan: &mut Plan,
     snapshot: &Snapshot,
     admission: &mut Admission,
     now: Time,
-) -> Result<Outbound, Refusal> {
-    let mut outbound = Outbound::Free;
-    let mut refused: Option<(TrunkId, Refusal)> = None;
-    let mut is_first = true;
+) -> Result<SmallVec<[Place; 1]>, Refusal> {
+    let mut taken: SmallVec<[Place; 1]> = SmallVec::new();
+    let mut refused: Vec<(TrunkId, Refusal)> = Vec::new();
+    let at_once = plan.fork == Fork::Parallel;
+    let mut is_turn = true;
     plan.targets.retain(|target| {
         let Target::Trunk { trunk: id, .. } = target else {
-            is_first = false;
+            is_turn = at_once;
             return true;
         };
         let Some(trunk) = snapshot.trunk(*id) else { return false };
-        if !is_first {
-            // Not taken before it is its turn; only those that are full now are left out.
-            return outbound == Outbound::Reserved(*id)
-                || trunk.max_calls == 0
-                || admission.calls(&trunk.name) < trunk.max_calls;
+        if taken.iter().any(|place| place.trunk == *id) {
+            return true;
         }
-        if refused.as_ref().is_some_and(|(refused, _)| refused == id) {
+        if !is_turn {
+            // Not taken before it is its turn; only those that are full now are left out.
+            return trunk.max_calls == 0 || admission.calls(&trunk.name) < trunk.max_calls;
+        }
+        if refused.iter().any(|(refused, _)| refused == id) {
             return false;
         }
         match admission.admit(trunk, now) {
             Ok(()) => {
-                outbound = Outbound::Reserved(*id);
-                is_first = false;
+                taken.push(Place { trunk: *id, attempt: None });
+                is_turn = at_once;
                 true
             }
             Err(refusal) => {
-                refused = Some((*id, refusal));
+                refused.push((*id, refusal));
                 false
             }
         }
     });
-    match refused {
+    match refused.pop() {
         Some((_, refusal)) if plan.targets.is_empty() => Err(refusal),
-        Some(_) | None => Ok(outbound),
+        Some(_) | None => Ok(taken),
     }
 }
 

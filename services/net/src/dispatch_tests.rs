@@ -13,6 +13,10 @@ const SECOND: TrunkId = TrunkId(2);
 
 /// Calls of the pbx go to the carrier, then to the second.
 fn snapshot(limits: [u32; 3]) -> Arc<Snapshot> {
+    snapshot_with(limits, |_| {})
+}
+
+fn snapshot_with(limits: [u32; 3], change: impl FnOnce(&mut Route)) -> Arc<Snapshot> {
     let trunks = ["pbx", "carrier", "second"]
         .into_iter()
         .zip(limits)
@@ -23,7 +27,9 @@ fn snapshot(limits: [u32; 3]) -> Arc<Snapshot> {
             trunk
         })
         .collect();
-    Arc::new(Snapshot::new(trunks, vec![Route::new("out", vec![CARRIER, SECOND])]).unwrap())
+    let mut route = Route::new("out", vec![CARRIER, SECOND]);
+    change(&mut route);
+    Arc::new(Snapshot::new(trunks, vec![route]).unwrap())
 }
 
 fn query(snapshot: &Arc<Snapshot>, call: u128) -> RouteQuery {
@@ -159,4 +165,33 @@ fn asking_twice_for_one_call_counts_it_once() {
     dispatch.decide(&query(&snapshot, 1), Time::ZERO);
     dispatch.decide(&query(&snapshot, 1), Time::ZERO);
     assert_eq!(calls(&dispatch), [1, 1, 0]);
+}
+
+#[test]
+fn a_call_to_all_trunks_at_once_counts_on_each_until_its_branch_is_over() {
+    let snapshot = snapshot_with([0, 0, 0], |route| route.fork = Fork::Parallel);
+    let mut dispatch = Dispatch::new(Arc::default());
+    dispatch.decide(&query(&snapshot, 1), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 1, 1]);
+    dispatch.observe(&started(1, 1, CARRIER), Time::ZERO);
+    dispatch.observe(&started(1, 2, SECOND), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 1, 1]);
+    dispatch.observe(&failed(1, 1, CARRIER), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 0, 1]);
+    dispatch.observe(&started(1, 3, CARRIER), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 1, 1], "its next peer");
+    dispatch.observe(&failed(1, 3, CARRIER), Time::ZERO);
+    dispatch.observe(&event(1, EventKind::CallAnswered), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 0, 1]);
+    dispatch.observe(&ended(1), Time::ZERO);
+    assert_eq!(calls(&dispatch), [0, 0, 0]);
+}
+
+#[test]
+fn a_full_trunk_is_left_out_of_those_that_are_called_at_once() {
+    let snapshot = snapshot_with([0, 1, 0], |route| route.fork = Fork::Parallel);
+    let mut dispatch = Dispatch::new(Arc::default());
+    dispatch.decide(&query(&snapshot, 1), Time::ZERO);
+    assert_eq!(trunks_of(dispatch.decide(&query(&snapshot, 2), Time::ZERO)), [SECOND, SECOND]);
+    assert_eq!(calls(&dispatch), [2, 1, 2]);
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::called::{Called, Unroutable};
-use crate::route::Route;
+use crate::route::{Fork, Route};
 use crate::snapshot::Snapshot;
 use crate::trunk::TrunkId;
 
@@ -33,13 +33,16 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
-/// Targets in the order in which they are tried.
+/// Targets, and in which order they are tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The route's name; `None` for a call to a user of ours.
     pub route: Option<String>,
     /// At least one.
     pub targets: Vec<Target>,
+    /// Whether the trunks among the targets are tried one after the other. The contacts of a user are tried by their
+    /// q-values in either case, those of one value at once.
+    pub fork: Fork,
     /// Final response codes that move on to the next target, ascending. Shared by all calls of a route.
     pub failover: Arc<[u16]>,
 }
@@ -93,6 +96,7 @@ impl Snapshot {
             return Decision::Route(Plan {
                 route: None,
                 targets: vec![Target::User { name: name.to_owned() }],
+                fork: Fork::Serial,
                 failover: self.default_failover(),
             });
         }
@@ -105,6 +109,7 @@ impl Snapshot {
                 return Decision::Route(Plan {
                     route: Some(route.name.clone()),
                     targets: prepared.targets.clone(),
+                    fork: route.fork,
                     failover: Arc::clone(&prepared.failover),
                 });
             }

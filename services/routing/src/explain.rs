@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::decision::{Decision, Listener, Query, Step, Target, Verdict};
+use crate::decision::{Decision, Listener, Plan, Query, Step, Target, Verdict};
+use crate::route::Fork;
 use crate::snapshot::Snapshot;
 use crate::trunk::TrunkId;
 
@@ -67,8 +68,15 @@ impl Snapshot {
                     steps.push(format!("Target {}: {target}.", number + 1));
                 }
                 let codes = Codes(&plan.failover);
-                if plan.targets.len() > 1 {
-                    steps.push(format!("The next target is tried after {codes}."));
+                match (plan.fork, trunks_of(plan)) {
+                    (Fork::Parallel, trunks @ 2..) => steps.push(format!(
+                        "The {trunks} trunks are called at once, and the first that answers has the call; the next \
+                         peer of a trunk is tried after {codes}."
+                    )),
+                    (Fork::Serial | Fork::Parallel, _) if plan.targets.len() > 1 => {
+                        steps.push(format!("The next target is tried after {codes}."));
+                    }
+                    (Fork::Serial | Fork::Parallel, _) => {}
                 }
             }
         }
@@ -89,6 +97,21 @@ impl fmt::Display for Explanation {
         }
         Ok(())
     }
+}
+
+/// How many trunks a plan names.
+fn trunks_of(plan: &Plan) -> usize {
+    let mut trunks: Vec<TrunkId> = plan
+        .targets
+        .iter()
+        .filter_map(|target| match target {
+            Target::Trunk { trunk, .. } => Some(*trunk),
+            Target::User { .. } => None,
+        })
+        .collect();
+    trunks.sort_unstable();
+    trunks.dedup();
+    trunks.len()
 }
 
 struct Transcript<'s> {

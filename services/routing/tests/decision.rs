@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
-use routing::{Decision, MAX_CALLED, Plan, Query, Route, Snapshot, Source, Target, Trunk, TrunkId};
+use routing::{Decision, Fork, MAX_CALLED, Plan, Query, Route, Snapshot, Source, Target, Trunk, TrunkId};
 
 const PBX: TrunkId = TrunkId(0);
 const CARRIER: TrunkId = TrunkId(1);
@@ -299,4 +299,23 @@ fn the_last_of_a_thousand_routes_is_found_in_no_time() {
         .unwrap();
     eprintln!("last of 1,000 routes: {quickest:?}");
     assert!(quickest < Duration::from_millis(20), "{quickest:?}");
+}
+
+#[test]
+fn a_parallel_route_says_that_its_trunks_are_called_at_once() {
+    let route = Route { fork: Fork::Parallel, ..Route::new("out", [CARRIER, BACKUP]) };
+    let one = Route { fork: Fork::Parallel, called: called("^1$"), ..Route::new("one", [CARRIER]) };
+    let snapshot = Snapshot::new(trunks(), vec![one, route]).unwrap();
+    assert_eq!(plan(ask(&snapshot, "10.0.0.5:5060", "sip:7@x")).fork, Fork::Parallel);
+    let last = |uri| {
+        let source = "10.0.0.5:5060".parse().unwrap();
+        let query = Query { trunk: Some(PBX), source, caller: "sip:1@x", uri, local_user: false };
+        snapshot.explain(&query).steps.pop().unwrap()
+    };
+    assert_eq!(
+        last("sip:7@x"),
+        "The 2 trunks are called at once, and the first that answers has the call; the next peer of a trunk is tried \
+         after 408, 480, 500-599."
+    );
+    assert_eq!(last("sip:1@x"), "The next target is tried after 408, 480, 500-599.");
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use routing::{Plan, Snapshot, Target};
+use routing::{Fork, Plan, Snapshot, Target};
 use sip::{Transport, Uri};
 
 use crate::bridge::table::Event;
@@ -36,28 +36,23 @@ impl Core {
         now: Now,
     ) -> VecDeque<Candidate> {
         let called = request.request_uri().and_then(|uri| Uri::parse(uri).ok()?.user);
-        let mut found = VecDeque::new();
+        let mut found: VecDeque<Candidate> = VecDeque::new();
         for target in &plan.targets {
             match target {
-                Target::User { name } => {
-                    for binding in self.registrar.contacts(name, now) {
-                        let host = advertised_host(self.wire.listener(binding.flow.listener));
-                        found.push_back(Candidate {
-                            uri: binding.contact.as_bytes().into(),
-                            to: [b"sip:", name.as_bytes(), b"@", host.as_bytes()].concat().into(),
-                            trunk: None,
-                            reach: Reach::Flow { flow: binding.flow, registered: true },
-                            group: 0,
-                            line: 0,
-                        });
-                    }
-                }
+                Target::User { name } => self.contacts_of(name, &mut found, now),
                 Target::Trunk { trunk, peer } => {
                     let by = snapshot.trunk(*trunk).and_then(|trunk| trunk.listener.as_deref());
                     let peer = snapshot.trunk(*trunk).and_then(|trunk| trunk.peers.get(*peer));
                     let candidate = peer.and_then(|peer| self.peer_candidate(peer, by, called));
                     match candidate {
-                        Some(candidate) => found.push_back(Candidate { trunk: Some(*trunk), ..candidate }),
+                        Some(candidate) => {
+                            let line = match (plan.fork, found.back()) {
+                                (Fork::Serial, _) | (Fork::Parallel, None) => 0,
+                                (Fork::Parallel, Some(last)) if last.trunk == Some(*trunk) => last.line,
+                                (Fork::Parallel, Some(last)) => last.line + 1,
+                            };
+                            found.push_back(Candidate { trunk: Some(*trunk), line, ..candidate });
+                        }
                         None => {
                             let what = format!("no listener for peer {}", peer.map_or("", String::as_str));
                             self.wire.event(call, EventKind::Warning { what });
@@ -68,6 +63,28 @@ impl Core {
         }
         found.truncate(MAX_CANDIDATES);
         found
+    }
+
+    /// The contacts of a user: those of one preference at once, those of a lower one after them (RFC 3261 §16.6).
+    fn contacts_of(&self, name: &str, found: &mut VecDeque<Candidate>, now: Now) {
+        let mut preference = None;
+        for binding in self.registrar.contacts(name, now) {
+            let (group, line) = match found.back() {
+                Some(last) if preference == Some(binding.q) => (last.group, last.line + 1),
+                Some(last) => (last.group + 1, 0),
+                None => (0, 0),
+            };
+            preference = Some(binding.q);
+            let host = advertised_host(self.wire.listener(binding.flow.listener));
+            found.push_back(Candidate {
+                uri: binding.contact.as_bytes().into(),
+                to: [b"sip:", name.as_bytes(), b"@", host.as_bytes()].concat().into(),
+                trunk: None,
+                reach: Reach::Flow { flow: binding.flow, registered: true },
+                group,
+                line,
+            });
+        }
     }
 
     /// A trunk's peer with the called number in it.

@@ -5,6 +5,7 @@ mod basic_call;
 mod cancel_client;
 mod cancel_server;
 mod digest;
+mod forking;
 mod harness;
 mod refusals;
 mod registrar;

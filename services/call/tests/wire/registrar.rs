@@ -45,6 +45,49 @@ fn phones_on_loopback_register_any_name_and_call_each_other() {
 }
 
 #[test]
+fn the_contacts_of_one_preference_ring_at_once_and_those_of_a_lower_one_after_them() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    let phones = ["127.0.0.1:6011", "127.0.0.1:6012", "127.0.0.1:6013"];
+    for (cseq, (at, q)) in phones.into_iter().zip(["0.8", "0.8", "0.3"]).enumerate() {
+        let contact = format!("Contact: <sip:bob@{at}>;q={q}\n");
+        world.receive(at, &register("bob", at, cseq as u32 + 1, &contact));
+        world.expect(at, "SIP/2.0 200");
+    }
+    world.receive(ALICE, &invite("1", Some(OFFER)).replace("4912345", "bob").replace(CALLER, ALICE));
+    world.expect(ALICE, "SIP/2.0 100");
+    let desk = world.expect(phones[0], "INVITE sip:bob@127.0.0.1:6011");
+    let soft = world.expect(phones[1], "INVITE sip:bob@127.0.0.1:6012");
+    world.expect_silence();
+    world.receive(phones[0], &response(&desk, "480 Not Here", "b1", None));
+    world.expect(phones[0], "ACK");
+    world.expect_silence();
+    world.receive(phones[1], &response(&soft, "480 Not Here", "b2", None));
+    world.expect(phones[1], "ACK");
+    let last = world.expect(phones[2], "INVITE sip:bob@127.0.0.1:6013");
+    world.receive(phones[2], &response(&last, "200 OK", "b3", Some(ANSWER)));
+    world.expect(ALICE, "SIP/2.0 200");
+    world.expect(phones[2], "ACK");
+}
+
+#[test]
+fn a_phone_that_is_busy_does_not_keep_the_others_of_its_user_from_answering() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    for (cseq, at) in [BOB, "127.0.0.1:6012"].into_iter().enumerate() {
+        world.receive(at, &register("bob", at, cseq as u32 + 1, &contact("bob", at)));
+        world.expect(at, "SIP/2.0 200");
+    }
+    world.receive(ALICE, &invite("1", Some(OFFER)).replace("4912345", "bob").replace(CALLER, ALICE));
+    world.expect(ALICE, "SIP/2.0 100");
+    let mut out = [world.sent.pop_front().unwrap(), world.sent.pop_front().unwrap()];
+    out.sort_by_key(|sent| sent.to);
+    world.receive(BOB, &response(&out[0], "486 Busy Here", "b1", None));
+    world.expect(BOB, "ACK");
+    world.expect_silence();
+    world.receive("127.0.0.1:6012", &response(&out[1], "200 OK", "b2", Some(ANSWER)));
+    world.expect(ALICE, "SIP/2.0 200");
+}
+
+#[test]
 fn a_stranger_elsewhere_may_neither_register_nor_call() {
     let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
     world.receive(

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ::routing::{
-    CancelMatching, Credentials, Entry, Problem, Redirect, Refer, Route, Snapshot, SnapshotError, Trunk,
-    TrunkId, default_failover,
+    CancelMatching, Credentials, Entry, Fork, Problem, Redirect, Refer, Route, Snapshot, SnapshotError,
+    Trunk, TrunkId, default_failover,
 };
 use call::User;
 use sip::{Transport, Uri};
@@ -188,6 +188,7 @@ pub(super) fn users(root: &mut Section<'_>) -> Vec<User> {
 }
 
 pub(super) fn routes(root: &mut Section<'_>, trunks: &[Written<Trunk>]) -> Vec<Route> {
+    const FORK: &[(&str, Fork)] = &[("serial", Fork::Serial), ("parallel", Fork::Parallel)];
     let document = root.document();
     let mut taken = Taken::default();
     let mut routes: Vec<Written<Route>> = Vec::new();
@@ -208,6 +209,7 @@ pub(super) fn routes(root: &mut Section<'_>, trunks: &[Written<Trunk>]) -> Vec<R
         if document.count() > before {
             reported.push(index);
         }
+        route.value.fork = section.or("fork", Fork::Serial, choice(FORK));
         route.value.called = section.get("called", pattern).map(|pattern| pattern.value);
         if let Some(runs) = section.list("failover", "response codes", codes) {
             route.value.failover = runs.into_iter().flat_map(|run| run.value).collect();

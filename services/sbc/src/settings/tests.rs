@@ -101,7 +101,7 @@ fn values_arrive_as_written() {
          [[listener]]\nname = 'out'\ntransport = 'tcp'\nbind = '[::1]:5062'\nadvertise = 'edge.example.com:5060'\n\
          [media]\naddress = '::1'\nports = '2000-2999'\n\
          [[trunk]]\nname = 'pbx'\nsources = ['127.0.0.1:5070']\ncancel_matching = 'lenient'\nmax_cps = 7\n\
-         [[route]]\nname = 'all'\nto = ['far']\nfailover = [486, '502-504']\n\
+         [[route]]\nname = 'all'\nto = ['far']\nfailover = [486, '502-504']\nfork = 'parallel'\n\
          [[trunk]]\nname = 'far'\npeers = ['sip:192.0.2.1;transport=tcp']\nauth = { username = 'u', password = 'p' }",
     )
     .unwrap();
@@ -114,6 +114,7 @@ fn values_arrive_as_written() {
     assert_eq!(settings.trunks[1].auth.as_ref().unwrap().password, "p");
     assert_eq!(settings.routes[0].to, [routing::TrunkId(1)], "a route may stand before its trunk");
     assert_eq!(settings.routes[0].failover, [486, 502, 503, 504]);
+    assert_eq!(settings.routes[0].fork, routing::Fork::Parallel);
 }
 
 #[test]

@@ -72,6 +72,9 @@ pub struct World {
     pub replies: Vec<Reply>,
     pub ports: u16,
     pub refuse_ports: bool,
+    /// The relay takes its time: its reports wait in `reports`.
+    pub slow_ports: bool,
+    pub reports: Vec<MediaReport>,
     /// Routing takes its time: its questions wait in `questions`.
     pub slow_routing: bool,
     pub questions: Vec<RouteQuery>,
@@ -88,15 +91,20 @@ impl World {
     }
 
     pub fn with(registrar: RegistrarPolicy, change: impl FnOnce(&mut Vec<Trunk>)) -> World {
+        World::routed(registrar, |trunks, _| change(trunks))
+    }
+
+    /// The same with another route.
+    pub fn routed(registrar: RegistrarPolicy, change: impl FnOnce(&mut Vec<Trunk>, &mut Route)) -> World {
         let mut pbx = Trunk::new("pbx");
         pbx.sources = vec![Source::parse("10.1.1.0/24").unwrap()];
         let mut carrier = Trunk::new("carrier");
         carrier.sources = vec![Source::parse("10.2.2.2").unwrap(), Source::parse("10.3.3.3").unwrap()];
         carrier.peers = vec![format!("sip:{CALLEE}"), format!("sip:{SPARE}")];
         let mut trunks = vec![pbx, carrier];
-        change(&mut trunks);
         let mut route = Route::new("out", [routing::TrunkId(1)]);
         route.failover = routing::default_failover();
+        change(&mut trunks, &mut route);
         let snapshot = Arc::new(Snapshot::new(trunks, vec![route]).unwrap());
         let listener = |name: &str, transport: Transport, at: &str| Listener {
             name: name.into(),
@@ -129,6 +137,8 @@ impl World {
             replies: Vec::new(),
             ports: 30_000,
             refuse_ports: false,
+            slow_ports: false,
+            reports: Vec::new(),
             slow_routing: false,
             questions: Vec::new(),
             resolves: Vec::new(),
@@ -213,6 +223,14 @@ impl World {
         self.core.handle(Input::Routed { query: query.query, decision }, self.now);
     }
 
+    /// The relay answers at last.
+    pub fn open_ports(&mut self) {
+        for report in std::mem::take(&mut self.reports) {
+            self.core.handle(Input::Media(report), self.now);
+        }
+        self.work();
+    }
+
     fn relay(&mut self, order: MediaOrder) {
         let report = match &order {
             MediaOrder::Open { session, .. } if self.refuse_ports => {
@@ -239,6 +257,9 @@ impl World {
         };
         self.orders.push(order);
         if let Some(report) = report {
+            if self.slow_ports {
+                return self.reports.push(report);
+            }
             self.core.handle(Input::Media(report), self.now);
         }
     }

@@ -1,0 +1,343 @@
+//! Several targets at once (RFC 3261 §16.6, §16.7): who is called, what the caller hears of it, and how those end who
+//! were called in vain.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::harness::*;
+use call::{Disposition, EndedBy, Input, MediaOrder, RegistrarPolicy, Side};
+use routing::{Fork, Source, Trunk, TrunkId};
+
+/// The first peer of a third trunk.
+const OTHER: &str = "10.4.4.4:5060";
+
+const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
+/// A route that calls two trunks at once: the callee's with its two peers, and another with one.
+fn parallel() -> World {
+    parallel_with(|_, _| {})
+}
+
+/// The same, with the two trunks changed.
+fn parallel_with(change: impl FnOnce(&mut Trunk, &mut Trunk)) -> World {
+    World::routed(RegistrarPolicy::Closed, |trunks, route| {
+        let mut other = Trunk::new("other");
+        other.sources = vec![Source::parse("10.4.4.4").unwrap()];
+        other.peers = vec![format!("sip:{OTHER}")];
+        change(&mut trunks[1], &mut other);
+        trunks.push(other);
+        route.to = vec![TrunkId(1), TrunkId(2)];
+        route.fork = Fork::Parallel;
+    })
+}
+
+/// A call that two targets were invited to.
+fn both_invited(world: &mut World) -> (Sent, Sent) {
+    let one = call_placed(world);
+    let other = world.expect(OTHER, "INVITE sip:4912345@10.4.4.4:5060 SIP/2.0");
+    assert_ne!(one.header("Call-ID"), other.header("Call-ID"));
+    world.expect_silence();
+    (one, other)
+}
+
+/// A call that two targets ring for.
+fn both_ring(world: &mut World) -> (Sent, Sent) {
+    let (one, other) = both_invited(world);
+    world.receive(CALLEE, &response(&one, "180 Ringing", "b1", None));
+    let first = world.expect(CALLER, "SIP/2.0 180");
+    world.receive(OTHER, &response(&other, "183 Session Progress", "c1", None));
+    let second = world.expect(CALLER, "SIP/2.0 183");
+    assert_eq!(first.tag("To"), second.tag("To"));
+    (one, other)
+}
+
+/// The target at `at` was cancelled: it agrees.
+fn leaves(world: &mut World, at: &str, invite: &Sent, tag: &str) -> Sent {
+    let cancel = world.expect(at, "CANCEL");
+    assert_eq!(cancel.header("Via"), invite.header("Via"));
+    world.receive(at, &response(&cancel, "200 OK", tag, None));
+    world.receive(at, &response(invite, "487 Request Terminated", tag, None));
+    world.expect(at, "ACK");
+    cancel
+}
+
+/// Attempt, whether it is the last, disposition, who ended it, status of the target: of each record in their order.
+fn rows(world: &World) -> Vec<(u32, bool, Disposition, EndedBy, Option<u16>)> {
+    world.records.iter().map(|r| (r.attempt, r.is_last, r.disposition, r.ended_by, r.sip_code_b)).collect()
+}
+
+#[test]
+fn cancel_c12_one_answers_and_the_others_learn_that_the_call_was_completed_elsewhere() {
+    let mut world = parallel();
+    let (one, other) = both_ring(&mut world);
+    world.receive(CALLEE, &response(&one, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    let cancel = leaves(&mut world, OTHER, &other, "c1");
+    assert_eq!(cancel.header("Reason"), ELSEWHERE);
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    world.receive(CALLER, &from_caller("BYE", 2, &ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    let bye = world.expect(CALLEE, "BYE");
+    world.receive(CALLEE, &response(&bye, "200 OK", "", None));
+    assert_eq!(
+        rows(&world),
+        [
+            (2, false, Disposition::Cancelled, EndedBy::Policy, None),
+            (1, true, Disposition::Answered, EndedBy::Caller, Some(200)),
+        ]
+    );
+    assert!(world.records.iter().all(|r| r.answered_at.is_some() == r.is_last), "{:#?}", world.records);
+    assert_eq!(world.records[0].b_sip_call_id.as_deref(), Some(other.header("Call-ID")));
+    assert_eq!(world.records[0].trunk_out.as_deref(), Some("other"));
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_c12_waits_for_the_first_provisional_of_a_branch_that_said_nothing() {
+    let mut world = parallel();
+    let (one, other) = both_invited(&mut world);
+    world.receive(OTHER, &response(&other, "200 OK", "c1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(OTHER, "ACK");
+    world.expect_silence();
+    world.receive(CALLEE, &response(&one, "100 Trying", "", None));
+    let cancel = leaves(&mut world, CALLEE, &one, "b1");
+    assert_eq!(cancel.header("Reason"), ELSEWHERE);
+    world.expect_silence();
+}
+
+#[test]
+fn cancel_c12_c3_a_second_answer_that_crosses_gets_ack_and_bye_with_the_reason() {
+    let mut world = parallel();
+    let (one, other) = both_ring(&mut world);
+    world.receive(CALLEE, &response(&one, "200 OK", "b1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    let cancel = world.expect(OTHER, "CANCEL");
+    world.receive(OTHER, &response(&other, "200 OK", "c1", Some(ANSWER)));
+    let ack = world.expect(OTHER, "ACK");
+    assert_eq!(ack.tag("To"), "c1");
+    let bye = world.expect(OTHER, "BYE");
+    assert_eq!((bye.tag("To"), bye.header("Reason")), ("c1", ELSEWHERE));
+    world.receive(OTHER, &response(&cancel, "481 Gone", "c1", None));
+    world.receive(OTHER, &response(&bye, "200 OK", "", None));
+    // Its 2xx again, for the ACK was lost: the ACK again, and no second BYE.
+    world.receive(OTHER, &response(&other, "200 OK", "c1", Some(ANSWER)));
+    assert_eq!(world.expect(OTHER, "ACK").text, ack.text);
+    world.expect_silence();
+}
+
+#[test]
+fn a_late_second_answer_of_a_branch_that_was_never_heard_gets_ack_and_bye() {
+    let mut world = parallel();
+    let (one, other) = both_invited(&mut world);
+    world.receive(CALLEE, &response(&one, "200 OK", "b1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    world.receive(OTHER, &response(&other, "200 OK", "c1", Some(ANSWER)));
+    world.expect(OTHER, "ACK");
+    assert_eq!(world.expect(OTHER, "BYE").header("Reason"), ELSEWHERE);
+    world.expect_silence();
+}
+
+#[test]
+fn cancel_c11_the_caller_leaves_and_every_branch_is_cancelled() {
+    let mut world = parallel();
+    let (one, other) = both_invited(&mut world);
+    world.receive(OTHER, &response(&other, "180 Ringing", "c1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.receive(CALLER, &cancel("1").replace("X-Trace: 42", "Reason: Q.850;cause=16"));
+    world.expect(CALLER, "SIP/2.0 200");
+    let gone = world.expect(CALLER, "SIP/2.0 487");
+    world.receive(CALLER, &ack_failure("1", &gone));
+    // Row C1 for the one that rings, row C2 for the one that said nothing.
+    let theirs = leaves(&mut world, OTHER, &other, "c1");
+    assert_eq!(theirs.header("Reason"), "Q.850;cause=16");
+    world.expect_silence();
+    world.receive(CALLEE, &response(&one, "180 Ringing", "b1", None));
+    let theirs = leaves(&mut world, CALLEE, &one, "b1");
+    assert_eq!(theirs.header("Reason"), "Q.850;cause=16");
+    world.expect_silence();
+    assert_eq!(
+        rows(&world),
+        [
+            (1, false, Disposition::Cancelled, EndedBy::Caller, None),
+            (2, true, Disposition::Cancelled, EndedBy::Caller, Some(487)),
+        ]
+    );
+    world.expect_nothing_left();
+}
+
+#[test]
+fn cancel_s8_a_branch_whose_address_is_not_known_yet_is_never_invited() {
+    let mut world = parallel_with(|_, other| other.peers = vec!["sip:far.example".into()]);
+    call_placed(&mut world);
+    let [query] = world.resolves[..] else { panic!("{:?}", world.resolves) };
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+    world.input(Input::Resolved { query, addresses: vec![OTHER.parse().unwrap()] });
+    world.expect_silence();
+    let attempts: Vec<_> = world.records.iter().map(|r| (r.attempt, r.b_sip_call_id.is_some())).collect();
+    assert_eq!(attempts, [(2, false)], "the one that was invited tells how the call ended");
+}
+
+#[test]
+fn a_name_is_looked_up_while_others_ring_and_invited_then() {
+    let mut world = parallel_with(|_, other| other.peers = vec!["sip:far.example".into()]);
+    let (one, _) = call_ringing(&mut world);
+    let [query] = world.resolves[..] else { panic!("{:?}", world.resolves) };
+    world.input(Input::Resolved { query, addresses: vec![OTHER.parse().unwrap()] });
+    let other = world.expect(OTHER, "INVITE sip:4912345@far.example SIP/2.0");
+    world.receive(OTHER, &response(&other, "200 OK", "c1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(OTHER, "ACK");
+    leaves(&mut world, CALLEE, &one, "b1");
+}
+
+#[test]
+fn a_name_that_nobody_knows_leaves_the_others_ringing() {
+    let mut world = parallel_with(|_, other| other.peers = vec!["sip:far.example".into()]);
+    let (one, _) = call_ringing(&mut world);
+    world.pass(Duration::from_secs(33));
+    world.expect_silence();
+    assert_eq!(rows(&world), [(2, false, Disposition::Failed, EndedBy::Error, None)]);
+    world.receive(CALLEE, &response(&one, "200 OK", "b1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+}
+
+#[test]
+fn a_branch_that_fails_leaves_the_others_ringing_and_the_next_peer_of_its_trunk_is_tried() {
+    let mut world = parallel();
+    let (one, other) = both_ring(&mut world);
+    world.receive(CALLEE, &response(&one, "500 Broken", "b1", None));
+    world.expect(CALLEE, "ACK");
+    let spare = world.expect(SPARE, "INVITE");
+    world.expect_silence();
+    world.receive(OTHER, &response(&other, "486 Busy Here", "c1", None));
+    world.expect(OTHER, "ACK");
+    world.expect_silence();
+    world.receive(SPARE, &response(&spare, "200 OK", "d1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(SPARE, "ACK");
+    world.expect_silence();
+    let ended: Vec<_> = world.records.iter().map(|r| (r.attempt, r.is_last, r.disposition)).collect();
+    assert_eq!(ended, [(1, false, Disposition::Failed), (2, false, Disposition::Busy)]);
+}
+
+#[test]
+fn when_every_branch_fails_the_caller_hears_the_best_of_them() {
+    for (first, second, told) in [
+        ("486 Busy Here", "500 Broken", "486 Busy Here"),
+        ("500 Broken", "486 Busy Here", "486 Busy Here"),
+        ("503 Service Unavailable", "500 Broken", "500 Broken"),
+        ("500 Broken", "503 Service Unavailable", "500 Broken"),
+        ("404 Not Found", "401 Unauthorized", "404 Not Found"),
+        ("503 Service Unavailable", "407 Proxy Authentication Required", "502 Bad Gateway"),
+    ] {
+        let mut world = parallel_with(|carrier, _| carrier.peers.truncate(1));
+        let (one, other) = both_invited(&mut world);
+        world.receive(OTHER, &response(&other, first, "c1", None));
+        world.expect(OTHER, "ACK");
+        world.expect_silence();
+        world.receive(CALLEE, &response(&one, second, "b1", None));
+        world.expect(CALLEE, "ACK");
+        world.expect(CALLER, &format!("SIP/2.0 {told}"));
+        world.expect_silence();
+        let last: Vec<_> = world.records.iter().map(|r| (r.attempt, r.is_last)).collect();
+        assert_eq!(last, [(2, false), (1, true)], "{first}, {second}");
+    }
+}
+
+#[test]
+fn a_603_speaks_for_every_place_and_ends_the_other_branches() {
+    let mut world = parallel();
+    let (one, other) = both_ring(&mut world);
+    world.receive(OTHER, &response(&other, "603 Decline", "c1", None));
+    world.expect(OTHER, "ACK");
+    world.expect(CALLER, "SIP/2.0 603 Decline");
+    let cancel = leaves(&mut world, CALLEE, &one, "b1");
+    assert_eq!(cancel.header("Reason"), "SIP;cause=603");
+    world.expect_silence();
+    assert_eq!(
+        rows(&world),
+        [
+            (1, false, Disposition::Cancelled, EndedBy::Policy, None),
+            (2, true, Disposition::Rejected, EndedBy::Callee, Some(603)),
+        ]
+    );
+}
+
+#[test]
+fn timer_c_runs_for_each_branch_of_its_own() {
+    let mut world = parallel();
+    let (one, other) = both_ring(&mut world);
+    world.pass(Duration::from_secs(100));
+    world.receive(OTHER, &response(&other, "180 Ringing", "c1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.pass(Duration::from_secs(80));
+    let cancel = world.expect(CALLEE, "CANCEL");
+    assert_eq!(cancel.header("Via"), one.header("Via"));
+    let spare = world.expect(SPARE, "INVITE");
+    world.receive(CALLEE, &response(&cancel, "200 OK", "b1", None));
+    world.receive(CALLEE, &response(&one, "487 Request Terminated", "b1", None));
+    world.expect(CALLEE, "ACK");
+    world.receive(SPARE, &response(&spare, "404 Not Found", "d1", None));
+    world.expect(SPARE, "ACK");
+    world.expect_silence();
+    world.pass(Duration::from_secs(100));
+    world.expect(CALLER, "SIP/2.0 404");
+    world.expect(OTHER, "CANCEL");
+}
+
+#[test]
+fn early_media_follows_the_newest_description_and_the_answer_of_whoever_answers() {
+    let mut world = parallel();
+    let (one, other) = both_invited(&mut world);
+    world.receive(CALLEE, &response(&one, "183 Session Progress", "b1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 183");
+    let theirs = ANSWER.replace("10.2.2.2", "10.4.4.4").replace("5000", "7000");
+    world.receive(OTHER, &response(&other, "183 Session Progress", "c1", Some(&theirs)));
+    world.expect(CALLER, "SIP/2.0 183");
+    assert_eq!(newest_of_b(&world), Some("10.4.4.4:7000".parse().unwrap()));
+    // Nothing is relayed to the branch that failed; nor is what the other said forgotten with it.
+    world.receive(CALLEE, &response(&one, "486 Busy Here", "b1", None));
+    world.expect(CALLEE, "ACK");
+    assert_eq!(newest_of_b(&world), Some("10.4.4.4:7000".parse().unwrap()));
+    world.receive(OTHER, &response(&other, "404 Not Found", "c1", None));
+    world.expect(OTHER, "ACK");
+    world.expect(CALLER, "SIP/2.0 404");
+}
+
+/// Where the relay sends what comes from the caller.
+fn newest_of_b(world: &World) -> Option<SocketAddr> {
+    world.orders.iter().rev().find_map(|order| match order {
+        MediaOrder::Describe { side: Side::B, remote, .. } => Some(remote.map(|remote| remote.rtp)),
+        _ => None,
+    })?
+}
+
+#[test]
+fn an_answer_that_waits_for_ports_wins_over_one_that_comes_meanwhile() {
+    let mut world = parallel();
+    world.slow_ports = true;
+    world.receive(CALLER, &invite("1", None));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.open_ports();
+    let one = world.expect(CALLEE, "INVITE");
+    let other = world.expect(OTHER, "INVITE");
+    let video = ANSWER.to_owned() + "m=video 5002 RTP/AVP 96\na=rtpmap:96 H264/90000\n";
+    world.receive(CALLEE, &response(&one, "200 OK", "b1", Some(&video)));
+    world.receive(OTHER, &response(&other, "200 OK", "c1", Some(ANSWER)));
+    world.expect_silence();
+    world.open_ports();
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    assert!(ok.body().contains("m=video 3"), "{}", ok.body());
+    world.expect(OTHER, "ACK");
+    assert_eq!(world.expect(OTHER, "BYE").header("Reason"), ELSEWHERE);
+    world.receive(CALLER, &(from_caller("ACK", 1, &ok, "Content-Type: application/sdp\n\n") + OFFER));
+    assert_eq!(world.expect(CALLEE, "ACK").tag("To"), "b1");
+    world.expect_silence();
+}
