@@ -10,6 +10,9 @@ mod operator;
 mod prack;
 mod replies;
 mod rewritten;
+mod transfer;
+
+pub(crate) use invite::RouteQuestion;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -219,13 +222,19 @@ impl Core {
             }
             State::Settling => Some(call.deadline.unwrap_or(now.time + SETTLING_PATIENCE)),
             // A description waits for the ports of its new streams.
-            State::Calling | State::Ringing | State::Offering(_)
+            State::Calling
+            | State::Ringing
+            | State::Offering(_)
+            | State::Transferring(_)
+            | State::TransferringAlone(_)
                 if call.media.state == MediaState::Growing =>
             {
                 call.deadline.or(Some(now.time + OUTSIDE_PATIENCE))
             }
-            // A name is looked up while other targets ring.
-            State::Calling | State::Ringing if call.is_resolving() => {
+            // A name is looked up while other targets ring, or while two talk.
+            State::Calling | State::Ringing | State::Transferring(_) | State::TransferringAlone(_)
+                if call.is_resolving() =>
+            {
                 call.deadline.or(Some(now.time + OUTSIDE_PATIENCE))
             }
             State::Calling
@@ -236,6 +245,7 @@ impl Core {
             | State::Transferring(_)
             | State::TransferringAlone(_)
             | State::Rejoining(_)
+            | State::JoinWaiting(_)
             | State::Yielding(_)
             | State::YieldingAlone(_)
             | State::Replacing(_)
@@ -298,18 +308,26 @@ impl Core {
             State::Opening => Cause::new(Event::NoPorts).status(503),
             State::Resolving => Cause::new(Event::Refused).status(503),
             State::Settling => Cause::new(Event::MediaClosed),
-            State::Calling | State::Ringing if call.is_resolving() => {
+            State::Transferring(_) | State::TransferringAlone(_) if call.is_being_routed() => {
+                Cause::new(Event::NoRoute).status(500)
+            }
+            State::Calling | State::Ringing | State::Transferring(_) | State::TransferringAlone(_)
+                if call.is_resolving() =>
+            {
                 return self.give_up_names(key, now);
             }
-            State::Calling | State::Ringing | State::Offering(_) => {
+            State::Calling
+            | State::Ringing
+            | State::Offering(_)
+            | State::Transferring(_)
+            | State::TransferringAlone(_) => {
                 call.media.state = MediaState::Open;
                 Cause::new(Event::NoPorts).status(503)
             }
             State::Answered
             | State::Up
-            | State::Transferring(_)
-            | State::TransferringAlone(_)
             | State::Rejoining(_)
+            | State::JoinWaiting(_)
             | State::Yielding(_)
             | State::YieldingAlone(_)
             | State::Replacing(_)
@@ -437,7 +455,7 @@ impl Core {
                 self.drive(key, cause, now);
             }
             Decision::Refuse(refusal) => {
-                call.record.blocked = refusal.blocked;
+                call.record.blocked = refusal.blocked && call.transfer.is_none();
                 if let Some(setup) = call.setup.as_mut() {
                     setup.query = None;
                 }

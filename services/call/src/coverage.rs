@@ -52,6 +52,10 @@ pub(crate) enum LegInput {
     CarryLost,
     /// No response to a request that it carried over, or it could not be sent.
     CarrySilence,
+    /// Response to its NOTIFY.
+    NotifyResponse,
+    /// No response to its NOTIFY, or it could not be sent.
+    NotifySilence,
     /// Its own deadline has come.
     Timer,
     /// ACK of the peer.
@@ -107,6 +111,7 @@ impl LegInput {
             (Purpose::Offer, 300..) => LegInput::ReinviteFailure,
             (Purpose::Bye, _) => LegInput::ByeResponse,
             (Purpose::Prack, _) => LegInput::PrackResponse,
+            (Purpose::Notify, _) => LegInput::NotifyResponse,
             (Purpose::Carry(_), 408 | 481) => LegInput::CarryLost,
             (Purpose::Carry(_), _) => LegInput::CarryResponse,
         }
@@ -120,6 +125,7 @@ impl LegInput {
             Purpose::Offer => LegInput::ReinviteSilence,
             Purpose::Bye => LegInput::ByeSilence,
             Purpose::Prack => LegInput::PrackSilence,
+            Purpose::Notify => LegInput::NotifySilence,
             Purpose::Carry(_) => LegInput::CarrySilence,
         }
     }
@@ -182,6 +188,7 @@ mod counting {
         State::Transferring(_) => Transferring,
         State::TransferringAlone(_) => TransferringAlone,
         State::Rejoining(_) => Rejoining,
+        State::JoinWaiting(_) => JoinWaiting,
         State::Yielding(_) => Yielding,
         State::YieldingAlone(_) => YieldingAlone,
         State::Replacing(_) => Replacing,
@@ -236,7 +243,6 @@ mod counting {
         Event::Claimed(_) => Claimed,
         Event::Replaced(_) => Replaced,
         Event::JoinBusy => JoinBusy,
-        Event::JoinDue => JoinDue,
         Event::Operator => Operator,
         Event::LegsOver => LegsOver,
         Event::MediaClosed => MediaClosed,
@@ -289,6 +295,8 @@ mod counting {
         LegInput::CarryResponse => CarryResponse,
         LegInput::CarryLost => CarryLost,
         LegInput::CarrySilence => CarrySilence,
+        LegInput::NotifyResponse => NotifyResponse,
+        LegInput::NotifySilence => NotifySilence,
         LegInput::Timer => Timer,
         LegInput::Ack => Ack,
         LegInput::Bye => Bye,

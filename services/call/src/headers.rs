@@ -9,7 +9,7 @@ use crate::settings::Listener;
 
 /// Methods that a call's dialog takes.
 pub(crate) const ALLOW: &[u8] =
-    b"INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, NOTIFY, REGISTER";
+    b"INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, NOTIFY, REFER, REGISTER";
 /// Extensions that this box takes part in, whoever asks.
 pub(crate) const SUPPORTED: &[u8] = RELIABLE;
 /// Option tag of reliable provisional responses (RFC 3262 §8.1).

@@ -4,7 +4,7 @@
 //! and judges the order of each request received inside it. It knows nothing of calls, of offers and answers, or of
 //! the 2xx that is repeated until its ACK. Every held call keeps two of these, so it stores bytes and nothing twice.
 
-use crate::message::{Address, Fault, Message, Method, Name, Params, Scheme, Uri};
+use crate::message::{Address, Fault, Message, Method, Name, Scheme, Uri};
 use crate::write::Writer;
 
 /// One side of a dialog.
@@ -188,7 +188,7 @@ impl Dialog {
     fn strict_router(&self) -> Option<Box<[u8]>> {
         let route = Address::parse(self.route_set.first()?).ok()?;
         let uri = route.parsed_uri().ok()?;
-        if uri.is_lr() { None } else { Some(as_request_uri(&uri)) }
+        if uri.is_lr() { None } else { Some(uri.to_request_uri()) }
     }
 }
 
@@ -229,33 +229,7 @@ fn reversed(mut routes: Vec<Box<[u8]>>) -> Vec<Box<[u8]>> {
 fn target(contact: &[u8]) -> Option<Box<[u8]>> {
     let uri = Uri::parse(contact).ok()?;
     match uri.scheme {
-        Scheme::Sip | Scheme::Sips => Some(as_request_uri(&uri)),
+        Scheme::Sip | Scheme::Sips => Some(uri.to_request_uri()),
         Scheme::Tel | Scheme::Other => None,
-    }
-}
-
-/// A URI without what a Request-URI must not have: headers and the `method` parameter (§19.1.1, Table 1).
-fn as_request_uri(uri: &Uri<'_>) -> Box<[u8]> {
-    // A question mark in the user is part of the user; behind the parameters it begins the headers.
-    let headers = if uri.headers.is_empty() { 0 } else { uri.headers.len() + 1 };
-    let text = uri.raw.get(..uri.raw.len().saturating_sub(headers)).unwrap_or(uri.raw);
-    let text = text.strip_suffix(b"?").unwrap_or(text);
-    if !uri.params.has("method") {
-        return text.into();
-    }
-    let head = text.len().saturating_sub(uri.params.raw().len());
-    let mut out = text.get(..head).unwrap_or(text).to_vec();
-    push_params(&mut out, uri.params);
-    out.into()
-}
-
-fn push_params(out: &mut Vec<u8>, params: Params<'_>) {
-    for (name, value) in params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"method")) {
-        out.push(b';');
-        out.extend_from_slice(name);
-        if let Some(value) = value {
-            out.push(b'=');
-            out.extend_from_slice(value);
-        }
     }
 }

@@ -98,6 +98,11 @@ impl Call {
         self.queries().next().is_some()
     }
 
+    /// Whether it is not known yet who will be invited.
+    pub(crate) fn is_being_routed(&self) -> bool {
+        self.setup.as_ref().is_some_and(|setup| setup.query.is_some() && setup.current.is_none())
+    }
+
     /// What the outside was asked and has not answered.
     pub(crate) fn queries(&self) -> impl Iterator<Item = QueryId> + '_ {
         let asked = self.setup.as_ref().and_then(|setup| setup.query);
@@ -191,7 +196,8 @@ impl Core {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.attempt.ended_by = cause.by;
         let early = call.setup.as_ref().and_then(|setup| setup.early);
-        if call.others.is_empty() || early == call.b {
+        // The target of a transfer is not described to the relay before it is joined.
+        if call.transfer.is_none() && (call.others.is_empty() || early == call.b) {
             call.media.forget(crate::media::Side::B, &mut self.wire);
         }
         call.former.extend(call.b.take());

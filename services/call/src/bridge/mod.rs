@@ -1,8 +1,8 @@
 //! The call controller: what joins two legs.
 //!
 //! [`table`] is the behaviour, a pure function over small enums. `orders` carries out what it says, `branches` tries the
-//! targets, one or several at a time, `session` writes descriptions, `record` gathers what the CDR will say. A `Call` is
-//! the data they work on.
+//! targets, one or several at a time, `transfer` exchanges a side, `session` writes descriptions, `record` gathers what
+//! the CDR will say. A `Call` is the data they work on.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -13,6 +13,7 @@ mod orders;
 mod record;
 mod session;
 pub mod table;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub(crate) use branches::{Branch, Failure, GoesOn};
 pub(crate) use record::{Attempt, Record};
 pub(crate) use session::{CallMedia, LocalSession, MediaState};
 use table::{Event, State};
+use transfer::Transfer;
 
 new_key_type! {
     /// A call.
@@ -54,15 +56,19 @@ pub(crate) struct Call {
     pub(crate) former: SmallVec<[LegKey; 1]>,
     pub(crate) media: CallMedia,
     pub(crate) record: Box<Record>,
-    /// What is needed until the call is answered.
+    /// What is needed until the call is answered, or the target of a transfer.
     pub(crate) setup: Option<Box<Setup>>,
     /// The side whose 2xx carries an offer that the other side's ACK will answer.
     pub(crate) answer_due: Option<Side>,
+    pub(crate) transfer: Option<Box<Transfer>>,
+    /// How many REFER were followed.
+    pub(crate) referrals: u8,
     pub(crate) armed: Option<Time>,
     pub(crate) deadline: Option<Time>,
 }
 
 /// A call that is not answered yet.
+#[derive(Default)]
 pub(crate) struct Setup {
     /// The caller's INVITE.
     pub(crate) invite: Bytes,
@@ -118,6 +124,8 @@ pub(crate) struct Cause<'m> {
     pub(crate) event: Event,
     /// The attempt whose branch it is about, when that is not the one that the call speaks of already; else 0.
     pub(crate) attempt: u32,
+    /// The transaction of a request that the bridge itself answers.
+    pub(crate) server: Option<crate::wire::ServerKey>,
     /// The message that brought it.
     pub(crate) message: Option<&'m Message<'m>>,
     /// Its description, when it was read already.
@@ -133,11 +141,26 @@ pub(crate) struct Cause<'m> {
 
 impl<'m> Cause<'m> {
     pub(crate) fn new(event: Event) -> Cause<'m> {
-        Cause { event, attempt: 0, message: None, sdp: None, status: 0, phrase: None, by: None, reason: None }
+        Cause {
+            event,
+            attempt: 0,
+            server: None,
+            message: None,
+            sdp: None,
+            status: 0,
+            phrase: None,
+            by: None,
+            reason: None,
+        }
     }
 
     pub(crate) fn branch(mut self, attempt: u32) -> Cause<'m> {
         self.attempt = attempt;
+        self
+    }
+
+    pub(crate) fn server(mut self, server: crate::wire::ServerKey) -> Cause<'m> {
+        self.server = Some(server);
         self
     }
 
@@ -175,7 +198,14 @@ impl<'m> Cause<'m> {
     pub(crate) fn reason_value(&self) -> Option<Vec<u8>> {
         let values: Vec<&[u8]> =
             self.message.into_iter().flat_map(|message| message.values(sip::Name::Reason)).collect();
-        if values.is_empty() { self.reason.map(<[u8]>::to_vec) } else { Some(values.join(&b", "[..])) }
+        if !values.is_empty() {
+            return Some(values.join(&b", "[..]));
+        }
+        // Who loses the call to a target's refusal is told which it was.
+        let refused = matches!(self.event, Event::NoRoute) || self.is_of_target();
+        let status =
+            (refused && self.status >= 300).then(|| format!("SIP;cause={}", self.status).into_bytes());
+        self.reason.map(<[u8]>::to_vec).or(status)
     }
 }
 
@@ -183,13 +213,17 @@ impl Call {
     pub(crate) fn leg(&self, side: Side) -> Option<LegKey> {
         match side {
             Side::A => Some(self.a),
-            Side::B => self.b,
+            Side::B => self.talking_callee().or(self.b),
         }
     }
 
     pub(crate) fn legs(&self) -> impl Iterator<Item = LegKey> + '_ {
         let others = self.others.iter().filter_map(|branch| branch.leg);
-        std::iter::once(self.a).chain(self.b).chain(others).chain(self.former.iter().copied())
+        std::iter::once(self.a)
+            .chain(self.b)
+            .chain(self.talking_callee())
+            .chain(others)
+            .chain(self.former.iter().copied())
     }
 }
 
@@ -208,6 +242,7 @@ impl State {
             State::Transferring(_) => "transferring",
             State::TransferringAlone(_) => "transferring_alone",
             State::Rejoining(_) => "rejoining",
+            State::JoinWaiting(_) => "join_waiting",
             State::Yielding(_) => "yielding",
             State::YieldingAlone(_) => "yielding_alone",
             State::Replacing(_) => "replacing",

@@ -112,8 +112,7 @@ impl Core {
     /// Offers a side a description of the bridge's own choice, as another party of the call made it. Answered by
     /// [`Event::OfferAccepted`], or by [`Event::OfferRefused`] also where the peer has an offer of its own out (491).
     /// False when an offer is under way there: [`Event::CanOffer`], [`Event::Agreed`] or an ACK tells when it is over.
-    #[allow(dead_code)]
-    pub(crate) fn propose(&mut self, key: CallKey, side: Side, sdp: &Sdp<'_>, now: Now) -> bool {
+    pub(super) fn propose(&mut self, key: CallKey, side: Side, sdp: &Sdp<'_>, now: Now) -> bool {
         let Some(call) = self.calls.get(key) else { return false };
         let Some(leg_key) = call.leg(side) else { return false };
         let Some(leg) = self.legs.get_mut(leg_key).filter(|leg| leg.can_offer()) else { return false };

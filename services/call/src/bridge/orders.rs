@@ -83,18 +83,17 @@ impl Core {
             Order::RelayOfferAnswer(side) => self.relay_offer_answer(key, side, cause, now),
             Order::RefuseOffer(side) => self.refuse_offer(key, side, cause, now),
             Order::RelayOfferAck(side) => self.relay_offer_ack(key, side, cause),
-            Order::AcceptRefer(_)
-            | Order::RefuseRefer(_)
-            | Order::InviteTarget(_)
-            | Order::NotifyProgress(_)
-            | Order::NotifyEnd(_)
-            | Order::DropTarget
-            | Order::Join(_)
-            | Order::OfferJoin(_)
-            | Order::DelayJoin
-            | Order::AcceptJoin(_)
-            | Order::ForgetMedia(_)
-            | Order::HandOver(_)
+            Order::AcceptRefer(side) => self.accept_refer(key, side, cause, now),
+            Order::RefuseRefer(side) => self.refuse_refer(key, side, cause, now),
+            Order::NotifyProgress(side) => self.notify_progress(key, side, cause, now),
+            Order::NotifyEnd(side) => self.notify_end(key, side, cause, now),
+            Order::DropTarget => self.drop_target(key, cause, now),
+            Order::ResumeTalk => self.resume_talk(key),
+            Order::Join(side) => self.join(key, side, cause, now),
+            Order::OfferJoin(side) => self.offer_join(key, side, follow, now),
+            Order::AcceptJoin(side) => self.accept_join(key, side, cause),
+            Order::ForgetMedia(side) => self.forget_media(key, side),
+            Order::HandOver(_)
             | Order::Keep(_)
             | Order::OfferReplacement(_)
             | Order::Replace(_)
@@ -139,11 +138,15 @@ impl Core {
             return;
         };
         let bytes = setup.invite.clone();
+        let side = call.target_side();
         let Ok(invite) = Message::parse(&bytes) else { return };
         let mut session = LocalSession::new(self.wire.ids.random());
         let body = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok()).map(|sdp| {
-            call.media.describe(&sdp, Side::A, call.record.a_source.ip(), &mut self.wire);
-            session.write(&sdp, call.media.address, &call.media.streams, Side::B)
+            // Who stays in a transfer is described already.
+            if call.transfer.is_none() {
+                call.media.describe(&sdp, Side::A, call.record.a_source.ip(), &mut self.wire);
+            }
+            session.write(&sdp, call.media.address, &call.media.streams, side)
         });
         let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered };
         let wire = &mut self.wire;
@@ -152,6 +155,7 @@ impl Core {
             .insert_with_key(|leg| Leg::invite(leg, key, &target, &invite, body.as_deref(), wire, now));
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.session = session;
+            leg.side = side;
         }
         call.b = Some(leg);
         let attempt = &mut call.record.attempt;

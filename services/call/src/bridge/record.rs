@@ -59,6 +59,16 @@ pub(crate) struct Attempt {
     pub(super) ended_by: Option<EndedBy>,
     /// It was given up although it might have answered: somebody else did, or nobody waits any more.
     pub(super) dropped: bool,
+    /// Both talked, and one of them was replaced.
+    pub(super) handed_over: bool,
+}
+
+impl Attempt {
+    /// The talk goes on with somebody else in the place of one who was replaced.
+    pub(super) fn hand_over(&mut self, by: EndedBy) {
+        self.ended_by = Some(by);
+        self.handed_over = true;
+    }
 }
 
 impl Record {
@@ -189,6 +199,9 @@ impl Record {
         }
         // What the caller was told decides; a 2xx that crossed a CANCEL answered nobody.
         if is_last && self.a_status.is_some_and(|status| (200..300).contains(&status)) {
+            return Disposition::Answered;
+        }
+        if attempt.handed_over {
             return Disposition::Answered;
         }
         if attempt.dropped || (is_last && self.ended_by == Some(EndedBy::Caller)) {

@@ -57,6 +57,11 @@ impl LocalSession {
         }
     }
 
+    /// The description that stands: what this side was told last of the other.
+    pub(crate) fn standing(&self) -> &[u8] {
+        &self.text
+    }
+
     /// How many streams the description that stands has.
     pub(crate) fn streams(&self) -> usize {
         Sdp::parse(&self.text).map_or(0, |sdp| sdp.streams().len())
@@ -242,6 +247,16 @@ impl CallMedia {
             MediaState::Unopened | MediaState::Opening | MediaState::Closing | MediaState::Closed => false,
         }
     }
+}
+
+/// A description without what it says of hold: what was held was held by one who is going.
+pub(crate) fn without_hold(sdp: &[u8]) -> Vec<u8> {
+    let holds = |line: &&[u8]| {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        matches!(text, b"a=sendonly" | b"a=recvonly" | b"a=inactive")
+    };
+    sdp.split_inclusive(|byte| *byte == b'\n').filter(|line| !holds(line)).collect::<Vec<_>>().concat()
 }
 
 /// A Warning for a description that could not be read (RFC 3261 §20.43), naming the line.

@@ -44,6 +44,8 @@ pub enum State {
     TransferringAlone(Side),
     /// This side was replaced; the other one is told what the newcomer described.
     Rejoining(Side),
+    /// This side was replaced; the other one is told when an offer can be made to it.
+    JoinWaiting(Side),
     /// A party of another call takes this side's place: the other side is asked for its consent.
     Yielding(Side),
     /// The same, and the side to be replaced has left.
@@ -127,8 +129,6 @@ pub enum Event {
     Replaced(Side),
     /// The side that a newcomer is described to cannot take an offer just now.
     JoinBusy,
-    /// The time to offer again has come.
-    JoinDue,
     /// An operator or a shutdown ends the call.
     Operator,
     /// Every leg is over.
@@ -178,20 +178,18 @@ pub enum Order {
     AcceptRefer(Side),
     /// Refuse the REFER of this side.
     RefuseRefer(Side),
-    /// Invite the target in the name of the side opposite this one.
-    InviteTarget(Side),
     /// Tell this side, which sent the REFER, what the target said.
     NotifyProgress(Side),
     /// The same for the last time.
     NotifyEnd(Side),
-    /// The target is wanted no more.
+    /// Hang up the target of a transfer and write the record of its attempt.
     DropTarget,
+    /// Nothing came of the transfer: the two go on as before.
+    ResumeTalk,
     /// The target takes this side's place.
     Join(Side),
     /// Describe the newcomer in this side's place to the other side.
     OfferJoin(Side),
-    /// Do so again a little later.
-    DelayJoin,
     /// The other side accepted the newcomer in this side's place.
     AcceptJoin(Side),
     /// Nothing is relayed to this side any more.
@@ -234,6 +232,7 @@ pub fn step(state: State, event: Event) -> (State, &'static [Order]) {
         S::Transferring(side) => transfer::transferring(side, event),
         S::TransferringAlone(side) => transfer::transferring_alone(side, event),
         S::Rejoining(side) => transfer::rejoining(side, event),
+        S::JoinWaiting(side) => transfer::join_waiting(side, event),
         S::Yielding(side) => transfer::yielding(side, event),
         S::YieldingAlone(side) => transfer::yielding_alone(side, event),
         S::Replacing(side) => transfer::replacing(side, event),
@@ -279,8 +278,7 @@ fn routing(event: Event) -> (State, &'static [Order]) {
         | E::MediaClosed
         | E::Claimed(_)
         | E::Replaced(_)
-        | E::JoinBusy
-        | E::JoinDue => (S::Routing, &[]),
+        | E::JoinBusy => (S::Routing, &[]),
     }
 }
 
@@ -320,8 +318,7 @@ fn opening(event: Event) -> (State, &'static [Order]) {
         | E::MediaClosed
         | E::Claimed(_)
         | E::Replaced(_)
-        | E::JoinBusy
-        | E::JoinDue => (S::Opening, &[]),
+        | E::JoinBusy => (S::Opening, &[]),
     }
 }
 
@@ -359,8 +356,7 @@ fn resolving(event: Event) -> (State, &'static [Order]) {
         | E::MediaClosed
         | E::Claimed(_)
         | E::Replaced(_)
-        | E::JoinBusy
-        | E::JoinDue => (S::Resolving, &[]),
+        | E::JoinBusy => (S::Resolving, &[]),
     }
 }
 
@@ -406,8 +402,7 @@ fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
         | E::MediaClosed
         | E::Claimed(_)
         | E::Replaced(_)
-        | E::JoinBusy
-        | E::JoinDue => (state, &[]),
+        | E::JoinBusy => (state, &[]),
     }
 }
 
@@ -453,8 +448,7 @@ fn answered(event: Event) -> (State, &'static [Order]) {
         | E::MediaClosed
         | E::Claimed(_)
         | E::Replaced(_)
-        | E::JoinBusy
-        | E::JoinDue => (S::Answered, &[]),
+        | E::JoinBusy => (S::Answered, &[]),
     }
 }
 
@@ -503,8 +497,7 @@ fn up(event: Event) -> (State, &'static [Order]) {
         | E::NoPrack
         | E::LegsOver
         | E::MediaClosed
-        | E::JoinBusy
-        | E::JoinDue => (S::Up, &[]),
+        | E::JoinBusy => (S::Up, &[]),
     }
 }
 
@@ -592,8 +585,7 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
         | E::MediaClosed
         | E::Claimed(_)
         | E::Replaced(_)
-        | E::JoinBusy
-        | E::JoinDue => (S::Offering(side), &[]),
+        | E::JoinBusy => (S::Offering(side), &[]),
     }
 }
 
@@ -641,8 +633,7 @@ fn ending(event: Event) -> (State, &'static [Order]) {
         | E::MediaClosed
         | E::Claimed(_)
         | E::Replaced(_)
-        | E::JoinBusy
-        | E::JoinDue => (S::Ending, &[]),
+        | E::JoinBusy => (S::Ending, &[]),
     }
 }
 
@@ -682,7 +673,6 @@ fn settling(event: Event) -> (State, &'static [Order]) {
         | E::LegsOver
         | E::Claimed(_)
         | E::Replaced(_)
-        | E::JoinBusy
-        | E::JoinDue => (S::Settling, &[]),
+        | E::JoinBusy => (S::Settling, &[]),
     }
 }

@@ -210,6 +210,7 @@ impl Core {
             Method::Info | Method::Message | Method::Notify | Method::Unknown => {
                 self.carry_over(key, server, message, now);
             }
+            Method::Refer => self.on_refer(key, server, message, now),
             Method::Options => self.respond(
                 server,
                 200,
@@ -218,12 +219,9 @@ impl Core {
                 &[("Allow", ALLOW), ("Supported", SUPPORTED), ("Accept", SDP)],
                 now,
             ),
-            Method::Ack
-            | Method::Cancel
-            | Method::Register
-            | Method::Subscribe
-            | Method::Refer
-            | Method::Publish => self.respond(server, 405, None, &tag, &[("Allow", ALLOW)], now),
+            Method::Ack | Method::Cancel | Method::Register | Method::Subscribe | Method::Publish => {
+                self.respond(server, 405, None, &tag, &[("Allow", ALLOW)], now)
+            }
         }
     }
 
@@ -292,7 +290,7 @@ impl Core {
         let tag = leg.tag.clone();
         let side = leg.side;
         let other = leg.call.and_then(|call| self.calls.get(call)).and_then(|call| match side {
-            Side::A => call.b,
+            Side::A => call.leg(Side::B),
             Side::B => Some(call.a),
         });
         let carried = other.is_some_and(|other| {
@@ -441,7 +439,7 @@ impl Core {
     }
 
     /// A response of the box itself within a transaction.
-    pub(super) fn respond(
+    pub(crate) fn respond(
         &mut self,
         server: ServerKey,
         status: u16,

@@ -15,6 +15,16 @@ use crate::leg::{Leg, LegKey};
 use crate::media::MediaId;
 use crate::registrar::{Verdict, is_configured};
 
+/// What routing is asked about a call.
+pub(crate) struct RouteQuestion<'a> {
+    pub(crate) trunk: Option<routing::TrunkId>,
+    pub(crate) source: std::net::SocketAddr,
+    /// The URI of From.
+    pub(crate) caller: &'a [u8],
+    /// The Request-URI.
+    pub(crate) uri: &'a [u8],
+}
+
 impl Core {
     pub(super) fn on_invite(&mut self, arrival: &Arrival<'_>, sender: Sender) {
         let message = arrival.message;
@@ -105,16 +115,11 @@ impl Core {
             record: Box::new(record),
             setup: Some(Box::new(Setup {
                 invite: wire_copy(&self.wire, server, message),
-                query: None,
-                targets: Default::default(),
-                current: None,
-                tried: Vec::new(),
-                failover: Default::default(),
-                deferred: None,
-                early: None,
-                best: None,
+                ..Setup::default()
             })),
             answer_due: None,
+            transfer: None,
+            referrals: 0,
             armed: None,
             deadline: None,
         });
@@ -133,13 +138,9 @@ impl Core {
             leg.trunk = trunk;
             leg.by_flow = trunk.is_none();
         }
-        let query = self.queries.ask(key);
         if let Some(call) = self.calls.get_mut(key) {
             call.a = leg;
             call.media = CallMedia::new(media_id(key, &self.wire.settings));
-            if let Some(setup) = call.setup.as_mut() {
-                setup.query = Some(query);
-            }
         }
         self.wire.stats.calls_started += 1;
         let started = EventKind::CallStarted {
@@ -149,19 +150,32 @@ impl Core {
             called: text(called.as_bytes()),
         };
         self.wire.event(Some(id), started);
+        let caller = from.map_or(&b""[..], |from| from.uri);
+        self.ask_route(key, &RouteQuestion { trunk, source: flow.remote, caller, uri }, now);
+        self.settle(key, now);
+    }
+
+    /// Asks where a call goes, or the target of its transfer.
+    pub(crate) fn ask_route(&mut self, key: CallKey, question: &RouteQuestion<'_>, now: Now) {
+        let query = self.queries.ask(key);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if let Some(setup) = call.setup.as_mut() {
+            setup.query = Some(query);
+        }
+        let RouteQuestion { trunk, source, caller, uri } = *question;
+        let called = user_of(Uri::parse(uri).ok());
         let local_user = is_configured(&self.wire.settings.registrar, &called)
             || self.registrar.is_registered(&called, now);
         self.wire.outputs.push_back(Output::Route(Box::new(RouteQuery {
             query,
-            call: Some(id),
-            snapshot: self.snapshot.clone(),
+            call: Some(call.id),
+            snapshot: call.snapshot.clone(),
             trunk,
-            source: flow.remote,
-            caller: String::from_utf8_lossy(from.map_or(&b""[..], |from| from.uri)).into(),
+            source,
+            caller: String::from_utf8_lossy(caller).into(),
             uri: String::from_utf8_lossy(uri).into(),
             local_user,
         })));
-        self.settle(key, now);
     }
 
     /// Rows S1 and S8: the caller left before an answer.

@@ -6,6 +6,7 @@ use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::io::{Command, Now, Output, Reply};
 use crate::leg::LegState;
+use crate::media::Side;
 use crate::view::{CallView, LegView};
 
 impl Core {
@@ -69,8 +70,9 @@ impl Core {
 
     fn view(&self, call: &Call) -> CallView {
         let record = &call.record;
-        let others = call.others.iter().map(|branch| ("b", branch.leg));
-        let legs = [("a", Some(call.a)), ("b", call.b)]
+        let targets = call.transfer.as_ref().and(call.b);
+        let others = call.others.iter().map(|branch| branch.leg).chain([targets]).map(|leg| ("b", leg));
+        let legs = [("a", Some(call.a)), ("b", call.leg(Side::B))]
             .into_iter()
             .chain(others)
             .filter_map(|(side, key)| {

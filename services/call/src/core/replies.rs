@@ -93,6 +93,12 @@ impl Core {
             }
             // A refused PRACK changes nothing: the callee's own timer ends the call if it wants to (RFC 3262 §3).
             Purpose::Bye | Purpose::Prack => News::Nothing,
+            Purpose::Notify => {
+                if status >= 300 {
+                    leg.end_subscription();
+                }
+                News::Nothing
+            }
             // RFC 3261 §12.2.1.2.
             Purpose::Carry(_) if matches!(status, 408 | 481) => News::Lost,
             Purpose::Carry(_) => News::Nothing,
@@ -196,6 +202,10 @@ impl Core {
                 News::Nothing
             }
             Purpose::Prack => News::Nothing,
+            Purpose::Notify => {
+                leg.end_subscription();
+                News::Nothing
+            }
             Purpose::Carry(_) => News::Lost,
         };
         if let Some(call) = call {
@@ -216,6 +226,7 @@ impl Core {
         let side = if call.a == leg { Side::A } else { Side::B };
         // A target that was given up has nothing to say to the call any more.
         let news = match side {
+            Side::B if call.talking_callee() == Some(leg) => news,
             Side::B if news != News::Nothing && !call.focus_leg(leg) => News::Nothing,
             Side::A | Side::B => news,
         };

@@ -24,6 +24,7 @@ mod dialog;
 mod early;
 mod exchange;
 mod offer;
+mod refer;
 mod reinvite;
 mod reliable;
 mod uac;
@@ -46,6 +47,7 @@ pub(crate) use dialog::{acknowledge_late, end_fork};
 pub(crate) use early::rseq;
 pub(crate) use exchange::{Aim, Exchange, OfferBy, Ours};
 pub(crate) use offer::Offer;
+pub(crate) use refer::Referral;
 pub(crate) use reliable::Acknowledges;
 pub(crate) use uac::Target;
 
@@ -174,6 +176,8 @@ pub(crate) struct Leg {
     pub(crate) allows_update: bool,
     /// Our session in descriptions towards this side (RFC 3264 §8).
     pub(crate) session: crate::bridge::LocalSession,
+    /// What its peer is told of the transfer that it asked for.
+    subscription: Option<Box<refer::Subscription>>,
     pub(crate) armed: Option<Time>,
 }
 
@@ -199,6 +203,7 @@ impl Leg {
             abandoned_offer: 0,
             allows_update: false,
             session: crate::bridge::LocalSession::default(),
+            subscription: None,
             armed: None,
         }
     }

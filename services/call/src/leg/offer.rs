@@ -113,8 +113,6 @@ impl Leg {
                     self.session.refused();
                     News::CanOffer
                 }
-                // The bridge has its own time for what it made itself.
-                _ if ours.aim == Aim::Proposed => self.refused_offer(ours, status),
                 _ => match self.wait_after(status, response, wire) {
                     Some(wait) => self.back_off(ours, wait, now),
                     None => self.refused_offer(ours, status),

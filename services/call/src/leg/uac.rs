@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use routing::Credentials;
-use sip::{Dialog, Message, Method, Writer};
+use sip::{Dialog, Message, Method, Name, Writer};
 
 use super::dialog::{end_fork, end_unwanted};
 use super::{Challenged, Leg, LegKey, LegState, News};
@@ -59,6 +59,10 @@ impl Leg {
             writer.header("Supported", RELIABLE);
         }
         writer.header("User-Agent", wire.settings.product.as_bytes());
+        // Only what a REFER asks for is called in place of another dialog.
+        if let Some(replaces) = source.first(Name::Replaces) {
+            writer.header("Require", b"replaces").header("Replaces", replaces);
+        }
         copy_crossing(source, &mut writer, listener);
         let request = writer.body(body.map(|_| SDP), body.unwrap_or_default());
         wire.launch(client, request);

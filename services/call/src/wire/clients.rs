@@ -29,6 +29,8 @@ pub(crate) enum Purpose {
     Offer,
     Bye,
     Prack,
+    /// To the sender of a REFER.
+    Notify,
     /// Carried over from the other leg, where this transaction waits for the answer.
     Carry(ServerKey),
 }

@@ -13,3 +13,4 @@ mod reinvite;
 mod reliable;
 mod streams;
 mod teardown;
+mod transfer;

@@ -39,7 +39,7 @@ fn a_dialog_whose_tags_somebody_else_knows_is_unknown_to_them() {
 #[test]
 fn methods_that_are_not_taken_get_405_with_those_that_are() {
     let (mut world, ok, _) = call_up();
-    for (cseq, method) in [(3, "REFER"), (4, "SUBSCRIBE")] {
+    for (cseq, method) in [(3, "SUBSCRIBE"), (4, "PUBLISH")] {
         world.receive(CALLER, &from_caller(method, cseq, &ok, ""));
         assert!(world.expect(CALLER, "SIP/2.0 405").header("Allow").starts_with("INVITE, ACK, CANCEL, BYE"));
     }

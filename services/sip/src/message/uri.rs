@@ -131,6 +131,38 @@ impl<'a> Uri<'a> {
         self.params.value("transport").and_then(Transport::parse)
     }
 
+    /// The values of a header that the URI wants in the request made from it (RFC 3261 §19.1.1), their escapes undone.
+    pub fn header_values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = Vec<u8>> + 's {
+        self.headers.split(|byte| *byte == b'&').filter_map(move |piece| {
+            let at = memchr::memchr(b'=', piece)?;
+            let (found, value) = (piece.get(..at)?, piece.get(at + 1..)?);
+            let unescaped = |text| Unescaped(text).map(|(byte, _)| byte).collect::<Vec<u8>>();
+            unescaped(found).eq_ignore_ascii_case(name.as_bytes()).then(|| unescaped(value))
+        })
+    }
+
+    /// The URI without what a Request-URI must not have: headers and the `method` parameter (RFC 3261 §19.1.1, Table 1).
+    pub fn to_request_uri(&self) -> Box<[u8]> {
+        // A question mark in the user is part of the user; behind the parameters it begins the headers.
+        let headers = if self.headers.is_empty() { 0 } else { self.headers.len() + 1 };
+        let text = self.raw.get(..self.raw.len().saturating_sub(headers)).unwrap_or(self.raw);
+        let text = text.strip_suffix(b"?").unwrap_or(text);
+        if !self.params.has("method") {
+            return text.into();
+        }
+        let head = text.len().saturating_sub(self.params.raw().len());
+        let mut out = text.get(..head).unwrap_or(text).to_vec();
+        for (name, value) in self.params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"method")) {
+            out.push(b';');
+            out.extend_from_slice(name);
+            if let Some(value) = value {
+                out.push(b'=');
+                out.extend_from_slice(value);
+            }
+        }
+        out.into()
+    }
+
     /// Whether this is a loose router's URI (RFC 3261 §19.1.1).
     pub fn is_lr(&self) -> bool {
         self.params.has("lr")

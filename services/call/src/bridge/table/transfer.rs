@@ -8,8 +8,8 @@
 //!             ┌──────────── target refused ─────────────┐
 //!             ▼                                         │
 //!   Up ─REFER─▶ Transferring(T) ─2xx─▶ Rejoining(T) ──▶ Up
-//!                  │ BYE of T             ▲      └─ refused ─▶ Ending
-//!                  ▼                      │
+//!                  │ BYE of T             ▲   ▲  └─ refused ─▶ Ending
+//!                  ▼                      │   └─ busy ─▶ JoinWaiting(T)
 //!             TransferringAlone(T) ─2xx───┤ ──── target refused ─▶ Ending
 //!                                         │
 //!   Up ─INVITE─▶ Replacing(T) ─CANCEL─▶ Reverting(T)
@@ -66,19 +66,19 @@ pub(super) fn transferring(side: Side, event: E) -> Next {
     let stays = S::Transferring(side);
     match event {
         E::Routed => (stays, &[O::NextTarget]),
-        E::Resolved => (stays, orders!(side, T, R => [O::InviteTarget(T)])),
-        E::TargetFailed | E::BranchFailed => (stays, &[O::DropTarget, O::RecordAttempt, O::NextTarget]),
+        E::Resolved => (stays, &[O::Invite]),
+        E::TargetFailed | E::BranchFailed => (stays, &[O::DropTarget, O::NextTarget]),
         E::Progress => (stays, orders!(side, T, R => [O::NotifyProgress(T)])),
         // Nobody came: the two go on as before.
         E::NoRoute | E::Refused | E::BadAnswer | E::NoPorts => {
-            (S::Up, orders!(side, T, R => [O::DropTarget, O::NotifyEnd(T)]))
+            (S::Up, orders!(side, T, R => [O::DropTarget, O::DropBranches, O::NotifyEnd(T), O::ResumeTalk]))
         }
         E::Answered => (
             S::Rejoining(side),
-            orders!(side, T, R => [O::NotifyEnd(T), O::HangUp(T), O::Join(T), O::OfferJoin(T)]),
+            orders!(side, T, R => [O::DropBranches, O::NotifyEnd(T), O::HangUp(T), O::Join(T), O::OfferJoin(T)]),
         ),
         // Who asked for a transfer may leave at once; that must not end what it asked for.
-        E::Bye(by) | E::Lost(by) if by == side => {
+        E::Bye(by) | E::Lost(by) | E::Silent(by) if by == side => {
             (S::TransferringAlone(side), orders!(side, T, R => [O::HangUp(T), O::ForgetMedia(T)]))
         }
         E::Bye(_)
@@ -99,7 +99,6 @@ pub(super) fn transferring(side: Side, event: E) -> Next {
         | E::Claimed(_)
         | E::Replaced(_)
         | E::JoinBusy
-        | E::JoinDue
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
@@ -114,12 +113,13 @@ pub(super) fn transferring_alone(side: Side, event: E) -> Next {
     let stays = S::TransferringAlone(side);
     match event {
         E::Routed => (stays, &[O::NextTarget]),
-        E::Resolved => (stays, orders!(side, T, R => [O::InviteTarget(T)])),
-        E::TargetFailed | E::BranchFailed => (stays, &[O::DropTarget, O::RecordAttempt, O::NextTarget]),
+        E::Resolved => (stays, &[O::Invite]),
+        E::TargetFailed | E::BranchFailed => (stays, &[O::DropTarget, O::NextTarget]),
         E::Progress => (stays, orders!(side, T, R => [O::NotifyProgress(T)])),
-        E::Answered => {
-            (S::Rejoining(side), orders!(side, T, R => [O::NotifyEnd(T), O::Join(T), O::OfferJoin(T)]))
-        }
+        E::Answered => (
+            S::Rejoining(side),
+            orders!(side, T, R => [O::DropBranches, O::NotifyEnd(T), O::Join(T), O::OfferJoin(T)]),
+        ),
         // There is nobody to go back to.
         E::NoRoute | E::Refused | E::BadAnswer | E::NoPorts => (S::Ending, abandon(side)),
         E::Silent(by) if by == side => (stays, &[]),
@@ -142,7 +142,6 @@ pub(super) fn transferring_alone(side: Side, event: E) -> Next {
         | E::Claimed(_)
         | E::Replaced(_)
         | E::JoinBusy
-        | E::JoinDue
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
@@ -154,7 +153,9 @@ pub(super) fn transferring_alone(side: Side, event: E) -> Next {
 
 /// The call ends while a target is looked for.
 fn abandon(side: Side) -> &'static [O] {
-    orders!(side, T, R => [O::NotifyEnd(T), O::DropTarget, O::HangUp(T), O::HangUp(R), O::CloseMedia])
+    orders!(side, T, R => [
+        O::DropTarget, O::DropBranches, O::NotifyEnd(T), O::ResumeTalk, O::HangUp(T), O::HangUp(R), O::CloseMedia,
+    ])
 }
 
 const HANG_UP_BOTH: &[O] = &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia];
@@ -165,8 +166,12 @@ pub(super) fn rejoining(side: Side, event: E) -> Next {
     match event {
         E::OfferAccepted => (S::Up, orders!(side, T, R => [O::AcceptJoin(T)])),
         // The peer has an offer of its own out, or has not finished its last one (RFC 3261 §14.1).
-        E::JoinBusy => (stays, &[O::DelayJoin]),
-        E::JoinDue => (stays, orders!(side, T, R => [O::OfferJoin(T)])),
+        E::JoinBusy => (S::JoinWaiting(side), &[]),
+        // A back-off is over; or the peer's own offer came first, which cannot be carried now.
+        E::CanOffer(by) if by != side => (stays, orders!(side, T, R => [O::OfferJoin(T)])),
+        E::Offered(by) | E::Overtook(by) if by != side => {
+            (stays, orders!(side, T, R => [O::RefuseOffer(R), O::OfferJoin(T)]))
+        }
         // Who cannot hear the newcomer is better told so than left in silence.
         E::OfferRefused
         | E::BadAnswer
@@ -199,6 +204,58 @@ pub(super) fn rejoining(side: Side, event: E) -> Next {
         | E::LegsOver
         | E::Pracked
         | E::NoPrack
+        | E::MediaClosed => (stays, &[]),
+    }
+}
+
+/// The newcomer has `side`; the other side is told as soon as an offer can be made to it.
+pub(super) fn join_waiting(side: Side, event: E) -> Next {
+    let stays = S::JoinWaiting(side);
+    match event {
+        E::Agreed(by) if by != side => {
+            (S::Rejoining(side), orders!(side, T, R => [O::TakeAnswer(R), O::OfferJoin(T)]))
+        }
+        E::CanOffer(by) if by != side => (S::Rejoining(side), orders!(side, T, R => [O::OfferJoin(T)])),
+        E::Acked(by) if by != side => {
+            (S::Rejoining(side), orders!(side, T, R => [O::RelayOfferAck(R), O::OfferJoin(T)]))
+        }
+        E::Offered(by) | E::Overtook(by) if by != side => {
+            (S::Rejoining(side), orders!(side, T, R => [O::RefuseOffer(R), O::OfferJoin(T)]))
+        }
+        // Who cannot hear the newcomer is better told so than left in silence.
+        E::OfferRefused
+        | E::BadAnswer
+        | E::Bye(_)
+        | E::Lost(_)
+        | E::Silent(_)
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_)
+        | E::Operator => (S::Ending, HANG_UP_BOTH),
+        E::Offered(by) | E::Overtook(by) => (stays, refuse_offer(by)),
+        E::Agreed(by) => (stays, take_answer(by)),
+        E::Acked(by) => (stays, relay_ack(by)),
+        E::Referred(by) => (stays, refuse_refer(by)),
+        E::Routed
+        | E::NoRoute
+        | E::Opened
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::BranchFailed
+        | E::Refused
+        | E::Progress
+        | E::Pracked
+        | E::NoPrack
+        | E::Answered
+        | E::Cancelled
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::OfferAccepted
+        | E::OfferWithdrawn(_)
+        | E::CanOffer(_)
+        | E::LegsOver
         | E::MediaClosed => (stays, &[]),
     }
 }
@@ -237,7 +294,6 @@ pub(super) fn yielding(side: Side, event: E) -> Next {
         | E::Claimed(_)
         | E::Replaced(_)
         | E::JoinBusy
-        | E::JoinDue
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
@@ -281,7 +337,6 @@ pub(super) fn yielding_alone(side: Side, event: E) -> Next {
         | E::Claimed(_)
         | E::Replaced(_)
         | E::JoinBusy
-        | E::JoinDue
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
@@ -329,7 +384,6 @@ pub(super) fn replacing(side: Side, event: E) -> Next {
         | E::Claimed(_)
         | E::Replaced(_)
         | E::JoinBusy
-        | E::JoinDue
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver
@@ -371,7 +425,6 @@ pub(super) fn reverting(side: Side, event: E) -> Next {
         | E::Claimed(_)
         | E::Replaced(_)
         | E::JoinBusy
-        | E::JoinDue
         | E::OfferWithdrawn(_)
         | E::CanOffer(_)
         | E::LegsOver

@@ -1,0 +1,234 @@
+//! Exchanging a side of a call that is up: the target of a REFER is called, takes its place, and is described to the
+//! side that stays.
+//!
+//! While targets are tried the call's branches are theirs, as they were the callee's before the call was answered;
+//! the callee of the talk that goes on meanwhile and the record of its attempt stand aside in [`Transfer`].
+//!
+//! The target is routed like a call of the side that stays, by what the trunk of the side that leaves may call: who
+//! transfers a call answers for where it goes.
+
+use bytes::Bytes;
+use sip::{Message, Sdp};
+
+use super::orders::Follow;
+use super::session::without_hold;
+use super::table::{Event, State};
+use super::{Attempt, Call, CallKey, Cause, Setup};
+use crate::cdr::EndedBy;
+use crate::core::{Core, RouteQuestion};
+use crate::headers::sdp_of;
+use crate::io::{Now, Output};
+use crate::leg::{LegKey, Referral};
+use crate::media::Side;
+
+/// A transfer under way.
+#[derive(Default)]
+pub(crate) struct Transfer {
+    /// The talk that goes on until a target answers.
+    talk: Option<Talk>,
+    /// What the newcomer described, until the side that stays has accepted it.
+    newcomer: Bytes,
+}
+
+/// What of a call is the target's while one is tried.
+struct Talk {
+    b: LegKey,
+    attempt: Attempt,
+    route: Option<Box<str>>,
+}
+
+impl Call {
+    /// The callee of the talk that goes on while targets of a transfer are tried.
+    pub(crate) fn talking_callee(&self) -> Option<LegKey> {
+        self.transfer.as_ref()?.talk.as_ref().map(|talk| talk.b)
+    }
+
+    /// On which side a target that is invited now will be.
+    pub(super) fn target_side(&self) -> Side {
+        match self.state {
+            State::Transferring(side) | State::TransferringAlone(side) => side,
+            State::Routing
+            | State::Opening
+            | State::Resolving
+            | State::Calling
+            | State::Ringing
+            | State::Answered
+            | State::Up
+            | State::Offering(_)
+            | State::Rejoining(_)
+            | State::JoinWaiting(_)
+            | State::Yielding(_)
+            | State::YieldingAlone(_)
+            | State::Replacing(_)
+            | State::Reverting(_)
+            | State::Ending
+            | State::Settling
+            | State::Over => Side::B,
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn refuse_refer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+        let Some(call) = self.calls.get(key) else { return };
+        let ended = matches!(call.state, State::Ending | State::Settling | State::Over);
+        let Some(tag) = call.leg(side).and_then(|leg| self.legs.get(leg)).map(|leg| leg.tag.clone()) else {
+            return;
+        };
+        let status = if ended { 481 } else { 491 };
+        if let Some(server) = cause.server {
+            self.respond(server, status, None, &tag, &[], now);
+        }
+    }
+
+    pub(super) fn accept_refer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+        let (Some(refer), Some(server)) = (cause.message, cause.server) else { return };
+        let Ok(referral) = Referral::read(refer) else { return };
+        let Some((leaves, stays)) = self.pair(key, side) else { return };
+        let Some(stays) = self.legs.get(stays).and_then(|leg| leg.dialog.as_ref()) else { return };
+        let from = stays.remote_uri.clone();
+        let (Some(call), Some(leg)) = (self.calls.get_mut(key), self.legs.get_mut(leaves)) else { return };
+        call.referrals = call.referrals.saturating_add(1);
+        leg.accept_refer(refer, referral.silent, server, &mut self.wire, now);
+        if !referral.silent {
+            leg.subscribe(leaves, refer, call.referrals, &mut self.wire, now);
+        }
+        // What the one who leaves was told last of the one who stays; a hold was between these two.
+        let offer = without_hold(leg.session.standing());
+        let (trunk, source) = (leg.trunk, leg.flow.remote);
+        let Some(b) = call.b.take() else { return };
+        let record = &mut call.record;
+        let talk = Talk { b, attempt: std::mem::take(&mut record.attempt), route: record.route.take() };
+        call.transfer = Some(Box::new(Transfer { talk: Some(talk), ..Transfer::default() }));
+        let invite = referral.invite(refer, &from, Some(&*offer).filter(|offer| !offer.is_empty()));
+        call.setup = Some(Box::new(Setup { invite, ..Setup::default() }));
+        let caller = sip::Address::parse(&from).map_or(&b""[..], |from| from.uri);
+        self.ask_route(key, &RouteQuestion { trunk, source, caller, uri: &referral.uri }, now);
+    }
+
+    pub(super) fn notify_progress(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+        let Some(response) = cause.message else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.record.heard(response, now);
+        let status = response.status().unwrap_or(180);
+        self.notify(key, side, (status, response.reason_phrase()), false, now);
+    }
+
+    pub(super) fn notify_end(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+        let answered = cause.event == Event::Answered;
+        let response = cause.message.filter(|message| answered || message.status() == Some(cause.status));
+        // That a side left says nothing of the target, which is given up.
+        let left = matches!(cause.event, Event::Bye(_) | Event::Lost(_) | Event::Silent(_));
+        let status = response.and_then(Message::status);
+        let status = status.unwrap_or(if left || cause.status < 300 { 487 } else { cause.status });
+        let phrase = response.map_or(sip::reason_phrase(status).as_bytes(), Message::reason_phrase);
+        self.notify(key, side, (status, phrase), true, now);
+    }
+
+    fn notify(&mut self, key: CallKey, side: Side, line: (u16, &[u8]), is_last: bool, now: Now) {
+        let Some(leg_key) = self.calls.get(key).and_then(|call| call.leg(side)) else { return };
+        if let Some(leg) = self.legs.get_mut(leg_key) {
+            leg.notify(leg_key, line, is_last, &mut self.wire, now);
+        }
+    }
+
+    /// Hangs up the target that the call speaks of and writes the record of its attempt.
+    pub(super) fn drop_target(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
+        let Some(call) = self.calls.get(key) else { return };
+        if let Some(target) = call.b
+            && let Some(leg) = self.legs.get_mut(target)
+        {
+            leg.hang_up(target, &mut self.wire, cause.reason_value().as_deref(), now);
+        }
+        if call.record.attempt.number != 0 {
+            self.record_attempt(key, cause, now);
+        }
+        if let Some(call) = self.calls.get_mut(key) {
+            call.record.attempt = Attempt::default();
+        }
+    }
+
+    /// Nothing came of a transfer: the call speaks of its callee again.
+    pub(super) fn resume_talk(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        for query in call.queries() {
+            self.queries.forget(query);
+        }
+        call.setup = None;
+        if let Some(talk) = call.transfer.take().and_then(|transfer| transfer.talk) {
+            call.former.extend(call.b.replace(talk.b));
+            call.record.attempt = talk.attempt;
+            call.record.route = talk.route;
+        }
+    }
+
+    /// The target answered: it is `side` of the call from now on.
+    pub(super) fn join(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+        let Some(response) = cause.message else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let (Some(target), Some(mut talk)) =
+            (call.b, call.transfer.as_mut().and_then(|transfer| transfer.talk.take()))
+        else {
+            return;
+        };
+        call.setup = None;
+        talk.attempt.hand_over(match side {
+            Side::A => EndedBy::Caller,
+            Side::B => EndedBy::Callee,
+        });
+        let route = std::mem::replace(&mut call.record.route, talk.route);
+        let fact = call.record.fact(&talk.attempt, self.wire.ids.uuid(now.utc), call.id, false, now);
+        call.record.route = route;
+        self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
+        if let Some(kind) = talk.attempt.ended_event() {
+            self.wire.event(Some(call.id), kind);
+        }
+        call.record.heard(response, now);
+        match side {
+            Side::A => {
+                call.former.push(std::mem::replace(&mut call.a, target));
+                call.b = Some(talk.b);
+            }
+            Side::B => call.former.push(talk.b),
+        }
+        let Some(leg) = self.legs.get_mut(target) else { return };
+        // A reliable response may have answered already, and the 2xx need not say it again (RFC 3262 §5).
+        let described = sdp_of(response).map(Bytes::copy_from_slice).or_else(|| leg.early_description());
+        let newcomer = described.unwrap_or_default();
+        leg.acknowledge(&mut self.wire, None);
+        if let Ok(sdp) = Sdp::parse(&newcomer) {
+            call.media.describe(&sdp, side, leg.flow.remote.ip(), &mut self.wire);
+        }
+        if let Some(transfer) = &mut call.transfer {
+            transfer.newcomer = newcomer;
+        }
+    }
+
+    /// Offers what the newcomer described to the other side.
+    pub(super) fn offer_join(&mut self, key: CallKey, side: Side, follow: &mut Follow<'_>, now: Now) {
+        let Some(transfer) = self.calls.get(key).and_then(|call| call.transfer.as_ref()) else { return };
+        let newcomer = transfer.newcomer.clone();
+        match Sdp::parse(&newcomer) {
+            Ok(sdp) => {
+                if !self.propose(key, side.other(), &sdp, now) {
+                    follow.push_back(Cause::new(Event::JoinBusy));
+                }
+            }
+            Err(_) => follow.push_back(Cause::new(Event::OfferRefused).status(488).by(EndedBy::Error)),
+        }
+    }
+
+    /// The relay hears what the side that stays answered; the transfer is over.
+    pub(super) fn accept_join(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.transfer = None;
+        }
+        self.take_answer(key, side.other(), cause);
+    }
+
+    pub(super) fn forget_media(&mut self, key: CallKey, side: Side) {
+        if let Some(call) = self.calls.get(key) {
+            call.media.forget(side, &mut self.wire);
+        }
+    }
+}
