@@ -24,4 +24,4 @@ pub use oracle::{Breach, Oracle};
 pub use phone::Phone;
 pub use relay::Relay;
 pub use tape::{Line, Tape, brief};
-pub use world::{BOX, Deed, Failure, Habits, STRANGER, Summary, World, caller_address, carrier_address};
+pub use world::{BOX, Cut, Deed, Failure, Habits, STRANGER, Summary, World, caller_address, carrier_address};

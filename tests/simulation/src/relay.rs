@@ -4,7 +4,7 @@
 //! sent to somebody who is no party to the call.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use call::{DirectionStats, MediaId, MediaOrder, MediaReport, PortPair, Side, StreamPorts};
 use smallvec::SmallVec;
@@ -20,6 +20,8 @@ pub const BEHIND_PORTS: u16 = 40_000;
 struct Session {
     ports: SmallVec<[StreamPorts; 1]>,
     watched: bool,
+    /// Where the first stream's packets go, towards A and towards B.
+    remotes: [Option<SocketAddr>; 2],
 }
 
 /// The relay.
@@ -59,6 +61,9 @@ impl Relay {
                     && !belongs_to(side, remote.rtp.ip())
                 {
                     return Err(format!("packets for side {side:?} of {session:?} sent to {}", remote.rtp));
+                }
+                if stream == 0 {
+                    self.of(session, "described")?.remotes[place(side)] = remote.map(|remote| remote.rtp);
                 }
                 Ok(None)
             }
@@ -136,9 +141,26 @@ impl Relay {
         self.open.iter().filter(|(_, session)| session.watched).map(|(id, _)| *id)
     }
 
+    /// Whether a session holds ports.
+    pub fn is_open(&self, session: MediaId) -> bool {
+        self.open.contains_key(&session)
+    }
+
+    /// Where a side's packets go.
+    pub fn sends_to(&self, session: MediaId, side: Side) -> Option<SocketAddr> {
+        self.open.get(&session)?.remotes[place(side)]
+    }
+
     /// Sessions that hold ports.
     pub fn sessions(&self) -> usize {
         self.open.len()
+    }
+}
+
+fn place(side: Side) -> usize {
+    match side {
+        Side::A => 0,
+        Side::B => 1,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use call::Coverage;
 
-use crate::world::{Failure, Summary, World};
+use crate::world::{Cut, Failure, Summary, World};
 
 /// Seeds that a thread takes at once.
 const PORTION: u64 = 32;
@@ -39,9 +39,18 @@ pub struct Progress {
 ///
 /// # Errors
 ///
-/// The first rule that was broken.
+/// The first rule that was broken, in the smallest cut of this world that breaks it as well.
 pub fn run_seed(seed: u64) -> Result<Sweep, Box<Failure>> {
-    let mut world = World::seeded(seed);
+    run_cut(seed, Cut::default()).map_err(|failure| shrink(seed, failure))
+}
+
+/// [`run_seed`] for a part of the world of a seed.
+///
+/// # Errors
+///
+/// The first rule that was broken.
+pub fn run_cut(seed: u64, cut: Cut) -> Result<Sweep, Box<Failure>> {
+    let mut world = World::cut(seed, cut);
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(result) => result.map(|summary| Sweep { summary, coverage: world.coverage() }),
         Err(panic) => {
@@ -50,6 +59,15 @@ pub fn run_seed(seed: u64) -> Result<Sweep, Box<Failure>> {
             Err(world.failure(None, format!("panic: {text}")))
         }
     }
+}
+
+/// The same rule broken with less around it; other luck makes up for what the missing calls did to the first one's.
+fn shrink(seed: u64, failure: Box<Failure>) -> Box<Failure> {
+    let rule = |failure: &Failure| failure.what.chars().take(24).collect::<String>();
+    let wanted = rule(&failure);
+    let smaller =
+        Cut::of_call(failure.call).find_map(|cut| run_cut(seed, cut).err().filter(|f| rule(f) == wanted));
+    smaller.unwrap_or(failure)
 }
 
 /// Runs a range of seeds until the first failure, the one with the lowest seed among those met. `told` hears how far

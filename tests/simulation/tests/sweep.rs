@@ -1,17 +1,19 @@
 //! The fixed sweep: seeds that every commit must pass, and one seed again.
 
 use simulation::World;
-use simulation::sweep::{parse_seeds, run_seed, run_seeds};
+use simulation::sweep::{parse_seeds, run_cut, run_seeds};
 
-/// `SEED=17 cargo test -p simulation replay_one -- --nocapture` tells the whole story of a seed.
+/// `SEED=17 cargo test -p simulation replay_one -- --nocapture` tells the whole story of a seed, `CUT=only=3,quiet` that
+/// of a part of its world.
 #[test]
 fn replay_one() {
     let Ok(text) = std::env::var("SEED") else { return };
     let seed = text.parse().expect("SEED is a number");
-    if let Err(failure) = run_seed(seed) {
+    let cut = std::env::var("CUT").unwrap_or_default().parse().expect("CUT is a cut");
+    if let Err(failure) = run_cut(seed, cut) {
         panic!("{failure}");
     }
-    let mut world = World::seeded(seed);
+    let mut world = World::cut(seed, cut);
     let summary = world.run().expect("it went well a moment ago");
     println!("{}\n{summary:?}", world.ladder(None));
 }

@@ -58,6 +58,7 @@ impl Oracle {
                 if let Some(dialog) = DialogKey::of_received(request).and_then(|id| self.dialogs.get_mut(&id))
                 {
                     dialog.bye_received.get_or_insert(now);
+                    self.calls[dialog.call].over |= dialog.side == Side::A;
                 } else if let Some((call, Side::A)) = call
                     && self.calls[call].refused_or_answered.is_none()
                 {
@@ -230,6 +231,7 @@ impl Oracle {
         }
         let watched = &mut self.calls[call];
         watched.refused_or_answered = Some(status);
+        watched.over |= status >= 300;
         let (answered, cancelled, broken) = (watched.answered, watched.cancelled, watched.broken);
         if let Some(tag) = response.to().ok().and_then(|to| to.tag()) {
             let tag = tag.to_vec();

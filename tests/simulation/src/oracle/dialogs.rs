@@ -46,8 +46,8 @@ impl DialogKey {
 /// One dialog.
 #[derive(Debug)]
 pub(super) struct Dialog {
-    call: usize,
-    side: Side,
+    pub(super) call: usize,
+    pub(super) side: Side,
     /// The Core placed the call, so it owes the ACK.
     is_uac: bool,
     begun: Time,
@@ -150,6 +150,7 @@ impl Oracle {
         dialog.last_cseq = number;
         if method == Method::Bye {
             dialog.bye_sent.get_or_insert(now);
+            self.calls[dialog.call].over |= dialog.side == Side::A;
             // RFC 3261 §15: the callee's side waits for the ACK or its timeout.
             if !dialog.acked && now.since(dialog.begun) < PATIENCE {
                 wrong.push("BYE to the caller before its ACK".to_owned());

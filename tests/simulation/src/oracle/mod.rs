@@ -48,6 +48,8 @@ pub(crate) struct Watched {
     pub(crate) refused_or_answered: Option<u16>,
     /// Its CANCEL came in time.
     cancelled: bool,
+    /// The caller was refused, or its dialog has ended.
+    pub(crate) over: bool,
     /// A target's 2xx came.
     answered: bool,
     /// When the last target said its last word, if all have.

@@ -28,10 +28,11 @@ impl Phone {
         let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
         let user = format!("u{}", chance.word());
         let from = text(invite.first(Name::From));
+        let port = 58_000 + 8 * u16::try_from(chance.below(500)).unwrap_or(0);
         let session = Session::new(
             8_000_000_000_000 + chance.below(999_999_999_999),
             address.ip(),
-            60_000,
+            port,
             script.streams,
         );
         let contact = invite.contact().ok().flatten().map(|contact| contact.uri);
@@ -58,6 +59,7 @@ impl Phone {
             acked: false,
             twin: None,
             dead: false,
+            answered: false,
             session,
             due_answer: Vec::new(),
             chance,
@@ -152,6 +154,7 @@ impl Phone {
         let body = if script.garbles { Some("m=nonsense\r\n".to_owned()) } else { self.describe(at) };
         self.respond(at, 200, body.as_deref(), now);
         self.stage = Stage::Confirmed;
+        self.answered = true;
         self.acked = false;
         if let Behind::Two(after) = script.behind {
             let tag = format!("tb{}", self.chance.word());

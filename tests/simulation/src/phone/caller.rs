@@ -46,6 +46,7 @@ impl Phone {
             acked: false,
             twin: None,
             dead: false,
+            answered: false,
             session,
             due_answer: Vec::new(),
             chance,

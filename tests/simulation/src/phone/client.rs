@@ -79,6 +79,11 @@ impl Client {
         matches!(self.state, ClientState::Waiting | ClientState::Proceeding)
     }
 
+    /// Whether nothing is owed for its 2xx.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.ack.is_some() || !matches!(self.state, ClientState::Finished(200..300))
+    }
+
     /// True for the first final response.
     pub(crate) fn on_response(&mut self, status: u16) -> bool {
         if !self.is_open() {

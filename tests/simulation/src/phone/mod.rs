@@ -121,6 +121,7 @@ pub struct Phone {
     twin: Option<Twin>,
     /// Switched off.
     dead: bool,
+    answered: bool,
     session: Session,
     /// The offer of a 2xx that the ACK will answer.
     due_answer: Vec<u8>,
@@ -146,6 +147,41 @@ impl Phone {
     /// Whether it believes that a call goes on.
     pub fn is_in_call(&self) -> bool {
         self.stage == Stage::Confirmed
+    }
+
+    /// Whether it talks and nothing is under way that could change with whom or how.
+    pub fn is_at_rest(&self) -> bool {
+        let asks = self.clients.iter().any(|client| client.method == "INVITE" && client.is_open());
+        let asked = self.servers.iter().any(|server| server.method == "INVITE" && !server.is_done());
+        let acknowledged =
+            self.clients.iter().all(|client| client.method != "INVITE" || client.is_acknowledged());
+        self.stage == Stage::Confirmed && !asks && !asked && acknowledged && self.twin.is_none()
+    }
+
+    /// Where it hears what the other one says.
+    pub fn listens_at(&self) -> SocketAddr {
+        self.session.listens_at()
+    }
+
+    /// The first final status that its INVITE got.
+    pub fn first_final(&self) -> Option<u16> {
+        self.results.iter().find(|(method, _)| *method == "INVITE").map(|(_, status)| *status)
+    }
+
+    /// Whether it has answered a call.
+    pub fn has_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether it was switched off.
+    pub fn is_switched_off(&self) -> bool {
+        self.dead
+    }
+
+    /// Forgets all that it meant to do.
+    pub(crate) fn stay_at_home(&mut self) {
+        self.agenda.clear();
+        self.rearm();
     }
 
     /// Its Call-ID.

@@ -45,6 +45,10 @@ impl Server {
         }
     }
 
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.state, ServerState::Done(_))
+    }
+
     pub(crate) fn is_open_invite(&self) -> bool {
         self.method == "INVITE" && self.state == ServerState::Open
     }

@@ -1,7 +1,7 @@
 //! A phone's descriptions: what it offers, what it answers.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sip::Sdp;
 
@@ -19,6 +19,11 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(id: u64, address: IpAddr, port: u16, streams: usize) -> Session {
         Session { id, version: 1, address, port, streams, last: String::new() }
+    }
+
+    /// Where it hears.
+    pub(crate) fn listens_at(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
     }
 
     /// An offer of all streams in this direction.

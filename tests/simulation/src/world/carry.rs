@@ -80,6 +80,8 @@ impl World {
     fn route(&mut self, shard: usize, query: &RouteQuery) {
         if let Some(call) = query.call {
             self.oracle.routed(call);
+            let number = self.calls.iter().find(|(_, uuid)| **uuid == call).map(|(number, _)| *number);
+            self.questions.extend(number.map(|number| ((shard, query.query), number)));
         }
         let decision: Decision = query.snapshot.decide(&routing::Query {
             trunk: query.trunk,
@@ -106,6 +108,9 @@ impl World {
     }
 
     fn order(&mut self, shard: usize, order: &MediaOrder) -> Done {
+        if let (MediaOrder::Open { session, .. }, Some(call)) = (order, self.routed) {
+            self.sessions.insert(call, *session);
+        }
         let exhausted = self.chance.happens(self.habits.refusals);
         match self.relay.order(order, exhausted) {
             Ok(Some(_)) if self.chance.happens(self.habits.forgets) => {

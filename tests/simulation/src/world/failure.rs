@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use super::Cut;
+
 /// A world that broke a rule.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// The seed; `None` for a world that a test wrote.
     pub seed: Option<u64>,
+    /// What of the seed's world was left out.
+    pub cut: Cut,
     /// Which call of the world.
     pub call: Option<usize>,
     /// The rule and what broke it.
@@ -25,7 +29,9 @@ impl fmt::Display for Failure {
         writeln!(f, "script: {}\n\n{}", self.script, self.ladder)?;
         match self.seed {
             Some(seed) => {
-                writeln!(f, "again: SEED={seed} cargo test -p simulation replay_one -- --nocapture")
+                let cut = self.cut.to_string();
+                let cut = if cut.is_empty() { cut } else { format!("CUT={cut} ") };
+                writeln!(f, "again: SEED={seed} {cut}cargo test -p simulation replay_one -- --nocapture")
             }
             None => Ok(()),
         }

@@ -1,6 +1,7 @@
 //! The world: one or more Cores, everything around them, and a clock that jumps from event to event.
 
 mod carry;
+mod cut;
 mod failure;
 mod mishaps;
 mod setup;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use call::{Core, Coverage, Input, MediaReport, Now, QueryId, SendToken, Utc, shard_of};
+use call::{Core, Coverage, Input, MediaId, MediaReport, Now, QueryId, SendToken, Utc, shard_of};
 use routing::Decision;
 use sip::Time;
 use uuid::Uuid;
@@ -30,6 +31,7 @@ use crate::tape::Tape;
 use mishaps::Partition;
 use wire::Loss;
 
+pub use cut::Cut;
 pub use failure::Failure;
 pub use mishaps::Deed;
 pub(crate) use setup::call_of_number;
@@ -75,7 +77,7 @@ impl Habits {
         }
     }
 
-    fn seeded(chance: &mut Chance) -> Habits {
+    pub(crate) fn seeded(chance: &mut Chance) -> Habits {
         let ms = Duration::from_millis;
         Habits {
             routing: chance.pick(&[Duration::ZERO, Duration::ZERO, ms(5), ms(2_000)]),
@@ -92,13 +94,42 @@ impl Habits {
 /// What happens at a moment, apart from timers.
 #[derive(Debug)]
 enum Happening {
-    Arrives { from: SocketAddr, to: SocketAddr, bytes: Bytes },
-    Routed { shard: usize, query: QueryId, decision: Decision },
-    Resolved { shard: usize, query: QueryId, addresses: Vec<SocketAddr>, call: Option<usize> },
-    Media { shard: usize, report: MediaReport },
-    Undeliverable { shard: usize, token: SendToken, call: Option<usize>, bytes: Bytes },
-    Operator { call: usize },
-    Silence { call: usize },
+    Arrives {
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Bytes,
+    },
+    Routed {
+        shard: usize,
+        query: QueryId,
+        decision: Decision,
+    },
+    Resolved {
+        shard: usize,
+        query: QueryId,
+        addresses: Vec<SocketAddr>,
+        call: Option<usize>,
+    },
+    Media {
+        shard: usize,
+        report: MediaReport,
+    },
+    Undeliverable {
+        shard: usize,
+        token: SendToken,
+        call: Option<usize>,
+        bytes: Bytes,
+    },
+    Operator {
+        call: usize,
+    },
+    Silence {
+        call: usize,
+    },
+    /// Do those who talk hear each other?
+    Listen {
+        call: usize,
+    },
     Deed(Deed),
     Noise,
 }
@@ -130,6 +161,7 @@ pub struct Summary {
 /// A world.
 pub struct World {
     seed: Option<u64>,
+    cut: Cut,
     now: Time,
     cores: Vec<Core>,
     network: Network,
@@ -145,6 +177,11 @@ pub struct World {
     oracle: Oracle,
     tape: Tape,
     calls: BTreeMap<usize, Uuid>,
+    /// The call of each question to routing, and the session that was opened on its answer.
+    questions: BTreeMap<(usize, QueryId), usize>,
+    sessions: BTreeMap<usize, MediaId>,
+    /// The call whose route was just told.
+    routed: Option<usize>,
     /// Datagrams for addresses where no phone is.
     strays: Vec<(SocketAddr, Bytes)>,
     losses: Vec<Loss>,
@@ -158,27 +195,6 @@ pub struct World {
 }
 
 impl World {
-    /// The world of a seed: its calls, its network, its habits.
-    pub fn seeded(seed: u64) -> World {
-        let mut chance = Chance::new(seed);
-        let network = Network::seeded(&mut chance);
-        let habits = Habits::seeded(&mut chance);
-        let shards = 1 + u16::try_from(chance.below(2)).unwrap_or(0);
-        let calls = 1 + chance.below(7);
-        let scripts = (0..calls).map(|_| CallScript::seeded(&mut chance)).collect();
-        let mut world = World::new(chance, network, habits, shards, scripts);
-        world.seed = Some(seed);
-        if !seed.is_multiple_of(READ_TWICE) {
-            world.oracle.read_once();
-        }
-        for _ in 0..world.chance.below(4) {
-            let after = world.chance.up_to(Duration::from_secs(12));
-            world.schedule(after, Happening::Noise);
-        }
-        world.plan_mishaps();
-        world
-    }
-
     /// A world where nothing is lost or late, with these calls.
     pub fn of(scripts: Vec<CallScript>) -> World {
         World::with(scripts, Network::perfect(), Habits::prompt())
@@ -202,6 +218,7 @@ impl World {
             .collect();
         let mut world = World {
             seed: None,
+            cut: Cut::default(),
             now: Time::ZERO,
             cores,
             network,
@@ -217,6 +234,9 @@ impl World {
             oracle: Oracle::new(),
             tape: Tape::default(),
             calls: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            routed: None,
             strays: Vec::new(),
             losses: Vec::new(),
             partitions: Vec::new(),
@@ -232,6 +252,9 @@ impl World {
             let phone = Phone::caller(caller_address(at), BOX, &number, script.caller, world.chance.apart());
             world.oracle.expect_call(phone.call_id(), phone.secrets());
             world.callers.push(phone);
+            for seconds in [2, 5, 15] {
+                world.schedule(start + Duration::from_secs(seconds), Happening::Listen { call: at });
+            }
             if let Some(after) = script.operator {
                 world.schedule(start + after, Happening::Operator { call: at });
             }
@@ -337,7 +360,10 @@ impl World {
         match happening {
             Happening::Arrives { from, to, bytes } => self.arrive(from, to, bytes),
             Happening::Routed { shard, query, decision } => {
-                self.input(shard, Input::Routed { query, decision })
+                self.routed = self.questions.get(&(shard, query)).copied();
+                let done = self.input(shard, Input::Routed { query, decision });
+                self.routed = None;
+                done
             }
             Happening::Resolved { shard, query, addresses, call } => {
                 self.tape.note(self.now, call, format!("resolved: {addresses:?}"));
@@ -351,6 +377,7 @@ impl World {
             }
             Happening::Operator { call } => self.operate(call),
             Happening::Silence { call } => self.fall_silent(call),
+            Happening::Listen { call } => self.listen(call),
             Happening::Deed(deed) => self.perform(deed),
             Happening::Noise => {
                 self.make_noise();

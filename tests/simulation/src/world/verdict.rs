@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use call::Stats;
+use call::{Disposition, Side, Stats};
 
 use super::{BOX, Failure, STRANGER, Summary, World};
+use crate::phone::Phone;
 
 impl World {
     pub(super) fn check(&mut self) -> Result<(), Box<Failure>> {
@@ -15,6 +16,60 @@ impl World {
         for core in &self.cores {
             if let Err(what) = core.check_invariants() {
                 return Err(self.failure(None, format!("check_invariants: {what}")));
+            }
+        }
+        let kept = self
+            .sessions
+            .iter()
+            .find(|(call, session)| self.oracle.calls[**call].over && self.relay.is_open(**session));
+        if let Some((&call, _)) = kept {
+            return Err(
+                self.failure(Some(call), "the call is over for its caller, and its ports are not given back")
+            );
+        }
+        Ok(())
+    }
+
+    /// The packets of those who talk go where the other one listens: the phones, the box and the relay agree who is in
+    /// a call with whom.
+    pub(super) fn listen(&mut self, call: usize) -> Result<(), Box<Failure>> {
+        let Some(&session) = self.sessions.get(&call) else { return Ok(()) };
+        let mut callees = self.callees(call).filter(|phone| phone.is_in_call());
+        let (Some(callee), None) = (callees.next(), callees.next()) else { return Ok(()) };
+        let caller = &self.callers[call];
+        if !self.relay.is_open(session) || !caller.is_at_rest() || !callee.is_at_rest() {
+            return Ok(());
+        }
+        let heard = [(Side::A, caller.listens_at()), (Side::B, callee.listens_at())];
+        let at_odds = heard.into_iter().find(|(side, at)| self.relay.sends_to(session, *side) != Some(*at));
+        if let Some((side, at)) = at_odds {
+            let sends = self.relay.sends_to(session, side);
+            let what =
+                format!("the phone of side {side:?} listens at {at}, and the relay sends to {sends:?}");
+            return Err(self.failure(Some(call), what));
+        }
+        Ok(())
+    }
+
+    /// What the caller saw and what the last record says are the same story.
+    fn check_beliefs(&self) -> Result<(), Box<Failure>> {
+        for (call, caller) in self.callers.iter().enumerate() {
+            let records = self.oracle.records(call);
+            let Some(last) = records.iter().find(|record| record.is_last) else { continue };
+            let Some(seen) = caller.first_final() else { continue };
+            if caller.is_switched_off() || seen == last.sip_code_a.unwrap_or(0) {
+                continue;
+            }
+            let what = format!("the caller saw {seen}, the record says {:?}", last.sip_code_a);
+            return Err(self.failure(Some(call), what));
+        }
+        for record in (0..self.callers.len()).flat_map(|call| self.oracle.records(call)) {
+            let answered = record.is_last && record.disposition == Disposition::Answered;
+            let by = record.b_sip_call_id.as_deref().unwrap_or_default();
+            let phone = self.slots.get(by.as_bytes()).and_then(|slot| slot.phone.as_ref());
+            if answered && !phone.is_some_and(Phone::has_answered) {
+                let call = self.oracle.call_of_record(record);
+                return Err(self.failure(call, "the record says answered, and no phone did"));
             }
         }
         Ok(())
@@ -46,6 +101,9 @@ impl World {
                 let call = self.oracle.call_of(id.as_bytes()).map(|(call, _)| call);
                 return Err(self.failure(call, "a phone believes that it still talks"));
             }
+            if self.network.loss == 0 {
+                self.check_beliefs()?;
+            }
         }
         Ok(())
     }
@@ -58,7 +116,7 @@ impl World {
             None => format!("{:?} {:?}", self.network, self.habits),
         };
         let ladder = self.tape.ladder(call, &ids, name_of);
-        Box::new(Failure { seed: self.seed, call, what: what.into(), script, ladder })
+        Box::new(Failure { seed: self.seed, cut: self.cut, call, what: what.into(), script, ladder })
     }
 
     pub(super) fn summary(&self) -> Summary {
