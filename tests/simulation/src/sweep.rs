@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use call::Coverage;
@@ -14,6 +14,9 @@ use crate::world::{Cut, Failure, Summary, World};
 const PORTION: u64 = 32;
 /// How often a long sweep says how far it is.
 const PROGRESS: Duration = Duration::from_secs(20);
+
+/// No world takes a thousandth of this; a Core that loops within one step is found by it.
+const HANGS: Duration = Duration::from_secs(60);
 
 /// What a sweep came to.
 #[derive(Clone, Debug, Default)]
@@ -84,10 +87,13 @@ pub fn run_seeds(seeds: Range<u64>, told: impl Fn(Progress) + Sync) -> Result<Sw
     let failed: Mutex<Option<Box<Failure>>> = Mutex::new(None);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let at_work: Vec<AtomicU64> = (0..threads).map(|_| AtomicU64::new(seeds.start)).collect();
+    let posts: Vec<Post> = (0..threads).map(|_| Post::default()).collect();
     std::thread::scope(|scope| {
+        scope.spawn(|| watch(&posts, start));
         for thread in 0..threads {
             let (next, calls, total, failed, at_work, told) =
                 (&next, &calls, &total, &failed, &at_work, &told);
+            let post = &posts[thread];
             let seeds = seeds.clone();
             scope.spawn(move || {
                 let mut mine = Sweep::default();
@@ -99,7 +105,9 @@ pub fn run_seeds(seeds: Range<u64>, told: impl Fn(Progress) + Sync) -> Result<Sw
                         break;
                     }
                     let before = mine.summary.calls;
-                    if let Err(failure) = run_portion(first..(first + PORTION).min(seeds.end), &mut mine) {
+                    if let Err(failure) =
+                        run_portion(first..(first + PORTION).min(seeds.end), &mut mine, (post, start))
+                    {
                         next.store(seeds.end, Ordering::Relaxed);
                         let mut failed = failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                         if failed.as_ref().is_none_or(|before| failure.seed < before.seed) {
@@ -115,6 +123,7 @@ pub fn run_seeds(seeds: Range<u64>, told: impl Fn(Progress) + Sync) -> Result<Sw
                         told(Progress { done, calls, elapsed: start.elapsed() });
                     }
                 }
+                post.done.store(true, Ordering::Relaxed);
                 total.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).add(&mine);
             });
         }
@@ -125,8 +134,42 @@ pub fn run_seeds(seeds: Range<u64>, told: impl Fn(Progress) + Sync) -> Result<Sw
     }
 }
 
-fn run_portion(seeds: Range<u64>, sweep: &mut Sweep) -> Result<(), Box<Failure>> {
+/// What one thread is at.
+#[derive(Default)]
+struct Post {
+    seed: AtomicU64,
+    /// Milliseconds after the start.
+    since: AtomicU64,
+    done: AtomicBool,
+}
+
+/// Ends the process when a world does not come to an end: a thread that never returns can only be told from outside.
+#[expect(clippy::disallowed_methods, reason = "the thread that hangs cannot be asked to return")]
+fn watch(posts: &[Post], start: Instant) {
+    let hangs = u64::try_from(HANGS.as_millis()).unwrap_or(u64::MAX);
+    while posts.iter().any(|post| !post.done.load(Ordering::Relaxed)) {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        for post in posts.iter().filter(|post| !post.done.load(Ordering::Relaxed)) {
+            if now.saturating_sub(post.since.load(Ordering::Relaxed)) > hangs {
+                let seed = post.seed.load(Ordering::Relaxed);
+                eprintln!("\nbroken: seed {seed} does not come to an end: a Core loops within one step");
+                eprintln!("again: SEED={seed} cargo test -p simulation replay_one -- --nocapture");
+                std::process::exit(101);
+            }
+        }
+    }
+}
+
+fn run_portion(
+    seeds: Range<u64>,
+    sweep: &mut Sweep,
+    (post, start): (&Post, Instant),
+) -> Result<(), Box<Failure>> {
     for seed in seeds {
+        let now = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        post.seed.store(seed, Ordering::Relaxed);
+        post.since.store(now, Ordering::Relaxed);
         sweep.add(&run_seed(seed)?);
     }
     Ok(())
