@@ -11,7 +11,7 @@ use crate::io::Utc;
 use crate::media::DirectionStats;
 
 /// One row of the table `cdr`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct CdrFact {
     /// Primary key, UUIDv7.
     pub id: Uuid,

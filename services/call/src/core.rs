@@ -10,6 +10,7 @@ mod operator;
 mod prack;
 mod replies;
 mod rewritten;
+mod steps;
 mod transfer;
 
 pub(crate) use invite::RouteQuestion;
@@ -21,17 +22,18 @@ use bytes::Bytes;
 use foldhash::quality::FixedState;
 use routing::{Decision, Snapshot};
 use sip::{Message, Sdp, Time};
-use slotmap::SlotMap;
 
 use crate::bridge::table::{Event, State};
 use crate::bridge::{Call, CallKey, Cause, MediaState};
 use crate::cdr::EndedBy;
 use crate::coverage::LegInput;
 use crate::io::{Input, Now, Output, QueryId};
+use crate::journal::{Journals, Stimulus, Tape};
 use crate::leg::{Leg, LegKey, LegState};
 use crate::media::{MediaId, MediaReport};
 use crate::registrar::{Access, Registrar};
 use crate::settings::Settings;
+use crate::slab::Slab;
 use crate::timers::TimerOf;
 use crate::view::Stats;
 use crate::wire::Wire;
@@ -51,19 +53,22 @@ const MAX_DEADLINES: usize = 4_096;
 /// [`poll_output`](Core::poll_output), then ask [`poll_timeout`](Core::poll_timeout) again.
 pub struct Core {
     pub(crate) wire: Wire,
-    pub(crate) calls: SlotMap<CallKey, Call>,
-    pub(crate) legs: SlotMap<LegKey, Leg>,
+    pub(crate) calls: Slab<CallKey, Call>,
+    pub(crate) legs: Slab<LegKey, Leg>,
     pub(crate) queries: Queries,
     pub(crate) registrar: Registrar,
     pub(crate) access: Access,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// How many snapshots there were before this one.
+    pub(crate) generation: u32,
     pub(crate) draining: bool,
+    pub(crate) journals: Journals,
 }
 
 /// Questions to the outside that wait for an answer.
 #[derive(Default)]
 pub(crate) struct Queries {
-    next: u64,
+    pub(crate) next: u64,
     open: HashMap<QueryId, CallKey, FixedState>,
 }
 
@@ -91,36 +96,39 @@ impl Core {
         let secret = settings.nonce_secret;
         let mut wire = Wire::new(settings);
         let access = Access::new(secret, &mut wire.ids);
+        let journals = Journals::new(wire.settings.journal);
+        if journals.is_on() {
+            wire.ids.tape = Tape::Recording(Vec::new());
+        }
         Core {
             wire,
-            calls: SlotMap::with_key(),
-            legs: SlotMap::with_key(),
+            calls: Slab::default(),
+            legs: Slab::default(),
             queries: Queries::default(),
             registrar: Registrar::default(),
             access,
             snapshot,
+            generation: 0,
             draining: false,
+            journals,
         }
     }
 
     /// Something happened.
     pub fn handle(&mut self, input: Input<'_>, now: Now) {
         match input {
-            Input::Message { flow, bytes } => self.on_bytes(flow, bytes, now),
-            Input::Closed { flow } => {
-                self.legs.values_mut().for_each(|leg| leg.on_closed(flow.connection));
-                self.wire.on_closed(flow.connection);
-            }
-            Input::Undeliverable { token } => {
-                if let Some(unanswered) = self.wire.on_undeliverable(token) {
-                    self.on_no_answer(unanswered, 503, now);
-                }
-            }
-            Input::Routed { query, decision } => self.on_routed(query, decision, now),
-            Input::Resolved { query, addresses } => self.on_resolved(query, &addresses, now),
-            Input::Media(report) => self.on_media(report, now),
+            Input::Message { flow, bytes } => self.step(Stimulus::Message { flow, bytes }, now),
+            Input::Closed { flow } => self.on_connection_closed(flow, now),
+            Input::Undeliverable { token } => self.step(Stimulus::Undeliverable { token }, now),
+            Input::Routed { query, decision } => self.step(Stimulus::Routed { query, decision }, now),
+            Input::Resolved { query, addresses } => self.step(Stimulus::Resolved { query, addresses }, now),
+            Input::Media(report) => self.step(Stimulus::Media(report), now),
+            // What follows concerns no call, or is taken apart into steps that do.
             Input::Binding(change) => self.registrar.learn(change, &mut self.wire, now),
-            Input::Snapshot(snapshot) => self.snapshot = snapshot,
+            Input::Snapshot(snapshot) => {
+                self.snapshot = snapshot;
+                self.generation += 1;
+            }
             Input::Registrar(policy) => self.registrar.enforce(policy, &mut self.wire, now),
             Input::Command { id, command } => self.on_command(id, command, now),
         }
@@ -132,16 +140,9 @@ impl Core {
     pub fn handle_timeout(&mut self, now: Now) {
         for _ in 0..MAX_DEADLINES {
             let Some(due) = self.wire.timers.pop(now.time) else { return };
-            match due {
-                TimerOf::Client(key) => {
-                    if let Some(unanswered) = self.wire.on_client_timeout(key, now) {
-                        self.on_no_answer(unanswered, 408, now);
-                    }
-                }
-                TimerOf::Server(key) => self.wire.on_server_timeout(key, now),
-                TimerOf::Leg(key) => self.on_leg_timeout(key, now),
-                TimerOf::Call(key) => self.on_call_timeout(key, now),
-                TimerOf::Registrar => self.registrar.on_timeout(&mut self.wire, now),
+            match due.owner() {
+                Some(owner) => self.step(Stimulus::Timer(owner), now),
+                None => self.registrar.on_timeout(&mut self.wire, now),
             }
         }
     }
@@ -180,7 +181,7 @@ impl Core {
     /// # Errors
     /// Says which entry contradicts which.
     pub fn check_invariants(&self) -> Result<(), String> {
-        for (key, leg) in &self.legs {
+        for (key, leg) in self.legs.iter() {
             match leg.call {
                 Some(call) if !self.calls.get(call).is_some_and(|call| call.legs().any(|leg| leg == key)) => {
                     return Err(format!(
@@ -197,7 +198,7 @@ impl Core {
                 return Err(format!("leg {key:?} ({}): its deadline is not armed", leg.state_name()));
             }
         }
-        for (key, call) in &self.calls {
+        for (key, call) in self.calls.iter() {
             if call.state == State::Over {
                 return Err(format!("call {key:?} is over and still here"));
             }

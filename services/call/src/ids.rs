@@ -10,6 +10,7 @@ use slotmap::{Key, KeyData};
 use uuid::Uuid;
 
 use crate::io::Utc;
+use crate::journal::Tape;
 use crate::leg::LegKey;
 use crate::settings::shard_of;
 use crate::wire::ClientKey;
@@ -23,6 +24,8 @@ const TOKEN: usize = 32;
 /// The generator of one Core.
 pub(crate) struct Ids {
     rng: ChaCha8Rng,
+    /// Every number drawn is kept with the input that it was drawn for.
+    pub(crate) tape: Tape,
     shard: u16,
     shards: u16,
 }
@@ -32,11 +35,11 @@ impl Ids {
         let mut rng = ChaCha8Rng::from_seed(seed);
         // Shards of one process are given one seed; the stream number keeps them apart.
         rng.set_stream(u64::from(shard));
-        Ids { rng, shard, shards }
+        Ids { rng, tape: Tape::Off, shard, shards }
     }
 
     pub(crate) fn random(&mut self) -> u64 {
-        self.rng.next_u64()
+        self.tape.number(|| self.rng.next_u64())
     }
 
     /// A From- or To-tag for this leg.
@@ -56,34 +59,43 @@ impl Ids {
 
     /// A Call-ID that belongs to this shard.
     pub(crate) fn call_id(&mut self) -> Box<str> {
-        loop {
-            let high = self.random();
-            let id = self.token("", high);
-            if shard_of(id.as_bytes(), self.shards) == self.shard {
-                return id;
+        let Ids { rng, tape, shard, shards } = self;
+        // Only the number that was taken is worth keeping, not those that belong to other shards.
+        let [high, low] = tape.numbers(|| {
+            loop {
+                let pair = [rng.next_u64(), rng.next_u64()];
+                if shard_of(text("", pair).as_bytes(), *shards) == *shard {
+                    return pair;
+                }
             }
-        }
+        });
+        text("", [high, low])
     }
 
     /// A UUIDv7 of this moment.
     pub(crate) fn uuid(&mut self, utc: Utc) -> Uuid {
+        let [high, low] = self.tape.numbers(|| [self.rng.next_u64(), self.rng.next_u64()]);
         let mut random = [0; 10];
-        self.rng.fill_bytes(&mut random);
+        random[..8].copy_from_slice(&high.to_le_bytes());
+        random[8..].copy_from_slice(&low.to_le_bytes()[..2]);
         let millis = u64::try_from(utc.0 / 1000).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
     fn token(&mut self, prefix: &str, high: u64) -> Box<str> {
-        let low = self.random();
-        let mut text = String::with_capacity(prefix.len() + TOKEN);
-        text.push_str(prefix);
-        for value in [high, low] {
-            for shift in (0..16).rev() {
-                text.push(char::from(HEX[(value >> (shift * 4)) as usize & 15]));
-            }
-        }
-        text.into_boxed_str()
+        text(prefix, [high, self.random()])
     }
+}
+
+fn text(prefix: &str, numbers: [u64; 2]) -> Box<str> {
+    let mut text = String::with_capacity(prefix.len() + TOKEN);
+    text.push_str(prefix);
+    for value in numbers {
+        for shift in (0..16).rev() {
+            text.push(char::from(HEX[(value >> (shift * 4)) as usize & 15]));
+        }
+    }
+    text.into_boxed_str()
 }
 
 /// The leg that a tag of ours names. Whether the leg really has this tag is the caller's to check.

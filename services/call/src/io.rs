@@ -14,6 +14,7 @@ use sip::{Time, Transport};
 use uuid::Uuid;
 
 use crate::cdr::CdrFact;
+use crate::journal::Journal;
 use crate::media::{MediaOrder, MediaReport};
 use crate::registrar::BindingChange;
 use crate::settings::{ListenerId, RegistrarPolicy};
@@ -121,6 +122,8 @@ pub enum Command {
     Show(Uuid),
     /// Ends a call from both sides.
     HangUp(Uuid),
+    /// The journal of a call in progress, or of one that ended not long ago.
+    Journal(Uuid),
     /// How many of everything there are.
     Stats,
     /// Take no new calls (503); those in progress go on.
@@ -138,6 +141,8 @@ pub enum Reply {
     Calls(Vec<CallView>),
     /// To [`Command::Show`].
     Call(Option<Box<CallView>>),
+    /// To [`Command::Journal`].
+    Journal(Option<Box<Journal>>),
     /// To [`Command::HangUp`]: whether there was such a call.
     HungUp(bool),
     /// To [`Command::Stats`].
@@ -219,7 +224,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum EventKind {
     /// A call was accepted for routing.
     CallStarted {

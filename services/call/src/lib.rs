@@ -12,10 +12,12 @@ mod coverage;
 mod headers;
 mod ids;
 mod io;
+pub mod journal;
 mod leg;
 pub mod media;
 mod registrar;
 mod settings;
+mod slab;
 mod timers;
 mod view;
 mod wire;
@@ -31,5 +33,5 @@ pub use crate::media::{
     DirectionStats, Engine, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts,
 };
 pub use crate::registrar::BindingChange;
-pub use crate::settings::{Listener, ListenerId, RegistrarPolicy, Settings, User, shard_of};
+pub use crate::settings::{JournalLimits, Listener, ListenerId, RegistrarPolicy, Settings, User, shard_of};
 pub use crate::view::{CallView, LegView, Stats};

@@ -4,6 +4,8 @@
 //! another host: the Core only sends [`MediaOrder`]s and reads [`MediaReport`]s. A session belongs to one call and has
 //! one stream for each m= line; a stream has two [`Side`]s, each with a pair of local ports (RTP, RTCP).
 
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use sip::Time;
@@ -33,7 +35,7 @@ impl Side {
 }
 
 /// An order to the relay. Orders of one session are carried out in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MediaOrder {
     /// Reserve ports for `streams` streams. Answered by [`MediaReport::Opened`] or [`MediaReport::Refused`]. Sent again
     /// for a session that is open (a re-INVITE added an m= line) it adds streams up to this number and is answered with
@@ -71,7 +73,7 @@ pub enum MediaOrder {
 }
 
 /// Where a side wants its packets, and what it will send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RemoteStream {
     /// RTP, as the description says; unspecified (`0.0.0.0`) for old-style hold: nothing is sent.
     pub rtp: SocketAddr,
@@ -102,7 +104,7 @@ pub enum MediaReport {
         /// The session.
         session: MediaId,
         /// Why, for the log.
-        why: &'static str,
+        why: Cow<'static, str>,
     },
     /// A side that should send has sent nothing for the configured time. Reported once until it is heard again.
     Silent {
@@ -163,6 +165,13 @@ pub struct DirectionStats {
     pub jitter_ms: f32,
     /// Packets dropped by the source filter or before an address was known.
     pub dropped: u64,
+}
+
+impl Hash for DirectionStats {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let DirectionStats { packets, octets, lost, jitter_ms, dropped } = self;
+        (packets, octets, lost, jitter_ms.to_bits(), dropped).hash(state);
+    }
 }
 
 /// A relay as a shard sees it. One handle per shard; calls return at once.

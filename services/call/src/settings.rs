@@ -41,10 +41,35 @@ pub struct Settings {
     pub max_calls: usize,
     /// What Server and User-Agent say.
     pub product: String,
+    /// How much of calls is kept for a replay.
+    pub journal: JournalLimits,
     /// Keys the tag, branch and nonce generators. From the system's generator in life, a seed in tests.
     pub seed: [u8; 32],
     /// Keys nonces; the same in all shards of a process.
     pub nonce_secret: [u8; 32],
+}
+
+/// How much of the journals of calls is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalLimits {
+    /// How many calls that are over; 0: no journals at all, not of calls in progress either.
+    pub calls: usize,
+    /// The most bytes of one.
+    pub max_bytes: usize,
+    /// The most bytes of all of them, calls in progress included.
+    pub memory: usize,
+}
+
+impl JournalLimits {
+    /// No journals.
+    pub const OFF: JournalLimits = JournalLimits { calls: 0, max_bytes: 0, memory: 0 };
+}
+
+impl Settings {
+    /// For a journal, which may leave the box. The seeds would tell the tags of other calls.
+    pub(crate) fn without_secrets(&self) -> Settings {
+        Settings { registrar: RegistrarPolicy::Closed, seed: [0; 32], nonce_secret: [0; 32], ..self.clone() }
+    }
 }
 
 /// Who may register and call without being a trunk.

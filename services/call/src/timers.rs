@@ -6,8 +6,10 @@
 use std::collections::BTreeSet;
 
 use sip::Time;
+use slotmap::Key;
 
 use crate::bridge::CallKey;
+use crate::journal::Owner;
 use crate::leg::LegKey;
 use crate::wire::{ClientKey, ServerKey};
 
@@ -19,6 +21,30 @@ pub(crate) enum TimerOf {
     Leg(LegKey),
     Call(CallKey),
     Registrar,
+}
+
+impl TimerOf {
+    /// As a journal says it; the registrar's deadline is no call's.
+    pub(crate) fn of(owner: Owner) -> Option<TimerOf> {
+        let key = slotmap::KeyData::from_ffi;
+        Some(match owner {
+            Owner::Client(client) => TimerOf::Client(key(client).into()),
+            Owner::Server(server) => TimerOf::Server(key(server).into()),
+            Owner::Leg(leg) => TimerOf::Leg(key(leg).into()),
+            Owner::Call(call) => TimerOf::Call(key(call).into()),
+        })
+    }
+
+    /// For a journal; `None` for the registrar's.
+    pub(crate) fn owner(self) -> Option<Owner> {
+        Some(match self {
+            TimerOf::Client(key) => Owner::Client(key.data().as_ffi()),
+            TimerOf::Server(key) => Owner::Server(key.data().as_ffi()),
+            TimerOf::Leg(key) => Owner::Leg(key.data().as_ffi()),
+            TimerOf::Call(key) => Owner::Call(key.data().as_ffi()),
+            TimerOf::Registrar => return None,
+        })
+    }
 }
 
 #[derive(Default)]
@@ -51,6 +77,11 @@ impl Timers {
             return None;
         }
         self.due.pop_first().map(|(_, of)| of)
+    }
+
+    /// Takes out the deadline of one owner, whenever it is: a replay says itself when it has come.
+    pub(crate) fn forget(&mut self, of: TimerOf) {
+        self.due.retain(|(_, other)| *other != of);
     }
 
     pub(crate) fn len(&self) -> usize {

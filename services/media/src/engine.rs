@@ -102,7 +102,7 @@ impl Handle {
             }
             Err(why) => {
                 self.state().refused.fetch_add(1, Relaxed);
-                MediaReport::Refused { session: id, why }
+                MediaReport::Refused { session: id, why: why.into() }
             }
         };
         self.publish_ports();

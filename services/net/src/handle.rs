@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use call::journal::Journal;
 use call::{BindingChange, CallView, Command, RegistrarPolicy, Reply, Stats};
 use routing::{Admission, Snapshot};
 use tokio::sync::oneshot;
@@ -89,7 +90,7 @@ impl Handle {
         for (shard, reply) in self.ask_all(&Command::List { limit }).await?.into_iter().enumerate() {
             match reply {
                 Reply::Calls(some) => calls.extend(some),
-                Reply::Call(_) | Reply::HungUp(_) | Reply::Stats(_) | Reply::Done => {
+                Reply::Call(_) | Reply::Journal(_) | Reply::HungUp(_) | Reply::Stats(_) | Reply::Done => {
                     return Err(HandleError::Confused { shard });
                 }
             }
@@ -106,12 +107,30 @@ impl Handle {
         for (shard, reply) in self.ask_all(&Command::Show(id)).await?.into_iter().enumerate() {
             match reply {
                 Reply::Call(call) => found = found.or(call),
-                Reply::Calls(_) | Reply::HungUp(_) | Reply::Stats(_) | Reply::Done => {
+                Reply::Calls(_) | Reply::Journal(_) | Reply::HungUp(_) | Reply::Stats(_) | Reply::Done => {
                     return Err(HandleError::Confused { shard });
                 }
             }
         }
         Ok(found.map(|call| *call))
+    }
+
+    /// The journal of a call in progress, or of one that ended not long ago; `None` when none is kept.
+    ///
+    /// # Errors
+    ///
+    /// When a shard does not answer.
+    pub async fn journal(&self, id: Uuid) -> Result<Option<Journal>, HandleError> {
+        let mut found = None;
+        for (shard, reply) in self.ask_all(&Command::Journal(id)).await?.into_iter().enumerate() {
+            match reply {
+                Reply::Journal(journal) => found = found.or(journal),
+                Reply::Calls(_) | Reply::Call(_) | Reply::HungUp(_) | Reply::Stats(_) | Reply::Done => {
+                    return Err(HandleError::Confused { shard });
+                }
+            }
+        }
+        Ok(found.map(|journal| *journal))
     }
 
     /// Ends one call from both sides; whether there was such a call.
@@ -120,7 +139,7 @@ impl Handle {
         for (shard, reply) in self.ask_all(&Command::HangUp(id)).await?.into_iter().enumerate() {
             match reply {
                 Reply::HungUp(here) => hung_up |= here,
-                Reply::Calls(_) | Reply::Call(_) | Reply::Stats(_) | Reply::Done => {
+                Reply::Calls(_) | Reply::Call(_) | Reply::Journal(_) | Reply::Stats(_) | Reply::Done => {
                     return Err(HandleError::Confused { shard });
                 }
             }
@@ -191,7 +210,7 @@ impl Handle {
         for (shard, reply) in self.ask_all(command).await?.into_iter().enumerate() {
             match reply {
                 Reply::Done => {}
-                Reply::Calls(_) | Reply::Call(_) | Reply::HungUp(_) | Reply::Stats(_) => {
+                Reply::Calls(_) | Reply::Call(_) | Reply::Journal(_) | Reply::HungUp(_) | Reply::Stats(_) => {
                     return Err(HandleError::Confused { shard });
                 }
             }

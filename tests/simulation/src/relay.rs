@@ -94,7 +94,7 @@ impl Relay {
             if !self.open.contains_key(&session) {
                 self.refused.insert(session);
             }
-            return Ok(MediaReport::Refused { session, why: "no ports" });
+            return Ok(MediaReport::Refused { session, why: "no ports".into() });
         }
         let mut ports = std::mem::take(&mut self.open.entry(session).or_default().ports);
         while ports.len() < usize::from(streams) {

@@ -12,6 +12,7 @@ use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::headers::advertised_host;
 use crate::io::{EventKind, Flow, Now, QueryId};
+use crate::journal::{Reachable, put_contact, take_contacts};
 use crate::settings::ListenerId;
 
 /// More peers and contacts than this are not tried for one call.
@@ -66,25 +67,38 @@ impl Core {
     }
 
     /// The contacts of a user: those of one preference at once, those of a lower one after them (RFC 3261 §16.6).
-    fn contacts_of(&self, name: &str, found: &mut VecDeque<Candidate>, now: Now) {
+    fn contacts_of(&mut self, name: &str, found: &mut VecDeque<Candidate>, now: Now) {
         let mut preference = None;
-        for binding in self.registrar.contacts(name, now) {
+        for Reachable { contact, flow, q } in self.contacts(name, now) {
             let (group, line) = match found.back() {
-                Some(last) if preference == Some(binding.q) => (last.group, last.line + 1),
+                Some(last) if preference == Some(q) => (last.group, last.line + 1),
                 Some(last) => (last.group + 1, 0),
                 None => (0, 0),
             };
-            preference = Some(binding.q);
-            let host = advertised_host(self.wire.listener(binding.flow.listener));
+            preference = Some(q);
+            let host = advertised_host(self.wire.listener(flow.listener));
             found.push_back(Candidate {
-                uri: binding.contact.as_bytes().into(),
+                uri: contact,
                 to: [b"sip:", name.as_bytes(), b"@", host.as_bytes()].concat().into(),
                 trunk: None,
-                reach: Reach::Flow { flow: binding.flow, registered: true },
+                reach: Reach::Flow { flow, registered: true },
                 group,
                 line,
             });
         }
+    }
+
+    /// Where a user of ours is registered. A replay has no registrar, so the answer goes by the tape.
+    fn contacts(&mut self, name: &str, now: Now) -> Vec<Reachable> {
+        let registrar = &self.registrar;
+        let contacts = self.wire.ids.tape.text(|| {
+            let mut contacts = Vec::new();
+            for binding in registrar.contacts(name, now) {
+                put_contact(&mut contacts, binding.contact.as_bytes(), binding.flow, binding.q);
+            }
+            contacts
+        });
+        take_contacts(&contacts)
     }
 
     /// A trunk's peer with the called number in it.

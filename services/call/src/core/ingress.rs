@@ -25,6 +25,27 @@ pub(super) enum Sender {
     Stranger,
 }
 
+impl Sender {
+    /// As the tape of a journal has it.
+    fn number(self) -> u64 {
+        match self {
+            Sender::Phone => 0,
+            Sender::Unproven => 1,
+            Sender::Stranger => 2,
+            Sender::Trunk(TrunkId(id)) => 3 + u64::from(id),
+        }
+    }
+
+    fn from_number(number: u64) -> Sender {
+        match number {
+            0 => Sender::Phone,
+            1 => Sender::Unproven,
+            2 => Sender::Stranger,
+            id => u16::try_from(id - 3).map_or(Sender::Stranger, |id| Sender::Trunk(TrunkId(id))),
+        }
+    }
+}
+
 /// A request with what every step needs of it.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival<'a> {
@@ -109,16 +130,18 @@ impl Core {
     }
 
     /// Who may be behind this source.
-    pub(super) fn sender(&self, flow: Flow) -> Sender {
-        if let Some(trunk) = self.snapshot.trunk_of(flow.remote) {
-            return Sender::Trunk(trunk);
-        }
-        match &self.wire.settings.registrar {
-            RegistrarPolicy::OpenLoopback if flow.remote.ip().is_loopback() => Sender::Phone,
-            RegistrarPolicy::OpenLoopback | RegistrarPolicy::Closed => Sender::Stranger,
-            RegistrarPolicy::Users(_) if self.registrar.has_binding_from(flow) => Sender::Phone,
-            RegistrarPolicy::Users(_) => Sender::Unproven,
-        }
+    pub(super) fn sender(&mut self, flow: Flow) -> Sender {
+        let (policy, registrar, snapshot) = (&self.wire.settings.registrar, &self.registrar, &self.snapshot);
+        Sender::from_number(self.wire.ids.tape.number(|| {
+            let sender = match (snapshot.trunk_of(flow.remote), policy) {
+                (Some(trunk), _) => Sender::Trunk(trunk),
+                (None, RegistrarPolicy::OpenLoopback) if flow.remote.ip().is_loopback() => Sender::Phone,
+                (None, RegistrarPolicy::OpenLoopback | RegistrarPolicy::Closed) => Sender::Stranger,
+                (None, RegistrarPolicy::Users(_)) if registrar.has_binding_from(flow) => Sender::Phone,
+                (None, RegistrarPolicy::Users(_)) => Sender::Unproven,
+            };
+            sender.number()
+        }))
     }
 
     fn on_ack(&mut self, arrival: &Arrival<'_>) {
@@ -459,10 +482,10 @@ impl Core {
         self.wire.respond(server, status, writer.finish(), now);
     }
 
-    fn stable_tag(&self, message: &Message<'_>) -> String {
+    fn stable_tag(&mut self, message: &Message<'_>) -> String {
         let cseq = message.cseq().map(|cseq| cseq.number).unwrap_or(0).to_be_bytes();
         let branch = message.via().ok().and_then(|via| via.branch()).unwrap_or_default();
-        let hash = self.wire.keyed_hash(&[message.call_id().unwrap_or_default(), branch, &cseq]);
+        let hash = self.wire.stable_hash(&[message.call_id().unwrap_or_default(), branch, &cseq]);
         format!("{hash:016x}")
     }
 

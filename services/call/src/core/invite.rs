@@ -62,9 +62,14 @@ impl Core {
     fn caller_is_known(&mut self, arrival: &Arrival<'_>) -> bool {
         let message = arrival.message;
         let name = user_of(message.from().ok().and_then(|from| from.parsed_uri().ok()));
-        let policy = &self.wire.settings.registrar;
-        match self.access.judge(message, arrival.flow, &name, policy, arrival.now) {
-            Verdict::User(user) if *user == *name => true,
+        let (access, policy) = (&mut self.access, &self.wire.settings.registrar);
+        let mut verdict = Verdict::Nobody;
+        let is_known = self.wire.ids.tape.yes(|| {
+            verdict = access.judge(message, arrival.flow, &name, policy, arrival.now);
+            matches!(&verdict, Verdict::User(user) if **user == *name)
+        });
+        match verdict {
+            _ if is_known => true,
             Verdict::User(_) => {
                 self.stateless(arrival, 403, Some("From Is Not The Authenticated User"), &[]);
                 false
@@ -164,8 +169,9 @@ impl Core {
         }
         let RouteQuestion { trunk, source, caller, uri } = *question;
         let called = user_of(Uri::parse(uri).ok());
-        let local_user = is_configured(&self.wire.settings.registrar, &called)
-            || self.registrar.is_registered(&called, now);
+        let (policy, registrar) = (&self.wire.settings.registrar, &self.registrar);
+        let known = || is_configured(policy, &called) || registrar.is_registered(&called, now);
+        let local_user = self.wire.ids.tape.yes(known);
         self.wire.outputs.push_back(Output::Route(Box::new(RouteQuery {
             query,
             call: Some(call.id),

@@ -5,6 +5,7 @@ use crate::bridge::{Call, CallKey, Cause};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::io::{Command, Now, Output, Reply};
+use crate::journal::Ordered;
 use crate::leg::LegState;
 use crate::media::Side;
 use crate::view::{CallView, LegView};
@@ -21,10 +22,11 @@ impl Core {
             Command::HangUp(id) => {
                 let found = self.calls.iter().find(|(_, call)| call.id == id).map(|(key, _)| key);
                 if let Some(key) = found {
-                    self.end(key, 480, EndedBy::Api, now);
+                    self.order(key, Ordered::HangUp, now);
                 }
                 Reply::HungUp(found.is_some())
             }
+            Command::Journal(id) => Reply::Journal(self.journals.of(id, &self.wire.settings)),
             Command::Stats => Reply::Stats(Box::new(self.stats())),
             Command::Drain => {
                 self.draining = true;
@@ -34,7 +36,7 @@ impl Core {
                 self.draining = true;
                 let calls: Vec<CallKey> = self.calls.keys().collect();
                 for key in calls {
-                    self.end(key, 503, EndedBy::Policy, now);
+                    self.order(key, Ordered::EndAll, now);
                 }
                 Reply::Done
             }
@@ -42,7 +44,7 @@ impl Core {
                 self.draining = true;
                 let calls: Vec<CallKey> = self.calls.keys().collect();
                 for key in calls {
-                    self.abandon(key, now);
+                    self.order(key, Ordered::Abandon, now);
                 }
                 Reply::Done
             }
@@ -50,12 +52,12 @@ impl Core {
         self.wire.outputs.push_back(Output::Reply { id, reply });
     }
 
-    fn end(&mut self, key: CallKey, status: u16, by: EndedBy, now: Now) {
+    pub(super) fn end(&mut self, key: CallKey, status: u16, by: EndedBy, now: Now) {
         self.drive(key, Cause::new(Event::Operator).status(status).by(by), now);
     }
 
     /// A record cannot wait for a peer that does not answer its BYE when there is no later.
-    fn abandon(&mut self, key: CallKey, now: Now) {
+    pub(super) fn abandon(&mut self, key: CallKey, now: Now) {
         self.end(key, 503, EndedBy::Policy, now);
         let legs: Vec<_> = self.calls.get(key).map(|call| call.legs().collect()).unwrap_or_default();
         for leg in legs {
@@ -68,7 +70,7 @@ impl Core {
         }
     }
 
-    fn view(&self, call: &Call) -> CallView {
+    pub(crate) fn view(&self, call: &Call) -> CallView {
         let record = &call.record;
         let targets = call.transfer.as_ref().and(call.b);
         let others = call.others.iter().map(|branch| branch.leg).chain([targets]).map(|leg| ("b", leg));

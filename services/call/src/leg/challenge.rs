@@ -60,8 +60,10 @@ impl Leg {
         self.auth = AuthTries { count: count + 1, last_nonce: nonce };
         let cnonce = format!("{:016x}", wire.ids.random());
         let Credentials { username, password } = credentials;
-        let value =
-            challenge.authorize(username, password, old.method_text(), old.request_uri()?, &cnonce, 1);
+        let uri = old.request_uri()?;
+        // A journal has the answer, never the password.
+        let answer_it = || challenge.authorize(username, password, old.method_text(), uri, &cnonce, 1);
+        let value = wire.ids.tape.text(answer_it);
         let peer = old.to().ok().and_then(|to| to.tag()).unwrap_or_default();
         let cseq = match self.dialog_with(peer) {
             Some(dialog) => {

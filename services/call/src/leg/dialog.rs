@@ -206,6 +206,34 @@ impl Leg {
         }
     }
 
+    /// Whether something of this leg goes over this connection; what [`on_closed`](Leg::on_closed) changes.
+    pub(crate) fn is_on(&self, connection: u64) -> bool {
+        let ok = match &self.state {
+            LegState::Answered { ok } | LegState::AnsweredLeaving { ok, .. } => Some(ok),
+            LegState::Invited { .. }
+            | LegState::Calling { .. }
+            | LegState::Proceeding { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone => None,
+        };
+        let again = match &self.exchange {
+            Exchange::PeerAnswered { ok } => Some(ok),
+            Exchange::Idle
+            | Exchange::PeerOffers { .. }
+            | Exchange::WeOffer { .. }
+            | Exchange::AckDue { .. }
+            | Exchange::WithdrawWaiting { .. }
+            | Exchange::Withdrawing { .. }
+            | Exchange::BackOff { .. } => None,
+        };
+        self.flow.connection == connection || ok.into_iter().chain(again).any(|ok| ok.is_on(connection))
+    }
+
     /// The stream that the peer used is gone: what is still to be sent opens another (RFC 3261 §18.1.1).
     pub(crate) fn on_closed(&mut self, connection: u64) {
         if let LegState::Answered { ok } | LegState::AnsweredLeaving { ok, .. } = &mut self.state {

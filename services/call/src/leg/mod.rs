@@ -373,6 +373,10 @@ impl Unacked {
         Unacked { ok, flow, cseq, next: now.time + t1, interval: t1, give_up: now.time + t1 * 64 }
     }
 
+    fn is_on(&self, connection: u64) -> bool {
+        self.flow.connection == connection
+    }
+
     fn on_closed(&mut self, connection: u64) {
         if self.flow.connection == connection {
             self.flow = reconnecting(self.flow, &self.ok);

@@ -13,12 +13,15 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 use sip::{Message, Via};
-use slotmap::{SlotMap, new_key_type};
+use slotmap::{KeyData, new_key_type};
+use smallvec::SmallVec;
 
 use crate::coverage::Coverage;
 use crate::ids::Ids;
 use crate::io::{Event, EventKind, Flow, Output, SendToken};
+use crate::journal::JournalKey;
 use crate::settings::{Listener, ListenerId, Settings};
+use crate::slab::{Slab, Touched};
 use crate::timers::Timers;
 use crate::view::Stats;
 
@@ -45,8 +48,8 @@ pub(crate) struct Wire {
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) stats: Stats,
     pub(crate) coverage: Coverage,
-    clients: SlotMap<ClientKey, Client>,
-    servers: SlotMap<ServerKey, Server>,
+    clients: Slab<ClientKey, Client>,
+    servers: Slab<ServerKey, Server>,
     /// RFC 3261 §17.2.3.
     by_branch: Index<ServerKey>,
     /// §8.2.2.2: one entry for each INVITE being served, by Call-ID, From-tag and CSeq.
@@ -64,13 +67,50 @@ impl Wire {
             outputs: VecDeque::new(),
             stats: Stats::default(),
             coverage: Coverage::default(),
-            clients: SlotMap::with_key(),
-            servers: SlotMap::with_key(),
+            clients: Slab::default(),
+            servers: Slab::default(),
             by_branch: Index::with_hasher(FixedState::with_seed(seeds[0])),
             by_request: Index::with_hasher(FixedState::with_seed(seeds[0])),
             hashers: seeds.map(FixedState::with_seed),
             settings,
         }
+    }
+
+    /// Whose transactions were changed: clients, servers.
+    pub(crate) fn touched(&mut self) -> [Touched; 2] {
+        [std::mem::take(&mut self.clients.notes().touched), std::mem::take(&mut self.servers.notes().touched)]
+    }
+
+    /// The keys of the transactions that were made: clients, servers.
+    pub(crate) fn created(&mut self) -> [SmallVec<[KeyData; 4]>; 2] {
+        [self.clients.notes().created_keys(), self.servers.notes().created_keys()]
+    }
+
+    pub(crate) fn give_created_to(&mut self, journal: JournalKey) {
+        self.clients.give_created_to(journal);
+        self.servers.give_created_to(journal);
+    }
+
+    pub(crate) fn clear_notes(&mut self) {
+        self.clients.notes().clear();
+        self.servers.notes().clear();
+        self.ids.tape.clear();
+    }
+
+    /// Transactions get the keys of a record from now on.
+    pub(crate) fn replayed(&mut self) {
+        self.clients = Slab::replayed();
+        self.servers = Slab::replayed();
+    }
+
+    /// The keys of the transactions that the next input of a replay makes.
+    pub(crate) fn expect(&mut self, clients: &[u64], servers: &[u64]) {
+        self.clients.expect(clients);
+        self.servers.expect(servers);
+    }
+
+    pub(crate) fn is_as_expected(&self) -> bool {
+        self.clients.is_as_expected() && self.servers.is_as_expected()
     }
 
     pub(crate) fn transactions(&self) -> usize {
@@ -103,6 +143,13 @@ impl Wire {
     pub(crate) fn keyed_hash(&self, pieces: &[&[u8]]) -> u64 {
         self.fingerprint(pieces) as u64
     }
+
+    /// [`keyed_hash`](Wire::keyed_hash) for what leaves the box: the key is not in a journal, so the hash is.
+    pub(crate) fn stable_hash(&mut self, pieces: &[&[u8]]) -> u64 {
+        let hash = self.keyed_hash(pieces);
+        self.ids.tape.number(|| hash)
+    }
+
     fn fingerprint(&self, pieces: &[&[u8]]) -> Fingerprint {
         let [high, low] = self.hashers.each_ref().map(|state| {
             let mut hasher = state.build_hasher();

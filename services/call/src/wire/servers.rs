@@ -200,13 +200,18 @@ impl Wire {
     }
 
     /// A connection is gone: the answers owed to it go where the Via says, over a new one (RFC 3261 §18.2.2).
-    pub(crate) fn on_closed(&mut self, connection: u64) {
-        for server in self.servers.values_mut().filter(|server| server.reply_to.connection == connection) {
-            let kept = Some(&server.request).filter(|request| !request.is_empty());
-            if let Some(kept) = kept.or(server.response.as_ref()) {
-                server.reply_to = reconnecting(server.reply_to, kept);
-            }
+    pub(crate) fn on_closed(&mut self, key: ServerKey) {
+        let Some(server) = self.servers.get_mut(key) else { return };
+        let kept = Some(&server.request).filter(|request| !request.is_empty());
+        if let Some(kept) = kept.or(server.response.as_ref()) {
+            server.reply_to = reconnecting(server.reply_to, kept);
         }
+    }
+
+    /// The transactions that answer over this connection.
+    pub(crate) fn servers_on(&self, connection: u64) -> impl Iterator<Item = ServerKey> {
+        let on = move |server: &Server| server.reply_to.connection == connection;
+        self.servers.iter().filter(move |(_, server)| on(server)).map(|(key, _)| key)
     }
 
     /// Where responses of this transaction go.

@@ -43,13 +43,13 @@ impl Bench {
         reports
     }
 
-    pub fn try_open(&mut self, session: u64, streams: u8) -> Result<Vec<StreamPorts>, &'static str> {
+    pub fn try_open(&mut self, session: u64, streams: u8) -> Result<Vec<StreamPorts>, String> {
         let reports = self.order(MediaOrder::Open { session: MediaId(session), streams });
         match reports.as_slice() {
             [MediaReport::Opened { session: id, address: LOCAL, streams }] if *id == MediaId(session) => {
                 Ok(streams.to_vec())
             }
-            [MediaReport::Refused { session: id, why }] if *id == MediaId(session) => Err(why),
+            [MediaReport::Refused { session: id, why }] if *id == MediaId(session) => Err(why.to_string()),
             other => panic!("expected one answer, came {other:?}"),
         }
     }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use call::{
-    BindingChange, CdrFact, Engine, MediaOrder, MediaReport, PortPair, RegistrarPolicy, Settings, StreamPorts,
+    BindingChange, CdrFact, Engine, JournalLimits, MediaOrder, MediaReport, PortPair, RegistrarPolicy,
+    Settings, StreamPorts,
 };
 use net::{Config, Limits, Listen, Net, Records, Wakers, bind};
 use routing::Snapshot;
@@ -93,6 +94,7 @@ pub fn config(shards: usize) -> (Config, Vec<Ports>, Kept) {
             registrar: RegistrarPolicy::OpenLoopback,
             max_calls: 1000,
             product: "box".to_owned(),
+            journal: JournalLimits { calls: 1_000, max_bytes: 1 << 20, memory: 1 << 30 },
             seed: [7; 32],
             nonce_secret: [8; 32],
         },

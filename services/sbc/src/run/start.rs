@@ -297,6 +297,7 @@ fn core_settings(settings: &Settings, shards: usize) -> Result<call::Settings, g
         // Calls spread evenly; one shard is full a little before the box is.
         max_calls: (settings.node.max_calls as usize).div_ceil(shards),
         product: concat!("Drawbridge/", env!("CARGO_PKG_VERSION")).to_owned(),
+        journal: call::JournalLimits { calls: 1_000, max_bytes: 64 << 10, memory: 256 << 20 },
         seed,
         nonce_secret,
     })

@@ -53,10 +53,10 @@ impl World {
                 }
                 Output::Binding(_) => self.oracle.fail(None, "a registration where nobody may register"),
                 Output::Event(event) => {
-                    if let (Some(uuid), EventKind::CallStarted { called, .. }) = (event.call, &event.kind)
-                        && let Some(call) = call_of_number(called)
-                    {
-                        self.calls.insert(call, uuid);
+                    if let (Some(uuid), EventKind::CallStarted { called, .. }) = (event.call, &event.kind) {
+                        let call = call_of_number(called);
+                        self.begun.push((shard, call, uuid));
+                        call.map(|call| self.calls.insert(call, uuid));
                     }
                 }
                 Output::Reply { .. } => {}

@@ -3,6 +3,7 @@
 mod carry;
 mod cut;
 mod failure;
+mod journals;
 mod mishaps;
 mod setup;
 mod verdict;
@@ -177,6 +178,8 @@ pub struct World {
     oracle: Oracle,
     tape: Tape,
     calls: BTreeMap<usize, Uuid>,
+    /// Every call that a Core has begun: its shard, what it was called for, its id.
+    begun: Vec<(usize, Option<usize>, Uuid)>,
     /// The call of each question to routing, and the session that was opened on its answer.
     questions: BTreeMap<(usize, QueryId), usize>,
     sessions: BTreeMap<usize, MediaId>,
@@ -234,6 +237,7 @@ impl World {
             oracle: Oracle::new(),
             tape: Tape::default(),
             calls: BTreeMap::new(),
+            begun: Vec::new(),
             questions: BTreeMap::new(),
             sessions: BTreeMap::new(),
             routed: None,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use call::{Listener, RegistrarPolicy, Settings};
+use call::{JournalLimits, Listener, RegistrarPolicy, Settings};
 use regex::Regex;
 use routing::{Credentials, Snapshot, Source, Trunk, TrunkId};
 use sip::{Timing, Transport};
@@ -116,6 +116,7 @@ pub(crate) fn settings(shard: u16, shards: u16, chance: &mut Chance) -> Settings
         registrar: RegistrarPolicy::Closed,
         max_calls: 1_000,
         product: "Drawbridge".to_owned(),
+        journal: JournalLimits { calls: 1_000, max_bytes: 1 << 20, memory: 1 << 30 },
         seed,
         nonce_secret: [7; 32],
     }

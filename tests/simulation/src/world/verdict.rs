@@ -92,6 +92,7 @@ impl World {
         if self.relay.sessions() > 0 {
             return Err(self.failure(None, format!("{} media sessions hold ports", self.relay.sessions())));
         }
+        self.check_journals()?;
         // On a worse network a phone may miss every one of eleven BYEs.
         let bad = self.network.loss > 100 || self.network.strays > 0 || self.habits.undeliverable > 0;
         if !bad && self.partitions.is_empty() && !self.abandoned {

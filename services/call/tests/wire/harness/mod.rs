@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::{
-    CdrFact, Core, DirectionStats, Event, EventKind, Flow, Input, Listener, ListenerId, MediaOrder,
-    MediaReport, Now, Output, PortPair, QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken, Settings,
-    StreamPorts, Utc,
+    CdrFact, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits, Listener, ListenerId,
+    MediaOrder, MediaReport, Now, Output, PortPair, QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken,
+    Settings, StreamPorts, Utc,
 };
 use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
@@ -125,6 +125,7 @@ impl World {
             registrar,
             max_calls: 1000,
             product: "Drawbridge".into(),
+            journal: JournalLimits { calls: 1_000, max_bytes: 1 << 20, memory: 1 << 30 },
             seed: [7; 32],
             nonce_secret: [9; 32],
         };
@@ -234,7 +235,7 @@ impl World {
     fn relay(&mut self, order: MediaOrder) {
         let report = match &order {
             MediaOrder::Open { session, .. } if self.refuse_ports => {
-                Some(MediaReport::Refused { session: *session, why: "none left" })
+                Some(MediaReport::Refused { session: *session, why: "none left".into() })
             }
             MediaOrder::Open { session, streams } => {
                 let mut next = || {

@@ -1,0 +1,154 @@
+//! One thing that happens to a call at a time, and its record.
+//!
+//! [`Core::step`] is the only way in for whatever may concern a call: what is done in it is in the call's journal, and
+//! what a journal has can be done again ([`Core::take`]).
+
+use smallvec::SmallVec;
+
+use super::Core;
+use crate::bridge::CallKey;
+use crate::cdr::EndedBy;
+use crate::io::Now;
+use crate::journal::{Deed, Mark, Ordered, Owner, Stimulus, call_key, print};
+use crate::leg::LegKey;
+use crate::slab::{Touched, touch};
+use crate::timers::TimerOf;
+
+impl Core {
+    /// Does it, and keeps it with the calls that it concerned.
+    pub(super) fn step(&mut self, stimulus: Stimulus<'_>, now: Now) {
+        if !self.journals.is_on() {
+            self.take(stimulus, now);
+            return self.clear_notes();
+        }
+        debug_assert!(self.touched().is_empty(), "a call was changed by something that no journal has");
+        self.clear_notes();
+        self.journals.begin(&stimulus);
+        let message = match &stimulus {
+            Stimulus::Message { bytes, .. } => bytes,
+            Stimulus::Closed { .. }
+            | Stimulus::Undeliverable { .. }
+            | Stimulus::Routed { .. }
+            | Stimulus::Resolved { .. }
+            | Stimulus::Media(_)
+            | Stimulus::Timer(_)
+            | Stimulus::Order { .. } => &[][..],
+        };
+        let mark = Mark {
+            now,
+            generation: self.generation,
+            draining: self.draining,
+            last_query: self.queries.next,
+            outputs: self.wire.outputs.len(),
+        };
+        self.take(stimulus, now);
+        self.keep(mark, message);
+    }
+
+    /// The thing itself, in life and in a replay.
+    pub(crate) fn take(&mut self, stimulus: Stimulus<'_>, now: Now) {
+        match stimulus {
+            Stimulus::Message { flow, bytes } => self.on_bytes(flow, bytes, now),
+            Stimulus::Closed { flow, owner } => match owner {
+                Owner::Leg(key) => {
+                    if let Some(leg) = self.legs.get_mut(LegKey::from(slotmap::KeyData::from_ffi(key))) {
+                        leg.on_closed(flow.connection);
+                    }
+                }
+                Owner::Server(key) => self.wire.on_closed(slotmap::KeyData::from_ffi(key).into()),
+                Owner::Client(_) | Owner::Call(_) => {}
+            },
+            Stimulus::Undeliverable { token } => {
+                if let Some(unanswered) = self.wire.on_undeliverable(token) {
+                    self.on_no_answer(unanswered, 503, now);
+                }
+            }
+            Stimulus::Routed { query, decision } => self.on_routed(query, decision, now),
+            Stimulus::Resolved { query, addresses } => self.on_resolved(query, &addresses, now),
+            Stimulus::Media(report) => self.on_media(report, now),
+            Stimulus::Timer(owner) => match TimerOf::of(owner) {
+                Some(TimerOf::Client(key)) => {
+                    if let Some(unanswered) = self.wire.on_client_timeout(key, now) {
+                        self.on_no_answer(unanswered, 408, now);
+                    }
+                }
+                Some(TimerOf::Server(key)) => self.wire.on_server_timeout(key, now),
+                Some(TimerOf::Leg(key)) => self.on_leg_timeout(key, now),
+                Some(TimerOf::Call(key)) => self.on_call_timeout(key, now),
+                Some(TimerOf::Registrar) | None => {}
+            },
+            Stimulus::Order { call, order } => {
+                let call = call_key(call);
+                match order {
+                    Ordered::HangUp => self.end(call, 480, EndedBy::Api, now),
+                    Ordered::EndAll => self.end(call, 503, EndedBy::Policy, now),
+                    Ordered::Abandon => self.abandon(call, now),
+                }
+            }
+        }
+    }
+
+    /// An order of the operator to one call.
+    pub(super) fn order(&mut self, call: CallKey, order: Ordered, now: Now) {
+        self.step(Stimulus::Order { call: slotmap::Key::data(&call).as_ffi(), order }, now);
+    }
+
+    /// A connection is gone: each thing that used it hears of it for itself, for they are of many calls.
+    pub(super) fn on_connection_closed(&mut self, flow: crate::io::Flow, now: Now) {
+        let ffi = |key: slotmap::KeyData| key.as_ffi();
+        let legs = self.legs.iter().filter(|(_, leg)| leg.is_on(flow.connection));
+        let legs = legs.map(|(key, _)| Owner::Leg(ffi(slotmap::Key::data(&key))));
+        let servers = self.wire.servers_on(flow.connection);
+        let servers = servers.map(|key| Owner::Server(ffi(slotmap::Key::data(&key))));
+        let owners: Vec<Owner> = legs.chain(servers).collect();
+        for owner in owners {
+            self.step(Stimulus::Closed { flow, owner }, now);
+        }
+    }
+
+    fn touched(&mut self) -> Touched {
+        let [clients, servers] = self.wire.touched();
+        let mut all = std::mem::take(&mut self.calls.notes().touched);
+        for touched in [std::mem::take(&mut self.legs.notes().touched), clients, servers] {
+            touched.into_iter().for_each(|journal| touch(&mut all, journal));
+        }
+        all
+    }
+
+    fn keep(&mut self, mark: Mark, message: &[u8]) {
+        let touched = self.touched();
+        let begun: SmallVec<[uuid::Uuid; 1]> = {
+            let created = self.calls.notes().created.clone();
+            created.into_iter().filter_map(|key| Some(self.calls.get(key)?.id)).collect()
+        };
+        if !touched.is_empty() || !begun.is_empty() {
+            let calls = self.calls.notes().created_keys();
+            let legs = self.legs.notes().created_keys();
+            let [clients, servers] = self.wire.created();
+            let ended = std::mem::take(&mut self.calls.notes().removed);
+            let print = print(self.wire.outputs.range(mark.outputs.min(self.wire.outputs.len())..));
+            let deed = Deed {
+                head: mark,
+                message,
+                touched,
+                begun,
+                ended,
+                keys: [&calls, &legs, &clients, &servers],
+                facts: self.wire.ids.tape.recorded(),
+                print,
+                snapshot: &self.snapshot,
+            };
+            let journal = self.journals.add(deed);
+            self.calls.give_created_to(journal);
+            self.legs.give_created_to(journal);
+            self.wire.give_created_to(journal);
+        }
+        self.clear_notes();
+    }
+
+    pub(crate) fn clear_notes(&mut self) {
+        self.calls.notes().clear();
+        self.legs.notes().clear();
+        self.wire.clear_notes();
+    }
+}
