@@ -1,13 +1,20 @@
 //! Orders of the table for a call that rings: what crosses with provisional responses and their PRACKs.
 
-use sip::Sdp;
+use sip::{Message, Sdp};
 
+use super::orders::Follow;
+use super::table::Event;
 use super::{CallKey, Cause};
-use crate::bridge::table::Event;
 use crate::core::Core;
+use crate::headers::sdp_of;
 use crate::io::Now;
-use crate::leg::LegKey;
+use crate::leg::{Aim, EarlyUpdate, LegKey, Offer, OfferBy, Ours};
 use crate::media::Side;
+
+/// RFC 3311 §5.2: an offer is still to be answered.
+const NOT_YET: u16 = 500;
+const UNACCEPTABLE: u16 = 488;
+const GLARE: u16 = 491;
 
 impl Core {
     /// The caller's PRACK brought the answer that the callee's offer waits for.
@@ -36,5 +43,58 @@ impl Core {
         let description = self.legs.get(call.b?)?.early_description()?;
         let sdp = Sdp::parse(&description).ok()?;
         self.describe_to(key, Side::B, &Cause::new(Event::Answered).sdp(&sdp))
+    }
+    /// Carries an UPDATE with a description over before the call is answered (RFC 3311 §5.1), where the other side can
+    /// take one.
+    pub(super) fn relay_early_offer(&mut self, key: CallKey, side: Side, follow: &mut Follow<'_>, now: Now) {
+        let refused = |status| Cause::new(Event::OfferRefused).status(status);
+        let Some((from, to)) = self.pair(key, side) else {
+            return follow.push_back(refused(NOT_YET));
+        };
+        let request = self.legs.get(from).and_then(|leg| leg.open_offer(&self.wire));
+        let (Some(request), Some(call)) = (request, self.calls.get(key)) else { return };
+        let Ok(message) = Message::parse(&request) else { return };
+        let sdp = sdp_of(&message).and_then(|body| Sdp::parse(body).ok());
+        // More streams than there are ports for can be had when the call is answered.
+        let sdp = sdp.filter(|sdp| call.media.covers(sdp));
+        let (Some(leg), Some(sdp)) = (self.legs.get_mut(to), sdp) else {
+            return follow.push_back(refused(UNACCEPTABLE));
+        };
+        match leg.early_update() {
+            EarlyUpdate::Possible => {}
+            EarlyUpdate::NotYet => return follow.push_back(refused(NOT_YET)),
+            EarlyUpdate::Busy => return follow.push_back(refused(GLARE)),
+            EarlyUpdate::Unknown => return follow.push_back(refused(UNACCEPTABLE)),
+        }
+        let body = leg.session.propose(&sdp, call.media.address, &call.media.streams, side.other());
+        let ours = Ours::new(OfferBy::Update, Aim::Carried, false);
+        let offer = Offer { ours, from: Some(&message), body: Some(&body) };
+        leg.offer(to, &offer, &mut self.wire, now);
+    }
+
+    pub(super) fn answer_early_offer(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
+        let Some(side) = self.early_offerer(key) else { return };
+        self.relay_offer_answer(key, side, cause, now);
+    }
+
+    pub(super) fn refuse_early_offer(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
+        let Some(side) = self.early_offerer(key) else { return };
+        let leg = self.calls.get(key).and_then(|call| call.leg(side));
+        let Some(leg) = leg.and_then(|leg| self.legs.get_mut(leg)) else { return };
+        let response = cause.message.filter(|message| message.status() == Some(cause.status));
+        let status = if cause.status >= 300 { cause.status } else { NOT_YET };
+        let wait = (self.wire.ids.random() % 10).to_string();
+        let later: &[(&str, &[u8])] =
+            if status == NOT_YET && response.is_none() { &[("Retry-After", wait.as_bytes())] } else { &[] };
+        leg.reject_offer(status, response, later, &mut self.wire, now);
+    }
+
+    /// The side whose offer waits for an answer; of several branches the call speaks of that one from now on.
+    fn early_offerer(&mut self, key: CallKey) -> Option<Side> {
+        let call = self.calls.get_mut(key)?;
+        let waits =
+            |leg: &LegKey| self.legs.get(*leg).is_some_and(|leg| leg.open_offer(&self.wire).is_some());
+        let offerer = call.legs().find(waits)?;
+        if offerer == call.a { Some(Side::A) } else { call.focus_leg(offerer).then_some(Side::B) }
     }
 }

@@ -99,6 +99,9 @@ impl Core {
             | Order::Replace(_)
             | Order::RefuseReplacement => {}
             Order::RelayPrack => self.relay_prack(key, cause, now),
+            Order::RelayEarlyOffer(side) => self.relay_early_offer(key, side, follow, now),
+            Order::AnswerEarlyOffer => self.answer_early_offer(key, cause, now),
+            Order::RefuseEarlyOffer => self.refuse_early_offer(key, cause, now),
             Order::WatchMedia => {
                 if let Some(call) = self.calls.get(key) {
                     call.media.watch(&mut self.wire);

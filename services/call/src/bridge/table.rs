@@ -206,6 +206,12 @@ pub enum Order {
     RefuseReplacement,
     /// The caller's PRACK releases the callee's that waits for its answer.
     RelayPrack,
+    /// Carry the UPDATE of this side over to the other before the call is answered, or refuse it.
+    RelayEarlyOffer(Side),
+    /// Pass the answer to whoever offered before the call was answered.
+    AnswerEarlyOffer,
+    /// Refuse whoever offered before the call was answered.
+    RefuseEarlyOffer,
     /// From now on silence counts.
     WatchMedia,
     /// Give the ports back.
@@ -330,6 +336,9 @@ fn resolving(event: Event) -> (State, &'static [Order]) {
             (S::Ending, &[O::Reject, O::DropBranches, O::CloseMedia])
         }
         E::Referred(by) => (S::Resolving, transfer::refuse_refer(by)),
+        // An UPDATE of the caller while the next target is looked for.
+        E::Offered(_) | E::OfferWithdrawn(_) | E::OfferRefused => (S::Resolving, &[O::RefuseEarlyOffer]),
+        E::OfferAccepted => (S::Resolving, &[O::AnswerEarlyOffer]),
         E::Routed
         | E::NoRoute
         | E::Opened
@@ -340,16 +349,12 @@ fn resolving(event: Event) -> (State, &'static [Order]) {
         | E::Acked(_)
         | E::Lost(_)
         | E::Bye(Side::B)
-        | E::Offered(_)
         | E::BadAck(_)
         | E::Overtook(_)
-        | E::OfferWithdrawn(_)
         | E::Agreed(_)
         | E::NotPutBack(_)
         | E::CanOffer(_)
         | E::SessionExpired(_)
-        | E::OfferAccepted
-        | E::OfferRefused
         | E::Pracked
         | E::Silent(_)
         | E::LegsOver
@@ -375,10 +380,13 @@ fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
             (S::Ending, &[O::Reject, O::HangUp(Side::B), O::DropBranches, O::CloseMedia])
         }
         E::Pracked => (state, &[O::RelayPrack]),
-        // The callee answered and left again while its 2xx waited for ports or for a PRACK of the caller.
-        E::Bye(Side::B) | E::Lost(Side::B) => {
-            (S::Ending, &[O::Reject, O::HangUp(Side::B), O::DropBranches, O::CloseMedia])
+        E::Offered(by) => {
+            (state, by_side(by, &[O::RelayEarlyOffer(Side::A)], &[O::RelayEarlyOffer(Side::B)]))
         }
+        E::OfferAccepted => (state, &[O::AnswerEarlyOffer]),
+        E::OfferRefused | E::OfferWithdrawn(_) => (state, &[O::RefuseEarlyOffer]),
+        // The callee answered and left again while its 2xx waited for ports or for a PRACK of the caller.
+        E::Bye(Side::B) => (S::Ending, &[O::Reject, O::HangUp(Side::B), O::DropBranches, O::CloseMedia]),
         // More streams than the first description had: the answer waits for ports and comes again as `Answered`.
         E::Opened => (state, &[]),
         E::NoPorts => (S::Ending, &[O::Reject, O::HangUp(Side::B), O::DropBranches, O::CloseMedia]),
@@ -386,17 +394,13 @@ fn inviting(state: State, event: Event) -> (State, &'static [Order]) {
         E::Routed
         | E::NoRoute
         | E::Acked(_)
-        | E::Lost(Side::A)
-        | E::Offered(_)
+        | E::Lost(_)
         | E::BadAck(_)
         | E::Overtook(_)
-        | E::OfferWithdrawn(_)
         | E::Agreed(_)
         | E::NotPutBack(_)
         | E::CanOffer(_)
         | E::SessionExpired(_)
-        | E::OfferAccepted
-        | E::OfferRefused
         | E::Silent(_)
         | E::LegsOver
         | E::MediaClosed
@@ -425,6 +429,9 @@ fn answered(event: Event) -> (State, &'static [Order]) {
         // Row S2: the 200 was faster.
         E::Cancelled => (S::Answered, &[]),
         E::Referred(by) => (S::Answered, transfer::refuse_refer(by)),
+        // What was offered before the 2xx and is answered after it.
+        E::OfferAccepted => (S::Answered, &[O::AnswerEarlyOffer]),
+        E::OfferRefused | E::OfferWithdrawn(_) => (S::Answered, &[O::RefuseEarlyOffer]),
         E::Routed
         | E::NoRoute
         | E::Opened
@@ -436,12 +443,9 @@ fn answered(event: Event) -> (State, &'static [Order]) {
         | E::Progress
         | E::Answered
         | E::Acked(Side::B)
-        | E::OfferWithdrawn(_)
-        | E::OfferAccepted
         | E::Agreed(_)
         | E::NotPutBack(_)
         | E::CanOffer(_)
-        | E::OfferRefused
         | E::Pracked
         | E::NoPrack
         | E::LegsOver
@@ -478,6 +482,9 @@ fn up(event: Event) -> (State, &'static [Order]) {
         E::Claimed(side) => (S::Yielding(side), &[]),
         E::Replaced(Side::A) => (S::Replacing(Side::A), &[O::OfferReplacement(Side::A)]),
         E::Replaced(Side::B) => (S::Replacing(Side::B), &[O::OfferReplacement(Side::B)]),
+        // What was offered before the 2xx and is answered after it.
+        E::OfferAccepted => (S::Up, &[O::AnswerEarlyOffer]),
+        E::OfferRefused | E::OfferWithdrawn(_) => (S::Up, &[O::RefuseEarlyOffer]),
         E::Routed
         | E::NoRoute
         | E::Opened
@@ -489,10 +496,7 @@ fn up(event: Event) -> (State, &'static [Order]) {
         | E::Progress
         | E::Answered
         | E::Cancelled
-        | E::OfferWithdrawn(_)
-        | E::OfferAccepted
         | E::CanOffer(_)
-        | E::OfferRefused
         | E::Pracked
         | E::NoPrack
         | E::LegsOver

@@ -6,7 +6,7 @@ use crate::bridge::CallKey;
 use crate::core::Core;
 use crate::coverage::LegInput;
 use crate::io::Now;
-use crate::leg::{Acknowledges, LegKey, News};
+use crate::leg::{Acknowledges, LegKey, News, OfferBy};
 use crate::wire::ServerKey;
 
 impl Core {
@@ -24,17 +24,35 @@ impl Core {
                 headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
             return self.respond(server, status, None, &tag, &headers, now);
         }
-        let status = match acknowledges {
-            Acknowledges::Response if !message.body().is_empty() => 488,
-            Acknowledges::Response | Acknowledges::Offer | Acknowledges::Nothing => 200,
-        };
-        self.respond(server, status, None, &tag, &[], now);
+        // A description in it that answers nothing is another offer: the 200 waits for its answer (RFC 3262 §5).
+        let offers = acknowledges == Acknowledges::Response && !message.body().is_empty();
+        if !offers {
+            self.respond(server, 200, None, &tag, &[], now);
+        }
         let Some(leg) = self.legs.get_mut(key) else { return };
         self.wire.coverage.leg(leg, LegInput::Prack);
         let news = leg.on_pracked(&mut self.wire, now);
-        let Some(call) = call else { return };
+        let Some(call) = call else {
+            return self.respond(server, 488, None, &tag, &[], now);
+        };
         self.on_news(call, key, news, Some(message), now);
+        if offers {
+            self.on_offer_in_prack(call, key, server, message, now);
+        }
         self.release_answer(call, now);
+    }
+
+    fn on_offer_in_prack(
+        &mut self,
+        call: CallKey,
+        key: LegKey,
+        server: ServerKey,
+        message: &Message<'_>,
+        now: Now,
+    ) {
+        let Some(leg) = self.legs.get_mut(key) else { return };
+        let news = leg.on_offer(server, OfferBy::Update, &mut self.wire, now);
+        self.on_news(call, key, news, Some(message), now);
     }
 
     /// The 2xx that waited for the caller's PRACK is heard now.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use routing::{Credentials, Snapshot, TrunkId};
 use sip::{Message, Method, Sdp};
 
-use crate::bridge::table::Event;
+use crate::bridge::table::{Event, State};
 use crate::bridge::{CallKey, Cause, Failure, GoesOn};
 use crate::cdr::EndedBy;
 use crate::core::Core;
@@ -277,9 +277,17 @@ impl Core {
             News::OfferRefused(status) => Cause::new(Event::OfferRefused).status(not_a_challenge(status)),
         };
         let Some(message) = message else { return self.drive(call_key, cause, now) };
+        // The answer to an UPDATE that left before the 2xx; the session stays as it was.
+        let before_answer = matches!(
+            call.state,
+            State::Resolving | State::Calling | State::Ringing | State::Answered | State::Up
+        );
         let sdp = sdp_of(message).map(Sdp::parse);
         let cause = match (&sdp, cause.event) {
             // A response whose description cannot be read is not an answer that this box can use.
+            (Some(Err(_)), Event::OfferAccepted) if before_answer => {
+                Cause::new(Event::OfferRefused).status(488)
+            }
             (Some(Err(_)), Event::Answered | Event::OfferAccepted) => {
                 Cause::new(Event::BadAnswer).status(502).by(EndedBy::Error)
             }

@@ -105,7 +105,7 @@ impl Leg {
         now: Now,
     ) -> bool {
         wire.coverage.leg(self, LegInput::Carry);
-        if !self.is_confirmed() {
+        if !self.is_confirmed() && !self.has_early_dialog() {
             return false;
         }
         let flow = self.request_flow(wire);
@@ -160,6 +160,24 @@ impl Leg {
         }
     }
 
+    /// Whether a provisional response made a dialog in which requests can be sent before the answer (RFC 3261 §12.1).
+    fn has_early_dialog(&self) -> bool {
+        match self.state {
+            LegState::Invited { .. } => self.rang,
+            LegState::Proceeding { .. } => self.current_dialog().is_some(),
+            LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::Calling { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone => false,
+        }
+    }
+
     /// A request within the dialog, ready for more headers.
     pub(super) fn in_dialog(
         &mut self,
@@ -170,7 +188,7 @@ impl Leg {
     ) -> Option<Writer> {
         let listener = wire.listener(self.flow.listener);
         let pieces = via_pieces(listener, branch);
-        let mut writer = self.dialog.as_mut()?.request(method, cseq, pieces.get(1..)?, MAX_FORWARDS);
+        let mut writer = self.current_dialog_mut()?.request(method, cseq, pieces.get(1..)?, MAX_FORWARDS);
         writer.header("User-Agent", wire.settings.product.as_bytes());
         Some(writer)
     }
@@ -184,7 +202,7 @@ impl Leg {
     /// Where requests of this dialog go: a stream that is open and a registered phone by their flow (RFC 5626 §5.3),
     /// else where the route set or the remote target say when they say it with an address.
     pub(super) fn request_flow(&self, wire: &Wire) -> Flow {
-        self.flow_to(self.dialog.as_deref(), wire)
+        self.flow_to(self.current_dialog(), wire)
     }
 
     /// The same for another dialog of this leg, an early one.

@@ -9,6 +9,7 @@ use sip::{Dialog, Message, Method, Name};
 use smallvec::SmallVec;
 
 use super::dialog::MAX_FORWARDS;
+use super::reliable::Agreement;
 use super::uac::via_pieces;
 use super::{Leg, LegKey, News};
 use crate::headers::{SDP, requires_reliability, sdp_of};
@@ -26,6 +27,8 @@ pub(crate) struct Early {
     due: SmallVec<[PrackDue; 1]>,
     /// The INVITE had an offer.
     offered: bool,
+    /// The one whose description came last.
+    current: usize,
 }
 
 /// One early dialog.
@@ -71,6 +74,7 @@ impl Leg {
         wire: &mut Wire,
         now: Now,
     ) -> News {
+        self.learn_methods(response);
         let rseq = rseq(response);
         let (at, rseq) = match (self.early_dialog(client, response, wire), rseq) {
             (Some(at), Some(rseq)) => (at, rseq),
@@ -83,6 +87,9 @@ impl Leg {
             return News::Nothing;
         }
         let sdp = sdp_of(response);
+        if sdp.is_some() {
+            early.current = at;
+        }
         let is_offer = sdp.is_some() && !early.offered && dialog.description.is_none();
         if dialog.description.is_none() {
             dialog.description = sdp.map(Bytes::copy_from_slice);
@@ -112,7 +119,7 @@ impl Leg {
         let dialog = Some(Box::new(Dialog::uac(&invite, response).ok()?));
         let early = self.early.get_or_insert_with(|| {
             let offered = sdp_of(&invite).is_some();
-            Box::new(Early { dialogs: SmallVec::new(), due: SmallVec::new(), offered })
+            Box::new(Early { dialogs: SmallVec::new(), due: SmallVec::new(), offered, current: 0 })
         });
         early.dialogs.push(EarlyDialog { dialog, rseq: 0, description: None });
         Some(early.dialogs.len() - 1)
@@ -183,6 +190,37 @@ impl Leg {
             early.dialogs.get_mut(at)?.dialog.as_deref_mut()
         });
         early.or(self.dialog.as_deref_mut().filter(|dialog| *dialog.remote_tag == *tag))
+    }
+
+    /// The dialog that requests are sent in: the confirmed one, else the early one whose description came last.
+    pub(super) fn current_dialog(&self) -> Option<&Dialog> {
+        let early = self.early.as_ref().and_then(|early| early.dialogs.get(early.current)?.dialog.as_deref());
+        self.dialog.as_deref().or(early)
+    }
+
+    pub(super) fn current_dialog_mut(&mut self) -> Option<&mut Dialog> {
+        let early = self.early.as_mut().and_then(|early| {
+            let current = early.current;
+            early.dialogs.get_mut(current)?.dialog.as_deref_mut()
+        });
+        self.dialog.as_deref_mut().or(early)
+    }
+
+    /// How far offer and answer have come with the callee whose early dialog has this tag; `None` for the current one.
+    pub(super) fn agreement_with_callee(&self, tag: Option<&[u8]>) -> Agreement {
+        let pending = |offered| if offered { Agreement::OursPending } else { Agreement::TheirsPending };
+        let Some(early) = &self.early else { return Agreement::TheirsPending };
+        let at = tag.map_or(Some(early.current), |tag| early.position(tag));
+        let Some((at, dialog)) = at.and_then(|at| Some((at, early.dialogs.get(at)?))) else {
+            return pending(early.offered);
+        };
+        if dialog.description.is_none() {
+            pending(early.offered)
+        } else if early.due.iter().any(|due| due.at == at) {
+            Agreement::TheirsPending
+        } else {
+            Agreement::Reached
+        }
     }
 
     pub(super) fn owns_early(&self, call_id: &[u8], tag: &[u8]) -> bool {

@@ -17,6 +17,7 @@
 
 use sip::Time;
 
+use super::reliable::Agreement;
 use super::{Leg, LegKey, LegState, News, Unacked};
 use crate::io::Now;
 use crate::wire::{ClientKey, ServerKey, Wire};
@@ -60,6 +61,18 @@ pub(crate) struct Ours {
     pub(crate) offerless: bool,
     /// A provisional response came.
     pub(crate) proceeding: bool,
+}
+
+/// Whether an UPDATE may be sent to a peer before the call is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EarlyUpdate {
+    Possible,
+    /// The INVITE's own offer is not answered, or the answer not acknowledged.
+    NotYet,
+    /// Another offer is under way.
+    Busy,
+    /// The peer does not list the method in Allow.
+    Unknown,
 }
 
 /// Why we make an offer.
@@ -165,6 +178,65 @@ impl Leg {
     /// Whether the dialog stands and no offer is under way (RFC 3261 §14.1).
     pub(crate) fn can_offer(&self) -> bool {
         matches!((&self.state, &self.exchange), (LegState::Up, Exchange::Idle))
+    }
+
+    /// Whether the peer takes an UPDATE before the call is answered (RFC 3311 §5.1).
+    pub(crate) fn early_update(&self) -> EarlyUpdate {
+        match (self.agreement(None), &self.exchange) {
+            (None, _)
+            | (Some(Agreement::OursPending | Agreement::TheirsPending | Agreement::Unconfirmed), _) => {
+                EarlyUpdate::NotYet
+            }
+            (Some(Agreement::Reached), Exchange::Idle) if self.allows_update => EarlyUpdate::Possible,
+            (Some(Agreement::Reached), Exchange::Idle) => EarlyUpdate::Unknown,
+            (
+                Some(Agreement::Reached),
+                Exchange::PeerOffers { .. }
+                | Exchange::PeerAnswered { .. }
+                | Exchange::WeOffer { .. }
+                | Exchange::AckDue { .. }
+                | Exchange::WithdrawWaiting { .. }
+                | Exchange::Withdrawing { .. }
+                | Exchange::BackOff { .. },
+            ) => EarlyUpdate::Busy,
+        }
+    }
+
+    /// How far offer and answer of the INVITE have come before its final response; `tag` is the peer's, of several early
+    /// dialogs. `None` in every other state.
+    pub(super) fn agreement(&self, tag: Option<&[u8]>) -> Option<Agreement> {
+        match self.state {
+            LegState::Invited { .. } => Some(self.agreement_with_caller()),
+            LegState::Proceeding { .. } => Some(self.agreement_with_callee(tag)),
+            LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::Calling { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone => None,
+        }
+    }
+
+    /// Whether the answer to an offer still means something: the dialog has not ended.
+    pub(super) fn may_be_answered(&self) -> bool {
+        match self.state {
+            LegState::Invited { .. }
+            | LegState::Answered { .. }
+            | LegState::Proceeding { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up => true,
+            LegState::AnsweredLeaving { .. }
+            | LegState::Calling { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone => false,
+        }
     }
 
     /// Whether an ACK of ours waits for what the other leg answers.

@@ -45,7 +45,7 @@ use crate::wire::{ClientKey, ServerKey, Wire, reconnecting};
 pub(crate) use challenge::Challenged;
 pub(crate) use dialog::{acknowledge_late, end_fork};
 pub(crate) use early::rseq;
-pub(crate) use exchange::{Aim, Exchange, OfferBy, Ours};
+pub(crate) use exchange::{Aim, EarlyUpdate, Exchange, OfferBy, Ours};
 pub(crate) use offer::Offer;
 pub(crate) use refer::Referral;
 pub(crate) use reliable::Acknowledges;
@@ -161,6 +161,8 @@ pub(crate) struct Leg {
     reliability: reliable::Reliability,
     /// Towards a caller, once a reliable provisional response was sent.
     reliable: Option<Box<reliable::Reliable>>,
+    /// Towards a caller: a provisional response made its early dialog.
+    rang: bool,
     /// Towards a callee that rings.
     early: Option<Box<early::Early>>,
     /// Final status of the INVITE, once known.
@@ -195,6 +197,7 @@ impl Leg {
             dialog: None,
             reliability: reliable::Reliability::Never,
             reliable: None,
+            rang: false,
             early: None,
             final_status: 0,
             call_id,
@@ -253,10 +256,17 @@ impl Leg {
                 self.state = LegState::Invited { server };
                 self.reject(wire, 480, None, None, now);
             }
-            LegState::Answered { ok } => self.state = LegState::AnsweredLeaving { ok, reason: kept },
+            LegState::Answered { ok } => {
+                self.close_exchange(wire, now);
+                self.state = LegState::AnsweredLeaving { ok, reason: kept };
+            }
             LegState::Calling { client } => self.state = LegState::CancelWaiting { client, reason: kept },
-            LegState::Proceeding { client, .. } => self.cancel(client, kept, wire, now),
+            LegState::Proceeding { client, .. } => {
+                self.close_exchange(wire, now);
+                self.cancel(client, kept, wire, now);
+            }
             LegState::AckDue { client, cseq } => {
+                self.close_exchange(wire, now);
                 self.send_ack(client, cseq, None, wire);
                 self.bye(key, reason, wire, now);
             }

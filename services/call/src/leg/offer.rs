@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sip::{Message, Method, Name, Sdp};
 
-use super::{Aim, Exchange, Leg, LegKey, LegState, News, OfferBy, Ours};
+use super::{Aim, EarlyUpdate, Exchange, Leg, LegKey, LegState, News, OfferBy, Ours};
 use crate::coverage::LegInput;
 use crate::headers::{ALLOW, SDP, contact, copy_crossing, sdp_of};
 use crate::io::{Now, SendToken};
@@ -29,7 +29,8 @@ impl Leg {
     /// Sends an offer, where nothing else is under way; without a body the answer will be the offer.
     pub(crate) fn offer(&mut self, key: LegKey, offer: &Offer<'_>, wire: &mut Wire, now: Now) -> bool {
         wire.coverage.leg(self, LegInput::Offer);
-        if !self.can_offer() {
+        let early = offer.ours.by == OfferBy::Update && self.early_update() == EarlyUpdate::Possible;
+        if !self.can_offer() && !early {
             return false;
         }
         let flow = self.request_flow(wire);
@@ -50,7 +51,7 @@ impl Leg {
         // A peer that says 100 and then nothing must not hold the call for ever (RFC 3261 §14.1, §16.8).
         wire.limit(client, now.time + wire.settings.timer_c);
         wire.launch(client, writer.body(offer.body.map(|_| SDP), offer.body.unwrap_or_default()));
-        let cseq = self.dialog.as_ref().map_or(0, |dialog| dialog.local_cseq);
+        let cseq = self.current_dialog().map_or(0, |dialog| dialog.local_cseq);
         self.exchange = Exchange::WeOffer { client, cseq, ours: offer.ours };
         true
     }
@@ -106,6 +107,8 @@ impl Leg {
                     News::Nothing
                 }
                 200..300 => self.accepted(client, cseq, ours, response, wire),
+                // An early dialog may be gone at one of several callees: that is no end of the call.
+                _ if status >= 300 && self.agreement(None).is_some() => self.refused_early(ours, status),
                 408 | 481 => self.lost_dialog(),
                 // A peer that allowed UPDATE and does not take it gets the same as a re-INVITE.
                 405 | 501 if ours.by == OfferBy::Update => {
@@ -154,10 +157,11 @@ impl Leg {
     ) -> News {
         self.put_off = 0;
         self.learn_methods(response);
-        if let Some(dialog) = &mut self.dialog {
+        if let Some(dialog) = self.dialog_with(response.to().ok().and_then(|to| to.tag()).unwrap_or_default())
+        {
             dialog.refresh_target(response);
         }
-        let up = matches!(self.state, LegState::Up);
+        let up = self.may_be_answered();
         match ours.by {
             // The call may have ended meanwhile; the BYE is on its way, the ACK is owed all the same.
             OfferBy::Invite if ours.offerless && up => self.exchange = Exchange::AckDue { client, cseq },
@@ -180,6 +184,12 @@ impl Leg {
             Aim::PutBack => News::NotPutBack,
             Aim::Refresh => News::CanOffer,
         }
+    }
+
+    /// Before the answer nothing is tried again: the peer that asked is told, though not that its dialog is gone.
+    fn refused_early(&mut self, ours: Ours, status: u16) -> News {
+        let told = if matches!(status, 405 | 408 | 481 | 501) { 488 } else { status };
+        self.refused_offer(ours, told)
     }
 
     /// How long to wait before the same again: RFC 3261 §14.1 for 491, §14.2 for 500.
@@ -214,6 +224,11 @@ impl Leg {
 
     /// No answer to our offer at all.
     pub(crate) fn on_offer_unanswered(&mut self) -> News {
+        if self.agreement(None).is_some() {
+            self.exchange = Exchange::Idle;
+            self.session.refused();
+            return News::OfferRefused(504);
+        }
         self.lost_dialog()
     }
 

@@ -2,6 +2,7 @@
 
 use sip::Message;
 
+use super::reliable::Agreement;
 use super::{Aim, Exchange, Leg, LegState, News, OfferBy};
 use crate::coverage::LegInput;
 use crate::headers::{SDP, contact, copy_crossing};
@@ -20,6 +21,17 @@ pub(crate) enum Glare {
 impl Leg {
     /// An offer of the peer. The bridge is told only where nothing else is under way.
     pub(crate) fn on_offer(&mut self, server: ServerKey, by: OfferBy, wire: &mut Wire, now: Now) -> News {
+        if by == OfferBy::Update
+            && let Some(early) = self.early_glare(server, wire)
+        {
+            return match early {
+                None => self.peer_offers(server, by, wire, now),
+                Some(glare) => {
+                    self.refuse_glare(server, glare, wire, now);
+                    News::Nothing
+                }
+            };
+        }
         let glare = match (&self.state, &self.exchange) {
             (LegState::Up, Exchange::Idle) => return self.peer_offers(server, by, wire, now),
             // RFC 3261 §14.1 makes one of the two wait; the one who was faster goes first.
@@ -57,6 +69,30 @@ impl Leg {
         News::Nothing
     }
 
+    /// Before the call is answered: why this UPDATE cannot be taken, if it cannot (RFC 3311 §5.2).
+    fn early_glare(&self, server: ServerKey, wire: &Wire) -> Option<Option<Glare>> {
+        let request = wire.server_request(server)?;
+        let request = Message::parse(&request).ok()?;
+        let agreement = self.agreement(request.from().ok()?.tag())?;
+        Some(match (agreement, &self.exchange) {
+            (Agreement::OursPending, _) => Some(Glare::RequestPending),
+            (Agreement::TheirsPending, _) => Some(Glare::NotFinished),
+            (Agreement::Reached | Agreement::Unconfirmed, Exchange::Idle) => None,
+            (
+                Agreement::Reached | Agreement::Unconfirmed,
+                Exchange::WeOffer { .. }
+                | Exchange::AckDue { .. }
+                | Exchange::WithdrawWaiting { .. }
+                | Exchange::Withdrawing { .. }
+                | Exchange::BackOff { .. },
+            ) => Some(Glare::RequestPending),
+            (
+                Agreement::Reached | Agreement::Unconfirmed,
+                Exchange::PeerOffers { .. } | Exchange::PeerAnswered { .. },
+            ) => Some(Glare::NotFinished),
+        })
+    }
+
     /// An UPDATE without description: the peer says where it is, and that it lives (RFC 3311 §5.2, RFC 4028 §7.4).
     pub(crate) fn on_refresh(
         &mut self,
@@ -66,7 +102,7 @@ impl Leg {
         now: Now,
     ) -> News {
         self.learn_methods(update);
-        if let Some(dialog) = &mut self.dialog {
+        if let Some(dialog) = self.dialog_with(peer_tag(update)) {
             dialog.refresh_target(update);
         }
         self.answer_update(server, None, None, wire, now);
@@ -113,7 +149,7 @@ impl Leg {
             && let Ok(request) = Message::parse(&request)
         {
             self.learn_methods(&request);
-            if let Some(dialog) = &mut self.dialog {
+            if let Some(dialog) = self.dialog_with(peer_tag(&request)) {
                 dialog.refresh_target(&request);
             }
         }
@@ -171,4 +207,9 @@ impl Leg {
             wire.respond(server, status, writer.finish(), now);
         }
     }
+}
+
+/// The tag of who sent this request.
+fn peer_tag<'a>(request: &Message<'a>) -> &'a [u8] {
+    request.from().ok().and_then(|from| from.tag()).unwrap_or_default()
 }

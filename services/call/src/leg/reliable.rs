@@ -81,6 +81,19 @@ struct Provisional {
     awaited_by: Option<LegKey>,
 }
 
+/// How far the offer and answer of an INVITE have come before its 2xx (RFC 3311 §5.1, §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Agreement {
+    /// The peer has an offer of ours to answer.
+    OursPending,
+    /// We have an offer of the peer to answer, or it has none of ours yet.
+    TheirsPending,
+    /// Answered, but the peer may not know it yet: it may offer again, we may not.
+    Unconfirmed,
+    /// Either side may offer again.
+    Reached,
+}
+
 /// What a PRACK acknowledges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acknowledges {
@@ -241,5 +254,21 @@ impl Leg {
     /// Whether the caller was given a description that counts, before the 2xx.
     pub(crate) fn was_described(&self) -> bool {
         self.reliable.as_ref().is_some_and(|reliable| reliable.described)
+    }
+
+    /// How far offer and answer have come with a caller that is not answered.
+    pub(super) fn agreement_with_caller(&self) -> Agreement {
+        match &self.reliable {
+            Some(reliable) if reliable.described => match &reliable.sent {
+                Sent::Repeating { provisional: Provisional { awaited_by: Some(_), .. }, .. } => {
+                    Agreement::OursPending
+                }
+                Sent::Repeating { provisional: Provisional { described: true, .. }, .. } => {
+                    Agreement::Unconfirmed
+                }
+                Sent::Repeating { .. } | Sent::Settled | Sent::Superseded { .. } => Agreement::Reached,
+            },
+            Some(_) | None => Agreement::TheirsPending,
+        }
     }
 }

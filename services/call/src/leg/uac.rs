@@ -108,10 +108,10 @@ impl Leg {
                             self.state = LegState::Calling { client: again };
                             News::Nothing
                         }
-                        None => self.refused(status),
+                        None => self.refused(status, wire, now),
                     }
                 }
-                _ => self.refused(status),
+                _ => self.refused(status, wire, now),
             },
             LegState::CancelWaiting { client, reason } => match status {
                 // Row C2: now there is something to cancel.
@@ -276,7 +276,8 @@ impl Leg {
         }
     }
 
-    fn refused(&mut self, status: u16) -> News {
+    fn refused(&mut self, status: u16, wire: &mut Wire, now: Now) -> News {
+        self.close_exchange(wire, now);
         self.final_status = status;
         News::Refused(status)
     }

@@ -50,6 +50,7 @@ impl Leg {
         else {
             return false;
         };
+        self.rang = true;
         contact(&mut writer, wire.listener(self.flow.listener));
         copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
         let reliably = match self.reliability {
@@ -126,6 +127,7 @@ impl Leg {
     ) {
         wire.coverage.leg(self, LegInput::Reject);
         let LegState::Invited { server } = self.state else { return };
+        self.close_exchange(wire, now);
         if let Some(mut writer) = wire.response(server, status, reason, Some(&self.tag)) {
             if let Some(from) = from {
                 copy_crossing(from, &mut writer, wire.listener(self.flow.listener));

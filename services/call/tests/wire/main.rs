@@ -5,6 +5,7 @@ mod basic_call;
 mod cancel_client;
 mod cancel_server;
 mod digest;
+mod early_update;
 mod forking;
 mod harness;
 mod refusals;
