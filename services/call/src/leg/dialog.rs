@@ -163,7 +163,8 @@ impl Leg {
     /// Whether a provisional response made a dialog in which requests can be sent before the answer (RFC 3261 §12.1).
     fn has_early_dialog(&self) -> bool {
         match self.state {
-            LegState::Invited { .. } => self.rang,
+            // An 18x without PRACK may be lost, and a request that finds no dialog ends one at who sent it.
+            LegState::Invited { .. } => self.has_pracked(),
             LegState::Proceeding { .. } => self.current_dialog().is_some(),
             LegState::Answered { .. }
             | LegState::AnsweredLeaving { .. }

@@ -161,8 +161,6 @@ pub(crate) struct Leg {
     reliability: reliable::Reliability,
     /// Towards a caller, once a reliable provisional response was sent.
     reliable: Option<Box<reliable::Reliable>>,
-    /// Towards a caller: a provisional response made its early dialog.
-    rang: bool,
     /// Towards a callee that rings.
     early: Option<Box<early::Early>>,
     /// Final status of the INVITE, once known.
@@ -197,7 +195,6 @@ impl Leg {
             dialog: None,
             reliability: reliable::Reliability::Never,
             reliable: None,
-            rang: false,
             early: None,
             final_status: 0,
             call_id,

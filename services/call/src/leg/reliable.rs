@@ -54,6 +54,8 @@ pub(crate) struct Reliable {
     released: Option<LegKey>,
     /// A target's 2xx that waits for the PRACK of a description.
     held: Option<(LegKey, Bytes)>,
+    /// A PRACK came: the caller has the early dialog.
+    pracked: bool,
     /// A description has gone out in one of these: the offer of the INVITE has its answer, or the caller its offer.
     described: bool,
 }
@@ -114,6 +116,7 @@ impl Reliable {
             queue: VecDeque::new(),
             released: None,
             held: None,
+            pracked: false,
             described: false,
         }
     }
@@ -221,6 +224,7 @@ impl Leg {
         let sent = std::mem::replace(&mut reliable.sent, Sent::Settled);
         let Sent::Repeating { provisional, .. } = sent else { return News::Nothing };
         reliable.released = provisional.awaited_by;
+        reliable.pracked = true;
         if let LegState::Invited { server } = self.state {
             self.next_provisional(server, wire, now);
         }
@@ -249,6 +253,11 @@ impl Leg {
             return None;
         }
         reliable.held.take()
+    }
+
+    /// Whether the caller knows its early dialog for certain.
+    pub(super) fn has_pracked(&self) -> bool {
+        self.reliable.as_ref().is_some_and(|reliable| reliable.pracked)
     }
 
     /// Whether the caller was given a description that counts, before the 2xx.

@@ -50,7 +50,6 @@ impl Leg {
         else {
             return false;
         };
-        self.rang = true;
         contact(&mut writer, wire.listener(self.flow.listener));
         copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
         let reliably = match self.reliability {
