@@ -8,6 +8,7 @@ mod ingress;
 mod invite;
 mod operator;
 mod prack;
+mod redirect;
 mod replies;
 mod rewritten;
 mod steps;

@@ -330,7 +330,7 @@ fn number(value: &[u8]) -> Option<u32> {
 }
 
 /// A q-value, `0.7` as 700 (§25.1: at most three decimals).
-fn thousandths(value: &[u8]) -> u16 {
+pub(crate) fn thousandths(value: &[u8]) -> u16 {
     let text = std::str::from_utf8(value).unwrap_or("1");
     let value: f32 = text.trim().parse().unwrap_or(1.0);
     if value.is_finite() { (value.clamp(0.0, 1.0) * 1000.0).round() as u16 } else { 1000 }

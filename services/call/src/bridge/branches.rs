@@ -93,6 +93,15 @@ impl Call {
         true
     }
 
+    /// The URIs of all that were tried or are being tried.
+    pub(crate) fn tried_uris(&self) -> impl Iterator<Item = &[u8]> + '_ {
+        let setup = self.setup.as_deref();
+        let before = setup.into_iter().flat_map(|setup| setup.tried.iter().map(|uri| &**uri));
+        let current = setup.and_then(|setup| setup.current.as_ref());
+        let others = self.others.iter().filter_map(|branch| branch.candidate.as_ref());
+        before.chain(current.into_iter().chain(others).map(|candidate| &*candidate.uri))
+    }
+
     /// Whether a name is being looked up.
     pub(crate) fn is_resolving(&self) -> bool {
         self.queries().next().is_some()
@@ -261,7 +270,8 @@ impl Core {
         let Some(setup) = call.setup.as_mut() else { return (Event::Refused, None) };
         let listed = |status: u16| setup.failover.contains(&status);
         let line = setup.current.as_ref().map(Candidate::line);
-        let goes_on = goes_on == GoesOn::Always || listed(status);
+        let elsewhere = goes_on == GoesOn::Elsewhere;
+        let goes_on = elsewhere || goes_on == GoesOn::Always || listed(status);
         if !goes_on {
             setup.targets.retain(|candidate| Some(candidate.line()) != line);
         }
@@ -279,6 +289,9 @@ impl Core {
         } else {
             Event::Refused
         };
+        if elsewhere {
+            return (event, None);
+        }
         if best.is_none() {
             let response = response.filter(|_| event != Event::Refused);
             let response = response.map(|response| Bytes::copy_from_slice(response.bytes()));
@@ -294,8 +307,10 @@ impl Core {
 pub(crate) enum GoesOn {
     /// As the route's list of codes says.
     AsListed,
-    /// In any case: the target was not reached, or named others.
+    /// In any case: the target was not reached.
     Always,
+    /// In any case, and it was no failure: the target named others.
+    Elsewhere,
 }
 
 /// How much a response says to the caller, the least first (RFC 3261 §16.7 item 6): one for all places, then the lowest

@@ -100,6 +100,10 @@ pub(crate) struct Candidate {
     pub(crate) group: u16,
     /// Lines of a group are tried at the same time, the candidates of one line one after the other.
     pub(crate) line: u16,
+    /// By how many 3xx it was found.
+    pub(crate) hops: u8,
+    /// A 3xx named it and it is no peer of its trunk: the trunk's credentials are not for it.
+    pub(crate) is_stranger: bool,
 }
 
 impl Candidate {

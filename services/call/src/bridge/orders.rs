@@ -134,7 +134,7 @@ impl Core {
     fn invite_target(&mut self, key: CallKey, follow: &mut Follow<'_>, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(setup) = call.setup.as_ref() else { return };
-        let Some(Candidate { uri, to, trunk, reach: Reach::Flow { flow, registered }, .. }) =
+        let Some(Candidate { uri, to, trunk, reach: Reach::Flow { flow, registered }, is_stranger, .. }) =
             setup.current.clone()
         else {
             follow.push_back(Cause::new(Event::Refused).status(UNAVAILABLE).by(EndedBy::Error));
@@ -151,7 +151,7 @@ impl Core {
             }
             session.write(&sdp, call.media.address, &call.media.streams, side)
         });
-        let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered };
+        let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered, is_stranger };
         let wire = &mut self.wire;
         let leg = self
             .legs

@@ -16,7 +16,7 @@ use crate::journal::{Reachable, put_contact, take_contacts};
 use crate::settings::ListenerId;
 
 /// More peers and contacts than this are not tried for one call.
-const MAX_CANDIDATES: usize = 32;
+pub(super) const MAX_CANDIDATES: usize = 32;
 
 impl Core {
     pub(super) fn candidates(&mut self, key: CallKey, plan: &Plan, now: Now) -> VecDeque<Candidate> {
@@ -84,6 +84,8 @@ impl Core {
                 reach: Reach::Flow { flow, registered: true },
                 group,
                 line,
+                hops: 0,
+                is_stranger: false,
             });
         }
     }
@@ -122,11 +124,12 @@ impl Core {
                 transport,
             },
         };
-        Some(Candidate { uri: full.into(), to: to.into(), trunk: None, reach, group: 0, line: 0 })
+        let (uri, to) = (full.into(), to.into());
+        Some(Candidate { uri, to, trunk: None, reach, group: 0, line: 0, hops: 0, is_stranger: false })
     }
 
     /// Which listener of ours speaks to this address.
-    fn flow_to(&self, remote: SocketAddr, transport: Transport, by: Option<&str>) -> Option<Flow> {
+    pub(super) fn flow_to(&self, remote: SocketAddr, transport: Transport, by: Option<&str>) -> Option<Flow> {
         let listeners = &self.wire.settings.listeners;
         let fits = |same_family: bool| {
             listeners.iter().position(|listener| {
@@ -153,7 +156,9 @@ impl Core {
             let reach = Reach::Flow { flow: self.flow_to(remote, transport, by)?, registered: false };
             Some(Candidate { reach, ..named.clone() })
         };
-        addresses.iter().take(MAX_CANDIDATES).filter_map(at).collect()
+        // A name may lead anywhere; one that a peer chose may not lead back here.
+        let is_allowed = |remote: &&SocketAddr| named.hops == 0 || self.may_be_sent_to(**remote);
+        addresses.iter().take(MAX_CANDIDATES).filter(is_allowed).filter_map(at).collect()
     }
 
     pub(super) fn on_resolved(&mut self, query: QueryId, addresses: &[SocketAddr], now: Now) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use routing::{Credentials, Snapshot, TrunkId};
+use routing::{Credentials, Snapshot};
 use sip::{Message, Method, Sdp};
 
 use crate::bridge::table::{Event, State};
@@ -13,7 +13,7 @@ use crate::coverage::LegInput;
 use crate::headers::{copy_body_headers, copy_crossing, sdp_of};
 use crate::ids::leg_of_tag;
 use crate::io::{Flow, Now};
-use crate::leg::{Challenged, LegKey, News, acknowledge_late, end_fork};
+use crate::leg::{Challenged, Leg, LegKey, News, acknowledge_late, end_fork};
 use crate::media::Side;
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Unanswered};
 
@@ -83,7 +83,7 @@ impl Core {
         let news = match purpose {
             Purpose::Invite => {
                 let snapshot = call.and_then(|call| self.calls.get(call)).map(|call| &call.snapshot);
-                let credentials = credentials(snapshot, leg.trunk);
+                let credentials = credentials(snapshot, leg);
                 leg.on_invite_response(key, client, message, credentials, &mut self.wire, now)
             }
             Purpose::Offer => leg.on_offer_response(key, client, message, &mut self.wire, now),
@@ -119,7 +119,7 @@ impl Core {
     ) -> bool {
         let Some(leg) = self.legs.get_mut(key) else { return false };
         let snapshot = leg.call.and_then(|call| self.calls.get(call)).map(|call| &call.snapshot);
-        let credentials = credentials(snapshot, leg.trunk);
+        let credentials = credentials(snapshot, leg);
         let asked = Challenged { client, purpose, response, credentials };
         leg.answer_challenge(key, &asked, &mut self.wire, now).is_some()
     }
@@ -315,7 +315,10 @@ impl Core {
         by: EndedBy,
         now: Now,
     ) {
-        let status = not_a_challenge(status);
+        let (status, goes_on) = match response {
+            Some(response) if status / 100 == 3 => self.follow_redirect(call, status, response),
+            Some(_) | None => (not_a_challenge(status), goes_on),
+        };
         match self.failure(call, status, response, goes_on) {
             (event, None) => {
                 let cause = Cause::new(event).status(status).by(by);
@@ -347,9 +350,10 @@ impl Core {
 /// Why both sides are hung up when they cannot be brought to one description.
 const UNUSABLE: &[u8] = b"SIP;cause=488;text=\"Not Acceptable Here\"";
 
-/// What a trunk wants to hear when it asks who calls.
-fn credentials(snapshot: Option<&Arc<Snapshot>>, trunk: Option<TrunkId>) -> Option<&Credentials> {
-    snapshot?.trunk(trunk?)?.auth.as_ref()
+/// What a trunk wants to hear when it asks who calls; nobody else who asks in its place.
+fn credentials<'s>(snapshot: Option<&'s Arc<Snapshot>>, leg: &Leg) -> Option<&'s Credentials> {
+    let trunk = leg.trunk.filter(|_| !leg.is_stranger)?;
+    snapshot?.trunk(trunk)?.auth.as_ref()
 }
 
 /// 401 and 407 are this box's business (it has no credentials, or wrong ones): nothing that the other side could mend.

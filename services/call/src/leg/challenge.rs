@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use routing::Credentials;
-use sip::{Challenge, Message, Name, Writer};
+use sip::{Authorization, Challenge, Message, Name, Writer};
 
 use super::uac::via;
 use super::{Leg, LegKey};
@@ -12,13 +12,20 @@ use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
 
 /// A wrong password is told by a second challenge; a nonce that grew old may be replaced this often.
 const MAX_CHALLENGES: u8 = 3;
+/// Realms that one request is authorized for: the server, and proxies on the way.
+const MAX_REALMS: usize = 4;
 
-/// What has been tried against challenges of one request.
+/// More challenges of one response are not read.
+const MAX_CHALLENGE_HEADERS: usize = 8;
+
+/// How often the last request was challenged for realms that it had credentials for.
 #[derive(Debug, Default)]
 pub(crate) struct AuthTries {
     count: u8,
-    last_nonce: u64,
 }
+
+/// A credential of a request: its header and value.
+type Credential = (Name, Vec<u8>);
 
 /// A request of a leg that was answered with 401 or 407.
 pub(crate) struct Challenged<'a> {
@@ -29,8 +36,8 @@ pub(crate) struct Challenged<'a> {
 }
 
 impl Leg {
-    /// Sends the request again with credentials; `None` when there are none, or they were tried. Each nonce is answered
-    /// once; a new one is tried again only when the server says that the old was stale.
+    /// Sends the request again with credentials for every realm that asks; `None` when there are none, or they were
+    /// tried. Each nonce is answered once; a new one is tried again only when the server says that the old was stale.
     pub(crate) fn answer_challenge(
         &mut self,
         key: LegKey,
@@ -43,27 +50,33 @@ impl Leg {
         if asked.purpose == Purpose::Offer && !self.exchange.is_out(asked.client) {
             return None;
         }
-        let (challenge, answer) = match asked.response.status()? {
-            401 => (Name::WwwAuthenticate, Name::Authorization),
-            _ => (Name::ProxyAuthenticate, Name::ProxyAuthorization),
-        };
-        let challenge = Challenge::best(asked.response.values(challenge))?;
         let old = wire.client_request(asked.client)?;
         let old = Message::parse(&old).ok()?;
-        let nonce = wire.keyed_hash(&[&challenge.nonce]);
-        let first = !old.has(answer);
-        let again = first || (challenge.stale && nonce != self.auth.last_nonce);
-        let count = if first { 0 } else { self.auth.count };
-        if !again || count >= MAX_CHALLENGES {
+        let challenges = challenges(asked.response);
+        let mut is_first = true;
+        for (answer, challenge) in &challenges {
+            if let Some(before) = answered(&old, *answer, &challenge.realm) {
+                is_first = false;
+                if !challenge.stale || *before.nonce == *challenge.nonce {
+                    return None;
+                }
+            }
+        }
+        let count = if is_first { 0 } else { self.auth.count };
+        let kept = kept(&old, &challenges);
+        if challenges.is_empty() || count >= MAX_CHALLENGES || kept.len() + challenges.len() > MAX_REALMS {
             return None;
         }
-        self.auth = AuthTries { count: count + 1, last_nonce: nonce };
-        let cnonce = format!("{:016x}", wire.ids.random());
+        self.auth = AuthTries { count: count + 1 };
         let Credentials { username, password } = credentials;
         let uri = old.request_uri()?;
-        // A journal has the answer, never the password.
-        let answer_it = || challenge.authorize(username, password, old.method_text(), uri, &cnonce, 1);
-        let value = wire.ids.tape.text(answer_it);
+        let mut answers: Vec<Credential> = kept;
+        for (answer, challenge) in &challenges {
+            let cnonce = format!("{:016x}", wire.ids.random());
+            // A journal has the answer, never the password.
+            let answer_it = || challenge.authorize(username, password, old.method_text(), uri, &cnonce, 1);
+            answers.push((*answer, wire.ids.tape.text(answer_it)));
+        }
         let peer = old.to().ok().and_then(|to| to.tag()).unwrap_or_default();
         let cseq = match self.dialog_with(peer) {
             Some(dialog) => {
@@ -74,7 +87,7 @@ impl Leg {
         };
         let flow = wire.client_flow(asked.client)?;
         let (next, branch) = wire.prepare(old.method(), ClientUser::Leg(key, asked.purpose), flow, now);
-        let request = again_with(&old, wire.listener(flow.listener), &branch, cseq, (answer, &value))?;
+        let request = again_with(&old, wire.listener(flow.listener), &branch, cseq, &answers)?;
         if asked.purpose == Purpose::Offer {
             wire.limit(next, now.time + wire.settings.timer_c);
         }
@@ -97,20 +110,65 @@ impl Leg {
     }
 }
 
-/// The same request as a new transaction: this CSeq, a new branch, one more header.
+/// What a response asks for: the best challenge of each realm, of the server and of proxies alike (RFC 3261 §22.3; RFC
+/// 8760 §2.4 has one realm ask in several ways), with the header that answers it.
+fn challenges(response: &Message<'_>) -> Vec<(Name, Challenge)> {
+    let asks =
+        [(Name::WwwAuthenticate, Name::Authorization), (Name::ProxyAuthenticate, Name::ProxyAuthorization)];
+    let mut found: Vec<(Name, Challenge)> = Vec::new();
+    for (ask, answer) in asks {
+        for challenge in
+            response.values(ask).take(MAX_CHALLENGE_HEADERS).filter_map(|value| Challenge::parse(value).ok())
+        {
+            let same =
+                found.iter_mut().find(|(name, known)| *name == answer && known.realm == challenge.realm);
+            match same {
+                Some((_, known)) if challenge.algorithm > known.algorithm => *known = challenge,
+                Some(_) => {}
+                None => found.push((answer, challenge)),
+            }
+        }
+    }
+    found
+}
+
+/// What a request said to this realm.
+fn answered<'m>(request: &Message<'m>, answer: Name, realm: &[u8]) -> Option<Authorization<'m>> {
+    let mut answers = request.values(answer).filter_map(|value| Authorization::parse(value).ok());
+    answers.find(|answer| *answer.realm == *realm)
+}
+
+/// The credentials of a request that are still good: nobody asked for those again.
+fn kept(request: &Message<'_>, challenges: &[(Name, Challenge)]) -> Vec<Credential> {
+    let is_asked = |name: Name, value: &[u8]| {
+        Authorization::parse(value).is_ok_and(|given| {
+            challenges.iter().any(|(answer, asked)| *answer == name && *asked.realm == *given.realm)
+        })
+    };
+    [Name::Authorization, Name::ProxyAuthorization]
+        .into_iter()
+        .flat_map(|name| request.values(name).map(move |value| (name, value)))
+        .filter(|(name, value)| !is_asked(*name, value))
+        .map(|(name, value)| (name, value.to_vec()))
+        .collect()
+}
+
+/// The same request as a new transaction: this CSeq, a new branch, these credentials.
 fn again_with(
     old: &Message<'_>,
     listener: &Listener,
     branch: &str,
     cseq: u32,
-    answer: (Name, &[u8]),
+    answers: &[Credential],
 ) -> Option<Bytes> {
     let number = cseq.to_string();
     let mut writer = Writer::request(old.method_text(), old.request_uri()?);
     via(&mut writer, listener, branch);
     writer.parts("CSeq", &[number.as_bytes(), b" ", old.method_text()]);
-    writer.header(answer.0.as_str(), answer.1);
-    let replaced = [Name::Via, Name::CSeq, answer.0, Name::ContentType];
+    for (name, value) in answers {
+        writer.header(name.as_str(), value);
+    }
+    let replaced = [Name::Via, Name::CSeq, Name::Authorization, Name::ProxyAuthorization, Name::ContentType];
     for header in old.headers().filter(|header| !replaced.contains(&header.name)) {
         writer.copy(&header);
     }

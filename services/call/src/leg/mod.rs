@@ -154,6 +154,8 @@ pub(crate) struct Leg {
     pub(crate) flow: Flow,
     /// A phone of ours rather than a trunk: its flow is the only way to it.
     pub(crate) by_flow: bool,
+    /// Found by a 3xx, and no peer of its trunk: it is not shown the trunk's credentials.
+    pub(crate) is_stranger: bool,
     pub(crate) trunk: Option<routing::TrunkId>,
     pub(crate) tag: Box<str>,
     pub(crate) dialog: Option<Box<Dialog>>,
@@ -190,6 +192,7 @@ impl Leg {
             exchange: Exchange::Idle,
             flow,
             by_flow: false,
+            is_stranger: false,
             trunk: None,
             tag,
             dialog: None,

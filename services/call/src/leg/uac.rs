@@ -25,6 +25,8 @@ pub(crate) struct Target<'a> {
     pub(crate) trunk: Option<routing::TrunkId>,
     /// A registered phone, reached only over the flow that it registered from.
     pub(crate) by_flow: bool,
+    /// The trunk's credentials are not for it.
+    pub(crate) is_stranger: bool,
 }
 
 impl Leg {
@@ -69,6 +71,7 @@ impl Leg {
         let mut leg = Leg::new(call, Side::B, LegState::Calling { client }, target.flow, tag, call_id);
         leg.trunk = target.trunk;
         leg.by_flow = target.by_flow;
+        leg.is_stranger = target.is_stranger;
         leg
     }
 

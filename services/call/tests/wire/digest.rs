@@ -122,6 +122,48 @@ fn a_proxy_and_then_the_server_behind_it_are_both_answered() {
 }
 
 #[test]
+fn every_realm_that_asks_in_one_response_is_answered_each_with_its_best_algorithm() {
+    let mut world = world();
+    let first = call_placed(&mut world);
+    let asked = "Proxy-Authenticate: Digest realm=\"edge\", nonce=\"p1\", qop=\"auth\"\n\
+                 Proxy-Authenticate: Digest realm=\"core\", nonce=\"p2\", qop=\"auth\", algorithm=MD5\n\
+                 Proxy-Authenticate: Digest realm=\"core\", nonce=\"p3\", qop=\"auth\", algorithm=SHA-256\n\
+                 Proxy-Authenticate: Digest realm=\"odd\", nonce=\"p4\", algorithm=SHA3\n\
+                 WWW-Authenticate: Digest realm=\"edge\", nonce=\"w1\", qop=\"auth\"";
+    let challenge = challenge(&first, "n", "");
+    let line = challenge.lines().find(|line| line.starts_with("Proxy-Authenticate")).unwrap();
+    world.receive(CALLEE, &challenge.replace(line, asked));
+    world.expect(CALLEE, "ACK");
+    let second = world.expect(CALLEE, "INVITE");
+    let answers: Vec<_> = second.text.lines().filter(|line| line.contains("uthorization: ")).collect();
+    assert_eq!(answers.len(), 3, "{answers:#?}");
+    for (name, nonce) in
+        [("Authorization", "w1"), ("Proxy-Authorization", "p1"), ("Proxy-Authorization", "p3")]
+    {
+        let of = |line: &&&str| line.starts_with(&format!("{name}: ")) && line.contains(nonce);
+        let value = answers.iter().find(of).and_then(|line| line.split_once(": ")).unwrap().1;
+        assert!(Authorization::parse(value.as_bytes()).unwrap().verify("secret", b"INVITE"), "{value}");
+    }
+    // One nonce grew old: only that one is replaced.
+    let stale = challenge
+        .replace(line, "Proxy-Authenticate: Digest realm=\"edge\", nonce=\"p9\", qop=\"auth\", stale=TRUE");
+    let via = |sent: &Sent| sent.header("Via").to_owned();
+    let stale = stale.replace(&via(&first), &via(&second)).replace("1 INVITE", "2 INVITE");
+    world.receive(CALLEE, &stale);
+    world.expect(CALLEE, "ACK");
+    let third = world.expect(CALLEE, "INVITE");
+    for nonce in ["w1", "p9", "p3"] {
+        assert!(third.text.contains(&format!("nonce=\"{nonce}\"")), "{}", third.text);
+    }
+    assert!(!third.text.contains("\"p1\""), "{}", third.text);
+    // And asked again although it was right: a wrong password for one of them is the end.
+    let wrong = stale.replace(&via(&second), &via(&third)).replace("2 INVITE", "3 INVITE");
+    world.receive(CALLEE, &wrong.replace(", stale=TRUE", "").replace("p9", "p10"));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 502");
+}
+
+#[test]
 fn cancel_c9_a_challenge_after_the_cancel_is_not_answered() {
     let mut world = world();
     let (out, _) = call_ringing(&mut world);

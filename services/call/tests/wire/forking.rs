@@ -341,3 +341,61 @@ fn an_answer_that_waits_for_ports_wins_over_one_that_comes_meanwhile() {
     assert_eq!(world.expect(CALLEE, "ACK").tag("To"), "b1");
     world.expect_silence();
 }
+
+#[test]
+fn two_phones_behind_one_target_ring_in_one_dialog_and_the_newest_is_heard() {
+    let mut world = World::new();
+    let out = call_placed(&mut world);
+    let theirs = ANSWER.replace("5000", "7000");
+    world.receive(CALLEE, &response(&out, "183 Session Progress", "f1", Some(ANSWER)));
+    let first = world.expect(CALLER, "SIP/2.0 183");
+    world.receive(CALLEE, &response(&out, "183 Session Progress", "f2", Some(&theirs)));
+    let second = world.expect(CALLER, "SIP/2.0 183");
+    assert_eq!(first.tag("To"), second.tag("To"));
+    assert_eq!(newest_of_b(&world), Some("10.2.2.2:7000".parse().unwrap()));
+    // RFC 6228: one of them is out of it; the caller has one dialog, and it stays.
+    world.receive(CALLEE, &response(&out, "199 Early Dialog Terminated", "f2", None));
+    world.expect_silence();
+    // The first one answers after all.
+    world.receive(CALLEE, &response(&out, "200 OK", "f1", Some(ANSWER)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    assert_eq!(ok.tag("To"), first.tag("To"));
+    assert_eq!(world.expect(CALLEE, "ACK").tag("To"), "f1");
+    assert_eq!(newest_of_b(&world), Some("10.2.2.2:5000".parse().unwrap()));
+    // The other, too: it is ended, and each 2xx that is repeated gets its own ACK again.
+    world.receive(CALLEE, &response(&out, "200 OK", "f2", Some(&theirs)));
+    let ack = world.expect(CALLEE, "ACK");
+    assert_eq!((ack.tag("To"), world.expect(CALLEE, "BYE").tag("To")), ("f2", "f2"));
+    world.receive(CALLEE, &response(&out, "200 OK", "f2", Some(&theirs)));
+    assert_eq!(world.expect(CALLEE, "ACK").text, ack.text);
+    world.receive(CALLEE, &response(&out, "200 OK", "f1", Some(ANSWER)));
+    assert_eq!(world.expect(CALLEE, "ACK").tag("To"), "f1");
+    world.expect_silence();
+    assert_eq!(newest_of_b(&world), Some("10.2.2.2:5000".parse().unwrap()));
+    assert_eq!(world.core.stats().calls, 1);
+}
+
+#[test]
+fn cancel_c8_forks_that_rang_get_one_cancel_and_each_answer_its_end() {
+    let mut world = World::new();
+    let out = call_placed(&mut world);
+    for tag in ["f1", "f2"] {
+        world.receive(CALLEE, &response(&out, "180 Ringing", tag, None));
+        world.expect(CALLER, "SIP/2.0 180");
+    }
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+    let theirs = world.expect(CALLEE, "CANCEL");
+    assert!(!theirs.header("To").contains("tag="), "{}", theirs.text);
+    world.receive(CALLEE, &response(&theirs, "200 OK", "p", None));
+    for tag in ["f1", "f2"] {
+        world.receive(CALLEE, &response(&out, "200 OK", tag, Some(ANSWER)));
+        assert_eq!(world.expect(CALLEE, "ACK").tag("To"), tag);
+        let bye = world.expect(CALLEE, "BYE");
+        assert_eq!(bye.tag("To"), tag);
+        world.receive(CALLEE, &response(&bye, "200 OK", "", None));
+    }
+    world.expect_silence();
+    world.expect_nothing_left();
+}

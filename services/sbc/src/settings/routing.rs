@@ -106,9 +106,6 @@ fn trunk(
     }
     if let Some(redirect) = section.get("redirect", choice(REDIRECT)) {
         trunk.value.redirect = redirect.value;
-        if redirect.value == Redirect::Follow {
-            later(&redirect.place, "a 3xx is passed to the caller");
-        }
     }
     trunk.value.max_calls = section.or("max_calls", 0, number(0..=u32::MAX));
     trunk.value.max_cps = section.or("max_cps", 0, number(0..=u32::MAX));
