@@ -82,7 +82,7 @@ impl Network {
         copies
     }
 
-    fn way(&self, chance: &mut Chance) -> Duration {
+    pub(crate) fn way(&self, chance: &mut Chance) -> Duration {
         let stray = if chance.happens(self.strays) { chance.up_to(self.stray) } else { Duration::ZERO };
         self.delay + chance.up_to(self.jitter) + stray
     }

@@ -32,6 +32,8 @@ pub enum Route {
     Guarded,
     /// Two by address and two by name.
     Long,
+    /// One target over TCP.
+    Stream,
     /// No route takes the number.
     Nowhere,
 }
@@ -45,6 +47,7 @@ impl Route {
             Route::Named => "53",
             Route::Guarded => "54",
             Route::Long => "55",
+            Route::Stream => "59",
             Route::Nowhere => "99",
         }
     }
@@ -57,6 +60,8 @@ pub struct CallerScript {
     pub start: Duration,
     /// The INVITE has an offer; otherwise the ACK answers.
     pub offer: bool,
+    /// Calls over TCP.
+    pub stream: bool,
     /// How many m= lines its descriptions have.
     pub streams: usize,
     /// Whether and when it leaves before the answer.
@@ -226,6 +231,7 @@ impl CallerScript {
         CallerScript {
             start: Duration::ZERO,
             offer: true,
+            stream: false,
             streams: 1,
             cancel: None,
             ack: Ack::Prompt,
@@ -276,7 +282,8 @@ impl CallScript {
     /// A call as chance wants it.
     pub fn seeded(chance: &mut Chance) -> CallScript {
         let route = match chance.below(20) {
-            0..=7 => Route::West,
+            0..=6 => Route::West,
+            7 => Route::Stream,
             8..=11 => Route::WestThenEast,
             12..=14 => Route::Named,
             15..=16 => Route::Guarded,
@@ -284,7 +291,7 @@ impl CallScript {
             _ => Route::Nowhere,
         };
         let targets = match route {
-            Route::West | Route::Guarded | Route::Nowhere => 1,
+            Route::West | Route::Guarded | Route::Stream | Route::Nowhere => 1,
             Route::WestThenEast | Route::Named => 2,
             Route::Long => 4,
         };
@@ -308,7 +315,10 @@ impl CallScript {
             callee.talk.bye = hangs_up.1;
         }
         // Where nobody is left to hang up an operator does.
-        let stuck = caller.talk.is_unreliable() || callees.iter().any(CalleeScript::is_unreliable);
+        let stuck = caller.stream
+            || route == Route::Stream
+            || caller.talk.is_unreliable()
+            || callees.iter().any(CalleeScript::is_unreliable);
         let operator = match chance.below(1_000) {
             0..40 => Some(chance.up_to(MS(8_000))),
             _ if stuck => Some(MS(60_000) + chance.up_to(MS(60_000))),
@@ -340,6 +350,7 @@ fn caller(chance: &mut Chance) -> CallerScript {
     CallerScript {
         start: chance.up_to(MS(2_000)),
         offer: chance.happens(850),
+        stream: chance.happens(120),
         streams: if chance.happens(100) { 2 } else { 1 },
         cancel,
         ack,

@@ -27,6 +27,8 @@ impl Phone {
     ) -> Phone {
         let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
         let user = format!("u{}", chance.word());
+        let stream = invite.first(Name::Via).is_some_and(|via| via.starts_with(b"SIP/2.0/TCP"));
+        let transport = if stream { ";transport=tcp" } else { "" };
         let from = text(invite.first(Name::From));
         let port = 58_000 + 8 * u16::try_from(chance.below(500)).unwrap_or(0);
         let session = Session::new(
@@ -43,7 +45,7 @@ impl Phone {
             address,
             call_id: text(invite.call_id().ok()),
             product: format!("Callee-{}", chance.word()),
-            contact: format!("<sip:{user}@{address}>"),
+            contact: format!("<sip:{user}@{address}{transport}>"),
             local: text(invite.first(Name::To)),
             local_tag: format!("tb{}", chance.word()),
             remote: from.split(";tag=").next().unwrap_or_default().to_owned(),
@@ -58,6 +60,7 @@ impl Phone {
             stage: Stage::Early,
             acked: false,
             twin: None,
+            stream,
             dead: false,
             answered: false,
             session,

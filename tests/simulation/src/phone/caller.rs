@@ -20,6 +20,7 @@ impl Phone {
         mut chance: Chance,
     ) -> Phone {
         let user = format!("u{}", chance.word());
+        let transport = if script.stream { ";transport=tcp" } else { "" };
         let session = Session::new(
             7_000_000_000_000 + chance.below(999_999_999_999),
             address.ip(),
@@ -30,7 +31,7 @@ impl Phone {
             address,
             call_id: format!("ca-{}", chance.word()),
             product: format!("Caller-{}", chance.word()),
-            contact: format!("<sip:{user}@{address}>"),
+            contact: format!("<sip:{user}@{address}{transport}>"),
             local: format!("\"Caller\" <sip:caller@{}>", address.ip()),
             local_tag: format!("tc{}", chance.word()),
             remote: format!("<sip:{number}@{}>", the_box.ip()),
@@ -45,6 +46,7 @@ impl Phone {
             stage: Stage::Idle,
             acked: false,
             twin: None,
+            stream: script.stream,
             dead: false,
             answered: false,
             session,
@@ -88,7 +90,14 @@ impl Phone {
                 let cseq = invite.cseq;
                 let cancel = compose::of_request(&message, "CANCEL", &self.remote);
                 self.outbox.push(cancel.clone());
-                self.clients.push(Client::new(branch, "CANCEL", cseq, Purpose::Other, cancel, now));
+                self.clients.push(Client::new(
+                    branch,
+                    "CANCEL",
+                    cseq,
+                    Purpose::Other,
+                    cancel,
+                    (now, self.stream),
+                ));
                 self.want_out();
                 // A second CANCEL would be a transaction of the same branch.
                 self.agenda.retain(|(_, act)| !matches!(act, Act::Cancel { .. }));
@@ -212,6 +221,7 @@ impl Phone {
             method: "ACK",
             uri: &self.target,
             via: self.address,
+            stream: self.stream,
             branch: &branch,
             routes: &self.routes,
             from: &from,

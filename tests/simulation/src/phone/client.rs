@@ -59,7 +59,7 @@ impl Client {
         cseq: u32,
         purpose: Purpose,
         request: Bytes,
-        now: Time,
+        (now, stream): (Time, bool),
     ) -> Client {
         Client {
             branch,
@@ -69,7 +69,7 @@ impl Client {
             request,
             state: ClientState::Waiting,
             ack: None,
-            next: Some(now + T1),
+            next: (!stream).then(|| now + T1),
             interval: T1,
             give_up: now + PATIENCE,
         }
@@ -127,7 +127,7 @@ impl Client {
                 self.interval = T2;
             }
         }
-        self.next = Some(now + self.interval);
+        self.next = self.next.map(|_| now + self.interval);
         Due::Send(self.request.clone())
     }
 }

@@ -11,6 +11,7 @@ pub(crate) struct Request<'a> {
     pub(crate) method: &'a str,
     pub(crate) uri: &'a str,
     pub(crate) via: SocketAddr,
+    pub(crate) stream: bool,
     pub(crate) branch: &'a str,
     pub(crate) routes: &'a [String],
     pub(crate) from: &'a str,
@@ -25,8 +26,13 @@ pub(crate) struct Request<'a> {
 
 pub(crate) fn request(parts: &Request<'_>) -> Bytes {
     let mut text = format!("{} {} SIP/2.0\r\n", parts.method, parts.uri);
-    let _ =
-        write!(text, "Via: SIP/2.0/UDP {};rport;branch={}\r\nMax-Forwards: 70\r\n", parts.via, parts.branch);
+    let _ = write!(
+        text,
+        "Via: SIP/2.0/{} {};rport;branch={}\r\nMax-Forwards: 70\r\n",
+        if parts.stream { "TCP" } else { "UDP" },
+        parts.via,
+        parts.branch
+    );
     for route in parts.routes {
         let _ = write!(text, "Route: {route}\r\n");
     }

@@ -119,6 +119,8 @@ pub struct Phone {
     acked: bool,
     /// The other phone behind this address that answered the same INVITE.
     twin: Option<Twin>,
+    /// It speaks TCP: nothing is sent again but a 2xx.
+    stream: bool,
     /// Switched off.
     dead: bool,
     answered: bool,
@@ -171,6 +173,11 @@ impl Phone {
     /// Whether it has answered a call.
     pub fn has_answered(&self) -> bool {
         self.answered
+    }
+
+    /// Whether it speaks TCP.
+    pub fn is_on_stream(&self) -> bool {
+        self.stream
     }
 
     /// Whether it was switched off.
@@ -396,7 +403,8 @@ impl Phone {
         let body = body.map(|body| (SDP, body));
         let response = compose::response(&request, status, Some(&self.local_tag), &all, body);
         self.outbox.push(response.clone());
-        self.servers[at].sent(status, response, now);
+        let repeats = !self.stream || status < 300;
+        self.servers[at].sent(status, response, now, repeats);
     }
 
     /// A new request of ours within or before the dialog; gives the transaction's place.
@@ -419,6 +427,7 @@ impl Phone {
             method,
             uri: &self.target,
             via: self.address,
+            stream: self.stream,
             branch: &branch,
             routes: &self.routes,
             from: &from,
@@ -430,7 +439,7 @@ impl Phone {
             body,
         });
         self.outbox.push(bytes.clone());
-        self.clients.push(Client::new(branch, method, self.cseq, purpose, bytes, now));
+        self.clients.push(Client::new(branch, method, self.cseq, purpose, bytes, (now, self.stream)));
         self.clients.len() - 1
     }
 

@@ -54,7 +54,7 @@ impl Server {
     }
 
     /// Keeps what was sent.
-    pub(crate) fn sent(&mut self, status: u16, response: Bytes, now: Time) {
+    pub(crate) fn sent(&mut self, status: u16, response: Bytes, now: Time, repeats: bool) {
         self.last = Some(response);
         if status < 200 {
             return;
@@ -62,8 +62,8 @@ impl Server {
         if self.method == "INVITE" {
             self.state = ServerState::Unacked(status);
             self.interval = T1;
-            self.next = now + T1;
             self.give_up = now + PATIENCE;
+            self.next = if repeats { now + T1 } else { self.give_up };
         } else {
             self.state = ServerState::Done(status);
         }

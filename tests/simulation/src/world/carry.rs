@@ -11,6 +11,7 @@ use call::{
 use routing::Decision;
 use sip::{Message, Method};
 
+use super::streams::STREAMS;
 use super::{BOX, Failure, Happening, STRANGER, Slot, World, call_of_number, setup};
 use crate::phone::Phone;
 use crate::script::{CalleeScript, Outcome};
@@ -147,6 +148,9 @@ impl World {
             }
             return;
         }
+        if flow.listener == STREAMS {
+            return self.send_on_stream(shard, flow, &bytes, token);
+        }
         self.transmit(BOX, to, bytes);
     }
 
@@ -168,7 +172,8 @@ impl World {
 
     pub(super) fn arrive(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) -> Done {
         if to == BOX {
-            return self.arrive_at_box(from, &bytes);
+            let flow = Flow { listener: ListenerId(0), remote: from, connection: 0 };
+            return self.arrive_at_box(flow, &bytes);
         }
         if let Some(at) = (0..self.callers.len()).find(|&at| super::caller_address(at) == to) {
             let now = self.now;
@@ -191,9 +196,9 @@ impl World {
         Ok(())
     }
 
-    fn arrive_at_box(&mut self, from: SocketAddr, bytes: &Bytes) -> Done {
+    pub(super) fn arrive_at_box(&mut self, flow: Flow, bytes: &Bytes) -> Done {
+        let from = flow.remote;
         let shard = self.shard_of(bytes);
-        let flow = Flow { listener: ListenerId(0), remote: from, connection: 0 };
         if from == STRANGER {
             self.oracle.strange();
             self.input(shard, Input::Message { flow, bytes })?;
@@ -232,8 +237,12 @@ impl World {
         let from = super::caller_address(at);
         let phone = &mut self.callers[at];
         let complaint = phone.complaints.pop();
+        let stream = phone.is_on_stream();
         for bytes in std::mem::take(&mut phone.outbox) {
-            self.transmit(from, BOX, bytes);
+            match stream {
+                true => self.phone_sends_on_stream(from, &bytes),
+                false => self.transmit(from, BOX, bytes),
+            }
         }
         match complaint {
             Some(what) => Err(self.failure(Some(at), format!("the caller complains: {what}"))),
@@ -246,8 +255,12 @@ impl World {
         let Some(phone) = &mut slot.phone else { return Ok(()) };
         let (from, call) = (slot.address, slot.call);
         let complaint = phone.complaints.pop();
+        let stream = phone.is_on_stream();
         for bytes in std::mem::take(&mut phone.outbox) {
-            self.transmit(from, BOX, bytes);
+            match stream {
+                true => self.phone_sends_on_stream(from, &bytes),
+                false => self.transmit(from, BOX, bytes),
+            }
         }
         match complaint {
             Some(what) => Err(self.failure(Some(call), format!("the callee complains: {what}"))),

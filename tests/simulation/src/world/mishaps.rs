@@ -6,6 +6,8 @@ use std::time::Duration;
 use call::{Command, Input, MediaReport, RegistrarPolicy, Side};
 use sip::Time;
 
+use crate::script::Route;
+
 use super::{Failure, Happening, World, caller_address, carrier_address, setup};
 
 /// What an operator does to the whole box.
@@ -52,6 +54,13 @@ impl World {
             };
             let after = self.chance.up_to(seconds(15));
             self.schedule(after, Happening::Deed(deed));
+        }
+        let streams = self.scripts.iter().any(|script| script.caller.stream || script.route == Route::Stream);
+        if streams && self.chance.happens(300) {
+            for _ in 0..=self.chance.below(3) {
+                let after = self.chance.up_to(seconds(20));
+                self.schedule(after, Happening::Reset);
+            }
         }
         if self.chance.happens(80) {
             let calls = self.scripts.len() as u64;

@@ -6,6 +6,7 @@ mod failure;
 mod journals;
 mod mishaps;
 mod setup;
+mod streams;
 mod verdict;
 mod wire;
 
@@ -30,6 +31,7 @@ use crate::script::{CallScript, CalleeScript};
 use crate::tape::Tape;
 
 use mishaps::Partition;
+use streams::Connection;
 use wire::Loss;
 
 pub use cut::Cut;
@@ -132,6 +134,13 @@ enum Happening {
         call: usize,
     },
     Deed(Deed),
+    /// Bytes on a connection, towards the box (0) or the phone (1).
+    Piece {
+        connection: usize,
+        way: usize,
+        bytes: Bytes,
+    },
+    Reset,
     Noise,
 }
 
@@ -189,6 +198,10 @@ pub struct World {
     strays: Vec<(SocketAddr, Bytes)>,
     losses: Vec<Loss>,
     partitions: Vec<Partition>,
+    /// By number, counted from 1 as the box sees it.
+    connections: Vec<Connection>,
+    /// A connection was reset: what was on it is lost, and nobody repeats it.
+    torn: bool,
     /// The box was told to give up what it holds: nobody is told good-bye.
     abandoned: bool,
     /// A test has sent something in a caller's name.
@@ -244,6 +257,8 @@ impl World {
             strays: Vec::new(),
             losses: Vec::new(),
             partitions: Vec::new(),
+            connections: Vec::new(),
+            torn: false,
             abandoned: false,
             by_hand: false,
             steps: 0,
@@ -383,6 +398,8 @@ impl World {
             Happening::Silence { call } => self.fall_silent(call),
             Happening::Listen { call } => self.listen(call),
             Happening::Deed(deed) => self.perform(deed),
+            Happening::Piece { connection, way, bytes } => self.piece(connection, way, &bytes),
+            Happening::Reset => self.reset(),
             Happening::Noise => {
                 self.make_noise();
                 Ok(())

@@ -27,7 +27,7 @@ pub fn caller_address(at: usize) -> SocketAddr {
     v4([10, 10, 1, u8::try_from(101 + at).unwrap_or(255)])
 }
 
-/// Where a carrier is: 0 west, 1 east, 2 guarded, 3 and 4 those found by name.
+/// Where a carrier is: 0 west, 1 east, 2 guarded, 3 and 4 those found by name, 5 over TCP.
 pub fn carrier_address(at: u8) -> SocketAddr {
     v4([203, 0, 113, 111 + at])
 }
@@ -77,6 +77,7 @@ fn make_snapshot(left_out: usize) -> Arc<Snapshot> {
             &["203.0.113.114", "203.0.113.115"],
             &["sip:gw1.carrier.example", "sip:gw2.carrier.example"],
         ),
+        trunk("stream", &["203.0.113.116"], &["sip:203.0.113.116:5060;transport=tcp"]),
     ];
     let route = |kind: Route, to: &[u16]| {
         let to: Vec<TrunkId> = to.iter().map(|&id| TrunkId(id)).collect();
@@ -90,6 +91,7 @@ fn make_snapshot(left_out: usize) -> Arc<Snapshot> {
         route(Route::Named, &[4]),
         route(Route::Guarded, &[3]),
         route(Route::Long, &[1, 2, 4]),
+        route(Route::Stream, &[5]),
     ];
     let routes = routes.into_iter().skip(left_out).collect();
     // A world that cannot be described is a mistake of this file, and every test says so.
@@ -103,12 +105,7 @@ pub(crate) fn settings(shard: u16, shards: u16, chance: &mut Chance) -> Settings
         part.copy_from_slice(&chance.bits().to_le_bytes());
     }
     Settings {
-        listeners: vec![Listener {
-            name: "main".to_owned(),
-            transport: Transport::Udp,
-            bind: BOX,
-            advertise: BOX.to_string(),
-        }],
+        listeners: vec![listener("main", Transport::Udp), listener("streams", Transport::Tcp)],
         shard,
         shards,
         timing: Timing::default(),
@@ -120,4 +117,8 @@ pub(crate) fn settings(shard: u16, shards: u16, chance: &mut Chance) -> Settings
         seed,
         nonce_secret: [7; 32],
     }
+}
+
+fn listener(name: &str, transport: Transport) -> Listener {
+    Listener { name: name.to_owned(), transport, bind: BOX, advertise: BOX.to_string() }
 }

@@ -95,7 +95,7 @@ impl World {
         self.check_journals()?;
         // On a worse network a phone may miss every one of eleven BYEs.
         let bad = self.network.loss > 100 || self.network.strays > 0 || self.habits.undeliverable > 0;
-        if !bad && self.partitions.is_empty() && !self.abandoned {
+        if !bad && self.partitions.is_empty() && !self.abandoned && !self.torn {
             let talking =
                 self.phones().find(|phone| phone.is_in_call()).map(|phone| phone.call_id().to_owned());
             if let Some(id) = talking {

@@ -5,3 +5,4 @@ mod bridge;
 mod cancel;
 mod refusals;
 mod story;
+mod streams;
