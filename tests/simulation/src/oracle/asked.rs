@@ -257,7 +257,7 @@ impl Oracle {
             && self.sent.values().any(|sent| {
                 sent.method == asked.method
                     && sent.call == asked.call.map(|(call, _)| call)
-                    && sent.end.is_none_or(|status| status == 408)
+                    && (sent.late || sent.end.is_none_or(|status| status == 408))
             })
     }
 

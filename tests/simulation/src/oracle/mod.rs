@@ -50,6 +50,8 @@ pub(crate) struct Watched {
     cancelled: bool,
     /// The caller was refused, or its dialog has ended.
     pub(crate) over: bool,
+    /// Somebody was asked to take a side's place: the call may go on without its caller.
+    pub(crate) moved: bool,
     /// A target's 2xx came.
     answered: bool,
     /// When the last target said its last word, if all have.

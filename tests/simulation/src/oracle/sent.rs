@@ -19,6 +19,8 @@ pub(super) struct Sent {
     pub(super) provisional: bool,
     pub(super) end: Option<u16>,
     pub(super) cancelled: Option<Time>,
+    /// Its final response came when Timer F had ended its transaction.
+    pub(super) late: bool,
     /// The Core was told that it did not arrive, though an earlier copy may have.
     pub(super) undelivered: bool,
     transmissions: usize,
@@ -68,6 +70,7 @@ impl Oracle {
                 provisional: false,
                 end: None,
                 cancelled: None,
+                late: false,
                 undelivered: false,
                 transmissions: 1,
                 dialog: if in_dialog { DialogKey::of_sent_request(request) } else { None },
@@ -175,6 +178,7 @@ impl Oracle {
             return;
         }
         let first = sent.end.is_none();
+        sent.late |= first && sent.method != Method::Invite && now.since(sent.at) >= PATIENCE;
         let before = *sent.end.get_or_insert(status);
         let (method, is_first_invite) = (sent.method, sent.is_first_invite);
         // Row C6: how long after the end of the transaction a 2xx is still looked after.

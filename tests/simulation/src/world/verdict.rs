@@ -18,10 +18,10 @@ impl World {
                 return Err(self.failure(None, format!("check_invariants: {what}")));
             }
         }
-        let kept = self
-            .sessions
-            .iter()
-            .find(|(call, session)| self.oracle.calls[**call].over && self.relay.is_open(**session));
+        let kept = self.sessions.iter().find(|(call, session)| {
+            let watched = &self.oracle.calls[**call];
+            watched.over && !watched.moved && self.relay.is_open(**session)
+        });
         if let Some((&call, _)) = kept {
             return Err(
                 self.failure(Some(call), "the call is over for its caller, and its ports are not given back")
