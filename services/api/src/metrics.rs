@@ -76,6 +76,8 @@ fn samples(figures: &Figures) -> Vec<Sample> {
         gauge("drawbridge_transactions", "Client and server transactions.", stats.transactions),
         gauge("drawbridge_timers", "Deadlines waiting.", stats.timers),
         gauge("drawbridge_queries", "Questions to routing, DNS and media not yet answered.", stats.queries),
+        gauge("drawbridge_requests", "Requests outside calls on their way across.", stats.requests),
+        gauge("drawbridge_subscriptions", "Subscriptions across the box.", stats.subscriptions),
         gauge("drawbridge_bindings", "Registered contacts.", stats.bindings),
         gauge("drawbridge_ports_in_use", "Media ports in use by calls.", *ports_in_use),
         gauge("drawbridge_connections", "Open stream connections.", *connections),

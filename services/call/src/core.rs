@@ -16,6 +16,8 @@ mod transfer;
 
 pub(crate) use invite::RouteQuestion;
 
+pub(crate) use ingress::{Arrival, Sender, unsupported};
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ use crate::media::{MediaId, MediaReport};
 use crate::registrar::{Access, Registrar};
 use crate::settings::Settings;
 use crate::slab::Slab;
+use crate::standalone::{StandaloneKey, Standalones};
+use crate::subscription::Subscriptions;
 use crate::timers::TimerOf;
 use crate::view::Stats;
 use crate::wire::Wire;
@@ -57,6 +61,8 @@ pub struct Core {
     pub(crate) calls: Slab<CallKey, Call>,
     pub(crate) legs: Slab<LegKey, Leg>,
     pub(crate) queries: Queries,
+    pub(crate) standalones: Standalones,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) registrar: Registrar,
     pub(crate) access: Access,
     pub(crate) snapshot: Arc<Snapshot>,
@@ -70,18 +76,37 @@ pub struct Core {
 #[derive(Default)]
 pub(crate) struct Queries {
     pub(crate) next: u64,
-    open: HashMap<QueryId, CallKey, FixedState>,
+    open: HashMap<QueryId, Asker, FixedState>,
+}
+
+/// Who waits for an answer of the outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    Call(CallKey),
+    Standalone(StandaloneKey),
+}
+
+impl From<CallKey> for Asker {
+    fn from(key: CallKey) -> Asker {
+        Asker::Call(key)
+    }
+}
+
+impl From<StandaloneKey> for Asker {
+    fn from(key: StandaloneKey) -> Asker {
+        Asker::Standalone(key)
+    }
 }
 
 impl Queries {
-    pub(crate) fn ask(&mut self, call: CallKey) -> QueryId {
+    pub(crate) fn ask(&mut self, asker: impl Into<Asker>) -> QueryId {
         self.next += 1;
         let id = QueryId(self.next);
-        self.open.insert(id, call);
+        self.open.insert(id, asker.into());
         id
     }
 
-    fn answered(&mut self, id: QueryId) -> Option<CallKey> {
+    fn answered(&mut self, id: QueryId) -> Option<Asker> {
         self.open.remove(&id)
     }
 
@@ -106,6 +131,8 @@ impl Core {
             calls: Slab::default(),
             legs: Slab::default(),
             queries: Queries::default(),
+            standalones: Standalones::with_key(),
+            subscriptions: Subscriptions::with_key(),
             registrar: Registrar::default(),
             access,
             snapshot,
@@ -141,9 +168,16 @@ impl Core {
     pub fn handle_timeout(&mut self, now: Now) {
         for _ in 0..MAX_DEADLINES {
             let Some(due) = self.wire.timers.pop(now.time) else { return };
-            match due.owner() {
-                Some(owner) => self.step(Stimulus::Timer(owner), now),
-                None => self.registrar.on_timeout(&mut self.wire, now),
+            match due {
+                TimerOf::Client(_) | TimerOf::Server(_) | TimerOf::Leg(_) | TimerOf::Call(_) => {
+                    if let Some(owner) = due.owner() {
+                        self.step(Stimulus::Timer(owner), now);
+                    }
+                }
+                // These are of no call, and in no journal.
+                TimerOf::Standalone(key) => self.on_standalone_timeout(key),
+                TimerOf::Subscription(key) => self.on_subscription_timeout(key, now),
+                TimerOf::Registrar => self.registrar.on_timeout(&mut self.wire, now),
             }
         }
     }
@@ -166,6 +200,8 @@ impl Core {
             transactions: self.wire.transactions() as u64,
             timers: self.wire.timers.len() as u64,
             queries: self.queries.open.len() as u64,
+            requests: self.standalones.len() as u64,
+            subscriptions: self.subscriptions.len() as u64,
             bindings: self.registrar.len() as u64,
             ..self.wire.stats
         }
@@ -212,7 +248,7 @@ impl Core {
                 return Err(format!("call {key:?}: its deadline is not armed"));
             }
         }
-        Ok(())
+        self.check_requests()
     }
 
     /// After a step: what is over goes, what waits is armed.
@@ -351,7 +387,8 @@ impl Core {
         }
         let asked: smallvec::SmallVec<[QueryId; 2]> = call.queries().collect();
         for query in asked {
-            self.on_resolved(query, &[], now);
+            self.queries.forget(query);
+            self.on_resolved(key, query, &[], now);
         }
     }
 
@@ -435,8 +472,7 @@ impl Core {
         true
     }
 
-    fn on_routed(&mut self, query: QueryId, decision: Decision, now: Now) {
-        let Some(key) = self.queries.answered(query) else { return };
+    fn on_routed(&mut self, key: CallKey, decision: Decision, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         // An answer that comes after the caller left finds another state and is dropped by the table.
         match decision {

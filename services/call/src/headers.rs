@@ -9,7 +9,7 @@ use crate::settings::Listener;
 
 /// Methods that a call's dialog takes.
 pub(crate) const ALLOW: &[u8] =
-    b"INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, NOTIFY, REFER, REGISTER";
+    b"INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH, REFER, REGISTER";
 /// Extensions that this box takes part in, whoever asks.
 pub(crate) const SUPPORTED: &[u8] = RELIABLE;
 /// Option tag of reliable provisional responses (RFC 3262 §8.1).
@@ -98,6 +98,16 @@ const STAY: [&[u8]; 9] = [
 
 /// Copies what crosses to the side of that listener.
 pub(crate) fn copy_crossing(from: &Message<'_>, to: &mut Writer, listener: &Listener) {
+    copy_some(from, to, listener, crosses);
+}
+
+/// Copies what `crosses` says, with the host of that listener for each address in an identity.
+pub(crate) fn copy_some(
+    from: &Message<'_>,
+    to: &mut Writer,
+    listener: &Listener,
+    crosses: impl Fn(Name) -> bool,
+) {
     for header in from.headers().filter(|header| crosses(header.name)) {
         match header.name {
             Name::PAssertedIdentity

@@ -13,6 +13,7 @@ use crate::io::Utc;
 use crate::journal::Tape;
 use crate::leg::LegKey;
 use crate::settings::shard_of;
+use crate::subscription::SubscriptionKey;
 use crate::wire::ClientKey;
 
 /// RFC 3261 §8.1.1.7.
@@ -45,6 +46,11 @@ impl Ids {
     /// A From- or To-tag for this leg.
     pub(crate) fn tag(&mut self, leg: LegKey) -> Box<str> {
         self.token("", leg.data().as_ffi())
+    }
+
+    /// A tag of the box in the dialog with one of the ends of this subscription.
+    pub(crate) fn subscription_tag(&mut self, subscription: SubscriptionKey) -> Box<str> {
+        self.token("", subscription.data().as_ffi())
     }
 
     /// A branch for this client transaction.
@@ -101,6 +107,11 @@ fn text(prefix: &str, numbers: [u64; 2]) -> Box<str> {
 /// The leg that a tag of ours names. Whether the leg really has this tag is the caller's to check.
 pub(crate) fn leg_of_tag(tag: &[u8]) -> Option<LegKey> {
     leading_key(tag).map(LegKey::from)
+}
+
+/// The subscription that a tag of ours names. Whether one of its dialogs really has this tag is the caller's to check.
+pub(crate) fn subscription_of_tag(tag: &[u8]) -> Option<SubscriptionKey> {
+    leading_key(tag).map(SubscriptionKey::from)
 }
 
 /// The client transaction that a branch of ours names. Whether it really has this branch is the caller's to check.

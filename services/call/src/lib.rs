@@ -2,7 +2,8 @@
 //!
 //! The [`Core`] is the whole protocol of one shard. It is handed [`Input`]s with the time and gives [`Output`]s; it opens
 //! no socket, reads no clock and waits for nothing. Inside, `wire` is the transaction layer, `leg` one user agent
-//! towards one side, `bridge` the table that joins two legs, `registrar` who can be called by name. [`media`] is the
+//! towards one side, `bridge` the table that joins two legs, `standalone` and
+//! `subscription` what crosses outside calls, `registrar` who can be called by name. [`media`] is the
 //! seam to a relay, [`CdrFact`] the record of an attempt.
 
 pub mod bridge;
@@ -18,6 +19,8 @@ pub mod media;
 mod registrar;
 mod settings;
 mod slab;
+mod standalone;
+mod subscription;
 mod timers;
 mod view;
 mod wire;

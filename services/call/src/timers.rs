@@ -11,6 +11,8 @@ use slotmap::Key;
 use crate::bridge::CallKey;
 use crate::journal::Owner;
 use crate::leg::LegKey;
+use crate::standalone::StandaloneKey;
+use crate::subscription::SubscriptionKey;
 use crate::wire::{ClientKey, ServerKey};
 
 /// Whose deadline it is.
@@ -20,6 +22,8 @@ pub(crate) enum TimerOf {
     Server(ServerKey),
     Leg(LegKey),
     Call(CallKey),
+    Standalone(StandaloneKey),
+    Subscription(SubscriptionKey),
     Registrar,
 }
 
@@ -35,14 +39,14 @@ impl TimerOf {
         })
     }
 
-    /// For a journal; `None` for the registrar's.
+    /// For a journal; `None` for what is of no call.
     pub(crate) fn owner(self) -> Option<Owner> {
         Some(match self {
             TimerOf::Client(key) => Owner::Client(key.data().as_ffi()),
             TimerOf::Server(key) => Owner::Server(key.data().as_ffi()),
             TimerOf::Leg(key) => Owner::Leg(key.data().as_ffi()),
             TimerOf::Call(key) => Owner::Call(key.data().as_ffi()),
-            TimerOf::Registrar => return None,
+            TimerOf::Standalone(_) | TimerOf::Subscription(_) | TimerOf::Registrar => return None,
         })
     }
 }

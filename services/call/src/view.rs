@@ -59,6 +59,10 @@ pub struct Stats {
     pub timers: u64,
     /// Questions to the outside not yet answered.
     pub queries: u64,
+    /// Requests outside calls on their way across.
+    pub requests: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
     /// Registered contacts.
     pub bindings: u64,
     /// Calls begun since start.

@@ -280,6 +280,8 @@ impl ShardStats {
             transactions,
             timers,
             queries,
+            requests,
+            subscriptions,
             bindings,
             calls_started,
             calls_answered,
@@ -296,6 +298,8 @@ impl ShardStats {
         self.core.transactions += transactions;
         self.core.timers += timers;
         self.core.queries += queries;
+        self.core.requests += requests;
+        self.core.subscriptions += subscriptions;
         // Every shard knows every registration.
         self.core.bindings = self.core.bindings.max(*bindings);
         self.core.calls_started += calls_started;

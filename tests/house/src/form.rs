@@ -83,6 +83,8 @@ pub const STATE_MACHINES: &[&str] = &[
     "services/sip/src/transaction/mod.rs",
     "services/call/src/leg/mod.rs",
     "services/call/src/bridge/mod.rs",
+    "services/call/src/standalone/mod.rs",
+    "services/call/src/subscription/mod.rs",
 ];
 
 /// Whether a module of state machines has the compiler refuse wildcard arms: a state or event that is added must be

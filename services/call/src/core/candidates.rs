@@ -161,8 +161,7 @@ impl Core {
         addresses.iter().take(MAX_CANDIDATES).filter(is_allowed).filter_map(at).collect()
     }
 
-    pub(super) fn on_resolved(&mut self, query: QueryId, addresses: &[SocketAddr], now: Now) {
-        let Some(key) = self.queries.answered(query) else { return };
+    pub(super) fn on_resolved(&mut self, key: CallKey, query: QueryId, addresses: &[SocketAddr], now: Now) {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.setup.is_some()) else { return };
         if !call.focus_query(query) {
             return;

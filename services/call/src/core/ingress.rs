@@ -12,11 +12,12 @@ use crate::leg::{Leg, LegKey, News, OfferBy};
 use crate::media::Side;
 use crate::registrar::Verdict;
 use crate::settings::RegistrarPolicy;
+use crate::standalone::{Policy, policy};
 use crate::wire::ServerKey;
 
 /// Whose a request is, by where it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sender {
+pub(crate) enum Sender {
     Trunk(TrunkId),
     /// A phone that registered from there, or any on loopback where the policy is open.
     Phone,
@@ -48,11 +49,11 @@ impl Sender {
 
 /// A request with what every step needs of it.
 #[derive(Clone, Copy)]
-pub(super) struct Arrival<'a> {
-    pub(super) flow: Flow,
-    pub(super) message: &'a Message<'a>,
-    pub(super) via: &'a Via<'a>,
-    pub(super) now: Now,
+pub(crate) struct Arrival<'a> {
+    pub(crate) flow: Flow,
+    pub(crate) message: &'a Message<'a>,
+    pub(crate) via: &'a Via<'a>,
+    pub(crate) now: Now,
 }
 
 impl Core {
@@ -110,22 +111,16 @@ impl Core {
             (_, Sender::Stranger) => self.refuse_stranger(arrival),
             (Method::Invite, _) => self.on_invite(arrival, sender),
             (Method::Register, _) => self.on_register(arrival),
-            (_, Sender::Unproven) => self.refuse_stranger(arrival),
-            (Method::Options, _) => self.answer_options(arrival),
-            (Method::Bye | Method::Info | Method::Prack | Method::Update, _) => {
-                self.stateless(arrival, 481, None, &[]);
+            (Method::Options, Sender::Trunk(_) | Sender::Phone) if Self::is_for_the_box(arrival) => {
+                self.answer_options(arrival);
             }
-            (Method::Unknown, _) => self.stateless(arrival, 501, None, &[("Allow", ALLOW)]),
-            (
-                Method::Ack
-                | Method::Cancel
-                | Method::Message
-                | Method::Subscribe
-                | Method::Notify
-                | Method::Refer
-                | Method::Publish,
-                _,
-            ) => self.stateless(arrival, 405, None, &[("Allow", ALLOW)]),
+            (method, _) => match (policy(method), sender) {
+                (Policy::Carry, _) => self.on_standalone(arrival, sender),
+                (_, Sender::Unproven) => self.refuse_stranger(arrival),
+                (Policy::NeedsDialog, _) => self.stateless(arrival, 481, None, &[]),
+                (Policy::Refuse, _) => self.stateless(arrival, 405, None, &[("Allow", ALLOW)]),
+                (Policy::Unknown, _) => self.stateless(arrival, 501, None, &[("Allow", ALLOW)]),
+            },
         }
     }
 
@@ -205,6 +200,9 @@ impl Core {
     fn on_dialog_request(&mut self, arrival: &Arrival<'_>, sender: Sender) {
         let Arrival { flow, message, now, .. } = *arrival;
         let Some(key) = self.leg_of(message, flow) else {
+            if let Some((key, party)) = self.subscription_of(message, flow) {
+                return self.on_subscription_request(key, party, arrival);
+            }
             match sender {
                 Sender::Trunk(_) | Sender::Phone => self.stateless(arrival, 481, None, &[]),
                 Sender::Unproven | Sender::Stranger => self.refuse_stranger(arrival),
@@ -230,19 +228,15 @@ impl Core {
             Method::Prack => self.on_prack(key, server, message, now),
             Method::Invite => self.on_reinvite(key, server, message, now),
             Method::Update => self.on_update(key, server, message, now),
-            Method::Info | Method::Message | Method::Notify | Method::Unknown => {
-                self.carry_over(key, server, message, now);
-            }
+            Method::Info
+            | Method::Message
+            | Method::Notify
+            | Method::Subscribe
+            | Method::Publish
+            | Method::Options
+            | Method::Unknown => self.carry_over(key, server, message, now),
             Method::Refer => self.on_refer(key, server, message, now),
-            Method::Options => self.respond(
-                server,
-                200,
-                None,
-                &tag,
-                &[("Allow", ALLOW), ("Supported", SUPPORTED), ("Accept", SDP)],
-                now,
-            ),
-            Method::Ack | Method::Cancel | Method::Register | Method::Subscribe | Method::Publish => {
+            Method::Ack | Method::Cancel | Method::Register => {
                 self.respond(server, 405, None, &tag, &[("Allow", ALLOW)], now)
             }
         }
@@ -316,10 +310,21 @@ impl Core {
             Side::A => call.leg(Side::B),
             Side::B => Some(call.a),
         });
+        // A description would show the other side addresses that no relay stands in front of.
+        if sdp_of(message).is_some() {
+            return self.respond(server, 415, Some("No Session To Describe"), &tag, &[], now);
+        }
         let carried = other.is_some_and(|other| {
             self.legs.get_mut(other).is_some_and(|leg| leg.carry(other, message, server, &mut self.wire, now))
         });
-        if !carried {
+        if carried {
+            return;
+        }
+        if message.method() == Method::Options {
+            // Whether the dialog lives is asked of the box as long as it has no other side.
+            let able = [("Allow", ALLOW), ("Supported", SUPPORTED), ("Accept", SDP)];
+            self.respond(server, 200, None, &tag, &able, now);
+        } else {
             // 481 would end the dialog at the peer; this only says "not now".
             self.respond(server, 500, Some("No Session Yet"), &tag, &[("Retry-After", b"1")], now);
         }
@@ -434,14 +439,14 @@ impl Core {
         self.stateless(arrival, 403, None, &[]);
     }
 
-    pub(super) fn refused(&mut self, arrival: &Arrival<'_>, status: u16, why: &'static str) {
+    pub(crate) fn refused(&mut self, arrival: &Arrival<'_>, status: u16, why: &'static str) {
         self.wire.stats.refused += 1;
         self.wire.event(None, EventKind::Refused { source: arrival.flow.remote, status, why });
     }
 
     /// A response without a transaction. Its To-tag is made from the request, so that a retransmission gets the same
     /// answer (RFC 3261 §8.2.7).
-    pub(super) fn stateless(
+    pub(crate) fn stateless(
         &mut self,
         arrival: &Arrival<'_>,
         status: u16,
@@ -511,7 +516,7 @@ impl Core {
 }
 
 /// Option tags that are required and not understood (RFC 3261 §8.2.2.3).
-pub(super) fn unsupported(message: &Message<'_>) -> Option<Vec<u8>> {
+pub(crate) fn unsupported(message: &Message<'_>) -> Option<Vec<u8>> {
     let understood = |tag: &[u8]| tag.eq_ignore_ascii_case(RELIABLE);
     let required: Vec<&[u8]> = message.token_list(Name::Require).filter(|tag| !understood(tag)).collect();
     if required.is_empty() { None } else { Some(required.join(&b", "[..])) }

@@ -28,14 +28,7 @@ pub(crate) struct RouteQuestion<'a> {
 impl Core {
     pub(super) fn on_invite(&mut self, arrival: &Arrival<'_>, sender: Sender) {
         let message = arrival.message;
-        let trunk = match sender {
-            Sender::Trunk(trunk) => Some(trunk),
-            Sender::Phone | Sender::Unproven => match self.caller_is_known(arrival) {
-                true => None,
-                false => return,
-            },
-            Sender::Stranger => return self.refuse_stranger(arrival),
-        };
+        let Some(trunk) = self.known_source(arrival, sender) else { return };
         if let Some(unsupported) = unsupported(message) {
             return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
         }
@@ -56,6 +49,23 @@ impl Core {
             return self.stateless(arrival, 503, None, &[("Retry-After", b"10")]);
         }
         self.begin_call(arrival, trunk);
+    }
+
+    /// The trunk that sent a new call or request, or none for a phone that is who it says. `None` when it may not; then it
+    /// has been told.
+    pub(crate) fn known_source(
+        &mut self,
+        arrival: &Arrival<'_>,
+        sender: Sender,
+    ) -> Option<Option<routing::TrunkId>> {
+        match sender {
+            Sender::Trunk(trunk) => Some(Some(trunk)),
+            Sender::Phone | Sender::Unproven => self.caller_is_known(arrival).then_some(None),
+            Sender::Stranger => {
+                self.refuse_stranger(arrival);
+                None
+            }
+        }
     }
 
     /// Whether a caller that is no trunk may call; if not, it has been told.

@@ -10,7 +10,7 @@ use crate::bridge::{CallKey, Cause, Failure, GoesOn};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::coverage::LegInput;
-use crate::headers::{copy_body_headers, copy_crossing, sdp_of};
+use crate::headers::sdp_of;
 use crate::ids::leg_of_tag;
 use crate::io::{Flow, Now};
 use crate::leg::{Challenged, Leg, LegKey, News, acknowledge_late, end_fork};
@@ -30,11 +30,18 @@ impl Core {
             self.on_stray_response(message, now);
             return;
         };
-        if let Some(ClientUser::Leg(leg, purpose)) = self.wire.on_response(client, message, now) {
-            if let Some(leg) = self.legs.get_mut(leg) {
-                leg.heard_on(flow);
+        match self.wire.on_response(client, message, now) {
+            Some(ClientUser::Leg(leg, purpose)) => {
+                if let Some(leg) = self.legs.get_mut(leg) {
+                    leg.heard_on(flow);
+                }
+                self.on_leg_response(leg, purpose, client, message, now);
             }
-            self.on_leg_response(leg, purpose, client, message, now);
+            Some(ClientUser::Standalone(key)) => self.on_standalone_response(key, client, message, now),
+            Some(ClientUser::Subscription(key, server)) => {
+                self.on_subscription_response(key, server, message, now);
+            }
+            Some(ClientUser::Nobody) | None => {}
         }
     }
 
@@ -100,7 +107,7 @@ impl Core {
                 News::Nothing
             }
             // RFC 3261 §12.2.1.2.
-            Purpose::Carry(_) if matches!(status, 408 | 481) => News::Lost,
+            Purpose::Carry(_) if matches!(status, 408 | 481) && speaks_of_call(message) => News::Lost,
             Purpose::Carry(_) => News::Nothing,
         };
         if let Some(call) = call {
@@ -156,7 +163,7 @@ impl Core {
     }
 
     /// The answer to a request that was carried across goes back to who asked.
-    fn carry_back(&mut self, server: ServerKey, message: &Message<'_>, now: Now) {
+    pub(crate) fn carry_back(&mut self, server: ServerKey, message: &Message<'_>, now: Now) {
         let status = message.status().unwrap_or(500);
         // RFC 4320 §4.1: a provisional response to a non-INVITE says nothing; 408 is never sent for one (§4.2).
         if status < 200 {
@@ -173,21 +180,21 @@ impl Core {
             }
             return;
         }
-        let Some(mut writer) = self.wire.response(server, status, Some(message.reason_phrase()), None) else {
-            return;
-        };
-        let Some(asked_on) = self.wire.server_flow(server) else { return };
-        copy_crossing(message, &mut writer, self.wire.listener(asked_on.listener));
-        copy_body_headers(message, &mut writer);
-        let body = message.body();
-        let kind = message.first(sip::Name::ContentType).filter(|_| !body.is_empty());
-        let bytes = writer.body(kind, body);
-        self.wire.respond(server, status, bytes, now);
+        if let Some(bytes) = self.wire.answer_across(server, None, message) {
+            self.wire.respond(server, status, bytes, now);
+        }
     }
 
     /// Timer B or F, or a transport that failed: nothing will come.
     pub(super) fn on_no_answer(&mut self, unanswered: Unanswered, status: u16, now: Now) {
-        let ClientUser::Leg(key, purpose) = unanswered.user else { return };
+        let (key, purpose) = match unanswered.user {
+            ClientUser::Leg(key, purpose) => (key, purpose),
+            ClientUser::Standalone(key) => return self.on_standalone_unanswered(key, status == 503, now),
+            ClientUser::Subscription(key, server) => {
+                return self.on_subscription_unanswered(key, server, &unanswered.request, now);
+            }
+            ClientUser::Nobody => return,
+        };
         if let Purpose::Carry(server) = purpose {
             self.wire.forget_server(server);
         }
@@ -206,7 +213,10 @@ impl Core {
                 leg.end_subscription();
                 News::Nothing
             }
-            Purpose::Carry(_) => News::Lost,
+            Purpose::Carry(_) if Message::parse(&unanswered.request).is_ok_and(|m| speaks_of_call(&m)) => {
+                News::Lost
+            }
+            Purpose::Carry(_) => News::Nothing,
         };
         if let Some(call) = call {
             self.on_news(call, key, news, None, now);
@@ -349,6 +359,12 @@ impl Core {
 
 /// Why both sides are hung up when they cannot be brought to one description.
 const UNUSABLE: &[u8] = b"SIP;cause=488;text=\"Not Acceptable Here\"";
+
+/// Whether a failure within the dialog says that the call is gone, or only the subscription that shares its dialog (RFC
+/// 5057 §5.1).
+fn speaks_of_call(message: &Message<'_>) -> bool {
+    !matches!(message.method(), Method::Subscribe | Method::Notify | Method::Refer)
+}
 
 /// What a trunk wants to hear when it asks who calls; nobody else who asks in its place.
 fn credentials<'s>(snapshot: Option<&'s Arc<Snapshot>>, leg: &Leg) -> Option<&'s Credentials> {

@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::Core;
+use super::{Asker, Core};
 use crate::bridge::CallKey;
 use crate::cdr::EndedBy;
 use crate::io::Now;
@@ -63,8 +63,16 @@ impl Core {
                     self.on_no_answer(unanswered, 503, now);
                 }
             }
-            Stimulus::Routed { query, decision } => self.on_routed(query, decision, now),
-            Stimulus::Resolved { query, addresses } => self.on_resolved(query, &addresses, now),
+            Stimulus::Routed { query, decision } => match self.queries.answered(query) {
+                Some(Asker::Call(call)) => self.on_routed(call, decision, now),
+                Some(Asker::Standalone(request)) => self.on_standalone_routed(request, decision, now),
+                None => {}
+            },
+            Stimulus::Resolved { query, addresses } => match self.queries.answered(query) {
+                Some(Asker::Call(call)) => self.on_resolved(call, query, &addresses, now),
+                Some(Asker::Standalone(request)) => self.on_standalone_resolved(request, &addresses, now),
+                None => {}
+            },
             Stimulus::Media(report) => self.on_media(report, now),
             Stimulus::Timer(owner) => match TimerOf::of(owner) {
                 Some(TimerOf::Client(key)) => {
@@ -75,7 +83,7 @@ impl Core {
                 Some(TimerOf::Server(key)) => self.wire.on_server_timeout(key, now),
                 Some(TimerOf::Leg(key)) => self.on_leg_timeout(key, now),
                 Some(TimerOf::Call(key)) => self.on_call_timeout(key, now),
-                Some(TimerOf::Registrar) | None => {}
+                Some(TimerOf::Standalone(_) | TimerOf::Subscription(_) | TimerOf::Registrar) | None => {}
             },
             Stimulus::Order { call, order } => {
                 let call = call_key(call);
@@ -101,6 +109,7 @@ impl Core {
         let servers = self.wire.servers_on(flow.connection);
         let servers = servers.map(|key| Owner::Server(ffi(slotmap::Key::data(&key))));
         let owners: Vec<Owner> = legs.chain(servers).collect();
+        self.subscriptions.values_mut().for_each(|held| held.on_closed(flow.connection));
         for owner in owners {
             self.step(Stimulus::Closed { flow, owner }, now);
         }

@@ -25,7 +25,46 @@ pub(crate) struct AuthTries {
 }
 
 /// A credential of a request: its header and value.
-type Credential = (Name, Vec<u8>);
+pub(crate) type Credential = (Name, Vec<u8>);
+
+impl AuthTries {
+    /// The credentials that answer every realm that asks; `None` when they were tried. Each nonce is answered once; a new
+    /// one is tried again only when the server says that the old was stale.
+    pub(crate) fn answer(
+        &mut self,
+        response: &Message<'_>,
+        credentials: &Credentials,
+        old: &Message<'_>,
+        wire: &mut Wire,
+    ) -> Option<Vec<Credential>> {
+        let challenges = challenges(response);
+        let mut is_first = true;
+        for (answer, challenge) in &challenges {
+            if let Some(before) = answered(old, *answer, &challenge.realm) {
+                is_first = false;
+                if !challenge.stale || *before.nonce == *challenge.nonce {
+                    return None;
+                }
+            }
+        }
+        let count = if is_first { 0 } else { self.count };
+        let kept = kept(old, &challenges);
+        if challenges.is_empty() || count >= MAX_CHALLENGES || kept.len() + challenges.len() > MAX_REALMS {
+            return None;
+        }
+        *self = AuthTries { count: count + 1 };
+        let Credentials { username, password } = credentials;
+        let uri = old.request_uri()?;
+        let mut answers: Vec<Credential> = kept;
+        for (answer, challenge) in &challenges {
+            let cnonce = format!("{:016x}", wire.ids.random());
+            // A journal has the answer, never the password.
+            let answer_it = || challenge.authorize(username, password, old.method_text(), uri, &cnonce, 1);
+            answers.push((*answer, wire.ids.tape.text(answer_it)));
+        }
+        Some(answers)
+    }
+}
 
 /// A request of a leg that was answered with 401 or 407.
 pub(crate) struct Challenged<'a> {
@@ -37,7 +76,7 @@ pub(crate) struct Challenged<'a> {
 
 impl Leg {
     /// Sends the request again with credentials for every realm that asks; `None` when there are none, or they were
-    /// tried. Each nonce is answered once; a new one is tried again only when the server says that the old was stale.
+    /// tried.
     pub(crate) fn answer_challenge(
         &mut self,
         key: LegKey,
@@ -52,31 +91,7 @@ impl Leg {
         }
         let old = wire.client_request(asked.client)?;
         let old = Message::parse(&old).ok()?;
-        let challenges = challenges(asked.response);
-        let mut is_first = true;
-        for (answer, challenge) in &challenges {
-            if let Some(before) = answered(&old, *answer, &challenge.realm) {
-                is_first = false;
-                if !challenge.stale || *before.nonce == *challenge.nonce {
-                    return None;
-                }
-            }
-        }
-        let count = if is_first { 0 } else { self.auth.count };
-        let kept = kept(&old, &challenges);
-        if challenges.is_empty() || count >= MAX_CHALLENGES || kept.len() + challenges.len() > MAX_REALMS {
-            return None;
-        }
-        self.auth = AuthTries { count: count + 1 };
-        let Credentials { username, password } = credentials;
-        let uri = old.request_uri()?;
-        let mut answers: Vec<Credential> = kept;
-        for (answer, challenge) in &challenges {
-            let cnonce = format!("{:016x}", wire.ids.random());
-            // A journal has the answer, never the password.
-            let answer_it = || challenge.authorize(username, password, old.method_text(), uri, &cnonce, 1);
-            answers.push((*answer, wire.ids.tape.text(answer_it)));
-        }
+        let answers = self.auth.answer(asked.response, credentials, &old, wire)?;
         let peer = old.to().ok().and_then(|to| to.tag()).unwrap_or_default();
         let cseq = match self.dialog_with(peer) {
             Some(dialog) => {
@@ -154,7 +169,7 @@ fn kept(request: &Message<'_>, challenges: &[(Name, Challenge)]) -> Vec<Credenti
 }
 
 /// The same request as a new transaction: this CSeq, a new branch, these credentials.
-fn again_with(
+pub(crate) fn again_with(
     old: &Message<'_>,
     listener: &Listener,
     branch: &str,

@@ -8,8 +8,9 @@ use sip::{Dialog, Message, Method, Name, Uri, Writer};
 use super::uac::via_pieces;
 use super::{Exchange, Leg, LegKey, LegState, News};
 use crate::coverage::LegInput;
-use crate::headers::{ALLOW, SDP, SUPPORTED, copy_body_headers, copy_crossing};
+use crate::headers::{ALLOW, SDP, SUPPORTED, contact, copy_body_headers};
 use crate::io::{Flow, Now, SendToken};
+use crate::standalone::copy_across;
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Wire};
 
 pub(super) const MAX_FORWARDS: u8 = 70;
@@ -115,7 +116,11 @@ impl Leg {
             wire.abandon(client);
             return false;
         };
-        copy_crossing(request, &mut writer, wire.listener(self.flow.listener));
+        let listener = wire.listener(self.flow.listener);
+        if matches!(request.method(), Method::Subscribe | Method::Notify) {
+            contact(&mut writer, listener);
+        }
+        copy_across(request, &mut writer, listener);
         copy_body_headers(request, &mut writer);
         let body = request.body();
         let kind = request.first(Name::ContentType).filter(|_| !body.is_empty());
@@ -269,7 +274,7 @@ impl Leg {
 
 /// The address that a dialog's next request is sent to. A private address that a peer outside wrote into its Contact
 /// leads nowhere from here; where its messages come from does.
-fn next_hop(dialog: &Dialog, source: SocketAddr) -> SocketAddr {
+pub(crate) fn next_hop(dialog: &Dialog, source: SocketAddr) -> SocketAddr {
     match literal_address(dialog.next_hop()) {
         Some(address) if is_private(address.ip()) && !is_private(source.ip()) => source,
         Some(address) => address,

@@ -42,14 +42,14 @@ use crate::io::{Flow, Now, SendToken};
 use crate::media::Side;
 use crate::wire::{ClientKey, ServerKey, Wire, reconnecting};
 
-pub(crate) use challenge::Challenged;
-pub(crate) use dialog::{acknowledge_late, end_fork};
+pub(crate) use challenge::{AuthTries, Challenged, again_with};
+pub(crate) use dialog::{acknowledge_late, end_fork, next_hop};
 pub(crate) use early::rseq;
 pub(crate) use exchange::{Aim, EarlyUpdate, Exchange, OfferBy, Ours};
 pub(crate) use offer::Offer;
 pub(crate) use refer::Referral;
 pub(crate) use reliable::Acknowledges;
-pub(crate) use uac::Target;
+pub(crate) use uac::{Target, from_header, via, via_pieces};
 
 new_key_type! {
     /// A leg.

@@ -297,12 +297,12 @@ fn invite_cseq(response: &Message<'_>) -> u32 {
 }
 
 /// Our Via. `rport` so that the answer finds its way back through NAT (RFC 3581).
-pub(super) fn via(writer: &mut Writer, listener: &Listener, branch: &str) {
+pub(crate) fn via(writer: &mut Writer, listener: &Listener, branch: &str) {
     writer.parts("Via", &via_pieces(listener, branch)[1..]);
 }
 
 /// The pieces of our Via; the first is empty for those who want the bare value.
-pub(super) fn via_pieces<'a>(listener: &'a Listener, branch: &'a str) -> [&'a [u8]; 8] {
+pub(crate) fn via_pieces<'a>(listener: &'a Listener, branch: &'a str) -> [&'a [u8]; 8] {
     [
         b"",
         b"SIP/2.0/",
@@ -317,7 +317,7 @@ pub(super) fn via_pieces<'a>(listener: &'a Listener, branch: &'a str) -> [&'a [u
 
 /// From of the new leg: display name and user of the caller. The host is ours, for the caller's may be an inner
 /// address; a name that is nobody's host (RFC 3323 §4.1.1.3) stays.
-fn from_header(writer: &mut Writer, source: &Message<'_>, host: &[u8], tag: &str) {
+pub(crate) fn from_header(writer: &mut Writer, source: &Message<'_>, host: &[u8], tag: &str) {
     let Ok(from) = source.from() else { return };
     let display = from.display;
     let gap: &[u8] = if display.is_empty() { b"" } else { b" " };

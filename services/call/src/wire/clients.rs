@@ -10,6 +10,8 @@ use super::{ClientKey, ServerKey, Wire};
 use crate::ids::client_of_branch;
 use crate::io::{Flow, Now, SendToken};
 use crate::leg::LegKey;
+use crate::standalone::StandaloneKey;
+use crate::subscription::SubscriptionKey;
 use crate::timers::TimerOf;
 
 /// Who is told of a response.
@@ -17,6 +19,10 @@ use crate::timers::TimerOf;
 pub(crate) enum ClientUser {
     /// A leg, and what it asked for.
     Leg(LegKey, Purpose),
+    /// A request outside calls.
+    Standalone(StandaloneKey),
+    /// A request within a subscription, and where its answer is awaited.
+    Subscription(SubscriptionKey, ServerKey),
     /// Nobody: a CANCEL, or the BYE that ends an unwanted 2xx.
     Nobody,
 }

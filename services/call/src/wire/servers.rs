@@ -317,5 +317,9 @@ impl Wire {
 
 /// §12.1.1: Record-Route is copied into the responses that make a dialog.
 fn makes_dialog(method: Method, status: u16) -> bool {
-    method == Method::Invite && (101..300).contains(&status)
+    match method {
+        Method::Invite => (101..300).contains(&status),
+        Method::Subscribe => (200..300).contains(&status),
+        _ => false,
+    }
 }

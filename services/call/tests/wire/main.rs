@@ -13,6 +13,8 @@ mod refusals;
 mod registrar;
 mod reinvite;
 mod reliable;
+mod standalone;
 mod streams;
+mod subscription;
 mod teardown;
 mod transfer;

@@ -38,15 +38,9 @@ fn a_dialog_whose_tags_somebody_else_knows_is_unknown_to_them() {
 
 #[test]
 fn methods_that_are_not_taken_get_405_with_those_that_are() {
-    let (mut world, ok, _) = call_up();
-    for (cseq, method) in [(3, "SUBSCRIBE"), (4, "PUBLISH")] {
-        world.receive(CALLER, &from_caller(method, cseq, &ok, ""));
-        assert!(world.expect(CALLER, "SIP/2.0 405").header("Allow").starts_with("INVITE, ACK, CANCEL, BYE"));
-    }
-    for method in ["SUBSCRIBE", "MESSAGE", "PUBLISH", "REFER", "NOTIFY"] {
-        world.receive(CALLER, &invite(method, None).replace("INVITE", method));
-        assert!(world.expect(CALLER, "SIP/2.0 405").has("Allow"), "{method}");
-    }
+    let (mut world, _, _) = call_up();
+    world.receive(CALLER, &invite("r", None).replace("INVITE", "REFER"));
+    assert!(world.expect(CALLER, "SIP/2.0 405").header("Allow").starts_with("INVITE, ACK, CANCEL, BYE"));
     world.receive(CALLER, &invite("u", None).replace("INVITE", "JUMP"));
     assert!(world.expect(CALLER, "SIP/2.0 501").has("Allow"));
     assert_eq!(world.core.stats().calls, 1);

@@ -197,6 +197,8 @@ fn an_info_that_nobody_answers_is_forgotten_and_ends_the_call() {
 fn a_request_that_was_overtaken_gets_500() {
     let (mut world, ok, _) = call_up();
     world.receive(CALLER, &from_caller("OPTIONS", 5, &ok, ""));
+    let options = world.expect(CALLEE, "OPTIONS");
+    world.receive(CALLEE, &response(&options, "200 OK", "", None));
     world.expect(CALLER, "SIP/2.0 200");
     world.receive(CALLER, &from_caller("INFO", 4, &ok, ""));
     world.expect(CALLER, "SIP/2.0 500");

@@ -46,7 +46,7 @@ fn no_hops_left_is_483() {
 
 #[test]
 fn a_method_that_calls_do_not_have_is_405_with_allow() {
-    let answer = answer_to(request("SUBSCRIBE", "", "Max-Forwards: 70\r\nEvent: presence\r\n"));
+    let answer = answer_to(request("REFER", "", "Max-Forwards: 70\r\nRefer-To: <sip:5100001@192.0.2.1>\r\n"));
     assert_eq!(status_line(&answer), "SIP/2.0 405 Method Not Allowed");
     assert!(header(&answer, Name::Allow).contains("INVITE"));
 }

@@ -289,6 +289,7 @@ impl World {
             (stats.calls, stats.legs, stats.transactions, stats.timers, stats.queries),
             (0, 0, 0, 0, 0)
         );
+        assert_eq!((stats.requests, stats.subscriptions), (0, 0));
     }
 }
 
