@@ -183,8 +183,14 @@ impl Handle {
     fn describe(&mut self, id: MediaId, stream: u8, side: Side, remote: Option<RemoteStream>, now: Time) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(path) = session.paths.get(usize::from(stream)) else { return };
+        let changed = {
+            let mut state = path.state();
+            let changed = state.describe(side, remote);
+            path.disconnect(side, &mut state);
+            changed
+        };
         // A refresh with the same description must not put off the report of silence.
-        if path.state().describe(side, remote) {
+        if changed {
             for silence in session.watch.iter_mut().flatten() {
                 silence.restart(now);
             }
@@ -213,7 +219,7 @@ impl Handle {
         if let Some(session) = self.sessions.remove(&id) {
             for path in &session.paths {
                 self.detach(path);
-                let (a, b) = path.state().close();
+                let (a, b) = path.close();
                 add(&mut from_a, a);
                 add(&mut from_b, b);
                 self.ports.rest(path.a.pair, now);

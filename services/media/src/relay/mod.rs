@@ -41,7 +41,8 @@ pub struct Totals {
     pub octets: u64,
     /// RTCP packets relayed.
     pub control: u64,
-    /// Packets dropped by the source filter, or with no address to go to.
+    /// Packets dropped by the source filter, or with no address to go to. Not those that strangers send to a media port
+    /// which is connected to its peer by then: the system refuses them.
     pub dropped: u64,
     /// Packets for a side on hold.
     pub withheld: u64,
@@ -223,6 +224,12 @@ impl Shared {
 
     fn thread_of(&self, shard: usize) -> &ThreadState {
         &self.threads[shard % self.threads.len()]
+    }
+
+    /// Whether ports may be connected to their peers. Not where they are bound to every address of the host: connecting
+    /// would choose one of them, and the peer was perhaps told another.
+    pub(crate) fn may_connect(&self) -> bool {
+        !self.config.address.is_unspecified()
     }
 
     /// A session of the shard is watched from now on. The first one ends the thread's wait without timeout.

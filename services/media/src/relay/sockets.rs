@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use call::Side;
+use call::{DirectionStats, Side};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use super::{Path, Shared, worker};
 use crate::ports::Pair;
-use crate::stream::Channel;
+use crate::stream::{Channel, Stream};
 
 /// A bound, non-blocking socket that is registered with its thread's epoll. Shared: the relay may be about to send on it
 /// while a shard gives it up.
@@ -146,6 +146,34 @@ impl Slot {
 }
 
 impl Path {
+    /// Connects the media port of `side` to the only peer that it is for. The caller holds the stream's lock, here and in
+    /// [`Path::disconnect`], so that a socket is never connected to anybody else than its stream says.
+    pub(super) fn connect(&self, side: Side, peer: SocketAddr, state: &mut Stream) {
+        let done = rustix::net::connect(&*self.end(side).rtp, &peer);
+        state.connected(side, done.is_ok().then_some(peer));
+    }
+
+    /// Ends the stream; its media ports are open to everybody again, which is how they rest and how the next call finds
+    /// them. Returns the final counters of A and B.
+    pub(crate) fn close(&self) -> (DirectionStats, DirectionStats) {
+        let mut state = self.state();
+        let counters = state.close();
+        for side in [Side::A, Side::B] {
+            self.disconnect(side, &mut state);
+        }
+        counters
+    }
+
+    /// Opens the media port of `side` to everybody again, if the stream says that it must be.
+    pub(crate) fn disconnect(&self, side: Side, state: &mut Stream) {
+        if !state.parts(side) {
+            return;
+        }
+        if let Err(error) = rustix::net::connect_unspec(&*self.end(side).rtp) {
+            tracing::error!(%error, "a media port cannot be disconnected from its peer and hears nobody else");
+        }
+    }
+
     /// Opens the RTCP sockets of both sides.
     ///
     /// Called when the stream's first media packet arrives, and not with the call: calls that are set up and carry no

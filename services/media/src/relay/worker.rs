@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use call::Side;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
+use rustix::net::{RecvFlags, SendFlags, recvfrom, send, sendto};
 use sip::Time;
 
 use super::{Path, Shared, Socket, ThreadState};
@@ -154,10 +154,21 @@ impl Worker {
     fn relay(&mut self, path: &Arc<Path>, side: Side, channel: Channel, burst: usize, buffer: &mut [u8]) {
         let Some(socket) = path.end(side).socket(channel) else { return };
         read(burst, socket, buffer, |packet, source| {
-            let verdict = path.state().receive(side, channel, source, packet, self.now);
+            let verdict = {
+                let mut state = path.state();
+                let verdict = state.receive(side, channel, source, packet, self.now);
+                if let Some(peer) = state.ripe(side).filter(|_| self.shared.may_connect()) {
+                    path.connect(side, peer, &mut state);
+                }
+                verdict
+            };
             match verdict {
-                Verdict::Relay { out, to, media } => {
-                    self.send(path, side, out, to, packet, media);
+                Verdict::Relay { out, to, connected, media } => {
+                    let sent = path
+                        .end(side.other())
+                        .socket(out)
+                        .is_some_and(|socket| transmit(socket, packet, to, connected));
+                    self.count(sent, path, side, media);
                 }
                 Verdict::Withhold => self.tally.withheld += 1,
                 Verdict::Drop => self.tally.dropped += 1,
@@ -168,19 +179,7 @@ impl Worker {
         });
     }
 
-    fn send(
-        &mut self,
-        path: &Path,
-        from: Side,
-        out: Channel,
-        to: SocketAddr,
-        packet: &[u8],
-        media: Option<usize>,
-    ) {
-        let sent = path
-            .end(from.other())
-            .socket(out)
-            .is_some_and(|socket| sendto(socket, packet, SendFlags::empty(), &to).is_ok());
+    fn count(&mut self, sent: bool, path: &Path, from: Side, media: Option<usize>) {
         match (sent, media) {
             (true, Some(octets)) => {
                 self.tally.packets += 1;
@@ -249,7 +248,17 @@ impl Worker {
     }
 }
 
-/// Reads up to `burst` datagrams. Errors other than "nothing there" belong to a single datagram, so reading goes on.
+/// Sends a datagram; whether the network took it.
+///
+/// A connected socket may fail for a datagram that it sent before and that an ICMP message came back for, or because a
+/// shard disconnected it this instant. Neither is a reason to lose this one, and a second attempt that names the address
+/// meets neither.
+fn transmit(socket: &Socket, packet: &[u8], to: SocketAddr, connected: bool) -> bool {
+    connected && send(socket, packet, SendFlags::empty()).is_ok()
+        || sendto(socket, packet, SendFlags::empty(), &to).is_ok()
+}
+
+/// Reads up to `burst` datagrams, each with its source: a connected socket still holds what strangers sent before. Errors other than "nothing there" belong to a single datagram, so reading goes on.
 fn read(burst: usize, socket: &Socket, buffer: &mut [u8], mut each: impl FnMut(&[u8], SocketAddr)) {
     for _ in 0..burst {
         match recvfrom(socket, &mut *buffer, RecvFlags::empty()) {

@@ -42,6 +42,11 @@ impl Latch {
         }
     }
 
+    /// The source that is heard, once there is one.
+    pub(crate) fn source(&self) -> Option<SocketAddr> {
+        self.source
+    }
+
     /// Where to send: to the latched source, else to the address described.
     pub(crate) fn target(&self, described: SocketAddr) -> SocketAddr {
         self.source.unwrap_or(described)
@@ -63,6 +68,6 @@ impl Latch {
 }
 
 /// IPv6 flow labels and scopes do not make another sender.
-fn same(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn same(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.ip() == other.ip()
 }

@@ -10,7 +10,9 @@
 //! 2. **Reception** (`reception`, `jitter`): loss and jitter of what the side sent, whether or not it is passed on.
 //! 3. **Destination**: where latching found the other side, else where it was described; nobody who is unknown, on hold
 //!    or not receiving gets media. RTCP goes on while media is held (RFC 3264 §5.1).
+//! 4. **Bond** (`bond`): whether its socket is, or may now be, connected to the one peer it is for.
 
+mod bond;
 mod header;
 mod jitter;
 mod latch;
@@ -22,8 +24,9 @@ use std::net::SocketAddr;
 use call::{DirectionStats, RemoteStream, Side};
 use sip::Time;
 
+use self::bond::Bond;
 use self::header::Datagram;
-use self::latch::Latch;
+use self::latch::{Latch, same};
 use self::reception::Reception;
 pub(crate) use self::silence::Silence;
 
@@ -45,6 +48,8 @@ pub(crate) enum Verdict {
         out: Channel,
         /// Where to.
         to: SocketAddr,
+        /// That port is connected to this address: it need not be named.
+        connected: bool,
         /// Media: its payload octets, already counted. `None`: control.
         media: Option<usize>,
     },
@@ -108,7 +113,36 @@ impl Stream {
         near.dropped += 1;
     }
 
-    /// Takes a side's newest description. True when it differs from the one before.
+    /// The one peer of a side's media port, when it is time to connect the port to it. Tell [`Stream::connected`] what
+    /// came of that before anybody else sees the stream.
+    pub(crate) fn ripe(&mut self, side: Side) -> Option<SocketAddr> {
+        let closed = self.closed;
+        let end = self.end_mut(side);
+        if closed || !end.bond.is_ripe() {
+            return None;
+        }
+        end.rtp.source()
+    }
+
+    /// A side's media port was connected to `peer`, or could not be: then it is tried again after as many packets.
+    pub(crate) fn connected(&mut self, side: Side, peer: Option<SocketAddr>) {
+        self.end_mut(side).bond = peer.map_or_else(Bond::default, Bond::Connected);
+    }
+
+    /// True once when a side's media port is connected to a peer that is not its peer any more, because the side has
+    /// moved or the stream is over. The port must be disconnected before anybody else sees the stream.
+    pub(crate) fn parts(&mut self, side: Side) -> bool {
+        let closed = self.closed;
+        let end = self.end_mut(side);
+        let Bond::Connected(peer) = end.bond else { return false };
+        let parts = closed || end.rtp.source() != Some(peer);
+        if parts {
+            end.bond = Bond::default();
+        }
+        parts
+    }
+
+    /// Takes a side's newest description. True when it differs from the one before; [`Stream::parts`] may be true then.
     pub(crate) fn describe(&mut self, side: Side, remote: Option<RemoteStream>) -> bool {
         self.end_mut(side).describe(remote)
     }
@@ -154,6 +188,8 @@ struct End {
     remote: Option<RemoteStream>,
     rtp: Latch,
     rtcp: Latch,
+    /// Of the media port. RTCP is too rare to be worth it.
+    bond: Bond,
     reception: Reception,
     heard: u64,
     packets: u64,
@@ -172,8 +208,11 @@ impl End {
                 // exact described address needs no proof, so that UDPTL and DTLS pass there.
                 let authentic = matches!(datagram, Datagram::Rtp(_));
                 let useful = datagram != Datagram::Stun && !packet.is_empty();
-                (useful && self.rtp.admit(remote.rtp, remote.signalling, source, authentic))
-                    .then_some(datagram)
+                if !useful || !self.rtp.admit(remote.rtp, remote.signalling, source, authentic) {
+                    return None;
+                }
+                self.bond.heard(same(source, remote.rtp));
+                Some(datagram)
             }
             Channel::Rtcp => {
                 let authentic = header::is_rtcp(packet);
@@ -188,7 +227,10 @@ impl End {
         match self.known() {
             None => Target::Unknown,
             Some(remote) if remote.rtp.ip().is_unspecified() || !remote.receives => Target::Held,
-            Some(remote) => Target::At(self.rtp.target(remote.rtp)),
+            Some(remote) => {
+                let to = self.rtp.target(remote.rtp);
+                Target::At(to, self.bond.is_with(to))
+            }
         }
     }
 
@@ -207,7 +249,7 @@ impl End {
         if to.port() == 0 {
             return Verdict::Drop;
         }
-        Verdict::Relay { out, to, media: None }
+        Verdict::Relay { out, to, connected: out == Channel::Rtp && self.bond.is_with(to), media: None }
     }
 
     /// The description, unless its port says that the stream is refused.
@@ -219,10 +261,10 @@ impl End {
         match target {
             Target::Unknown => Verdict::Drop,
             Target::Held => Verdict::Withhold,
-            Target::At(to) => {
+            Target::At(to, connected) => {
                 self.packets += 1;
                 self.octets += octets as u64;
-                Verdict::Relay { out: Channel::Rtp, to, media: Some(octets) }
+                Verdict::Relay { out: Channel::Rtp, to, connected, media: Some(octets) }
             }
         }
     }
@@ -258,7 +300,8 @@ impl End {
 enum Target {
     Unknown,
     Held,
-    At(SocketAddr),
+    /// Where, and whether the port is connected there.
+    At(SocketAddr, bool),
 }
 
 /// RTP and RTCP on one port (RFC 5761 §5.1.1): a description that does so names the same address twice.

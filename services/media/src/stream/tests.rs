@@ -49,11 +49,11 @@ fn control(stream: &mut Stream, from: Side, source: &str) -> Verdict {
 }
 
 fn relayed_to(to: &str) -> Verdict {
-    Verdict::Relay { out: Channel::Rtp, to: address(to), media: Some(160) }
+    Verdict::Relay { out: Channel::Rtp, to: address(to), connected: false, media: Some(160) }
 }
 
 fn control_to(to: &str) -> Verdict {
-    Verdict::Relay { out: Channel::Rtcp, to: address(to), media: None }
+    Verdict::Relay { out: Channel::Rtcp, to: address(to), connected: false, media: None }
 }
 
 fn dropped(stream: &mut Stream) -> (u64, u64) {
@@ -127,7 +127,9 @@ fn the_described_address_may_send_what_is_not_rtp() {
     let mut stream = described();
     let udptl = [0, 1, 2, 3, 4];
     let verdict = stream.receive(Side::B, Channel::Rtp, address(PHONE_B), &udptl, Time::ZERO);
-    assert_eq!(verdict, Verdict::Relay { out: Channel::Rtp, to: address(PHONE_A), media: Some(5) });
+    let expected =
+        Verdict::Relay { out: Channel::Rtp, to: address(PHONE_A), connected: false, media: Some(5) };
+    assert_eq!(verdict, expected);
     assert_eq!(stream.heard(Side::B), 1);
 }
 
@@ -226,7 +228,7 @@ fn control_crosses_between_a_side_that_multiplexes_and_one_that_does_not() {
     assert_eq!(from_browser, control_to("198.51.100.20:6001"));
     assert_eq!(
         control(&mut stream, Side::B, "198.51.100.20:6001"),
-        Verdict::Relay { out: Channel::Rtp, to: address("203.0.113.1:61000"), media: None }
+        Verdict::Relay { out: Channel::Rtp, to: address("203.0.113.1:61000"), connected: false, media: None }
     );
     assert_eq!(stream.heard(Side::A), 1, "control is not media");
 }
@@ -259,6 +261,83 @@ fn a_side_is_expected_to_be_heard_while_it_sends_and_the_other_receives() {
     assert!(!stream.expects(Side::A) && stream.expects(Side::B));
     stream.describe(Side::B, None);
     assert!(!stream.expects(Side::A) && !stream.expects(Side::B));
+}
+
+/// Packets enough for the port of `from` to be connected, if it may be at all.
+fn settle(stream: &mut Stream, from: Side, source: &str) -> Option<SocketAddr> {
+    for _ in 0..31 {
+        media(stream, from, source);
+        assert_eq!(stream.ripe(from), None, "too early");
+    }
+    media(stream, from, source);
+    let peer = stream.ripe(from);
+    stream.connected(from, peer);
+    peer
+}
+
+fn is_connected(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Relay { connected: true, .. })
+}
+
+#[test]
+fn a_port_is_connected_to_the_described_address_and_sends_there_without_naming_it() {
+    let mut stream = described();
+    assert_eq!(settle(&mut stream, Side::B, PHONE_B), Some(address(PHONE_B)));
+    assert!(is_connected(media(&mut stream, Side::A, PHONE_A)));
+    assert!(!is_connected(media(&mut stream, Side::B, PHONE_B)), "A's port is another");
+    assert!(!is_connected(control(&mut stream, Side::A, "192.0.2.10:4001")), "and so is B's for control");
+    media(&mut stream, Side::B, PHONE_B);
+    assert_eq!(stream.ripe(Side::B), None, "once");
+}
+
+#[test]
+fn a_latched_source_that_the_described_address_could_still_replace_is_never_connected() {
+    let mut stream = described();
+    for _ in 0..300 {
+        media(&mut stream, Side::A, "203.0.113.1:61000");
+        assert_eq!(stream.ripe(Side::A), None);
+    }
+}
+
+#[test]
+fn a_port_that_could_not_be_connected_is_tried_again_later() {
+    let mut stream = described();
+    for _ in 0..32 {
+        media(&mut stream, Side::B, PHONE_B);
+    }
+    assert!(stream.ripe(Side::B).is_some());
+    stream.connected(Side::B, None);
+    assert!(!is_connected(media(&mut stream, Side::A, PHONE_A)));
+    assert_eq!(settle(&mut stream, Side::B, PHONE_B), Some(address(PHONE_B)));
+}
+
+#[test]
+fn a_port_parts_from_a_peer_that_moves_or_goes_and_not_from_one_that_holds() {
+    let mut stream = described();
+    settle(&mut stream, Side::B, PHONE_B);
+    let signalling = "198.51.100.20";
+    let terms = remote(PHONE_B, signalling);
+    for same_peer in [
+        terms,
+        remote("0.0.0.0:6000", signalling),
+        RemoteStream { receives: false, ..terms },
+        remote(PHONE_B, "198.51.100.99"),
+        terms,
+    ] {
+        stream.describe(Side::B, Some(same_peer));
+        assert!(!stream.parts(Side::B), "{same_peer:?}");
+    }
+    assert!(is_connected(media(&mut stream, Side::A, PHONE_A)));
+    for other in [Some(remote("198.51.100.20:6100", signalling)), None] {
+        stream.describe(Side::B, other);
+        assert!(stream.parts(Side::B), "{other:?}");
+        assert!(!stream.parts(Side::B), "once");
+        assert!(!is_connected(media(&mut stream, Side::A, PHONE_A)));
+        stream.describe(Side::B, Some(terms));
+        settle(&mut stream, Side::B, PHONE_B);
+    }
+    stream.close();
+    assert!(stream.parts(Side::B) && !stream.parts(Side::B) && !stream.parts(Side::A));
 }
 
 /// Twenty thousand datagrams of any bytes from the right source, with headers that often look like RTP.
