@@ -163,7 +163,8 @@ pub struct DirectionStats {
     pub lost: u64,
     /// Interarrival jitter (RFC 3550 §A.8) in milliseconds.
     pub jitter_ms: f32,
-    /// Packets dropped by the source filter or before an address was known.
+    /// Packets dropped by the source filter or before an address was known. What strangers send to a port that the relay has
+    /// connected to its peer is refused by the system and not counted.
     pub dropped: u64,
 }
 

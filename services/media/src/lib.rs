@@ -10,7 +10,7 @@
 //!                       └── streams (one lock each) ── relay threads
 //! ```
 //!
-//! * `stream/`: source filter, latching, loss and jitter, silence. No sockets, no clock.
+//! * `stream/`: source filter, latching, when a port is for one peer alone, loss and jitter, silence. No sockets, no clock.
 //! * `ports`: the pool of port pairs with its quarantine. Plain data as well.
 //! * `relay/`: sockets and threads.
 //! * `engine`: the handle of one shard.

@@ -3,7 +3,7 @@
 //! Every pair of ports has a [`Slot`]: its open sockets, and the stream it belongs to now. A shard puts a stream into its
 //! slots and takes it out again; a relay thread, told by epoll that a port has packets, looks into the slot and asks the
 //! stream. Slots and streams have a lock each, held for some tens of nanoseconds and never across a system call of the
-//! packet path, so orders take effect at once and neither party waits for the other. There is no queue between them
+//! packet path (but across the one that connects a port to its peer, once for many packets), so orders take effect at once and neither party waits for the other. There is no queue between them
 //! that could fill up.
 
 mod sockets;
