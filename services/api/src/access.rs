@@ -90,7 +90,10 @@ impl Role {
 
 /// Who is asking, for the log lines of what was changed.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(pub(crate) String);
+pub(crate) struct Caller {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+}
 
 /// Lets a request through, or says why not.
 pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
@@ -125,9 +128,10 @@ fn token(tokens: &[Token], method: &Method, headers: &HeaderMap) -> Result<Calle
         if bool::from(token.sha256.as_slice().ct_eq(digest.as_slice())) { Some(token) } else { found }
     });
     let holder = holder.ok_or_else(|| Problem::unauthenticated("This token is not one of [api]."))?;
+    let caller = || Caller { name: holder.name.clone(), role: holder.role };
     match holder.role {
-        Role::Admin => Ok(Caller(holder.name.clone())),
-        Role::Viewer if *method == Method::GET || *method == Method::HEAD => Ok(Caller(holder.name.clone())),
+        Role::Admin => Ok(caller()),
+        Role::Viewer if *method == Method::GET || *method == Method::HEAD => Ok(caller()),
         Role::Viewer => Err(Problem::forbidden("The token's role is viewer, which may only read.")),
     }
 }
@@ -154,7 +158,7 @@ fn loopback(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<Caller, Pro
     if !same || text(header::HeaderName::from_static("sec-fetch-site")) == Some("cross-site") {
         return Err(Problem::forbidden("Requests of web pages from elsewhere are not answered."));
     }
-    Ok(Caller("loopback".to_owned()))
+    Ok(Caller { name: "loopback".to_owned(), role: Role::Admin })
 }
 
 fn names_loopback(authority: &str) -> bool {

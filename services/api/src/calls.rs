@@ -2,14 +2,15 @@
 
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use call::{CallView, LegView};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::Api;
-use crate::access::Caller;
+use crate::access::{Caller, Role};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::rfc3339;
@@ -139,6 +140,40 @@ pub(crate) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Resu
     Ok(Json(call.into()))
 }
 
+/// The journal of a call in progress, or of one that ended not long ago: every input with everything that came of it,
+/// for `drawbridge replay` and `drawbridge ladder`. It has whole messages in it, with numbers and digest answers, so it
+/// takes the role admin.
+#[utoipa::path(
+    get,
+    path = "/v1/calls/{id}/journal",
+    operation_id = "call_journal",
+    tag = "calls",
+    params(("id" = String, Path, format = "uuid", description = "The call's id")),
+    responses(
+        (status = 200, description = "The journal, a JSON object a line", body = String, content_type = "application/x-ndjson"),
+        (status = 404, description = "No journal of such a call", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn journal(
+    State(api): State<Api>,
+    Extension(Caller { name: by, role }): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    match role {
+        Role::Admin => {}
+        Role::Viewer => {
+            return Err(Problem::forbidden(
+                "The token's role is viewer; a journal has whole messages in it and takes admin.",
+            ));
+        }
+    }
+    let id = call_id(&id)?;
+    let journal = api.control.journal(id).await?.ok_or_else(Problem::journal_not_found)?;
+    tracing::info!(call = %id, by, "journal handed out");
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], journal))
+}
+
 /// Ends a call from both sides. The answer comes when the order is given, not when both phones have agreed.
 #[utoipa::path(
     delete,
@@ -154,7 +189,7 @@ pub(crate) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Resu
 )]
 pub(crate) async fn hang_up(
     State(api): State<Api>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id = call_id(&id)?;

@@ -20,6 +20,9 @@ pub trait Control: Send + Sync + 'static {
     /// One call in progress.
     fn call(&self, id: Uuid) -> Answer<'_, Result<Option<CallView>, Unavailable>>;
 
+    /// The journal of a call in progress, or of one that ended not long ago, as a file has it; `None` when none is kept.
+    fn journal(&self, id: Uuid) -> Answer<'_, Result<Option<String>, Unavailable>>;
+
     /// Ends a call from both sides; whether there was such a call.
     fn hang_up(&self, id: Uuid) -> Answer<'_, Result<bool, Unavailable>>;
 

@@ -89,6 +89,7 @@ fn described() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(metrics::metrics))
         .routes(routes!(calls::list))
         .routes(routes!(calls::show, calls::hang_up))
+        .routes(routes!(calls::journal))
         .routes(routes!(cdrs::list))
         .routes(routes!(trunks::list))
         .split_for_parts();

@@ -75,6 +75,12 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, kind, "No such call", "No call in progress has this id.")
     }
 
+    pub(crate) fn journal_not_found() -> Problem {
+        let kind = "urn:drawbridge:problem:journal-not-found";
+        let detail = "No journal is kept of a call with this id; [journal] says how many are.";
+        Problem::new(StatusCode::NOT_FOUND, kind, "No such journal", detail)
+    }
+
     pub(crate) fn method_not_allowed() -> Problem {
         let kind = "urn:drawbridge:problem:method-not-allowed";
         let detail = "The path exists, but not with this method.";

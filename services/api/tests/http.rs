@@ -49,6 +49,11 @@ impl Control for Lab {
         self.answer(self.calls.lock().unwrap().iter().find(|call| call.id == id).cloned())
     }
 
+    fn journal(&self, id: Uuid) -> Answer<'_, Result<Option<String>, Unavailable>> {
+        let known = self.calls.lock().unwrap().iter().any(|call| call.id == id);
+        self.answer(known.then(|| "{\"drawbridge_journal\":1}\n".to_owned()))
+    }
+
     fn hang_up(&self, id: Uuid) -> Answer<'_, Result<bool, Unavailable>> {
         let mut calls = self.calls.lock().unwrap();
         let before = calls.len();
@@ -575,6 +580,20 @@ async fn serving_ends_while_a_peer_keeps_a_connection_open() {
 }
 
 #[tokio::test]
+async fn a_journal_is_handed_to_an_admin_only() {
+    let server = Server::with(Lab::new(), tokens()).await;
+    let path = "/v1/calls/00000000-0000-0000-0000-000000000001/journal";
+    let journal = server.ask("GET", path, &[("Authorization", "Bearer opensesame")]).await;
+    assert_eq!(journal.status, 200);
+    assert_eq!(journal.header("content-type"), Some("application/x-ndjson"));
+    assert_eq!(journal.body, "{\"drawbridge_journal\":1}\n");
+    server.ask("GET", path, &[("Authorization", "Bearer justlooking")]).await.problem(403, "forbidden");
+    let unknown = path.replace("1/journal", "9/journal");
+    let unknown = server.ask("GET", &unknown, &[("Authorization", "Bearer opensesame")]).await;
+    unknown.problem(404, "journal-not-found");
+}
+
+#[tokio::test]
 async fn the_openapi_document_is_the_committed_one() {
     let server = Server::start().await;
     let served = server.get("/v1/openapi.json").await;
@@ -593,6 +612,14 @@ async fn the_openapi_document_is_the_committed_one() {
 
     let document: Value = serde_json::from_str(&current).unwrap();
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
-    let expected = ["/health", "/metrics", "/v1/calls", "/v1/calls/{id}", "/v1/cdrs", "/v1/trunks"];
+    let expected = [
+        "/health",
+        "/metrics",
+        "/v1/calls",
+        "/v1/calls/{id}",
+        "/v1/calls/{id}/journal",
+        "/v1/cdrs",
+        "/v1/trunks",
+    ];
     assert_eq!(paths, expected);
 }

@@ -31,6 +31,10 @@ pub enum Command {
     Check(Check),
     /// Say which trunk, route and targets a call would get, and why.
     Explain(Explain),
+    /// Hand the journal of a call to a fresh Core and compare every output with the one recorded.
+    Replay(Replay),
+    /// Draw the journal of a call as a ladder.
+    Ladder(Ladder),
     /// Start the box and two built-in phones on loopback, and let them call each other.
     Demo,
 }
@@ -66,6 +70,28 @@ pub struct Explain {
     /// Its Request-URI.
     #[arg(long, value_name = "URI")]
     pub to: String,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The journal, as `GET /v1/calls/{id}/journal` gave it.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Draw the call first.
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+/// Arguments of `ladder`.
+#[derive(Debug, Args)]
+pub struct Ladder {
+    /// The journal, as `GET /v1/calls/{id}/journal` gave it.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Also draw it into this file.
+    #[arg(long, value_name = "OUT")]
+    pub svg: Option<PathBuf>,
 }
 
 /// How log lines look.

@@ -4,6 +4,7 @@
 mod cli;
 mod demo;
 mod explain;
+mod journal;
 mod log;
 mod run;
 mod settings;
@@ -44,6 +45,14 @@ fn carry_out(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Command::Explain(question) => {
             let settings = Settings::load(Some(&question.config))?;
             std::io::stdout().write_all(explain::explain(&settings, &question)?.as_bytes())?;
+        }
+        Command::Replay(replay) => {
+            let said = journal::replayed(&replay.file, replay.verbose)?;
+            std::io::stdout().write_all(said.as_bytes())?;
+        }
+        Command::Ladder(ladder) => {
+            let drawn = journal::drawn(&ladder.file, ladder.svg.as_deref())?;
+            std::io::stdout().write_all(drawn.as_bytes())?;
         }
         Command::Demo => {
             // The story is what somebody wants to read; only what goes wrong may interrupt it.

@@ -31,7 +31,7 @@ pub struct Dependency {
 
 /// The crates whose state is plain data, and everything that they may use from outside the workspace. A crate is added
 /// here when it brings no clock, socket, file, thread or system randomness with it.
-const PURE: &[&str] = &["sip", "call", "routing"];
+const PURE: &[&str] = &["sip", "call", "routing", "replay"];
 const PURE_MAY_USE: &[&str] = &[
     "arrayvec",
     "bytes",
@@ -43,6 +43,8 @@ const PURE_MAY_USE: &[&str] = &[
     "rand_chacha",
     "rand_core",
     "regex",
+    "serde",
+    "serde_json",
     "sha2",
     "slab",
     "slotmap",
@@ -60,7 +62,8 @@ fn below(name: &str) -> Option<&'static [&'static str]> {
         "routing" => Some(&["sip"]),
         "call" => Some(&["sip", "routing"]),
         "media" | "net" | "store" | "api" => Some(&["call", "sip", "routing"]),
-        "drawbridge" => Some(&["api", "store", "net", "media", "call", "sip", "routing"]),
+        "replay" => Some(&["call", "sip", "routing"]),
+        "drawbridge" => Some(&["api", "store", "net", "media", "replay", "call", "sip", "routing"]),
         _ => None,
     }
 }

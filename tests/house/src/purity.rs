@@ -19,6 +19,7 @@ pub const PURE_ROOTS: &[&str] = &[
     "services/sip/src/lib.rs",
     "services/call/src/lib.rs",
     "services/routing/src/lib.rs",
+    "services/replay/src/lib.rs",
     "services/media/src/stream.rs",
     "services/media/src/stream/mod.rs",
 ];

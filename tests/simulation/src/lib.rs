@@ -21,7 +21,7 @@ mod world;
 pub use chance::Chance;
 pub use network::Network;
 pub use oracle::{Breach, Oracle};
-pub use phone::Phone;
+pub use phone::{PASSWORD, Phone};
 pub use relay::Relay;
 pub use tape::{Line, Tape, brief};
 pub use world::{BOX, Cut, Deed, Failure, Habits, STRANGER, Summary, World, caller_address, carrier_address};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use routing::Snapshot;
 
-use super::{Fact, Journal, Step, Stimulus, print};
+use super::{Fact, Journal, Step, Stimulus};
 use crate::bridge::CallKey;
 use crate::core::Core;
 use crate::io::Output;
@@ -100,7 +100,7 @@ impl Journal {
             let (outputs, gone) = replay.step(&step, snapshot);
             seen(&step, &outputs);
             count += outputs.len();
-            if print(outputs.iter()) != step.print {
+            if !step.gave(&outputs) {
                 let stimulus = format!("{:?}", step.stimulus);
                 let outputs = format!("{outputs:?}");
                 return Err(Difference::Outputs { step: number, stimulus, outputs });

@@ -3,9 +3,10 @@
 use slotmap::KeyData;
 
 use super::bytes::Reader;
+use super::print::print;
 use super::stimulus::{self, Stimulus};
 use super::tape::{self, Fact};
-use crate::io::{Now, Utc};
+use crate::io::{Now, Output, Utc};
 
 /// One input of a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +106,11 @@ pub(super) fn split<'a>(from: &mut Reader<'a>) -> Option<(u64, &'a [u8])> {
 }
 
 impl<'a> Step<'a> {
+    /// Whether this is what came of it then.
+    pub fn gave(&self, outputs: &[Output]) -> bool {
+        print(outputs.iter()) == self.print
+    }
+
     /// Reads what [`put`] wrote.
     pub(super) fn read(entry: &'a [u8]) -> Option<Step<'a>> {
         let mut from = Reader(entry);

@@ -154,6 +154,13 @@ impl Control for Glass {
         Box::pin(async move { self.handle.call(id).await.map_err(unavailable) })
     }
 
+    fn journal(&self, id: Uuid) -> Answer<'_, Result<Option<String>, Unavailable>> {
+        Box::pin(async move {
+            let journal = self.handle.journal(id).await.map_err(unavailable)?;
+            Ok(journal.map(|journal| replay::write(&journal)))
+        })
+    }
+
     fn hang_up(&self, id: Uuid) -> Answer<'_, Result<bool, Unavailable>> {
         Box::pin(async move { self.handle.hang_up(id).await.map_err(unavailable) })
     }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::control::Glass;
-use crate::settings::{Api, Media, Settings};
+use crate::settings::{Api, Journal, Media, Settings};
 
 /// What the system refused, or the parts to each other.
 #[derive(Debug, thiserror::Error)]
@@ -297,10 +297,19 @@ fn core_settings(settings: &Settings, shards: usize) -> Result<call::Settings, g
         // Calls spread evenly; one shard is full a little before the box is.
         max_calls: (settings.node.max_calls as usize).div_ceil(shards),
         product: concat!("Drawbridge/", env!("CARGO_PKG_VERSION")).to_owned(),
-        journal: call::JournalLimits { calls: 1_000, max_bytes: 64 << 10, memory: 256 << 20 },
+        journal: journal_limits(&settings.journal, shards),
         seed,
         nonce_secret,
     })
+}
+
+/// Calls spread evenly, and so do the journals; zero calls mean none anywhere.
+fn journal_limits(journal: &Journal, shards: usize) -> call::JournalLimits {
+    call::JournalLimits {
+        calls: (journal.calls as usize).div_ceil(shards),
+        max_bytes: journal.max_kb as usize * 1024,
+        memory: (journal.memory_mb as usize * 1024 * 1024).div_ceil(shards),
+    }
 }
 
 fn access(api: &Api) -> Result<api::Access, api::TokenError> {

@@ -16,7 +16,20 @@ pub struct Changes {
 /// Compares the settings in force with those just read.
 pub fn changes(old: &Settings, new: &Settings) -> Changes {
     // Exhaustive on purpose: a new section must be put on one side or the other.
-    let Settings { node, sip, listeners, media, api, cdr, access, users, trunks, routes, notices: _ } = old;
+    let Settings {
+        node,
+        sip,
+        listeners,
+        media,
+        api,
+        cdr,
+        journal,
+        access,
+        users,
+        trunks,
+        routes,
+        notices: _,
+    } = old;
     // Trunks and routes hold patterns, which have no equality; their text has.
     let routing = format!("{trunks:?}{routes:?}") != format!("{:?}{:?}", new.trunks, new.routes)
         || trunks.iter().map(|trunk| &trunk.auth).ne(new.trunks.iter().map(|trunk| &trunk.auth));
@@ -31,6 +44,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("media", *media == new.media),
         ("api", *api == new.api),
         ("cdr", *cdr == new.cdr),
+        ("journal", *journal == new.journal),
     ];
     let restart = checks.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
     Changes { routing, registrar, restart }

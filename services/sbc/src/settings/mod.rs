@@ -44,6 +44,8 @@ pub struct Settings {
     pub api: Api,
     /// `[cdr]`
     pub cdr: Cdr,
+    /// `[journal]`
+    pub journal: Journal,
     /// `[access]`
     pub access: Access,
     /// `[[user]]`
@@ -156,6 +158,17 @@ pub struct Cdr {
     pub postgres: Option<Secret>,
 }
 
+/// `[journal]`: what is kept of calls for `drawbridge replay` and `drawbridge ladder`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// How many calls that are over, all shards together; 0: nothing is kept, of calls in progress either.
+    pub calls: u32,
+    /// The most of one call, in units of 1024 bytes.
+    pub max_kb: u32,
+    /// The most of all of them, in units of 1024 · 1024 bytes.
+    pub memory_mb: u32,
+}
+
 /// `[access]`: who may call without being a trunk or a configured user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
@@ -219,6 +232,7 @@ impl Default for Settings {
             },
             api: Api { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), tokens: Vec::new() },
             cdr: Cdr { postgres: None },
+            journal: Journal { calls: 1_000, max_kb: 64, memory_mb: 256 },
             access: Access { open_loopback: true },
             users: Vec::new(),
             trunks: Vec::new(),

@@ -12,7 +12,7 @@ use super::section::{Document, Place, Placed, Section};
 use super::values::{
     address, choice, duration, flag, host_port, name, number, path, ports, postgres, sha256, socket,
 };
-use super::{Access, Api, Cdr, Engine, Listener, Media, Node, Settings, Timers, Token, routing};
+use super::{Access, Api, Cdr, Engine, Journal, Listener, Media, Node, Settings, Timers, Token, routing};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,6 +26,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let media = media(root.section("media"), default.media);
     let api = api(root.section("api"), default.api);
     let cdr = cdr(root.section("cdr"));
+    let journal = journal(root.section("journal"), default.journal);
     let mut notices = Vec::new();
     let trunks = routing::trunks(&mut root, &listeners, &mut notices);
     let users = routing::users(&mut root);
@@ -33,7 +34,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let routes = routing::routes(&mut root, &trunks);
     let trunks = trunks.into_iter().map(|entry| entry.value).collect();
     root.finish();
-    Settings { node, sip, listeners, media, api, cdr, access, users, trunks, routes, notices }
+    Settings { node, sip, listeners, media, api, cdr, journal, access, users, trunks, routes, notices }
 }
 
 fn node(mut section: Section<'_>, default: Node) -> Node {
@@ -229,6 +230,16 @@ fn cdr(mut section: Section<'_>) -> Cdr {
     let cdr = Cdr { postgres: section.secret("postgres", postgres).map(|url| url.value) };
     section.finish();
     cdr
+}
+
+fn journal(mut section: Section<'_>, default: Journal) -> Journal {
+    let journal = Journal {
+        calls: section.or("calls", default.calls, number(0..=10_000_000)),
+        max_kb: section.or("max_kb", default.max_kb, number(1..=65_536)),
+        memory_mb: section.or("memory_mb", default.memory_mb, number(1..=1_048_576)),
+    };
+    section.finish();
+    journal
 }
 
 fn access(mut section: Section<'_>, has_users: bool) -> Access {

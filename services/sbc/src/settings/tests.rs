@@ -49,8 +49,20 @@ fn every_setting_that_is_off_in_the_example_can_be_turned_on() {
 
 #[test]
 fn no_key_is_missing_from_the_example() {
-    let sections =
-        ["", "node", "sip", "[listener]", "media", "api", "cdr", "access", "[trunk]", "[user]", "[route]"];
+    let sections = [
+        "",
+        "node",
+        "sip",
+        "[listener]",
+        "media",
+        "api",
+        "cdr",
+        "journal",
+        "access",
+        "[trunk]",
+        "[user]",
+        "[route]",
+    ];
     let mut keys = 0;
     for section in sections {
         // An unknown key makes the reader name all that it knows in that place.

@@ -38,6 +38,17 @@ impl World {
         self.check_that_all_is_told(told)
     }
 
+    /// The journals of all calls, those that met in one.
+    pub fn journals(&mut self) -> Vec<Box<Journal>> {
+        let mut journals: Vec<Box<Journal>> = Vec::new();
+        for (shard, _, uuid) in self.begun.clone() {
+            if journals.iter().all(|journal| !journal.calls.contains(&uuid)) {
+                journals.extend(self.journal(shard, uuid));
+            }
+        }
+        journals
+    }
+
     /// The journal of a call, in progress or over.
     pub fn journal(&mut self, shard: usize, call: uuid::Uuid) -> Option<Box<Journal>> {
         let now = self.now();

@@ -1,0 +1,277 @@
+//! The shape of a journal file: one JSON object a line, the first of them [`Header`], each other a [`Line`].
+//!
+//! A change that an older reader would misunderstand raises [`VERSION`]; a reader refuses what it does not know rather
+//! than guess. `docs/guide/operation.md` describes the format for those who want to read it with other tools.
+
+use std::net::{IpAddr, SocketAddr};
+
+use call::{Flow, ListenerId};
+use serde::{Deserialize, Serialize};
+
+/// Which format this is.
+pub const VERSION: u32 = 1;
+
+/// The first line: the surroundings of the call.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Header {
+    pub(crate) drawbridge_journal: u32,
+    /// Of the program that wrote it.
+    pub(crate) version: String,
+    /// The call's id, and those of calls that it met.
+    pub(crate) calls: Vec<String>,
+    /// Why the end is missing, if it is.
+    pub(crate) cut: Option<String>,
+    pub(crate) product: String,
+    pub(crate) shard: u16,
+    pub(crate) shards: u16,
+    pub(crate) t1_us: u64,
+    pub(crate) t2_us: u64,
+    pub(crate) t4_us: u64,
+    pub(crate) timer_c_us: u64,
+    pub(crate) listeners: Vec<ListenerLine>,
+    pub(crate) configurations: Vec<Configuration>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenerLine {
+    pub(crate) name: String,
+    pub(crate) transport: String,
+    pub(crate) bind: SocketAddr,
+    pub(crate) advertise: String,
+}
+
+/// What was configured while the call was there; only the trunks that it had to do with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Configuration {
+    pub(crate) generation: u32,
+    pub(crate) trunks: Vec<TrunkLine>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrunkLine {
+    pub(crate) id: u16,
+    pub(crate) name: String,
+    pub(crate) sources: Vec<String>,
+    pub(crate) peers: Vec<String>,
+    pub(crate) listener: Option<String>,
+    pub(crate) cancel_matching: Matching,
+    pub(crate) refer: ReferLine,
+    pub(crate) redirect: RedirectLine,
+    /// Whether there were credentials for it; they are in no journal.
+    pub(crate) authenticates: bool,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Matching {
+    Strict,
+    Lenient,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ReferLine {
+    Local,
+    Pass,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RedirectLine {
+    Follow,
+    Pass,
+}
+
+/// One input, and what came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Line {
+    /// Counts the inputs of the shard that had the call.
+    pub(crate) order: u64,
+    /// Monotonic, since the start of the program.
+    pub(crate) time_us: u64,
+    /// Since 1970.
+    pub(crate) utc_us: i64,
+    pub(crate) generation: u32,
+    pub(crate) draining: bool,
+    pub(crate) last_query: u64,
+    pub(crate) input: InputLine,
+    /// What the input found outside of the call, in the order of asking: 16 hexadecimal digits for a number, `text:` or
+    /// `hex:` and a text.
+    pub(crate) found: Vec<String>,
+    pub(crate) keys: KeysLine,
+    pub(crate) outputs: Vec<OutputLine>,
+    /// How the calls stood afterwards.
+    pub(crate) calls: Vec<StateLine>,
+    /// Whether the program that wrote this line could repeat what it had done.
+    pub(crate) repeated: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeysLine {
+    pub(crate) calls: Vec<u64>,
+    pub(crate) legs: Vec<u64>,
+    pub(crate) clients: Vec<u64>,
+    pub(crate) servers: Vec<u64>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum InputLine {
+    Message { from: FlowLine, message: Bytes },
+    Closed { connection: FlowLine, of: OwnerLine },
+    Undeliverable { token: u64 },
+    Routed { query: u64, route: Option<String>, targets: Vec<TargetLine>, failover: Vec<u16>, parallel: bool },
+    Refused { query: u64, status: u16, why: String, blocked: bool },
+    Resolved { query: u64, addresses: Vec<SocketAddr> },
+    Opened { session: u64, address: IpAddr, ports: Vec<[u16; 4]> },
+    NoPorts { session: u64, why: String },
+    Silent { session: u64, side: SideLine },
+    Counted { session: u64, from_a: CountersLine, from_b: CountersLine },
+    Timer { of: OwnerLine },
+    Operator { call: u64, order: OrderLine },
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FlowLine {
+    pub(crate) listener: u16,
+    pub(crate) remote: SocketAddr,
+    pub(crate) connection: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum OwnerLine {
+    Client(u64),
+    Server(u64),
+    Leg(u64),
+    Call(u64),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum TargetLine {
+    Trunk { trunk: u16, peer: u64 },
+    User { name: String },
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SideLine {
+    A,
+    B,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CountersLine {
+    pub(crate) packets: u64,
+    pub(crate) octets: u64,
+    pub(crate) lost: u64,
+    pub(crate) jitter_ms: f32,
+    pub(crate) dropped: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OrderLine {
+    HangUp,
+    EndAll,
+    Abandon,
+}
+
+/// Something that the Core wanted done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum OutputLine {
+    /// A message.
+    Send {
+        /// Over which listener.
+        listener: u16,
+        /// Where to.
+        remote: SocketAddr,
+        /// The connection; 0 for datagrams.
+        connection: u64,
+        /// Ties a failure to it.
+        token: u64,
+        /// The bytes.
+        message: Bytes,
+    },
+    /// Everything else, as text: an order to the relay, a question, a record, an event.
+    Note(String),
+}
+
+/// How a call stood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StateLine {
+    pub(crate) id: String,
+    pub(crate) state: String,
+    /// `a invited`.
+    pub(crate) legs: Vec<String>,
+}
+
+/// Bytes of a message: text where they are text, as they nearly always are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Bytes {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Hex {
+        /// Two digits a byte.
+        hex: String,
+    },
+}
+
+impl Bytes {
+    pub(crate) fn of(bytes: &[u8]) -> Bytes {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Bytes::Text(text.to_owned()),
+            Err(_) => Bytes::Hex { hex: hex(bytes) },
+        }
+    }
+
+    /// The bytes; `None` where the digits are none.
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
+        match self {
+            Bytes::Text(text) => Some(text.as_bytes().to_vec()),
+            Bytes::Hex { hex } => unhex(hex),
+        }
+    }
+}
+
+impl From<Flow> for FlowLine {
+    fn from(Flow { listener: ListenerId(listener), remote, connection }: Flow) -> FlowLine {
+        FlowLine { listener, remote, connection }
+    }
+}
+
+impl From<FlowLine> for Flow {
+    fn from(FlowLine { listener, remote, connection }: FlowLine) -> Flow {
+        Flow { listener: ListenerId(listener), remote, connection }
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(digit), 16));
+        }
+    }
+    text
+}
+
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()).collect()
+}

@@ -1,0 +1,212 @@
+//! Inputs and what they found outside, between the Core's types and the lines of a file. Every type is taken apart by
+//! name, so that a new field cannot be forgotten here.
+
+use call::journal::{Fact, Keys, Ordered, Owner, Stimulus};
+use call::{DirectionStats, MediaId, MediaReport, PortPair, QueryId, SendToken, Side, StreamPorts};
+use routing::{Decision, Fork, Plan, Refusal, Target, TrunkId};
+
+use crate::format::{
+    Bytes, CountersLine, InputLine, KeysLine, OrderLine, OwnerLine, SideLine, TargetLine, hex, unhex,
+};
+
+pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
+    match stimulus {
+        Stimulus::Message { flow, bytes } => {
+            InputLine::Message { from: (*flow).into(), message: Bytes::of(bytes) }
+        }
+        Stimulus::Closed { flow, owner } => {
+            InputLine::Closed { connection: (*flow).into(), of: owner_line(*owner) }
+        }
+        Stimulus::Undeliverable { token } => InputLine::Undeliverable { token: token.0 },
+        Stimulus::Routed { query, decision: Decision::Route(plan) } => {
+            let Plan { route, targets, failover, fork } = plan;
+            let targets = targets.iter().map(|target| match target {
+                Target::Trunk { trunk, peer } => TargetLine::Trunk { trunk: trunk.0, peer: *peer as u64 },
+                Target::User { name } => TargetLine::User { name: name.clone() },
+            });
+            InputLine::Routed {
+                query: query.0,
+                route: route.clone(),
+                targets: targets.collect(),
+                failover: failover.to_vec(),
+                parallel: match fork {
+                    Fork::Serial => false,
+                    Fork::Parallel => true,
+                },
+            }
+        }
+        Stimulus::Routed { query, decision: Decision::Refuse(Refusal { status, why, blocked }) } => {
+            InputLine::Refused { query: query.0, status: *status, why: why.clone(), blocked: *blocked }
+        }
+        Stimulus::Resolved { query, addresses } => {
+            InputLine::Resolved { query: query.0, addresses: addresses.clone() }
+        }
+        Stimulus::Media(report) => report_line(report),
+        Stimulus::Timer(owner) => InputLine::Timer { of: owner_line(*owner) },
+        Stimulus::Order { call, order } => InputLine::Operator {
+            call: *call,
+            order: match order {
+                Ordered::HangUp => OrderLine::HangUp,
+                Ordered::EndAll => OrderLine::EndAll,
+                Ordered::Abandon => OrderLine::Abandon,
+            },
+        },
+    }
+}
+
+/// The input of a line; `message` holds its bytes if it is one.
+pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimulus<'a>> {
+    Some(match line {
+        InputLine::Message { from, message: _ } => Stimulus::Message { flow: (*from).into(), bytes: message },
+        InputLine::Closed { connection, of } => {
+            Stimulus::Closed { flow: (*connection).into(), owner: owner(*of) }
+        }
+        InputLine::Undeliverable { token } => Stimulus::Undeliverable { token: SendToken(*token) },
+        InputLine::Routed { query, route, targets, failover, parallel } => {
+            let targets = targets.iter().map(|target| {
+                Some(match target {
+                    TargetLine::Trunk { trunk, peer } => {
+                        Target::Trunk { trunk: TrunkId(*trunk), peer: usize::try_from(*peer).ok()? }
+                    }
+                    TargetLine::User { name } => Target::User { name: name.clone() },
+                })
+            });
+            let plan = Plan {
+                route: route.clone(),
+                targets: targets.collect::<Option<_>>()?,
+                failover: failover.as_slice().into(),
+                fork: if *parallel { Fork::Parallel } else { Fork::Serial },
+            };
+            Stimulus::Routed { query: QueryId(*query), decision: Decision::Route(plan) }
+        }
+        InputLine::Refused { query, status, why, blocked } => {
+            let refusal = Refusal { status: *status, why: why.clone(), blocked: *blocked };
+            Stimulus::Routed { query: QueryId(*query), decision: Decision::Refuse(refusal) }
+        }
+        InputLine::Resolved { query, addresses } => {
+            Stimulus::Resolved { query: QueryId(*query), addresses: addresses.clone() }
+        }
+        InputLine::Opened { session, address, ports } => Stimulus::Media(MediaReport::Opened {
+            session: MediaId(*session),
+            address: *address,
+            streams: ports
+                .iter()
+                .map(|&[a, a_rtcp, b, b_rtcp]| StreamPorts {
+                    a: PortPair { rtp: a, rtcp: a_rtcp },
+                    b: PortPair { rtp: b, rtcp: b_rtcp },
+                })
+                .collect(),
+        }),
+        InputLine::NoPorts { session, why } => {
+            Stimulus::Media(MediaReport::Refused { session: MediaId(*session), why: why.clone().into() })
+        }
+        InputLine::Silent { session, side } => Stimulus::Media(MediaReport::Silent {
+            session: MediaId(*session),
+            side: match side {
+                SideLine::A => Side::A,
+                SideLine::B => Side::B,
+            },
+        }),
+        InputLine::Counted { session, from_a, from_b } => Stimulus::Media(MediaReport::Closed {
+            session: MediaId(*session),
+            from_a: counters(*from_a),
+            from_b: counters(*from_b),
+        }),
+        InputLine::Timer { of } => Stimulus::Timer(owner(*of)),
+        InputLine::Operator { call, order } => Stimulus::Order {
+            call: *call,
+            order: match order {
+                OrderLine::HangUp => Ordered::HangUp,
+                OrderLine::EndAll => Ordered::EndAll,
+                OrderLine::Abandon => Ordered::Abandon,
+            },
+        },
+    })
+}
+
+fn report_line(report: &MediaReport) -> InputLine {
+    match report {
+        MediaReport::Opened { session, address, streams } => InputLine::Opened {
+            session: session.0,
+            address: *address,
+            ports: streams
+                .iter()
+                .map(|StreamPorts { a, b }| {
+                    let (PortPair { rtp: a, rtcp: a_rtcp }, PortPair { rtp: b, rtcp: b_rtcp }) = (a, b);
+                    [*a, *a_rtcp, *b, *b_rtcp]
+                })
+                .collect(),
+        },
+        MediaReport::Refused { session, why } => {
+            InputLine::NoPorts { session: session.0, why: why.to_string() }
+        }
+        MediaReport::Silent { session, side } => InputLine::Silent {
+            session: session.0,
+            side: match side {
+                Side::A => SideLine::A,
+                Side::B => SideLine::B,
+            },
+        },
+        MediaReport::Closed { session, from_a, from_b } => InputLine::Counted {
+            session: session.0,
+            from_a: counters_line(*from_a),
+            from_b: counters_line(*from_b),
+        },
+    }
+}
+
+fn counters_line(
+    DirectionStats { packets, octets, lost, jitter_ms, dropped }: DirectionStats,
+) -> CountersLine {
+    CountersLine { packets, octets, lost, jitter_ms, dropped }
+}
+
+fn counters(CountersLine { packets, octets, lost, jitter_ms, dropped }: CountersLine) -> DirectionStats {
+    DirectionStats { packets, octets, lost, jitter_ms, dropped }
+}
+
+fn owner_line(owner: Owner) -> OwnerLine {
+    match owner {
+        Owner::Client(key) => OwnerLine::Client(key),
+        Owner::Server(key) => OwnerLine::Server(key),
+        Owner::Leg(key) => OwnerLine::Leg(key),
+        Owner::Call(key) => OwnerLine::Call(key),
+    }
+}
+
+fn owner(line: OwnerLine) -> Owner {
+    match line {
+        OwnerLine::Client(key) => Owner::Client(key),
+        OwnerLine::Server(key) => Owner::Server(key),
+        OwnerLine::Leg(key) => Owner::Leg(key),
+        OwnerLine::Call(key) => Owner::Call(key),
+    }
+}
+
+pub(crate) fn fact_line(fact: &Fact) -> String {
+    match fact {
+        Fact::Number(number) => format!("{number:016x}"),
+        Fact::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => format!("text:{text}"),
+            Err(_) => format!("hex:{}", hex(bytes)),
+        },
+    }
+}
+
+pub(crate) fn fact(line: &str) -> Option<Fact> {
+    if let Some(text) = line.strip_prefix("text:") {
+        return Some(Fact::Text(text.as_bytes().into()));
+    }
+    match line.strip_prefix("hex:") {
+        Some(digits) => Some(Fact::Text(unhex(digits)?.into())),
+        None => u64::from_str_radix(line, 16).ok().map(Fact::Number),
+    }
+}
+
+pub(crate) fn keys_line(Keys { calls, legs, clients, servers }: &Keys) -> KeysLine {
+    KeysLine { calls: calls.clone(), legs: legs.clone(), clients: clients.clone(), servers: servers.clone() }
+}
+
+pub(crate) fn keys(KeysLine { calls, legs, clients, servers }: &KeysLine) -> Keys {
+    Keys { calls: calls.clone(), legs: legs.clone(), clients: clients.clone(), servers: servers.clone() }
+}
