@@ -34,6 +34,10 @@ pub enum Route {
     Long,
     /// One target over TCP.
     Stream,
+    /// Two by address, at once.
+    Both,
+    /// Two by address at once with one that is found by name and has another behind it.
+    Fan,
     /// No route takes the number.
     Nowhere,
 }
@@ -48,6 +52,8 @@ impl Route {
             Route::Guarded => "54",
             Route::Long => "55",
             Route::Stream => "59",
+            Route::Both => "56",
+            Route::Fan => "57",
             Route::Nowhere => "99",
         }
     }
@@ -185,7 +191,7 @@ pub struct Ring {
 pub enum Outcome {
     /// 200.
     Answer(Duration),
-    /// This status.
+    /// This status; a 3xx with contacts at other carriers or at this one.
     Refuse(Duration, u16),
     /// Nothing; it rings on.
     Never,
@@ -284,22 +290,24 @@ impl CallScript {
         let route = match chance.below(20) {
             0..=6 => Route::West,
             7 => Route::Stream,
-            8..=11 => Route::WestThenEast,
-            12..=14 => Route::Named,
+            8..=9 => Route::WestThenEast,
+            10..=11 => Route::Both,
+            12..=13 => Route::Named,
+            14 => Route::Fan,
             15..=16 => Route::Guarded,
             17..=18 => Route::Long,
             _ => Route::Nowhere,
         };
         let targets = match route {
             Route::West | Route::Guarded | Route::Stream | Route::Nowhere => 1,
-            Route::WestThenEast | Route::Named => 2,
-            Route::Long => 4,
+            Route::WestThenEast | Route::Named | Route::Both => 2,
+            Route::Long | Route::Fan => 4,
         };
         let failing = targets > 1 && chance.happens(600);
         let mut callees: Vec<CalleeScript> = (0..targets).map(|_| callee(chance)).collect();
         for callee in callees.iter_mut().take(if failing { targets - 1 } else { 0 }) {
             callee.outcome =
-                Outcome::Refuse(chance.up_to(MS(3_000)), chance.pick(&[503, 500, 408, 480, 502]));
+                Outcome::Refuse(chance.up_to(MS(3_000)), chance.pick(&[503, 500, 408, 480, 502, 302]));
         }
         for callee in &mut callees {
             callee.challenges = route == Route::Guarded && chance.happens(800);
@@ -372,6 +380,7 @@ fn callee(chance: &mut Chance) -> CalleeScript {
         0..=11 => Outcome::Answer(last),
         12 => Outcome::Answer(Duration::ZERO),
         13 => Outcome::Refuse(last, 486),
+        14 if chance.happens(500) => Outcome::Refuse(last, chance.pick(&[300, 302, 302, 305, 380])),
         14 => Outcome::Refuse(last, 503),
         15 => Outcome::Refuse(last, chance.pick(&[400, 403, 404, 480, 500, 504, 600, 603, 699, 499])),
         16..=17 => Outcome::Never,

@@ -40,12 +40,11 @@ impl Core {
             Some(trunk) if trunk.redirect == Redirect::Follow => trunk,
             Some(_) | None => return passed,
         };
-        // 380 names another service and not another place (§21.3.5): which to use is the caller's to choose.
-        if status == 380 {
-            return passed;
-        }
         let mut found: Vec<Candidate> = Vec::new();
-        for contact in by_preference(response) {
+        // 380 names another service and not another place (§21.3.5). Which to use would be the caller's to choose, who is
+        // not shown the contacts of a trunk whose redirections are followed here.
+        let contacts = if status == 380 { Vec::new() } else { by_preference(response) };
+        for contact in contacts {
             let next = match status {
                 // §21.3.4: the same request, by the proxy that the contact names.
                 305 => self.by_way_of(&contact, current, trunk),

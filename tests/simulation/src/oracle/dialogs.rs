@@ -184,11 +184,12 @@ impl Oracle {
         ours || theirs || unacknowledged
     }
 
-    /// Whether another 2xx to the same INVITE came first (RFC 3261 §13.2.2.4).
+    /// Whether another 2xx came first: to the same INVITE (RFC 3261 §13.2.2.4), or of another target.
     fn is_unwanted(&self, id: &DialogKey) -> bool {
-        let Some(begun) = self.dialogs.get(id).map(|dialog| dialog.begun) else { return false };
+        let Some(ours) = self.dialogs.get(id) else { return false };
         self.dialogs.iter().any(|(other, dialog)| {
-            other != id && other.call_id == id.call_id && other.local == id.local && dialog.begun <= begun
+            let same_call = dialog.call == ours.call && dialog.side == ours.side;
+            other != id && same_call && dialog.begun <= ours.begun
         })
     }
 

@@ -11,9 +11,12 @@ use super::server::{Server, ServerState};
 use super::{Act, Phone, Role, SDP, Session, Stage, Twin, compose};
 use crate::chance::Chance;
 use crate::script::{Behind, CalleeScript, OnCancel, Outcome};
+use crate::world::carrier_address;
 
 /// What the guarded carrier wants to hear.
 pub const USERNAME: &str = "drawbridge";
+/// How nonces begin that are too old when they come back.
+const OLD: &str = "old-";
 /// Its password.
 pub const PASSWORD: &str = "moat and chain";
 
@@ -89,16 +92,19 @@ impl Phone {
         if script.challenges {
             match challenged.clone() {
                 None => {
-                    let nonce = self.chance.word();
+                    let age = if self.chance.happens(250) { OLD } else { "" };
+                    let nonce = format!("{age}{}", self.chance.word());
                     *challenged = Some(nonce.clone());
-                    let value = format!(
-                        "Digest realm=\"carrier\", nonce=\"{nonce}\", algorithm=SHA-256, qop=\"auth\""
-                    );
-                    return self.respond_with(at, 407, &[("Proxy-Authenticate", &value)], None, now);
+                    return self.challenge(at, &nonce, "", now);
                 }
                 Some(nonce) if !is_authorized(invite, &nonce) => {
                     self.complaints.push("a challenge answered wrongly".to_owned());
                     return self.respond(at, 403, None, now);
+                }
+                Some(nonce) if nonce.starts_with(OLD) => {
+                    let nonce = self.chance.word();
+                    *challenged = Some(nonce.clone());
+                    return self.challenge(at, &nonce, ", stale=true", now);
                 }
                 Some(_) => {}
             }
@@ -116,6 +122,23 @@ impl Phone {
             Outcome::Never | Outcome::Deaf | Outcome::Unreachable => {}
         }
         self.on_timeout(now);
+    }
+
+    fn challenge(&mut self, at: usize, nonce: &str, stale: &str, now: Time) {
+        let value =
+            format!("Digest realm=\"carrier\", nonce=\"{nonce}\", algorithm=SHA-256, qop=\"auth\"{stale}");
+        self.respond_with(at, 407, &[("Proxy-Authenticate", &value)], None, now);
+    }
+
+    /// Where else the number may be reached: at carriers, this one among them.
+    fn other_places(&mut self) -> String {
+        let user = self.local.split("sip:").nth(1).and_then(|uri| uri.split('@').next()).unwrap_or_default();
+        let user = user.to_owned();
+        let places = (0..1 + self.chance.below(3)).map(|_| {
+            let place = carrier_address(u8::try_from(self.chance.below(5)).unwrap_or(0));
+            format!("<sip:{user}@{place}>;q=0.{}", self.chance.below(10))
+        });
+        places.collect::<Vec<_>>().join(", ")
     }
 
     fn ringing(&self) -> Option<usize> {
@@ -209,7 +232,12 @@ impl Phone {
 
     pub(super) fn refuse(&mut self, branch: &str, status: u16, now: Time) {
         let Some(at) = self.open_server(branch) else { return };
-        self.respond(at, status, None, now);
+        if status / 100 == 3 {
+            let places = self.other_places();
+            self.respond_with(at, status, &[("Contact", &places)], None, now);
+        } else {
+            self.respond(at, status, None, now);
+        }
         if self.stage == Stage::Early {
             self.stage = Stage::Ended;
             self.agenda.clear();

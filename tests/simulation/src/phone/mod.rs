@@ -350,6 +350,8 @@ impl Phone {
     }
 
     fn on_ack(&mut self, branch: &str, ack: &Message<'_>, cseq: u32) {
+        // An answer that a later offer has overtaken is about a session that is no more.
+        let overtaken = self.servers.iter().any(|server| server.method == "INVITE" && server.cseq > cseq);
         let found = self.servers.iter_mut().find(|server| {
             server.method == "INVITE"
                 && match server.state {
@@ -372,6 +374,7 @@ impl Phone {
         if server.on_ack() && status < 300 {
             self.acked = true;
             if !offered
+                && !overtaken
                 && !ack.body().is_empty()
                 && let Err(what) = self.session.accepts(ack.body())
             {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use call::{JournalLimits, Listener, RegistrarPolicy, Settings};
 use regex::Regex;
-use routing::{Credentials, Snapshot, Source, Trunk, TrunkId};
+use routing::{Credentials, Fork, Snapshot, Source, Trunk, TrunkId};
 use sip::{Timing, Transport};
 
 use crate::chance::Chance;
@@ -85,6 +85,7 @@ fn make_snapshot(left_out: usize) -> Arc<Snapshot> {
         route.called = Regex::new(&format!("^{}", kind.prefix())).ok();
         route
     };
+    let at_once = |route: routing::Route| routing::Route { fork: Fork::Parallel, ..route };
     let routes = [
         route(Route::West, &[1]),
         route(Route::WestThenEast, &[1, 2]),
@@ -92,6 +93,8 @@ fn make_snapshot(left_out: usize) -> Arc<Snapshot> {
         route(Route::Guarded, &[3]),
         route(Route::Long, &[1, 2, 4]),
         route(Route::Stream, &[5]),
+        at_once(route(Route::Both, &[1, 2])),
+        at_once(route(Route::Fan, &[1, 2, 4])),
     ];
     let routes = routes.into_iter().skip(left_out).collect();
     // A world that cannot be described is a mistake of this file, and every test says so.
