@@ -69,6 +69,10 @@ impl World {
             let from = self.chance.up_to(seconds(10));
             let length = self.chance.pick(&[seconds(2), seconds(10), seconds(60)]);
             self.part(who, from, from + self.chance.clone().up_to(length));
+            // Every BYE of a phone may be lost in it, and then nobody is left to hang up.
+            if length > seconds(30) {
+                self.schedule(seconds(120), Happening::Deed(Deed::EndAll));
+            }
         }
     }
 
