@@ -230,6 +230,11 @@ impl Oracle {
         }
     }
 
+    /// Whether the Core has sent a BYE within a dialog of this Call-ID.
+    pub(crate) fn has_hung_up(&self, call_id: &[u8]) -> bool {
+        self.dialogs.iter().any(|(id, dialog)| id.call_id == call_id && dialog.bye_sent.is_some())
+    }
+
     pub(super) fn end_dialogs(&mut self) {
         let mut left = Vec::new();
         for dialog in self.dialogs.values() {
