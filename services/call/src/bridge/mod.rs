@@ -10,6 +10,7 @@ mod branches;
 mod early;
 mod offers;
 mod orders;
+mod reason;
 mod record;
 mod session;
 pub mod table;
@@ -196,20 +197,6 @@ impl<'m> Cause<'m> {
     /// Whether a target brought it, so that it is this target that tells how the call ended.
     pub(crate) fn is_of_target(&self) -> bool {
         matches!(self.event, Event::Refused | Event::BadAnswer)
-    }
-
-    /// The value of Reason (RFC 3326) that the other side is told.
-    pub(crate) fn reason_value(&self) -> Option<Vec<u8>> {
-        let values: Vec<&[u8]> =
-            self.message.into_iter().flat_map(|message| message.values(sip::Name::Reason)).collect();
-        if !values.is_empty() {
-            return Some(values.join(&b", "[..]));
-        }
-        // Who loses the call to a target's refusal is told which it was.
-        let refused = matches!(self.event, Event::NoRoute) || self.is_of_target();
-        let status =
-            (refused && self.status >= 300).then(|| format!("SIP;cause={}", self.status).into_bytes());
-        self.reason.map(<[u8]>::to_vec).or(status)
     }
 }
 

@@ -56,6 +56,9 @@ new_key_type! {
     pub(crate) struct LegKey;
 }
 
+/// Reason of the BYE after 64·T1 without the ACK of a 2xx.
+const NO_ACK: &[u8] = b"SIP;cause=408, Q.850;cause=102";
+
 /// Where a leg stands.
 #[derive(Debug)]
 pub(crate) enum LegState {
@@ -322,7 +325,7 @@ impl Leg {
                     self.state = LegState::Answered { ok };
                     return News::Nothing;
                 }
-                self.bye(key, None, wire, now);
+                self.bye(key, Some(NO_ACK), wire, now);
                 News::NoAck
             }
             LegState::AnsweredLeaving { mut ok, reason } => {

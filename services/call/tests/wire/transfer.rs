@@ -204,7 +204,7 @@ fn a_target_that_refuses_after_who_asked_has_left_ends_the_call() {
     world.expect(CALLEE, "ACK");
     notified(&mut world, CALLER, "terminated", "SIP/2.0 603 Decline");
     let bye = world.expect(CALLEE, "BYE");
-    assert_eq!(bye.header("Reason"), "SIP;cause=603");
+    assert_eq!(bye.header("Reason"), "SIP;cause=603, Q.850;cause=21");
     world.receive(CALLEE, &response(&bye, "200 OK", "", None));
     assert_eq!(world.records.iter().filter(|fact| fact.is_last).count(), 1);
     world.expect_nothing_left();

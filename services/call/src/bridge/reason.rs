@@ -1,0 +1,66 @@
+//! Why a side is hung up (RFC 3326): what the other side said of it, else what happened, in the words of SIP and of Q.850
+//! for networks that speak ISUP behind a gateway.
+
+use super::Cause;
+use super::table::Event;
+
+impl Cause<'_> {
+    /// The value of Reason that a side which is hung up is told.
+    pub(crate) fn reason_value(&self) -> Option<Vec<u8>> {
+        let said: Vec<&[u8]> =
+            self.message.into_iter().flat_map(|message| message.values(sip::Name::Reason)).collect();
+        if !said.is_empty() {
+            return Some(said.join(&b", "[..]));
+        }
+        self.reason.map(<[u8]>::to_vec).or_else(|| self.own_reason())
+    }
+
+    /// For what the box ends by itself. A BYE that says no more stays as it is.
+    fn own_reason(&self) -> Option<Vec<u8>> {
+        let (status, text) = if matches!(self.event, Event::Silent(_)) {
+            (408, Some("Media Timeout"))
+        } else if matches!(self.event, Event::SessionExpired(_)) {
+            (408, Some("Session Expired"))
+        } else if matches!(self.event, Event::Lost(_)) {
+            // 408 or 481 within the dialog, or nothing at all (RFC 3261 §12.2.1.2).
+            let heard = self.message.and_then(sip::Message::status);
+            (heard.filter(|status| *status >= 300).unwrap_or(408), None)
+        } else if matches!(self.event, Event::Operator) {
+            (self.status, Some("Ended By Operator"))
+        } else if matches!(self.event, Event::NoPrack) {
+            (504, Some("No PRACK"))
+        } else if matches!(self.event, Event::NoRoute | Event::Refused | Event::BadAnswer) {
+            // Who loses the call to a target's refusal is told which it was.
+            (self.status, None)
+        } else {
+            return None;
+        };
+        (status >= 300).then(|| reason(status, text))
+    }
+}
+
+fn reason(status: u16, text: Option<&str>) -> Vec<u8> {
+    let text = text.map(|text| format!(";text=\"{text}\"")).unwrap_or_default();
+    let q850 = q850(status).map(|cause| format!(", Q.850;cause={cause}")).unwrap_or_default();
+    format!("SIP;cause={status}{text}{q850}").into_bytes()
+}
+
+/// The release cause of a final response (RFC 3398 §8.2.6.1).
+fn q850(status: u16) -> Option<u8> {
+    Some(match status {
+        404 | 485 | 604 => 1,
+        486 | 600 => 17,
+        480 => 18,
+        401..=403 | 407 | 603 => 21,
+        410 => 22,
+        482 | 483 => 25,
+        484 => 28,
+        502 => 38,
+        400 | 481 | 500 | 503 => 41,
+        405 => 63,
+        406 | 415 | 501 => 79,
+        408 | 504 => 102,
+        413 | 414 | 416 | 420 | 421 | 423 | 505 | 513 => 127,
+        _ => return None,
+    })
+}
