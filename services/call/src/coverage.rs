@@ -139,7 +139,7 @@ mod silent {
 
     /// Counts nothing.
     #[derive(Default)]
-    pub(crate) struct Coverage;
+    pub(crate) struct Coverage {}
 
     impl Coverage {
         #[inline(always)]
