@@ -89,9 +89,9 @@ fn a_forked_200_after_the_first_gets_ack_then_bye() {
 #[test]
 fn bye_gets_200_at_once_and_crosses_with_its_reason() {
     let place = Place::new("b-bye");
-    let _drawbridge = start(&place, "", "");
+    let drawbridge = start(&place, "", "");
     let (caller, callee) = (Party::caller(&place), Party::callee(&place));
-    let (_, invite) = up(&caller, &callee);
+    let (_, invite) = up(&drawbridge, &caller, &callee);
     callee.say(&callee.back("BYE", "bye", &invite, "Reason: Q.850;cause=16;text=\"bye\"\n", ""));
     assert_eq!(callee.expect("200").method(), "BYE");
     let bye = caller.expect("BYE");
@@ -104,7 +104,7 @@ fn bye_crossing_bye_gets_200_on_both_sides() {
     let place = Place::new("b-byes");
     let drawbridge = start(&place, "", "");
     let (caller, callee) = (Party::caller(&place), Party::callee(&place));
-    let (ok, invite) = up(&caller, &callee);
+    let (ok, invite) = up(&drawbridge, &caller, &callee);
     caller.say(&caller.in_dialog("BYE", "bye", &ok, "", ""));
     callee.say(&callee.back("BYE", "bye", &invite, "", ""));
     // Each side may first hear the answer to its own BYE or the box's.
@@ -145,9 +145,9 @@ fn bye_of_the_caller_in_an_early_dialog_ends_the_call() {
 #[test]
 fn a_request_out_of_order_gets_500_and_the_call_goes_on() {
     let place = Place::new("b-cseq");
-    let _drawbridge = start(&place, "", "");
+    let drawbridge = start(&place, "", "");
     let (caller, callee) = (Party::caller(&place), Party::callee(&place));
-    let (ok, _) = up(&caller, &callee);
+    let (ok, _) = up(&drawbridge, &caller, &callee);
     let info = caller.in_dialog("INFO", "info", &ok, "", "");
     caller.say(&info);
     let carried = callee.expect("INFO");
@@ -163,9 +163,9 @@ fn a_request_out_of_order_gets_500_and_the_call_goes_on() {
 #[test]
 fn a_refused_reinvite_leaves_the_session_as_it_was_and_another_goes_through() {
     let place = Place::new("b-488");
-    let _drawbridge = start(&place, "", "");
+    let drawbridge = start(&place, "", "");
     let (caller, callee) = (Party::caller(&place), Party::callee(&place));
-    let (ok, _) = up(&caller, &callee);
+    let (ok, _) = up(&drawbridge, &caller, &callee);
     let hold = OFFER.replace("11 1", "11 2") + "a=sendonly\n";
     caller.say(&caller.in_dialog("INVITE", "re1", &ok, "", &hold));
     let carried = callee.expect("INVITE");
@@ -187,9 +187,9 @@ fn a_refused_reinvite_leaves_the_session_as_it_was_and_another_goes_through() {
 #[test]
 fn glare_gets_491_on_the_side_that_came_second() {
     let place = Place::new("b-glare");
-    let _drawbridge = start(&place, "", "");
+    let drawbridge = start(&place, "", "");
     let (caller, callee) = (Party::caller(&place), Party::callee(&place));
-    let (ok, invite) = up(&caller, &callee);
+    let (ok, invite) = up(&drawbridge, &caller, &callee);
     caller.say(&caller.in_dialog("INVITE", "re", &ok, "", OFFER));
     let carried = callee.expect("INVITE");
     callee.say(&callee.back("INVITE", "glare", &invite, "", ANSWER));
@@ -205,9 +205,9 @@ fn glare_gets_491_on_the_side_that_came_second() {
 #[test]
 fn a_request_for_an_unknown_dialog_gets_481() {
     let place = Place::new("b-481");
-    let _drawbridge = start(&place, "", "");
+    let drawbridge = start(&place, "", "");
     let (caller, callee) = (Party::caller(&place), Party::callee(&place));
-    let (ok, _) = up(&caller, &callee);
+    let (ok, _) = up(&drawbridge, &caller, &callee);
     let stray = caller.in_dialog("BYE", "stray", &ok, "", "");
     let own = format!("tag={}", tag(&ok, "To"));
     caller.say(&stray.replace(&own, "tag=nobody"));

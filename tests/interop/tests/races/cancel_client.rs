@@ -1,4 +1,4 @@
-//! CANCEL towards the callee (RFC 3261 §9.1): rows C1 to C11.
+//! CANCEL towards the callee (RFC 3261 §9.1): rows C1 to C12.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -193,7 +193,7 @@ fn cancel_c9_redirection_after_the_cancel_is_not_followed() {
     leave(&caller);
     callee.expect("CANCEL");
     let contact = format!("Contact: <sip:1@{}>\n", elsewhere.local());
-    callee.respond(&invite, "302 Moved Temporarily", &contact, "");
+    callee.say(&callee.response(&invite, "302 Moved Temporarily", &contact));
     callee.expect("ACK");
     elsewhere.expect_nothing();
 }
@@ -272,4 +272,40 @@ fn cancel_c11_during_failover_cancels_this_attempt_and_tries_no_further() {
     third.expect_nothing();
     let cdrs = drawbridge.cdrs(2);
     assert_eq!(cdrs.len(), 2, "one row for each attempt: {cdrs:#?}");
+}
+
+#[test]
+fn cancel_c12_of_a_losing_fork_says_completed_elsewhere() {
+    let place = Place::new("c12");
+    let carrier = format!(
+        "\n[[trunk]]\nname = \"second\"\nsources = [\"{c}\"]\npeers = [\"sip:{c}:5060\"]\n",
+        c = place.ip(Place::C),
+    );
+    let drawbridge =
+        crate::party::start_with(&place, "", &carrier, "\"carrier\", \"second\"", "fork = \"parallel\"");
+    let (caller, callee) = (Party::caller(&place), Party::callee(&place));
+    let other = Party::at(&place, Place::C, "other");
+    caller.say(&caller.invite("1", OFFER));
+    let (first, second) = (callee.expect("INVITE"), other.expect("INVITE"));
+    callee.respond(&first, "180 Ringing", "", "");
+    caller.expect("180");
+    other.respond(&second, "180 Ringing", "", "");
+    callee.respond(&first, "200 OK", "", ANSWER);
+    let ok = caller.expect_either(&["180", "200"]);
+    let ok = if ok.kind() == "180" { caller.expect("200") } else { ok };
+    let cancel = other.expect("CANCEL");
+    let reason = cancel.header("Reason").unwrap();
+    assert!(reason.contains("cause=200") && reason.contains("Call completed elsewhere"), "{reason}");
+    other.respond(&cancel, "200 OK", "", "");
+    other.respond(&second, "487 Request Terminated", "", "");
+    other.expect("ACK");
+    callee.expect("ACK");
+    caller.say(&caller.in_dialog("ACK", "ack", &ok, "", ""));
+    caller.say(&caller.in_dialog("BYE", "bye", &ok, "", ""));
+    caller.expect("200");
+    let bye = callee.expect("BYE");
+    callee.respond(&bye, "200 OK", "", "");
+    let cdrs = drawbridge.cdrs(2);
+    let answered = cdrs.iter().filter(|cdr| cdr["disposition"] == "answered").count();
+    assert_eq!((cdrs.len(), answered), (2, 1), "{cdrs:#?}");
 }

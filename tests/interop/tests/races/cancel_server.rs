@@ -105,9 +105,9 @@ fn cancel_s4_whose_via_a_nat_rewrote_always_counts() {
 #[test]
 fn cancel_s6_of_a_request_that_is_no_invite_gets_200_and_has_no_effect() {
     let place = Place::new("s6");
-    let _drawbridge = start(&place, "", "");
+    let drawbridge = start(&place, "", "");
     let (caller, callee) = (Party::caller(&place), Party::callee(&place));
-    let (ok, _) = up(&caller, &callee);
+    let (ok, _) = up(&drawbridge, &caller, &callee);
     let info = caller.in_dialog("INFO", "info", &ok, "", "");
     caller.say(&info);
     let carried = callee.expect("INFO");
@@ -199,4 +199,35 @@ fn cancel_s11_repeats_the_487_until_it_is_acknowledged() {
     caller.count_of(&terminated);
     assert_eq!(caller.count_of(&terminated), 0, "nothing is repeated after the ACK");
     drawbridge.assert_comes_to_rest();
+}
+
+#[test]
+fn cancel_s5_of_a_reinvite_ends_that_reinvite_and_nothing_else() {
+    let place = Place::new("s5");
+    let drawbridge = start(&place, "", "");
+    let (caller, callee) = (Party::caller(&place), Party::callee(&place));
+    let (ok, _) = up(&drawbridge, &caller, &callee);
+    let offer = OFFER.replace("11 1", "11 2") + "a=sendonly\n";
+    let reinvite = caller.in_dialog("INVITE", "re", &ok, "", &offer);
+    caller.say(&reinvite);
+    let carried = callee.expect("INVITE");
+    callee.respond(&carried, "180 Ringing", "", "");
+    let head = reinvite.split("Content-Type").next().unwrap();
+    caller.say(&format!("{}Content-Length: 0\n\n", head.replace("INVITE", "CANCEL")));
+    let cancelled: Vec<_> = (0..2).map(|_| caller.expect_either(&["200", "487"])).collect();
+    assert!(cancelled.iter().any(|m| m.kind() == "200" && m.method() == "CANCEL"), "{cancelled:#?}");
+    let refusal = cancelled.iter().find(|m| m.kind() == "487").expect("487 to the re-INVITE");
+    assert_eq!(refusal.method(), "INVITE");
+    let ack = caller.in_dialog("ACK", "re", &ok, "", "");
+    caller.say(&ack);
+    let cancel = callee.expect("CANCEL");
+    assert_eq!(branch(&cancel), branch(&carried));
+    callee.respond(&cancel, "200 OK", "", "");
+    callee.respond(&carried, "487 Request Terminated", "", "");
+    callee.expect("ACK");
+    // The dialog stands on both sides.
+    caller.say(&caller.in_dialog("BYE", "bye", &ok, "", ""));
+    assert_eq!(caller.expect("200").method(), "BYE");
+    let bye = callee.expect("BYE");
+    callee.respond(&bye, "200 OK", "", "");
 }

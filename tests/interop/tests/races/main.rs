@@ -4,7 +4,12 @@
 //! the socket and the Core undoes it. A peer is a [`party::Party`]; a test is named after its row in `docs/races.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod across;
 mod bridge;
 mod cancel_client;
 mod cancel_server;
+mod early;
+mod forks;
+mod offers;
 mod party;
+mod transfer;

@@ -182,23 +182,40 @@ impl Party {
 
     /// Answers with this To-tag, as one of several phones behind a forking proxy does.
     pub fn respond_as(&self, tag: &str, request: &Message, status: &str, extra: &str, body: &str) {
-        let to = request.header("To").unwrap();
-        let tag = if to.contains("tag=") || status.starts_with("100") {
-            String::new()
-        } else {
-            format!(";tag={tag}")
-        };
-        let text = format!(
-            "SIP/2.0 {status}\nVia: {via}\nFrom: {from}\nTo: {to}{tag}\nCall-ID: {call_id}\nCSeq: {cseq}\n\
-             Contact: <sip:callee@{local}>\n{extra}",
-            via = request.header("Via").unwrap(),
-            from = request.header("From").unwrap(),
-            call_id = request.header("Call-ID").unwrap(),
-            cseq = request.header("CSeq").unwrap(),
-            local = self.local(),
-        );
+        let contact = format!("Contact: <sip:callee@{}>\n", self.local());
+        let text = response(tag, request, status, &(contact + extra));
         self.say(&with_body(text, body));
     }
+
+    /// A response with no other Contact than what `extra` says.
+    pub fn response(&self, request: &Message, status: &str, extra: &str) -> String {
+        with_body(response(self.tag, request, status, extra), "")
+    }
+
+    /// The final response to the caller, whichever it is.
+    pub fn hear_final(&self) -> Message {
+        let end = Instant::now() + LIMIT;
+        while let Some(message) = self.hear(end) {
+            let is_final = message.kind().parse::<u16>().is_ok_and(|status| status >= 200);
+            if is_final && !self.seen.borrow().contains(&message.text) {
+                return message;
+            }
+        }
+        panic!("{} waits for a final response in vain", self.tag);
+    }
+}
+
+fn response(tag: &str, request: &Message, status: &str, extra: &str) -> String {
+    let to = request.header("To").unwrap();
+    let tagless = to.contains("tag=") || status.starts_with("100");
+    let tag = if tagless { String::new() } else { format!(";tag={tag}") };
+    format!(
+        "SIP/2.0 {status}\nVia: {via}\nFrom: {from}\nTo: {to}{tag}\nCall-ID: {call_id}\nCSeq: {cseq}\n{extra}",
+        via = request.header("Via").unwrap(),
+        from = request.header("From").unwrap(),
+        call_id = request.header("Call-ID").unwrap(),
+        cseq = request.header("CSeq").unwrap(),
+    )
 }
 
 fn with_body(head: String, body: &str) -> String {
@@ -252,11 +269,19 @@ pub fn ringing(caller: &Party, callee: &Party) -> (Message, Message) {
 }
 
 /// A call that both sides acknowledged: the caller's 200, the callee's INVITE and its ACK.
-pub fn up(caller: &Party, callee: &Party) -> (Message, Message) {
+pub fn up(drawbridge: &Drawbridge, caller: &Party, callee: &Party) -> (Message, Message) {
     let (_, invite) = ringing(caller, callee);
     callee.respond(&invite, "200 OK", "", ANSWER);
     let ok = caller.expect("200");
     caller.say(&caller.in_dialog("ACK", "ack1", &ok, "", ""));
     callee.expect("ACK");
+    // The callee's ACK does not wait for the caller's: that the call is up, only the box knows.
+    interop::until("the call is up", LIMIT, || {
+        let calls = drawbridge.ask("GET", "/v1/calls").json();
+        calls["calls"]
+            .as_array()
+            .is_some_and(|calls| calls.iter().all(|call| call["state"] == "up"))
+            .then_some(())
+    });
     (ok, invite)
 }
