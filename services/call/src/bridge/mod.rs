@@ -196,7 +196,7 @@ impl<'m> Cause<'m> {
 
     /// Whether a target brought it, so that it is this target that tells how the call ended.
     pub(crate) fn is_of_target(&self) -> bool {
-        matches!(self.event, Event::Refused | Event::BadAnswer)
+        matches!(self.event, Event::Refused | Event::BadAnswer | Event::Bye(Side::B))
     }
 }
 

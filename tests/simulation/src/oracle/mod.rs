@@ -167,6 +167,8 @@ impl Oracle {
         let Ok(message) = Message::parse(bytes) else { return };
         if message.is_request() {
             self.request_handled(now, &message);
+        } else {
+            self.response_handled(&message);
         }
     }
 

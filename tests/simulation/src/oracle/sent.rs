@@ -207,6 +207,26 @@ impl Oracle {
         }
     }
 
+    /// Row C12: when the caller has its answer, nobody else rings on.
+    pub(super) fn response_handled(&mut self, response: &Message<'_>) {
+        let is_success =
+            response.method() == Method::Invite && response.status().is_some_and(|s| s / 100 == 2);
+        let Some(sent) = key(response).filter(|_| is_success).and_then(|key| self.sent.get(&key)) else {
+            return;
+        };
+        let (true, Some(call)) = (sent.is_first_invite, sent.call) else { return };
+        let rings_on = |sent: &Sent| {
+            let waits = sent.is_first_invite && sent.end.is_none() && !sent.undelivered;
+            waits && sent.call == Some(call) && sent.provisional && sent.cancelled.is_none()
+        };
+        if self.calls[call].refused_or_answered == Some(200) && self.sent.values().any(rings_on) {
+            self.fail(
+                Some(call),
+                "somebody answered, and another target rings on without a CANCEL (row C12)",
+            );
+        }
+    }
+
     fn success_received(
         &mut self,
         now: Time,
