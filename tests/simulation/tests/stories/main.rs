@@ -3,6 +3,7 @@
 
 mod bridge;
 mod cancel;
+mod forking;
 mod journals;
 mod refusals;
 mod story;
