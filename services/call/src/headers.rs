@@ -11,9 +11,11 @@ use crate::settings::Listener;
 pub(crate) const ALLOW: &[u8] =
     b"INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH, REFER, REGISTER";
 /// Extensions that this box takes part in, whoever asks.
-pub(crate) const SUPPORTED: &[u8] = RELIABLE;
+pub(crate) const SUPPORTED: &[u8] = b"timer, 100rel";
 /// Option tag of reliable provisional responses (RFC 3262 §8.1).
 pub(crate) const RELIABLE: &[u8] = b"100rel";
+/// RFC 4028.
+pub(crate) const TIMER: &[u8] = b"timer";
 pub(crate) const SDP: &[u8] = b"application/sdp";
 
 /// Whether a header of this name is carried from one leg to the other.
@@ -173,6 +175,12 @@ pub(crate) fn copy_body_headers(from: &Message<'_>, to: &mut Writer) {
             to.copy(&header);
         }
     }
+}
+
+/// Whether the sender of a message says that it knows this extension.
+pub(crate) fn requires_or_supports(message: &Message<'_>, tag: &[u8]) -> bool {
+    let said = [Name::Supported, Name::Require];
+    said.iter().any(|name| message.token_list(*name).any(|token| token.eq_ignore_ascii_case(tag)))
 }
 
 /// Where the peer shall send its requests within the dialog.

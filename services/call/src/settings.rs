@@ -35,6 +35,10 @@ pub struct Settings {
     pub timing: Timing,
     /// Timer C: how long a target may ring (RFC 3261 §16.6 item 11).
     pub timer_c: Duration,
+    /// How long a session lives without a refresh (RFC 4028); zero: the box asks for no session timer.
+    pub session_expires: Duration,
+    /// The smallest session interval that is accepted.
+    pub min_se: Duration,
     /// Who may register.
     pub registrar: RegistrarPolicy,
     /// The most calls at once; the next gets 503.

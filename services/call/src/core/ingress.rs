@@ -5,10 +5,10 @@ use sip::{Message, Method, Name, Via};
 
 use crate::core::Core;
 use crate::coverage::LegInput;
-use crate::headers::{ALLOW, RELIABLE, SDP, SUPPORTED, sdp_of};
+use crate::headers::{ALLOW, RELIABLE, SDP, SUPPORTED, TIMER, sdp_of};
 use crate::ids::leg_of_tag;
 use crate::io::{EventKind, Flow, Now, SendToken};
-use crate::leg::{Leg, LegKey, News, OfferBy};
+use crate::leg::{Leg, LegKey, News, OfferBy, interval_too_small};
 use crate::media::Side;
 use crate::registrar::Verdict;
 use crate::settings::RegistrarPolicy;
@@ -264,6 +264,9 @@ impl Core {
         if let Some(trying) = self.wire.response(server, 100, None, None) {
             self.wire.respond(server, 100, trying.finish(), now);
         }
+        if let Some(least) = interval_too_small(message, &self.wire.settings) {
+            return self.respond(server, 422, None, &tag, &[("Min-SE", least.as_bytes())], now);
+        }
         if let Some((status, headers)) = self.content_fault(message) {
             let headers: Vec<(&str, &[u8])> =
                 headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
@@ -282,6 +285,9 @@ impl Core {
     fn on_update(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get_mut(key) else { return };
         let (call, tag) = (leg.call, leg.tag.clone());
+        if let Some(least) = interval_too_small(message, &self.wire.settings) {
+            return self.respond(server, 422, None, &tag, &[("Min-SE", least.as_bytes())], now);
+        }
         if let Some((status, headers)) = self.content_fault(message) {
             let headers: Vec<(&str, &[u8])> =
                 headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
@@ -517,7 +523,7 @@ impl Core {
 
 /// Option tags that are required and not understood (RFC 3261 §8.2.2.3).
 pub(crate) fn unsupported(message: &Message<'_>) -> Option<Vec<u8>> {
-    let understood = |tag: &[u8]| tag.eq_ignore_ascii_case(RELIABLE);
+    let understood = |tag: &[u8]| [RELIABLE, TIMER].iter().any(|known| known.eq_ignore_ascii_case(tag));
     let required: Vec<&[u8]> = message.token_list(Name::Require).filter(|tag| !understood(tag)).collect();
     if required.is_empty() { None } else { Some(required.join(&b", "[..])) }
 }

@@ -11,7 +11,7 @@ use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::headers::text;
 use crate::io::{EventKind, Now, Output, RouteQuery};
-use crate::leg::{Leg, LegKey};
+use crate::leg::{Leg, LegKey, interval_too_small};
 use crate::media::MediaId;
 use crate::registrar::{Verdict, is_configured};
 
@@ -38,6 +38,9 @@ impl Core {
         // §8.2.6 leaves a UAS alone with its Max-Forwards; what goes on must not go on for ever (§16.3).
         if message.max_forwards().is_ok_and(|hops| hops == Some(0)) {
             return self.stateless(arrival, 483, None, &[]);
+        }
+        if let Some(least) = interval_too_small(message, &self.wire.settings) {
+            return self.stateless(arrival, 422, None, &[("Min-SE", least.as_bytes())]);
         }
         if let Some((status, headers)) = self.content_fault(message) {
             let headers: Vec<(&str, &[u8])> =

@@ -59,6 +59,13 @@ impl Core {
             .filter(|leg| Some(leg.tag.as_bytes()) == tag && leg.call_id.as_bytes() == call_id)
         {
             self.wire.coverage.leg(leg, LegInput::StraySuccess);
+            let call = leg.call;
+            if leg.on_abandoned_success(key, message, &mut self.wire, now) {
+                if let Some(call) = call {
+                    self.settle(call, now);
+                }
+                return;
+            }
             leg.on_late_success(ClientKey::default(), message, &mut self.wire, now);
         }
     }
@@ -280,9 +287,11 @@ impl Core {
             News::Overtook => Cause::new(Event::Overtook(side)).status(491),
             News::OfferWithdrawn(status) => Cause::new(Event::OfferWithdrawn(side)).status(status),
             News::Agreed => Cause::new(Event::Agreed(side)),
-            News::NotPutBack => Cause::new(Event::NotPutBack(side)).by(EndedBy::Error),
+            News::NotPutBack => Cause::new(Event::NotPutBack(side)).reason(UNUSABLE).by(EndedBy::Error),
             News::CanOffer => Cause::new(Event::CanOffer(side)),
-            News::SessionExpired => Cause::new(Event::SessionExpired(side)).by(EndedBy::Timer),
+            News::SessionExpired => {
+                Cause::new(Event::SessionExpired(side)).reason(EXPIRED).by(EndedBy::Timer)
+            }
             News::OfferAccepted => Cause::new(Event::OfferAccepted),
             News::OfferRefused(status) => Cause::new(Event::OfferRefused).status(not_a_challenge(status)),
         };
@@ -365,6 +374,9 @@ const UNUSABLE: &[u8] = b"SIP;cause=488;text=\"Not Acceptable Here\"";
 fn speaks_of_call(message: &Message<'_>) -> bool {
     !matches!(message.method(), Method::Subscribe | Method::Notify | Method::Refer)
 }
+
+/// RFC 4028 names no code; 408 is what an unanswered refresh would have had.
+const EXPIRED: &[u8] = b"SIP;cause=408;text=\"Session Expired\"";
 
 /// What a trunk wants to hear when it asks who calls; nobody else who asks in its place.
 fn credentials<'s>(snapshot: Option<&'s Arc<Snapshot>>, leg: &Leg) -> Option<&'s Credentials> {

@@ -24,8 +24,8 @@ pub(crate) struct AuthTries {
     count: u8,
 }
 
-/// A credential of a request: its header and value.
-pub(crate) type Credential = (Name, Vec<u8>);
+/// A header of a request that is sent again, with the value that it has now.
+pub(crate) type Rewritten = (Name, Vec<u8>);
 
 impl AuthTries {
     /// The credentials that answer every realm that asks; `None` when they were tried. Each nonce is answered once; a new
@@ -36,7 +36,7 @@ impl AuthTries {
         credentials: &Credentials,
         old: &Message<'_>,
         wire: &mut Wire,
-    ) -> Option<Vec<Credential>> {
+    ) -> Option<Vec<Rewritten>> {
         let challenges = challenges(response);
         let mut is_first = true;
         for (answer, challenge) in &challenges {
@@ -55,7 +55,7 @@ impl AuthTries {
         *self = AuthTries { count: count + 1 };
         let Credentials { username, password } = credentials;
         let uri = old.request_uri()?;
-        let mut answers: Vec<Credential> = kept;
+        let mut answers: Vec<Rewritten> = kept;
         for (answer, challenge) in &challenges {
             let cnonce = format!("{:016x}", wire.ids.random());
             // A journal has the answer, never the password.
@@ -92,6 +92,21 @@ impl Leg {
         let old = wire.client_request(asked.client)?;
         let old = Message::parse(&old).ok()?;
         let answers = self.auth.answer(asked.response, credentials, &old, wire)?;
+        self.send_again(key, asked.client, asked.purpose, &answers, wire, now)
+    }
+
+    /// Sends a request that was refused again: the next CSeq, a new branch, these headers in the place of theirs.
+    pub(super) fn send_again(
+        &mut self,
+        key: LegKey,
+        refused: ClientKey,
+        purpose: Purpose,
+        headers: &[Rewritten],
+        wire: &mut Wire,
+        now: Now,
+    ) -> Option<ClientKey> {
+        let old = wire.client_request(refused)?;
+        let old = Message::parse(&old).ok()?;
         let peer = old.to().ok().and_then(|to| to.tag()).unwrap_or_default();
         let cseq = match self.dialog_with(peer) {
             Some(dialog) => {
@@ -100,14 +115,14 @@ impl Leg {
             }
             None => old.cseq().ok()?.number.saturating_add(1),
         };
-        let flow = wire.client_flow(asked.client)?;
-        let (next, branch) = wire.prepare(old.method(), ClientUser::Leg(key, asked.purpose), flow, now);
-        let request = again_with(&old, wire.listener(flow.listener), &branch, cseq, &answers)?;
-        if asked.purpose == Purpose::Offer {
+        let flow = wire.client_flow(refused)?;
+        let (next, branch) = wire.prepare(old.method(), ClientUser::Leg(key, purpose), flow, now);
+        let request = again_with(&old, wire.listener(flow.listener), &branch, cseq, headers)?;
+        if purpose == Purpose::Offer {
             wire.limit(next, now.time + wire.settings.timer_c);
         }
         wire.launch(next, request);
-        self.exchange.sent_again(asked.client, next, cseq);
+        self.exchange.sent_again(refused, next, cseq);
         Some(next)
     }
 
@@ -154,7 +169,7 @@ fn answered<'m>(request: &Message<'m>, answer: Name, realm: &[u8]) -> Option<Aut
 }
 
 /// The credentials of a request that are still good: nobody asked for those again.
-fn kept(request: &Message<'_>, challenges: &[(Name, Challenge)]) -> Vec<Credential> {
+fn kept(request: &Message<'_>, challenges: &[(Name, Challenge)]) -> Vec<Rewritten> {
     let is_asked = |name: Name, value: &[u8]| {
         Authorization::parse(value).is_ok_and(|given| {
             challenges.iter().any(|(answer, asked)| *answer == name && *asked.realm == *given.realm)
@@ -168,23 +183,24 @@ fn kept(request: &Message<'_>, challenges: &[(Name, Challenge)]) -> Vec<Credenti
         .collect()
 }
 
-/// The same request as a new transaction: this CSeq, a new branch, these credentials.
+/// The same request as a new transaction: this CSeq, a new branch, these headers.
 pub(crate) fn again_with(
     old: &Message<'_>,
     listener: &Listener,
     branch: &str,
     cseq: u32,
-    answers: &[Credential],
+    headers: &[Rewritten],
 ) -> Option<Bytes> {
     let number = cseq.to_string();
     let mut writer = Writer::request(old.method_text(), old.request_uri()?);
     via(&mut writer, listener, branch);
     writer.parts("CSeq", &[number.as_bytes(), b" ", old.method_text()]);
-    for (name, value) in answers {
+    for (name, value) in headers {
         writer.header(name.as_str(), value);
     }
-    let replaced = [Name::Via, Name::CSeq, Name::Authorization, Name::ProxyAuthorization, Name::ContentType];
-    for header in old.headers().filter(|header| !replaced.contains(&header.name)) {
+    let written = |name| headers.iter().any(|(written, _)| *written == name);
+    let own = [Name::Via, Name::CSeq, Name::ContentType];
+    for header in old.headers().filter(|header| !own.contains(&header.name) && !written(header.name)) {
         writer.copy(&header);
     }
     Some(writer.body(old.first(Name::ContentType), old.body()))

@@ -15,6 +15,7 @@
 //!    └◀── put back ◀── 2xx ─┴────────────┘
 //! ```
 
+use bytes::Bytes;
 use sip::Time;
 
 use super::reliable::Agreement;
@@ -81,12 +82,19 @@ pub(crate) enum Aim {
     /// The other leg's peer made it; the bridge waits for the answer.
     Carried,
     /// The session stays as it is and lives on (RFC 4028).
-    #[allow(dead_code)]
     Refresh,
     /// The peer goes back to the description that both sides had.
     PutBack,
     /// The bridge itself made it.
     Proposed,
+}
+
+/// A re-INVITE that got no final response within 64·T1 after its CANCEL.
+#[derive(Debug)]
+pub(super) struct Abandoned {
+    pub(super) cseq: u32,
+    /// The ACK of the 2xx that came all the same.
+    pub(super) ack: Option<Bytes>,
 }
 
 impl Exchange {
@@ -160,7 +168,7 @@ impl Leg {
             }
             Exchange::Withdrawing { client, cseq, .. } => {
                 wire.abandon(client);
-                self.abandoned_offer = cseq;
+                self.abandoned = Some(Box::new(Abandoned { cseq, ack: None }));
                 self.session.refused();
                 News::CanOffer
             }
@@ -245,7 +253,7 @@ impl Leg {
     }
 
     /// The peer's offer that waits for an answer.
-    pub(crate) fn open_offer(&self, wire: &Wire) -> Option<bytes::Bytes> {
+    pub(crate) fn open_offer(&self, wire: &Wire) -> Option<Bytes> {
         match self.exchange {
             Exchange::PeerOffers { server, .. } => wire.server_request(server),
             Exchange::Idle

@@ -27,6 +27,7 @@ mod offer;
 mod refer;
 mod reinvite;
 mod reliable;
+mod session_timer;
 mod uac;
 mod uas;
 
@@ -49,6 +50,7 @@ pub(crate) use exchange::{Aim, EarlyUpdate, Exchange, OfferBy, Ours};
 pub(crate) use offer::Offer;
 pub(crate) use refer::Referral;
 pub(crate) use reliable::Acknowledges;
+pub(crate) use session_timer::interval_too_small;
 pub(crate) use uac::{Target, from_header, via, via_pieces};
 
 new_key_type! {
@@ -139,7 +141,6 @@ pub(crate) enum News {
     /// Nothing of ours is under way any more: an offer that waits can be sent.
     CanOffer,
     /// The session ran out: nobody refreshed it (RFC 4028 §10).
-    #[allow(dead_code)]
     SessionExpired,
     /// The dialog is no more at the peer: 408 or 481 within it, or no answer at all (RFC 3261 §12.2.1.2).
     Lost,
@@ -175,10 +176,13 @@ pub(crate) struct Leg {
     auth: challenge::AuthTries,
     /// How often its offer was put off by glare.
     put_off: u8,
-    /// CSeq number of an offer that was cancelled and given up; its 2xx may still come.
-    abandoned_offer: u32,
+    /// An offer that was cancelled and given up; its 2xx may still come.
+    abandoned: Option<Box<exchange::Abandoned>>,
     /// Whether the peer takes UPDATE (RFC 3311 §4).
     pub(crate) allows_update: bool,
+    /// We placed it, so that its Call-ID is ours.
+    placed: bool,
+    timer: session_timer::SessionTimer,
     /// Our session in descriptions towards this side (RFC 3264 §8).
     pub(crate) session: crate::bridge::LocalSession,
     /// What its peer is told of the transfer that it asked for.
@@ -206,8 +210,10 @@ impl Leg {
             call_id,
             auth: challenge::AuthTries::default(),
             put_off: 0,
-            abandoned_offer: 0,
+            abandoned: None,
             allows_update: false,
+            placed: false,
+            timer: session_timer::SessionTimer::default(),
             session: crate::bridge::LocalSession::default(),
             subscription: None,
             armed: None,
@@ -301,7 +307,7 @@ impl Leg {
             | LegState::Leaving
             | LegState::Gone => None,
         };
-        let exchange = self.exchange.deadline();
+        let exchange = self.exchange.deadline().or(self.session_deadline());
         match (own, exchange) {
             (Some(own), Some(exchange)) => Some(own.min(exchange)),
             (own, exchange) => own.or(exchange),
@@ -311,6 +317,9 @@ impl Leg {
     pub(crate) fn on_timeout(&mut self, key: LegKey, wire: &mut Wire, now: Now) -> News {
         if self.exchange.deadline().is_some_and(|deadline| deadline <= now.time) {
             return self.on_exchange_timeout(key, wire, now);
+        }
+        if self.session_deadline().is_some_and(|deadline| deadline <= now.time) {
+            return self.on_session_timeout(key, wire, now);
         }
         if self.deadline().is_none_or(|deadline| deadline > now.time) {
             return News::Nothing;

@@ -7,9 +7,8 @@ use sip::{Message, Method, Name, Sdp};
 
 use super::{Aim, EarlyUpdate, Exchange, Leg, LegKey, LegState, News, OfferBy, Ours};
 use crate::coverage::LegInput;
-use crate::headers::{ALLOW, SDP, contact, copy_crossing, sdp_of};
+use crate::headers::{ALLOW, SDP, TIMER, contact, copy_crossing, sdp_of};
 use crate::io::{Now, SendToken};
-use crate::media::Side;
 use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
 
 /// How often one offer is put off before the side that made it is told.
@@ -45,6 +44,10 @@ impl Leg {
         };
         contact(&mut writer, wire.listener(self.flow.listener));
         writer.header("Allow", ALLOW);
+        writer.header("Supported", TIMER);
+        if !early {
+            self.timer.ask(&mut writer, &wire.settings);
+        }
         if let Some(from) = offer.from {
             copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
         }
@@ -73,7 +76,11 @@ impl Leg {
     /// The time of a back-off is over.
     pub(super) fn offer_again(&mut self, key: LegKey, ours: Ours, wire: &mut Wire, now: Now) -> News {
         match ours.aim {
-            Aim::Carried | Aim::Proposed | Aim::Refresh => News::CanOffer,
+            Aim::Carried | Aim::Proposed => News::CanOffer,
+            Aim::Refresh => {
+                self.refresh(key, wire, now);
+                News::Nothing
+            }
             Aim::PutBack if self.put_back(key, wire, now) => News::Nothing,
             Aim::PutBack => News::NotPutBack,
         }
@@ -106,7 +113,7 @@ impl Leg {
                     self.exchange = Exchange::WeOffer { client, cseq, ours };
                     News::Nothing
                 }
-                200..300 => self.accepted(client, cseq, ours, response, wire),
+                200..300 => self.accepted(client, cseq, ours, response, wire, now),
                 // An early dialog may be gone at one of several callees: that is no end of the call.
                 _ if status >= 300 && self.agreement(None).is_some() => self.refused_early(ours, status),
                 408 | 481 => self.lost_dialog(),
@@ -114,7 +121,16 @@ impl Leg {
                 405 | 501 if ours.by == OfferBy::Update => {
                     self.allows_update = false;
                     self.session.refused();
-                    News::CanOffer
+                    self.offer_again(key, ours, wire, now)
+                }
+                // RFC 4028 §7.3.
+                422 if ours.aim != Aim::Proposed
+                    && self.put_off < MAX_PUT_OFF
+                    && self.raise_min_se(response) =>
+                {
+                    self.put_off += 1;
+                    self.session.refused();
+                    self.offer_again(key, ours, wire, now)
                 }
                 _ => match self.wait_after(status, response, wire) {
                     Some(wait) => self.back_off(ours, wait, now),
@@ -154,9 +170,14 @@ impl Leg {
         ours: Ours,
         response: &Message<'_>,
         wire: &mut Wire,
+        now: Now,
     ) -> News {
         self.put_off = 0;
         self.learn_methods(response);
+        // What an early dialog says of session timers is said again by the 2xx to the INVITE.
+        if self.is_confirmed() {
+            self.hear_timer(response, &wire.settings, now);
+        }
         if let Some(dialog) = self.dialog_with(response.to().ok().and_then(|to| to.tag()).unwrap_or_default())
         {
             dialog.refresh_target(response);
@@ -199,11 +220,8 @@ impl Leg {
         }
         match status {
             491 => {
-                // Leg B's Call-ID is ours: between 2.1 and 4 s; leg A's is the caller's: up to 2 s.
-                let (least, most) = match self.side {
-                    Side::A => (0, 200),
-                    Side::B => (210, 400),
-                };
+                // Between 2.1 and 4 s where the Call-ID is ours, else up to 2 s.
+                let (least, most) = if self.placed { (210, 400) } else { (0, 200) };
                 Some(Duration::from_millis(10 * (least + wire.ids.random() % (most - least + 1))))
             }
             500 | 503 => {
@@ -322,6 +340,41 @@ impl Leg {
             None if self.put_back(key, wire, now) => News::Nothing,
             None => News::NotPutBack,
         }
+    }
+
+    /// A 2xx of a re-INVITE that was cancelled and given up (row C6, within the dialog): its ACK, and the peer goes back.
+    /// False when this is no such 2xx.
+    pub(crate) fn on_abandoned_success(
+        &mut self,
+        key: LegKey,
+        response: &Message<'_>,
+        wire: &mut Wire,
+        now: Now,
+    ) -> bool {
+        let number = response.cseq().map_or(0, |cseq| cseq.number);
+        let ours = response.to().ok().and_then(|to| to.tag())
+            == self.dialog.as_ref().map(|dialog| &*dialog.remote_tag);
+        let success = response.status().is_some_and(|status| (200..300).contains(&status));
+        let Some(abandoned) = self.abandoned.as_ref().filter(|it| it.cseq == number && ours && success)
+        else {
+            return false;
+        };
+        let sent = abandoned.ack.clone();
+        let flow = self.request_flow(wire);
+        if let Some(ack) = sent {
+            wire.send(flow, ack, SendToken::NONE);
+            return true;
+        }
+        let branch = wire.ids.branch_without_transaction();
+        let Some(writer) = self.in_dialog(b"ACK", Some(number), &branch, wire) else { return true };
+        let ack = writer.finish();
+        wire.send(flow, ack.clone(), SendToken::NONE);
+        if let Some(abandoned) = &mut self.abandoned {
+            abandoned.ack = Some(ack);
+        }
+        // Where another offer is under way already, that one makes both sides agree.
+        self.put_back(key, wire, now);
+        true
     }
 
     fn answer_as_before(&mut self, response: &Message<'_>) -> Option<Vec<u8>> {

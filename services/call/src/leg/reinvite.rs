@@ -175,6 +175,12 @@ impl Leg {
         now: Now,
     ) {
         let Some(mut writer) = wire.response(server, 200, None, Some(&self.tag)) else { return };
+        if self.is_confirmed()
+            && let Some(request) = wire.server_request(server)
+            && let Ok(request) = Message::parse(&request)
+        {
+            self.grant_timer(&request, &mut writer, &wire.settings, now);
+        }
         contact(&mut writer, wire.listener(self.flow.listener));
         self.capabilities(&mut writer, wire);
         if let Some(from) = from {

@@ -5,10 +5,12 @@ use routing::Credentials;
 use sip::{Dialog, Message, Method, Name, Writer};
 
 use super::dialog::{end_fork, end_unwanted};
+use super::session_timer::SessionTimer;
 use super::{Challenged, Leg, LegKey, LegState, News};
 use crate::bridge::CallKey;
 use crate::headers::{
-    ALLOW, RELIABLE, SDP, advertised_host, contact, copy_crossing, requires_reliability, takes_reliability,
+    ALLOW, SDP, SUPPORTED, TIMER, advertised_host, contact, copy_crossing, requires_reliability,
+    takes_reliability,
 };
 use crate::io::{Flow, Now};
 use crate::media::Side;
@@ -57,10 +59,10 @@ impl Leg {
         contact(&mut writer, listener);
         writer.header("Allow", ALLOW);
         // An offer in a reliable 18x needs a caller whose PRACK answers it.
-        if body.is_some() || takes_reliability(source) || requires_reliability(source) {
-            writer.header("Supported", RELIABLE);
-        }
+        let reliably = body.is_some() || takes_reliability(source) || requires_reliability(source);
+        writer.header("Supported", if reliably { SUPPORTED } else { TIMER });
         writer.header("User-Agent", wire.settings.product.as_bytes());
+        SessionTimer::default().ask(&mut writer, &wire.settings);
         // Only what a REFER asks for is called in place of another dialog.
         if let Some(replaces) = source.first(Name::Replaces) {
             writer.header("Require", b"replaces").header("Replaces", replaces);
@@ -72,6 +74,7 @@ impl Leg {
         leg.trunk = target.trunk;
         leg.by_flow = target.by_flow;
         leg.is_stranger = target.is_stranger;
+        leg.placed = true;
         leg
     }
 
@@ -102,7 +105,7 @@ impl Leg {
                     }
                     self.on_provisional(key, client, response, wire, now)
                 }
-                200..300 => self.established(client, response, wire),
+                200..300 => self.established(client, response, wire, now),
                 401 | 407 => {
                     let asked = Challenged { client, purpose: Purpose::Invite, response, credentials };
                     match self.answer_challenge(key, &asked, wire, now) {
@@ -114,6 +117,13 @@ impl Leg {
                         None => self.refused(status, wire, now),
                     }
                 }
+                422 => match self.invite_with_min_se(key, client, response, wire, now) {
+                    Some(again) => {
+                        self.state = LegState::Calling { client: again };
+                        News::Nothing
+                    }
+                    None => self.refused(status, wire, now),
+                },
                 _ => self.refused(status, wire, now),
             },
             LegState::CancelWaiting { client, reason } => match status {
@@ -228,9 +238,11 @@ impl Leg {
         self.state = LegState::Cancelling { client, reason: Some(reason), give_up };
     }
 
-    fn established(&mut self, client: ClientKey, response: &Message<'_>, wire: &Wire) -> News {
+    fn established(&mut self, client: ClientKey, response: &Message<'_>, wire: &Wire, now: Now) -> News {
         self.final_status = response.status().unwrap_or(200);
+        self.put_off = 0;
         self.learn_methods(response);
+        self.hear_timer(response, &wire.settings, now);
         if self.make_dialog(client, response, wire) {
             self.state = LegState::AckDue { client, cseq: invite_cseq(response) };
             News::Answered

@@ -82,7 +82,7 @@ impl Leg {
 
     /// Sends a 2xx to an INVITE or re-INVITE and keeps what its repetition needs.
     pub(super) fn success(
-        &self,
+        &mut self,
         server: ServerKey,
         status: u16,
         wire: &mut Wire,
@@ -91,9 +91,11 @@ impl Leg {
         now: Now,
     ) -> Option<Box<Unacked>> {
         let request = wire.server_request(server)?;
-        let cseq = Message::parse(&request).ok()?.cseq().ok()?.number;
+        let request = Message::parse(&request).ok()?;
+        let cseq = request.cseq().ok()?.number;
         let flow = wire.reply_to(server)?;
         let mut writer = wire.response(server, status, Some(from.reason_phrase()), Some(&self.tag))?;
+        self.grant_timer(&request, &mut writer, &wire.settings, now);
         contact(&mut writer, wire.listener(self.flow.listener));
         self.capabilities(&mut writer, wire);
         copy_crossing(from, &mut writer, wire.listener(self.flow.listener));

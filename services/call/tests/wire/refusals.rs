@@ -49,11 +49,11 @@ fn methods_that_are_not_taken_get_405_with_those_that_are() {
 #[test]
 fn what_is_required_and_not_understood_is_named_in_the_420() {
     let mut world = World::new();
-    let strict = "Require: magic, timer\nX-Trace: 42";
+    let strict = "Require: magic, timer, jump\nX-Trace: 42";
     world.receive(CALLER, &invite("1", Some(OFFER)).replace("X-Trace: 42", strict));
-    assert_eq!(world.expect(CALLER, "SIP/2.0 420").header("Unsupported"), "magic, timer");
+    assert_eq!(world.expect(CALLER, "SIP/2.0 420").header("Unsupported"), "magic, jump");
     world.receive(CALLER, &invite("2", None).replace("X-Trace: 42", strict).replace("INVITE", "OPTIONS"));
-    assert_eq!(world.expect(CALLER, "SIP/2.0 420").header("Unsupported"), "magic, timer");
+    assert_eq!(world.expect(CALLER, "SIP/2.0 420").header("Unsupported"), "magic, jump");
     assert_eq!(world.core.stats().calls, 0);
     let (ok, _) = call_up_in(&mut world);
     world.receive(CALLER, &from_caller("INFO", 2, &ok, "Require: magic\n"));

@@ -5,17 +5,6 @@ use std::time::Duration;
 use crate::harness::*;
 use call::EndedBy;
 
-const KIND: &str = "Content-Type: application/sdp\n\n";
-
-fn ends_by_the_caller(world: &mut World, ok: &Sent, cseq: u32) {
-    world.receive(CALLER, &from_caller("BYE", cseq, ok, ""));
-    world.expect(CALLER, "SIP/2.0 200");
-    let bye = world.expect(CALLEE, "BYE");
-    world.receive(CALLEE, &response(&bye, "200 OK", "", None));
-    world.sent.clear();
-    world.expect_nothing_left();
-}
-
 #[test]
 fn the_callee_holds_and_resumes_too() {
     let (mut world, ok, out) = call_up();

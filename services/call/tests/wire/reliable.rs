@@ -53,7 +53,7 @@ fn what_each_side_can_do_is_said_to_the_other_where_it_can_work() {
     ] {
         let mut world = World::new();
         let out = placed(&mut world, says, body);
-        assert_eq!(out.has("Supported"), offered, "{says} {body:?}");
+        assert_eq!(out.header("Supported").contains("100rel"), offered, "{says} {body:?}");
         assert!(!out.has("Require"));
     }
     let mut world = World::new();

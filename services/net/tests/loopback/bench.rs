@@ -91,6 +91,8 @@ pub fn config(shards: usize) -> (Config, Vec<Ports>, Kept) {
             shards: 0,
             timing: Timing::default(),
             timer_c: Duration::from_secs(180),
+            session_expires: Duration::from_secs(1_800),
+            min_se: Duration::from_secs(90),
             registrar: RegistrarPolicy::OpenLoopback,
             max_calls: 1000,
             product: "box".to_owned(),

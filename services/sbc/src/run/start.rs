@@ -293,6 +293,8 @@ fn core_settings(settings: &Settings, shards: usize) -> Result<call::Settings, g
         shards: 0,
         timing: settings.sip.timing,
         timer_c: settings.sip.timer_c,
+        session_expires: settings.sip.session_expires,
+        min_se: settings.sip.min_se,
         registrar: settings.registrar(),
         // Calls spread evenly; one shard is full a little before the box is.
         max_calls: (settings.node.max_calls as usize).div_ceil(shards),

@@ -80,6 +80,10 @@ pub struct Timers {
     pub timing: Timing,
     /// How long a target may ring.
     pub timer_c: Duration,
+    /// How long a session lives without a refresh; zero: the box asks for no session timer.
+    pub session_expires: Duration,
+    /// The smallest session interval that is accepted.
+    pub min_se: Duration,
 }
 
 /// `[[listener]]`: a socket for signalling.
@@ -218,7 +222,12 @@ impl Default for Settings {
                 drain_timeout: Duration::from_secs(30 * 60),
                 max_calls: 100_000,
             },
-            sip: Timers { timing: Timing::default(), timer_c: Duration::from_secs(180) },
+            sip: Timers {
+                timing: Timing::default(),
+                timer_c: Duration::from_secs(180),
+                session_expires: Duration::from_secs(1_800),
+                min_se: Duration::from_secs(90),
+            },
             listeners: vec![listener("udp", Transport::Udp), listener("tcp", Transport::Tcp)],
             media: Media {
                 address: IpAddr::from(Ipv4Addr::LOCALHOST),

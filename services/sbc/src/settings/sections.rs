@@ -64,8 +64,22 @@ fn timers(mut section: Section<'_>, default: Timers) -> Timers {
         section.document().mistake(&place, "sip.t1 not above sip.t2");
     }
     let timer_c = section.or("timer_c", default.timer_c, duration(SECOND..=DAY));
+    let session_expires = section.get("session_expires", duration(Duration::ZERO..=DAY));
+    // RFC 4028 §5 allows nothing below 90 s.
+    let min_se = section.or("min_se", default.min_se, duration(90 * SECOND..=DAY));
+    if let Some(session) = &session_expires
+        && !session.value.is_zero()
+        && session.value < min_se
+    {
+        section.document().mistake(
+            &session.place,
+            "\"0s\" for no session timer, or sip.session_expires not below sip.min_se",
+        );
+    }
+    let session_expires =
+        session_expires.map_or(default.session_expires.max(min_se), |session| session.value);
     section.finish();
-    Timers { timing, timer_c }
+    Timers { timing, timer_c, session_expires, min_se }
 }
 
 fn listeners(root: &mut Section<'_>, default: Vec<Listener>) -> Vec<Listener> {

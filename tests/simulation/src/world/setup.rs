@@ -113,6 +113,8 @@ pub(crate) fn settings(shard: u16, shards: u16, chance: &mut Chance) -> Settings
         shards,
         timing: Timing::default(),
         timer_c: Duration::from_secs(180),
+        session_expires: Duration::from_secs(1_800),
+        min_se: Duration::from_secs(90),
         registrar: RegistrarPolicy::Closed,
         max_calls: 1_000,
         product: "Drawbridge".to_owned(),

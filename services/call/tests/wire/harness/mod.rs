@@ -91,11 +91,24 @@ impl World {
     }
 
     pub fn with(registrar: RegistrarPolicy, change: impl FnOnce(&mut Vec<Trunk>)) -> World {
-        World::routed(registrar, |trunks, _| change(trunks))
+        World::build(registrar, |trunks, _| change(trunks), |_| {})
     }
 
     /// The same with another route.
     pub fn routed(registrar: RegistrarPolicy, change: impl FnOnce(&mut Vec<Trunk>, &mut Route)) -> World {
+        World::build(registrar, change, |_| {})
+    }
+
+    /// The usual world with other settings.
+    pub fn tuned(tune: impl FnOnce(&mut Settings)) -> World {
+        World::build(RegistrarPolicy::Closed, |_, _| {}, tune)
+    }
+
+    fn build(
+        registrar: RegistrarPolicy,
+        change: impl FnOnce(&mut Vec<Trunk>, &mut Route),
+        tune: impl FnOnce(&mut Settings),
+    ) -> World {
         let mut pbx = Trunk::new("pbx");
         pbx.sources = vec![Source::parse("10.1.1.0/24").unwrap()];
         let mut carrier = Trunk::new("carrier");
@@ -112,7 +125,7 @@ impl World {
             bind: at.parse().unwrap(),
             advertise: at.into(),
         };
-        let settings = Settings {
+        let mut settings = Settings {
             listeners: vec![
                 listener("lab", Transport::Udp, BOX),
                 listener("outside", Transport::Udp, OUTSIDE),
@@ -122,6 +135,8 @@ impl World {
             shards: 1,
             timing: Timing::default(),
             timer_c: Duration::from_secs(180),
+            session_expires: Duration::from_secs(1_800),
+            min_se: Duration::from_secs(90),
             registrar,
             max_calls: 1000,
             product: "Drawbridge".into(),
@@ -129,6 +144,7 @@ impl World {
             seed: [7; 32],
             nonce_secret: [9; 32],
         };
+        tune(&mut settings);
         World {
             core: Core::new(settings, snapshot),
             now: Now { time: Time::ZERO + Duration::from_secs(1), utc: Utc(START) },
@@ -428,4 +444,33 @@ pub fn call_up() -> (World, Sent, Sent) {
     let mut world = World::new();
     let (ok, out) = call_up_in(&mut world);
     (world, ok, out)
+}
+
+/// The head of a request with a description, up to its body.
+pub const KIND: &str = "Content-Type: application/sdp\n\n";
+
+/// The caller hangs up, with everything answered; nothing may be left.
+pub fn ends_by_the_caller(world: &mut World, ok: &Sent, cseq: u32) {
+    world.receive(CALLER, &from_caller("BYE", cseq, ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    let bye = world.expect(CALLEE, "BYE");
+    world.receive(CALLEE, &response(&bye, "200 OK", "", None));
+    world.sent.clear();
+    world.expect_nothing_left();
+}
+
+/// The box hangs both sides up; nothing may be left. The Reason of the BYE that the caller got.
+pub fn ends_by_the_box(world: &mut World) -> String {
+    world.sent.retain(|sent| sent.text.starts_with("BYE"));
+    let byes: Vec<Sent> = world.sent.drain(..).collect();
+    assert_eq!(byes.len(), 2, "{byes:#?}");
+    for bye in &byes {
+        world.receive(&bye.to.to_string(), &response(bye, "200 OK", "", None));
+    }
+    let caller = byes.iter().find(|bye| bye.to == CALLER.parse().unwrap()).unwrap();
+    let reason = if caller.has("Reason") { caller.header("Reason").to_owned() } else { String::new() };
+    assert_eq!(world.records.len(), 1);
+    world.sent.clear();
+    world.expect_nothing_left();
+    reason
 }
