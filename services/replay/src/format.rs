@@ -29,6 +29,8 @@ pub(crate) struct Header {
     pub(crate) t2_us: u64,
     pub(crate) t4_us: u64,
     pub(crate) timer_c_us: u64,
+    pub(crate) session_expires_us: u64,
+    pub(crate) min_se_us: u64,
     pub(crate) listeners: Vec<ListenerLine>,
     pub(crate) configurations: Vec<Configuration>,
 }

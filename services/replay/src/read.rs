@@ -150,6 +150,11 @@ fn settings(header: &Header) -> Result<Settings, String> {
             t4: timer("t4_us", header.t4_us)?,
         },
         timer_c: timer("timer_c_us", header.timer_c_us)?,
+        session_expires: match header.session_expires_us {
+            0 => Duration::ZERO,
+            some => timer("session_expires_us", some)?,
+        },
+        min_se: timer("min_se_us", header.min_se_us)?,
         registrar: RegistrarPolicy::Closed,
         max_calls: usize::MAX,
         product: header.product.clone(),

@@ -46,6 +46,8 @@ fn header(journal: &Journal, trunks: &BTreeSet<TrunkId>) -> Header {
         shards,
         timing,
         timer_c,
+        session_expires,
+        min_se,
         product,
         // Who was let in was decided then; secrets are in no journal.
         registrar: _,
@@ -66,6 +68,8 @@ fn header(journal: &Journal, trunks: &BTreeSet<TrunkId>) -> Header {
         t2_us: micros(timing.t2),
         t4_us: micros(timing.t4),
         timer_c_us: micros(*timer_c),
+        session_expires_us: micros(*session_expires),
+        min_se_us: micros(*min_se),
         listeners: listeners.iter().map(listener_line).collect(),
         configurations: journal
             .snapshots
