@@ -85,7 +85,7 @@ impl Core {
         match message.method() {
             Method::Ack => self.on_ack(&arrival),
             Method::Cancel => self.on_cancel(&arrival),
-            method => match self.wire.server_of(&via, message, method) {
+            method => match self.server_from(&arrival, method) {
                 Some(server) => self.wire.on_retransmission(server, now),
                 None => self.on_new_request(&arrival),
             },
@@ -347,14 +347,20 @@ impl Core {
         self.is_peer_of(leg, flow).then_some(key)
     }
 
-    /// The INVITE that a CANCEL or an ACK is for. To know its branch is not enough: it counts from where the INVITE came
-    /// from, or from elsewhere in the same trunk.
+    /// The INVITE that a CANCEL or an ACK is for.
     fn invite_of(&self, arrival: &Arrival<'_>) -> Option<ServerKey> {
-        let server = self.wire.server_of(arrival.via, arrival.message, Method::Invite)?;
+        self.server_from(arrival, Method::Invite)
+    }
+
+    /// The server transaction that a request belongs to. To know its branch is not enough: who overhears a request and
+    /// repeats it from elsewhere gets no part in it. It counts from where the first copy came from, or from elsewhere in
+    /// the same trunk.
+    fn server_from(&self, arrival: &Arrival<'_>, method: Method) -> Option<ServerKey> {
+        let server = self.wire.server_of(arrival.via, arrival.message, method)?;
         self.is_from_sender_of(server, arrival.flow).then_some(server)
     }
 
-    /// Whether something came from where this INVITE came from.
+    /// Whether something came from where the request of this transaction came from.
     pub(super) fn is_from_sender_of(&self, server: ServerKey, flow: Flow) -> bool {
         let came_from = self.wire.server_flow(server).map(|flow| flow.remote.ip());
         let leg = self.wire.server_user(server).and_then(|leg| self.legs.get(leg));

@@ -101,6 +101,17 @@ fn a_stranger_elsewhere_may_neither_register_nor_call() {
 }
 
 #[test]
+fn a_register_that_a_stranger_sent_on_first_is_still_answered_to_its_phone() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    let overheard = register("bob", BOB, 1, &contact("bob", BOB));
+    world.receive("127.0.0.99:5060", &overheard);
+    // RFC 3581: the answer goes to where the request came from, which says nothing about the phone.
+    world.expect("127.0.0.99:5060", "SIP/2.0 200");
+    world.receive(BOB, &overheard);
+    world.expect(BOB, "SIP/2.0");
+}
+
+#[test]
 fn a_name_that_nobody_registered_is_temporarily_unavailable_or_unknown() {
     let mut world = World::with(RegistrarPolicy::OpenLoopback, |trunks| trunks[1].peers.truncate(1));
     world.receive(BOB, &register("bob", BOB, 1, &contact("bob", BOB)));
