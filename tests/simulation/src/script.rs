@@ -38,6 +38,8 @@ pub enum Route {
     Both,
     /// Two by address at once with one that is found by name and has another behind it.
     Fan,
+    /// Two by name, at once, the first with another behind it.
+    Names,
     /// No route takes the number.
     Nowhere,
 }
@@ -54,6 +56,7 @@ impl Route {
             Route::Stream => "59",
             Route::Both => "56",
             Route::Fan => "57",
+            Route::Names => "58",
             Route::Nowhere => "99",
         }
     }
@@ -292,7 +295,8 @@ impl CallScript {
             7 => Route::Stream,
             8..=9 => Route::WestThenEast,
             10..=11 => Route::Both,
-            12..=13 => Route::Named,
+            12 => Route::Named,
+            13 => Route::Names,
             14 => Route::Fan,
             15..=16 => Route::Guarded,
             17..=18 => Route::Long,
@@ -301,6 +305,7 @@ impl CallScript {
         let targets = match route {
             Route::West | Route::Guarded | Route::Stream | Route::Nowhere => 1,
             Route::WestThenEast | Route::Named | Route::Both => 2,
+            Route::Names => 3,
             Route::Long | Route::Fan => 4,
         };
         let failing = targets > 1 && chance.happens(600);

@@ -78,6 +78,7 @@ fn make_snapshot(left_out: usize) -> Arc<Snapshot> {
             &["sip:gw1.carrier.example", "sip:gw2.carrier.example"],
         ),
         trunk("stream", &["203.0.113.116"], &["sip:203.0.113.116:5060;transport=tcp"]),
+        trunk("twin", &[], &["sip:gw2.carrier.example"]),
     ];
     let route = |kind: Route, to: &[u16]| {
         let to: Vec<TrunkId> = to.iter().map(|&id| TrunkId(id)).collect();
@@ -95,6 +96,7 @@ fn make_snapshot(left_out: usize) -> Arc<Snapshot> {
         route(Route::Stream, &[5]),
         at_once(route(Route::Both, &[1, 2])),
         at_once(route(Route::Fan, &[1, 2, 4])),
+        at_once(route(Route::Names, &[4, 6])),
     ];
     let routes = routes.into_iter().skip(left_out).collect();
     // A world that cannot be described is a mistake of this file, and every test says so.
