@@ -11,7 +11,9 @@ use crate::settings::Listener;
 pub(crate) const ALLOW: &[u8] =
     b"INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH, REFER, REGISTER";
 /// Extensions that this box takes part in, whoever asks.
-pub(crate) const SUPPORTED: &[u8] = b"timer, 100rel";
+pub(crate) const SUPPORTED: &[u8] = b"timer, 100rel, replaces, norefersub";
+/// The same without reliable provisional responses.
+pub(crate) const SUPPORTED_UNRELIABLE: &[u8] = b"timer, replaces, norefersub";
 /// Option tag of reliable provisional responses (RFC 3262 §8.1).
 pub(crate) const RELIABLE: &[u8] = b"100rel";
 /// RFC 4028.
@@ -118,6 +120,7 @@ pub(crate) fn copy_some(
             | Name::Diversion
             | Name::HistoryInfo
             | Name::ReferredBy
+            | Name::ReferTo
             | Name::Warning => match without_addresses(header.value, advertised_host(listener)) {
                 Some(value) => drop(to.header(header.name.as_str(), &value)),
                 None => drop(to.copy(&header)),

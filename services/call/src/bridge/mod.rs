@@ -1,17 +1,19 @@
 //! The call controller: what joins two legs.
 //!
 //! [`table`] is the behaviour, a pure function over small enums. `orders` carries out what it says, `branches` tries the
-//! targets, one or several at a time, `transfer` exchanges a side, `session` writes descriptions, `record` gathers what
+//! targets, one or several at a time, `transfer`, `claim` and `replace` exchange a side, `session` writes descriptions, `record` gathers what
 //! the CDR will say. A `Call` is the data they work on.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod branches;
+mod claim;
 mod early;
 mod offers;
 mod orders;
 mod reason;
 mod record;
+mod replace;
 mod session;
 pub mod table;
 mod transfer;
@@ -34,7 +36,7 @@ pub(crate) use branches::{Branch, Failure, GoesOn};
 pub(crate) use record::{Attempt, Record};
 pub(crate) use session::{CallMedia, LocalSession, MediaState};
 use table::{Event, State};
-use transfer::Transfer;
+pub(crate) use transfer::Transfer;
 
 new_key_type! {
     /// A call.
@@ -213,6 +215,7 @@ impl Call {
         std::iter::once(self.a)
             .chain(self.b)
             .chain(self.talking_callee())
+            .chain(self.arrival())
             .chain(others)
             .chain(self.former.iter().copied())
     }

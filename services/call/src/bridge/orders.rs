@@ -83,21 +83,21 @@ impl Core {
             Order::RelayOfferAnswer(side) => self.relay_offer_answer(key, side, cause, now),
             Order::RefuseOffer(side) => self.refuse_offer(key, side, cause, now),
             Order::RelayOfferAck(side) => self.relay_offer_ack(key, side, cause),
-            Order::AcceptRefer(side) => self.accept_refer(key, side, cause, now),
+            Order::AcceptRefer(side) => self.accept_refer(key, side, cause, follow, now),
             Order::RefuseRefer(side) => self.refuse_refer(key, side, cause, now),
             Order::NotifyProgress(side) => self.notify_progress(key, side, cause, now),
             Order::NotifyEnd(side) => self.notify_end(key, side, cause, now),
             Order::DropTarget => self.drop_target(key, cause, now),
-            Order::ResumeTalk => self.resume_talk(key),
+            Order::ResumeTalk => self.resume_talk(key, now),
             Order::Join(side) => self.join(key, side, cause, now),
             Order::OfferJoin(side) => self.offer_join(key, side, follow, now),
             Order::AcceptJoin(side) => self.accept_join(key, side, cause),
             Order::ForgetMedia(side) => self.forget_media(key, side),
-            Order::HandOver(_)
-            | Order::Keep(_)
-            | Order::OfferReplacement(_)
-            | Order::Replace(_)
-            | Order::RefuseReplacement => {}
+            Order::HandOver(side) => self.hand_over(key, side, cause, now),
+            Order::Keep => self.keep(key, cause, now),
+            Order::OfferReplacement(side) => self.offer_replacement(key, side, cause, follow, now),
+            Order::Replace(side) => self.replace(key, side, cause, now),
+            Order::RefuseReplacement => self.refuse_replacement(key, cause, now),
             Order::RelayPrack => self.relay_prack(key, cause, now),
             Order::RelayEarlyOffer(side) => self.relay_early_offer(key, side, follow, now),
             Order::AnswerEarlyOffer => self.answer_early_offer(key, cause, now),

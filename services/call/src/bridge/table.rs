@@ -52,7 +52,7 @@ pub enum State {
     YieldingAlone(Side),
     /// A caller takes this side's place (RFC 3891): the other side is offered its description.
     Replacing(Side),
-    /// That caller gave up before the other side had answered its description.
+    /// Who was to take this side's place gave up before the other side had answered the description.
     Reverting(Side),
     /// Every leg was told to end.
     Ending,
@@ -197,7 +197,7 @@ pub enum Order {
     /// The party opposite this side goes over to the call that asked for it.
     HandOver(Side),
     /// It stays; the call that asked for it is told.
-    Keep(Side),
+    Keep,
     /// Offer what the caller in this side's place described to the other side.
     OfferReplacement(Side),
     /// That caller takes this side's place with the other side's answer.

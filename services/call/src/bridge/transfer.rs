@@ -26,8 +26,15 @@ use crate::media::Side;
 pub(crate) struct Transfer {
     /// The talk that goes on until a target answers.
     talk: Option<Talk>,
-    /// What the newcomer described, until the side that stays has accepted it.
-    newcomer: Bytes,
+    /// What the newcomer described, until the side that stays has accepted it; or what is described again when nobody
+    /// comes after all.
+    pub(super) newcomer: Bytes,
+    /// The call whose party is wanted.
+    pub(super) claimed: Option<CallKey>,
+    /// The call that wants a party of this one.
+    pub(super) claimant: Option<CallKey>,
+    /// The leg of an INVITE that replaces one.
+    pub(super) arrival: Option<LegKey>,
 }
 
 /// What of a call is the target's while one is tried.
@@ -37,10 +44,27 @@ struct Talk {
     route: Option<Box<str>>,
 }
 
+impl Transfer {
+    /// Another call wants a party of this one, which was last told `stood` of the other.
+    pub(super) fn claimed_by(claimant: CallKey, stood: Vec<u8>) -> Transfer {
+        Transfer { claimant: Some(claimant), newcomer: stood.into(), ..Transfer::default() }
+    }
+
+    /// This leg is to take a place.
+    pub(crate) fn arrival(leg: LegKey) -> Transfer {
+        Transfer { arrival: Some(leg), ..Transfer::default() }
+    }
+}
+
 impl Call {
     /// The callee of the talk that goes on while targets of a transfer are tried.
     pub(crate) fn talking_callee(&self) -> Option<LegKey> {
         self.transfer.as_ref()?.talk.as_ref().map(|talk| talk.b)
+    }
+
+    /// The leg of an INVITE that takes a place in this call.
+    pub(crate) fn arrival(&self) -> Option<LegKey> {
+        self.transfer.as_ref()?.arrival
     }
 
     /// On which side a target that is invited now will be.
@@ -81,7 +105,14 @@ impl Core {
         }
     }
 
-    pub(super) fn accept_refer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+    pub(super) fn accept_refer(
+        &mut self,
+        key: CallKey,
+        side: Side,
+        cause: &Cause<'_>,
+        follow: &mut Follow<'_>,
+        now: Now,
+    ) {
         let (Some(refer), Some(server)) = (cause.message, cause.server) else { return };
         let Ok(referral) = Referral::read(refer) else { return };
         let Some((leaves, stays)) = self.pair(key, side) else { return };
@@ -100,7 +131,11 @@ impl Core {
         let record = &mut call.record;
         let talk = Talk { b, attempt: std::mem::take(&mut record.attempt), route: record.route.take() };
         call.transfer = Some(Box::new(Transfer { talk: Some(talk), ..Transfer::default() }));
+        if let Some(named) = referral.replaces.as_deref().and_then(|replaces| self.leg_named(replaces)) {
+            return self.claim(key, side, named, &offer, follow, now);
+        }
         let invite = referral.invite(refer, &from, Some(&*offer).filter(|offer| !offer.is_empty()));
+        let Some(call) = self.calls.get_mut(key) else { return };
         call.setup = Some(Box::new(Setup { invite, ..Setup::default() }));
         let caller = sip::Address::parse(&from).map_or(&b""[..], |from| from.uri);
         self.ask_route(key, &RouteQuestion { trunk, source, caller, uri: &referral.uri }, now);
@@ -149,16 +184,20 @@ impl Core {
     }
 
     /// Nothing came of a transfer: the call speaks of its callee again.
-    pub(super) fn resume_talk(&mut self, key: CallKey) {
+    pub(super) fn resume_talk(&mut self, key: CallKey, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         for query in call.queries() {
             self.queries.forget(query);
         }
         call.setup = None;
-        if let Some(talk) = call.transfer.take().and_then(|transfer| transfer.talk) {
+        let Some(transfer) = call.transfer.take() else { return };
+        if let Some(talk) = transfer.talk {
             call.former.extend(call.b.replace(talk.b));
             call.record.attempt = talk.attempt;
             call.record.route = talk.route;
+        }
+        if let Some(other) = transfer.claimed {
+            self.drive(other, Cause::new(Event::Cancelled), now);
         }
     }
 

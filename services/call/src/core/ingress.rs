@@ -307,7 +307,7 @@ impl Core {
     }
 
     /// INFO and the like: the other side answers.
-    fn carry_over(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
+    pub(super) fn carry_over(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get(key) else { return };
         self.wire.coverage.leg(leg, LegInput::Request);
         let tag = leg.tag.clone();
@@ -529,7 +529,9 @@ impl Core {
 
 /// Option tags that are required and not understood (RFC 3261 §8.2.2.3).
 pub(crate) fn unsupported(message: &Message<'_>) -> Option<Vec<u8>> {
-    let understood = |tag: &[u8]| [RELIABLE, TIMER].iter().any(|known| known.eq_ignore_ascii_case(tag));
+    let understood = |tag: &[u8]| {
+        [RELIABLE, TIMER, b"replaces", b"norefersub"].iter().any(|known| tag.eq_ignore_ascii_case(known))
+    };
     let required: Vec<&[u8]> = message.token_list(Name::Require).filter(|tag| !understood(tag)).collect();
     if required.is_empty() { None } else { Some(required.join(&b", "[..])) }
 }

@@ -47,6 +47,9 @@ impl Core {
                 headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
             return self.stateless(arrival, status, None, &headers);
         }
+        if message.has(sip::Name::Replaces) {
+            return self.on_replacement(arrival, trunk);
+        }
         if self.draining || self.calls.len() >= self.wire.settings.max_calls {
             self.refused(arrival, 503, if self.draining { "draining" } else { "as many calls as allowed" });
             return self.stateless(arrival, 503, None, &[("Retry-After", b"10")]);

@@ -241,6 +241,13 @@ impl Core {
     ) {
         let Some(call) = self.calls.get_mut(call_key) else { return };
         let side = if call.a == leg { Side::A } else { Side::B };
+        // A caller that is to take a place in the call may only give up before it has it.
+        if call.arrival() == Some(leg) {
+            if news == News::Bye {
+                self.drive(call_key, Cause::new(Event::Cancelled).status(487), now);
+            }
+            return;
+        }
         // A target that was given up has nothing to say to the call any more.
         let news = match side {
             Side::B if call.talking_callee() == Some(leg) => news,

@@ -1,12 +1,17 @@
 //! REFER and Replaces as they come in: what is asked, and whether it may be.
 
-use sip::{Message, Method};
+use bytes::Bytes;
+use routing::{Refer, TrunkId};
+use sip::{Address, Message, Method, Name, Replaces, Sdp, Writer};
 
-use crate::bridge::table::Event;
-use crate::bridge::{CallKey, Cause};
+use super::ingress::Arrival;
+use crate::bridge::table::{Event, State};
+use crate::bridge::{CallKey, Cause, Transfer};
 use crate::core::Core;
+use crate::headers::sdp_of;
+use crate::ids::leg_of_tag;
 use crate::io::Now;
-use crate::leg::{LegKey, Referral};
+use crate::leg::{Leg, LegKey, Referral};
 use crate::media::Side;
 use crate::wire::ServerKey;
 
@@ -18,10 +23,17 @@ impl Core {
     pub(super) fn on_refer(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         debug_assert_eq!(message.method(), Method::Refer);
         let Some(leg) = self.legs.get(key) else { return };
-        let tag = leg.tag.clone();
+        let (tag, trunk) = (leg.tag.clone(), leg.trunk);
         let Some((call, side)) = leg.call.and_then(|call| Some((call, self.side_of(call, key)?))) else {
             return self.respond(server, 481, None, &tag, &[], now);
         };
+        let snapshot = self.calls.get(call).map(|call| call.snapshot.clone());
+        let policy = trunk.and_then(|trunk| Some(snapshot?.trunk(trunk)?.refer)).unwrap_or_default();
+        if policy == Refer::Pass {
+            let mapped = self.with_mapped_replaces(message);
+            let mapped = mapped.as_ref().and_then(|bytes| Message::parse(bytes).ok());
+            return self.carry_over(key, server, mapped.as_ref().unwrap_or(message), now);
+        }
         if let Err((status, phrase)) = Referral::read(message) {
             return self.respond(server, status, Some(phrase), &tag, &[], now);
         }
@@ -33,8 +45,140 @@ impl Core {
     }
 
     /// Which side of its call a leg is, if it is one.
-    fn side_of(&self, call: CallKey, leg: LegKey) -> Option<Side> {
+    pub(crate) fn side_of(&self, call: CallKey, leg: LegKey) -> Option<Side> {
         let call = self.calls.get(call)?;
         [Side::A, Side::B].into_iter().find(|side| call.leg(*side) == Some(leg))
+    }
+
+    /// The leg whose dialog a Replaces names: as its peer knows it, or as the party on the other side of the box does,
+    /// where somebody sees through the box.
+    pub(crate) fn leg_named(&self, replaces: &[u8]) -> Option<LegKey> {
+        let replaces = Replaces::parse(replaces).ok()?;
+        let of = |local: &[u8], remote: &[u8]| {
+            let key = leg_of_tag(local)?;
+            let dialog = self.legs.get(key)?.dialog.as_ref()?;
+            dialog.matches(replaces.call_id, local, remote).then_some(key)
+        };
+        of(replaces.to_tag, replaces.from_tag).or_else(|| {
+            let far = of(replaces.from_tag, replaces.to_tag)?;
+            let call = self.legs.get(far)?.call?;
+            self.calls.get(call)?.leg(self.side_of(call, far)?.other())
+        })
+    }
+
+    /// A REFER that goes on to the other side, with a dialog of ours in its Refer-To called what it is called there;
+    /// `None` when there is nothing to change.
+    fn with_mapped_replaces(&self, refer: &Message<'_>) -> Option<Bytes> {
+        let address = Address::parse(refer.first(Name::ReferTo)?).ok()?;
+        let uri = address.parsed_uri().ok()?;
+        let named = self.leg_named(&uri.header_values("Replaces").next()?)?;
+        let call = self.legs.get(named)?.call?;
+        let far = self.calls.get(call)?.leg(self.side_of(call, named)?.other())?;
+        let dialog = self.legs.get(far)?.dialog.as_ref()?;
+        let mut value = Vec::new();
+        for (piece, escaped) in [
+            (&*dialog.call_id, true),
+            (b"%3Bto-tag%3D", false),
+            (&*dialog.remote_tag, true),
+            (b"%3Bfrom-tag%3D", false),
+            (&*dialog.local_tag, true),
+        ] {
+            if escaped { escape(piece, &mut value) } else { value.extend_from_slice(piece) }
+        }
+        let mut writer = Writer::request(refer.method_text(), refer.request_uri()?);
+        let target = uri.to_request_uri();
+        for header in refer.headers() {
+            if header.name == Name::ReferTo {
+                writer.parts("Refer-To", &[b"<", &target, b"?Replaces=", &value, b">"]);
+            } else if header.name != Name::ContentLength && header.name != Name::ContentType {
+                writer.copy(&header);
+            }
+        }
+        Some(writer.body(refer.first(Name::ContentType), refer.body()))
+    }
+
+    /// An INVITE with Replaces (RFC 3891 §3).
+    pub(super) fn on_replacement(&mut self, arrival: &Arrival<'_>, trunk: Option<TrunkId>) {
+        let message = arrival.message;
+        match self.replaceable(message) {
+            Ok((call, side)) => self.begin_replacement(arrival, trunk, call, side),
+            Err((status, phrase)) => self.stateless(arrival, status, phrase, &[]),
+        }
+    }
+
+    /// Whose place an INVITE takes.
+    fn replaceable(&self, invite: &Message<'_>) -> Result<(CallKey, Side), (u16, Option<&'static str>)> {
+        let value = invite.first(Name::Replaces).ok_or((481, None))?;
+        if invite.other(b"Join").is_some() {
+            return Err((400, Some("Join Beside Replaces")));
+        }
+        let replaces = Replaces::parse(value).map_err(|_| (400, Some("Replaces Not Readable")))?;
+        let named = self.leg_named(value).ok_or((481, None))?;
+        let leg = self.legs.get(named).ok_or((481, None))?;
+        let call_key = leg.call.ok_or((603, None))?;
+        let call = self.calls.get(call_key).ok_or((603, None))?;
+        if leg.has_left() || matches!(call.state, State::Ending | State::Settling | State::Over) {
+            return Err((603, None));
+        }
+        if !leg.is_confirmed() {
+            // Who answers an early dialog may not be replaced in it (§3).
+            return Err((481, None));
+        }
+        if replaces.early_only {
+            return Err((486, None));
+        }
+        let side = self.side_of(call_key, named).ok_or((603, None))?;
+        let stays = call.leg(side.other()).and_then(|leg| self.legs.get(leg)).ok_or((481, None))?;
+        let offered = sdp_of(invite).and_then(|body| Sdp::parse(body).ok()).map(|sdp| sdp.streams().len());
+        if offered != Some(stays.session.streams()) {
+            return Err((488, Some("An Offer With As Many Streams Is Needed")));
+        }
+        if call.state != State::Up || !stays.can_offer() {
+            return Err((491, None));
+        }
+        Ok((call_key, side))
+    }
+
+    fn begin_replacement(
+        &mut self,
+        arrival: &Arrival<'_>,
+        trunk: Option<TrunkId>,
+        call_key: CallKey,
+        side: Side,
+    ) {
+        let Arrival { flow, message, via, now } = *arrival;
+        let server = self.wire.accept(message, via, flow, true, now);
+        if let Some(trying) = self.wire.response(server, 100, None, None) {
+            self.wire.respond(server, 100, trying.finish(), now);
+        }
+        let wire = &mut self.wire;
+        let made =
+            self.legs.try_insert_with_key(|leg| Leg::invited(leg, call_key, message, server, flow, wire));
+        let comes = match made {
+            Ok(comes) => comes,
+            Err(fault) => {
+                let tag = format!("{:016x}", self.wire.ids.random());
+                return self.respond(server, fault.status(), Some(&fault.phrase()), &tag, &[], now);
+            }
+        };
+        self.wire.set_server_user(server, comes);
+        if let Some(leg) = self.legs.get_mut(comes) {
+            (leg.side, leg.trunk, leg.by_flow) = (side, trunk, trunk.is_none());
+        }
+        if let Some(call) = self.calls.get_mut(call_key) {
+            call.transfer = Some(Box::new(Transfer::arrival(comes)));
+        }
+        self.drive(call_key, Cause::new(Event::Replaced(side)).message(message), now);
+    }
+}
+
+/// Writes a text so that it may stand in a header of a URI (RFC 3261 §25.1, `hvalue`).
+fn escape(text: &[u8], out: &mut Vec<u8>) {
+    for &byte in text {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
     }
 }

@@ -237,6 +237,11 @@ impl Leg {
         }
     }
 
+    /// Whether its dialog ended, or is being ended.
+    pub(crate) fn has_left(&self) -> bool {
+        matches!(self.state, LegState::AnsweredLeaving { .. } | LegState::Leaving | LegState::Gone)
+    }
+
     /// Name of the state, for operators.
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {

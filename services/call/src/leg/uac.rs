@@ -9,7 +9,7 @@ use super::session_timer::SessionTimer;
 use super::{Challenged, Leg, LegKey, LegState, News};
 use crate::bridge::CallKey;
 use crate::headers::{
-    ALLOW, SDP, SUPPORTED, TIMER, advertised_host, contact, copy_crossing, requires_reliability,
+    ALLOW, SDP, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing, requires_reliability,
     takes_reliability,
 };
 use crate::io::{Flow, Now};
@@ -60,7 +60,7 @@ impl Leg {
         writer.header("Allow", ALLOW);
         // An offer in a reliable 18x needs a caller whose PRACK answers it.
         let reliably = body.is_some() || takes_reliability(source) || requires_reliability(source);
-        writer.header("Supported", if reliably { SUPPORTED } else { TIMER });
+        writer.header("Supported", if reliably { SUPPORTED } else { SUPPORTED_UNRELIABLE });
         writer.header("User-Agent", wire.settings.product.as_bytes());
         SessionTimer::default().ask(&mut writer, &wire.settings);
         // Only what a REFER asks for is called in place of another dialog.

@@ -33,6 +33,12 @@ impl Leg {
         Ok(leg)
     }
 
+    /// The INVITE, as long as it is not answered.
+    pub(crate) fn open_invite(&self, wire: &Wire) -> Option<Bytes> {
+        let LegState::Invited { server } = self.state else { return None };
+        wire.server_request(server)
+    }
+
     /// Passes a provisional response on, with its headers and a description of ours. `awaited_by` is the target whose
     /// PRACK waits for the caller's answer. Says whether the caller will send a PRACK for it.
     pub(crate) fn progress(

@@ -14,6 +14,7 @@ mod refusals;
 mod registrar;
 mod reinvite;
 mod reliable;
+mod replaces;
 mod session_timer;
 mod standalone;
 mod streams;

@@ -265,7 +265,11 @@ pub(super) fn yielding(side: Side, event: E) -> Next {
     let stays = S::Yielding(side);
     match event {
         E::OfferAccepted => (S::Ending, orders!(side, T, R => [O::HandOver(T), O::HangUp(T), O::CloseMedia])),
-        E::OfferRefused | E::BadAnswer => (S::Up, orders!(side, T, R => [O::Keep(T)])),
+        // The call that wanted the party is gone; the party may have accepted already.
+        E::Cancelled => (S::Reverting(side), &[]),
+        E::CanOffer(by) if by != side => (S::Up, &[O::Keep]),
+        E::Overtook(by) if by != side => (S::Up, orders!(side, T, R => [O::RefuseOffer(R), O::Keep])),
+        E::OfferRefused | E::BadAnswer => (S::Up, &[O::Keep]),
         E::Bye(by) | E::Lost(by) if by == side => {
             (S::YieldingAlone(side), orders!(side, T, R => [O::HangUp(T), O::ForgetMedia(T)]))
         }
@@ -290,7 +294,6 @@ pub(super) fn yielding(side: Side, event: E) -> Next {
         | E::Refused
         | E::Progress
         | E::Answered
-        | E::Cancelled
         | E::Claimed(_)
         | E::Replaced(_)
         | E::JoinBusy
@@ -308,6 +311,8 @@ pub(super) fn yielding_alone(side: Side, event: E) -> Next {
     let stays = S::YieldingAlone(side);
     match event {
         E::OfferAccepted => (S::Ending, orders!(side, T, R => [O::HandOver(T), O::CloseMedia])),
+        E::Cancelled => (S::Ending, HANG_UP_BOTH),
+        E::CanOffer(by) | E::Overtook(by) if by != side => (S::Ending, keep_nothing(side)),
         E::Silent(by) if by == side => (stays, &[]),
         E::Bye(by) | E::Lost(by) if by == side => (stays, &[]),
         E::OfferRefused
@@ -333,7 +338,6 @@ pub(super) fn yielding_alone(side: Side, event: E) -> Next {
         | E::Refused
         | E::Progress
         | E::Answered
-        | E::Cancelled
         | E::Claimed(_)
         | E::Replaced(_)
         | E::JoinBusy
@@ -347,7 +351,7 @@ pub(super) fn yielding_alone(side: Side, event: E) -> Next {
 }
 
 fn keep_nothing(side: Side) -> &'static [O] {
-    orders!(side, T, R => [O::Keep(T), O::HangUp(T), O::HangUp(R), O::CloseMedia])
+    orders!(side, T, R => [O::Keep, O::HangUp(T), O::HangUp(R), O::CloseMedia])
 }
 
 /// A caller with Replaces waits for what the side opposite `side` says to its description.
@@ -355,6 +359,10 @@ pub(super) fn replacing(side: Side, event: E) -> Next {
     let stays = S::Replacing(side);
     match event {
         E::OfferAccepted => (S::Up, orders!(side, T, R => [O::Replace(T)])),
+        E::CanOffer(by) if by != side => (S::Up, &[O::RefuseReplacement]),
+        E::Overtook(by) if by != side => {
+            (S::Up, orders!(side, T, R => [O::RefuseReplacement, O::RefuseOffer(R)]))
+        }
         E::OfferRefused | E::BadAnswer => (S::Up, &[O::RefuseReplacement]),
         E::Cancelled => (S::Reverting(side), &[O::RefuseReplacement]),
         E::Bye(_)
@@ -393,13 +401,15 @@ pub(super) fn replacing(side: Side, event: E) -> Next {
     }
 }
 
-/// The caller with Replaces is gone, but the side opposite `side` may have accepted its description already.
+/// Nobody takes the place of `side` any more, but the other side may have accepted the description of who would have.
 pub(super) fn reverting(side: Side, event: E) -> Next {
     let stays = S::Reverting(side);
     match event {
         // It is told again what the one still there described.
         E::OfferAccepted => (S::Rejoining(side), orders!(side, T, R => [O::OfferJoin(T)])),
-        E::OfferRefused | E::BadAnswer => (S::Up, &[]),
+        E::OfferRefused | E::BadAnswer => (S::Up, &[O::ResumeTalk]),
+        E::CanOffer(by) if by != side => (S::Up, &[O::ResumeTalk]),
+        E::Overtook(by) if by != side => (S::Up, orders!(side, T, R => [O::RefuseOffer(R), O::ResumeTalk])),
         E::Bye(_)
         | E::Lost(_)
         | E::Silent(_)

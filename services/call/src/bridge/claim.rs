@@ -1,0 +1,159 @@
+//! Attended transfers inside the box: a REFER names a dialog that a leg here has (RFC 3891 in a Refer-To, RFC 5589 §7).
+//! The party opposite that leg comes over to the call of the REFER with its leg and its dialog; nobody is called anew.
+//!
+//! It is offered what the side that stays described, with the ports of the call that it comes to. When it accepts, its
+//! leg changes the call; until then both calls are as they were.
+
+use sip::{Message, Sdp};
+
+use super::orders::Follow;
+use super::table::{Event, State};
+use super::transfer::Transfer;
+use super::{Attempt, CallKey, Cause};
+use crate::cdr::EndedBy;
+use crate::core::Core;
+use crate::io::Now;
+use crate::leg::{Aim, LegKey, Offer, OfferBy, Ours};
+use crate::media::Side;
+
+/// The call that has the party that is wanted.
+struct Claim {
+    call: CallKey,
+    /// Whose place in that call is given up.
+    side: Side,
+    party: LegKey,
+}
+
+impl Core {
+    /// Wants the party opposite the leg `named` for `side` of this call.
+    pub(super) fn claim(
+        &mut self,
+        key: CallKey,
+        side: Side,
+        named: LegKey,
+        offer: &[u8],
+        follow: &mut Follow<'_>,
+        now: Now,
+    ) {
+        if let Err(status) = self.try_claim(key, side, named, offer, now) {
+            follow.push_back(Cause::new(Event::Refused).status(status).by(EndedBy::Error));
+        }
+    }
+
+    fn try_claim(
+        &mut self,
+        key: CallKey,
+        side: Side,
+        named: LegKey,
+        offer: &[u8],
+        now: Now,
+    ) -> Result<(), u16> {
+        let Claim { call: other, side: given_up, party } = self.claimable(key, named)?;
+        let sdp = Sdp::parse(offer).map_err(|_| 488_u16)?;
+        let (Some(call), Some(leg)) = (self.calls.get_mut(key), self.legs.get_mut(party)) else {
+            return Err(481);
+        };
+        // The number of m= lines never falls within a session (RFC 3264 §8), and ports are not moved with the party.
+        if leg.session.streams() != sdp.streams().len() {
+            return Err(488);
+        }
+        let stood = leg.session.standing().to_vec();
+        let body = leg.session.propose(&sdp, call.media.address, &call.media.streams, side);
+        let ours = Ours::new(OfferBy::Invite, Aim::Proposed, false);
+        if !leg.offer(party, &Offer { ours, from: None, body: Some(&body) }, &mut self.wire, now) {
+            return Err(491);
+        }
+        if let Some(transfer) = &mut call.transfer {
+            transfer.claimed = Some(other);
+        }
+        if let Some(call) = self.calls.get_mut(other) {
+            call.transfer = Some(Box::new(Transfer::claimed_by(key, stood)));
+        }
+        self.drive(other, Cause::new(Event::Claimed(given_up)), now);
+        Ok(())
+    }
+
+    fn claimable(&self, key: CallKey, named: LegKey) -> Result<Claim, u16> {
+        let other =
+            self.legs.get(named).and_then(|leg| leg.call).filter(|other| *other != key).ok_or(481_u16)?;
+        let call = self.calls.get(other).ok_or(481_u16)?;
+        let side = self.side_of(other, named).ok_or(481_u16)?;
+        let party = call.leg(side.other()).ok_or(481_u16)?;
+        let free = self.legs.get(party).is_some_and(|leg| leg.can_offer());
+        if call.state == State::Up && free { Ok(Claim { call: other, side, party }) } else { Err(491) }
+    }
+
+    /// The party opposite `side` accepted: it goes over to the call that wanted it.
+    pub(super) fn hand_over(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(claimant) = call.transfer.take().and_then(|transfer| transfer.claimant) else { return };
+        let Some(party) = call.leg(side.other()) else { return };
+        call.record.ended_by = Some(match side {
+            Side::A => EndedBy::Caller,
+            Side::B => EndedBy::Callee,
+        });
+        let called_sent = match side.other() {
+            Side::A => {
+                call.a = LegKey::default();
+                Some(call.record.caller.clone())
+            }
+            Side::B => {
+                call.b = None;
+                call.record.attempt.called_sent.clone()
+            }
+        };
+        let (Some(call), Some(leg)) = (self.calls.get_mut(claimant), self.legs.get_mut(party)) else {
+            return;
+        };
+        leg.session.accepted();
+        leg.call = Some(claimant);
+        leg.side = call.target_side();
+        if let Some(transfer) = &mut call.transfer {
+            transfer.claimed = None;
+        }
+        call.b = Some(party);
+        call.record.attempts += 1;
+        let trunk = leg.trunk.and_then(|id| call.snapshot.trunk(id));
+        call.record.attempt = Attempt {
+            number: call.record.attempts,
+            started_at: now.utc,
+            b_call_id: Some(leg.call_id.clone()),
+            trunk: leg.trunk,
+            trunk_out: trunk.map(|trunk| trunk.name.as_str().into()),
+            called_sent,
+            destination: Some(leg.flow.remote),
+            transport: Some(self.wire.listener(leg.flow.listener).transport),
+            ..Attempt::default()
+        };
+        let answered = Cause::new(Event::Answered);
+        let answered = match cause.message {
+            Some(message) => answered.message(message),
+            None => answered,
+        };
+        self.drive(claimant, answered, now);
+    }
+
+    /// The party opposite `side` stays, or is gone; the call that wanted it is told.
+    pub(super) fn keep(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(claimant) = call.transfer.take().and_then(|transfer| transfer.claimant) else { return };
+        if let Some(transfer) = self.calls.get_mut(claimant).and_then(|call| call.transfer.as_mut()) {
+            transfer.claimed = None;
+        }
+        let response = cause.message.filter(|message| message.status() == Some(cause.status));
+        let refused = matches!(cause.event, Event::OfferRefused);
+        let status = if refused && cause.status >= 300 { cause.status } else { given_up(cause.event) };
+        let refused = Cause::new(Event::Refused).status(status).by(EndedBy::Callee);
+        self.drive(
+            claimant,
+            response.map_or(refused, |response: &Message<'_>| refused.message(response)),
+            now,
+        );
+    }
+}
+
+/// What is said of an exchange of sides that the party that stays did not refuse, and that came to nothing.
+pub(super) fn given_up(event: Event) -> u16 {
+    // It made an offer of its own when ours had to wait.
+    if matches!(event, Event::CanOffer(_) | Event::Overtook(_)) { 491 } else { 480 }
+}

@@ -1,0 +1,77 @@
+//! An INVITE that takes the place of a leg here (RFC 3891 §3): its offer goes to the side that stays, the answer comes
+//! back in the 2xx, and the leg that was named is hung up.
+
+use sip::{Message, Sdp};
+
+use super::claim::given_up;
+use super::orders::Follow;
+use super::table::{Event, State};
+use super::{CallKey, Cause};
+use crate::core::Core;
+use crate::headers::sdp_of;
+use crate::io::Now;
+use crate::media::Side;
+
+impl Core {
+    pub(super) fn offer_replacement(
+        &mut self,
+        key: CallKey,
+        side: Side,
+        cause: &Cause<'_>,
+        follow: &mut Follow<'_>,
+        now: Now,
+    ) {
+        let offer = cause.message.and_then(sdp_of).and_then(|body| Sdp::parse(body).ok());
+        let stays = self.calls.get(key).and_then(|call| call.leg(side.other()));
+        // Kept for the case that who comes gives up when the offer is out already.
+        let stood = stays.and_then(|leg| self.legs.get(leg)).map(|leg| leg.session.standing().to_vec());
+        if let Some(transfer) = self.calls.get_mut(key).and_then(|call| call.transfer.as_mut()) {
+            transfer.newcomer = stood.unwrap_or_default().into();
+        }
+        if !offer.is_some_and(|sdp| self.propose(key, side.other(), &sdp, now)) {
+            follow.push_back(Cause::new(Event::OfferRefused).status(491));
+        }
+    }
+
+    /// Who stays accepted: who comes is answered, and who is replaced hung up.
+    pub(super) fn replace(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
+        let Some(response) = cause.message else { return };
+        self.take_answer(key, side.other(), cause);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(comes) = call.transfer.take().and_then(|transfer| transfer.arrival) else { return };
+        let Some(leg) = self.legs.get_mut(comes) else { return };
+        if let Some(invite) = leg.open_invite(&self.wire)
+            && let Ok(invite) = Message::parse(&invite)
+            && let Some(sdp) = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok())
+        {
+            call.media.describe(&sdp, side, leg.flow.remote.ip(), &mut self.wire);
+        }
+        let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
+        let body = answer.map(|sdp| leg.session.write(&sdp, call.media.address, &call.media.streams, side));
+        leg.answer(&mut self.wire, response, body.as_deref(), now);
+        let goes = match side {
+            Side::A => Some(std::mem::replace(&mut call.a, comes)),
+            Side::B => call.b.replace(comes),
+        };
+        call.former.extend(goes);
+        if let Some(goes) = goes
+            && let Some(leg) = self.legs.get_mut(goes)
+        {
+            leg.hang_up(goes, &mut self.wire, None, now);
+        }
+    }
+
+    pub(super) fn refuse_replacement(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(comes) = call.transfer.as_mut().and_then(|transfer| transfer.arrival.take()) else { return };
+        if !matches!(call.state, State::Reverting(_)) {
+            call.transfer = None;
+        }
+        call.former.push(comes);
+        let status = if cause.status >= 300 { cause.status } else { given_up(cause.event) };
+        if let Some(leg) = self.legs.get_mut(comes) {
+            let response = cause.message.filter(|message| message.status() == Some(status));
+            leg.reject(&mut self.wire, status, response.map(Message::reason_phrase), response, now);
+        }
+    }
+}
