@@ -134,7 +134,7 @@ impl Core {
     }
 
     /// The party opposite `side` stays, or is gone; the call that wanted it is told.
-    pub(super) fn keep(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
+    pub(super) fn keep_party(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(claimant) = call.transfer.take().and_then(|transfer| transfer.claimant) else { return };
         if let Some(transfer) = self.calls.get_mut(claimant).and_then(|call| call.transfer.as_mut()) {

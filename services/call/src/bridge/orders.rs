@@ -94,7 +94,7 @@ impl Core {
             Order::AcceptJoin(side) => self.accept_join(key, side, cause),
             Order::ForgetMedia(side) => self.forget_media(key, side),
             Order::HandOver(side) => self.hand_over(key, side, cause, now),
-            Order::Keep => self.keep(key, cause, now),
+            Order::Keep => self.keep_party(key, cause, now),
             Order::OfferReplacement(side) => self.offer_replacement(key, side, cause, follow, now),
             Order::Replace(side) => self.replace(key, side, cause, now),
             Order::RefuseReplacement => self.refuse_replacement(key, cause, now),

@@ -102,7 +102,6 @@ fn trunk(
     }
     if let Some(refer) = section.get("refer", choice(REFER)) {
         trunk.value.refer = refer.value;
-        later(&refer.place, "REFER is answered 405");
     }
     if let Some(redirect) = section.get("redirect", choice(REDIRECT)) {
         trunk.value.redirect = redirect.value;

@@ -200,7 +200,7 @@ fn a_key_without_effect_in_this_version_is_named() {
                 cancel_matching = 'lenient'\noptions_ping = '30s'";
     let notices = Settings::parse(text).unwrap().notices;
     let lines: Vec<_> = notices.iter().map(|notice| (notice.line, notice.key.as_str())).collect();
-    let expected = [(4, "trunk.refer"), (7, "trunk.options_ping")];
+    let expected = [(7, "trunk.options_ping")];
     assert_eq!(lines, expected);
     let quiet =
         "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\nredirect = 'pass'\ncancel_matching = 'strict'";
