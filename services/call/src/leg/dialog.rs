@@ -117,7 +117,7 @@ impl Leg {
             return false;
         };
         let listener = wire.listener(self.flow.listener);
-        if matches!(request.method(), Method::Subscribe | Method::Notify) {
+        if matches!(request.method(), Method::Subscribe | Method::Notify | Method::Refer) {
             contact(&mut writer, listener);
         }
         copy_across(request, &mut writer, listener);
