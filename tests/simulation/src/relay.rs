@@ -31,16 +31,28 @@ pub struct Relay {
     closed: BTreeSet<MediaId>,
     /// Sessions that never got ports. The Core may close one before it hears of the refusal.
     refused: BTreeSet<MediaId>,
+    mixed: BTreeSet<MediaId>,
     next: u16,
 }
 
 impl Default for Relay {
     fn default() -> Relay {
-        Relay { open: BTreeMap::new(), closed: BTreeSet::new(), refused: BTreeSet::new(), next: FIRST_PORT }
+        Relay {
+            open: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            mixed: BTreeSet::new(),
+            next: FIRST_PORT,
+        }
     }
 }
 
 impl Relay {
+    /// A transfer puts a party of the one network on the side of the other.
+    pub(crate) fn mix(&mut self, session: MediaId) {
+        self.mixed.insert(session);
+    }
+
     /// Carries out an order; `exhausted`: as if all ports were in use.
     ///
     /// # Errors
@@ -59,6 +71,7 @@ impl Relay {
                 }
                 if let Some(remote) = remote
                     && !belongs_to(side, remote.rtp.ip())
+                    && !self.mixed.contains(&session)
                 {
                     return Err(format!("packets for side {side:?} of {session:?} sent to {}", remote.rtp));
                 }

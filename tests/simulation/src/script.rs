@@ -124,6 +124,8 @@ pub struct Talk {
     pub jumps: bool,
     /// It is switched off without a word.
     pub dies: Option<Duration>,
+    /// Sends the other one to the number that was called, then, and so long after the 202 leaves the call.
+    pub refers: Option<(Duration, Option<Duration>)>,
 }
 
 /// What a party makes of requests within the dialog.
@@ -337,6 +339,24 @@ impl CallScript {
             _ if stuck => Some(MS(60_000) + chance.up_to(MS(60_000))),
             _ => None,
         };
+        // Out of a chance of its own, so that what was found by seed before is found by it again.
+        let mut apart = Chance::new(caller.start.as_nanos() as u64);
+        if apart.happens(80) {
+            let chance = &mut apart;
+            let refers = Some((moment(chance), chance.happens(500).then(|| moment(chance))));
+            // Who is called then has a script of its own, and sends nobody on.
+            let target = callee(chance);
+            callees.push(target);
+            // Somebody must end the call, whoever is left in it.
+            for callee in &mut callees {
+                callee.talk.bye.get_or_insert(moment(chance) + MS(10_000));
+            }
+            if chance.happens(500) {
+                caller.talk.refers = refers;
+            } else {
+                callees.iter_mut().rev().skip(1).for_each(|callee| callee.talk.refers = refers);
+            }
+        }
         CallScript {
             route,
             caller,
@@ -445,6 +465,7 @@ fn talk(chance: &mut Chance) -> Talk {
         },
         jumps: chance.happens(150),
         dies: chance.happens(20).then(|| chance.up_to(MS(20_000))),
+        refers: None,
     }
 }
 

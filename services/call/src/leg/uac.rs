@@ -9,8 +9,8 @@ use super::session_timer::SessionTimer;
 use super::{Challenged, Leg, LegKey, LegState, News};
 use crate::bridge::CallKey;
 use crate::headers::{
-    ALLOW, SDP, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing, requires_reliability,
-    takes_reliability,
+    ALLOW, SDP, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing,
+    requires_reliability, takes_reliability,
 };
 use crate::io::{Flow, Now};
 use crate::media::Side;

@@ -58,7 +58,8 @@ impl Oracle {
                 if let Some(dialog) = DialogKey::of_received(request).and_then(|id| self.dialogs.get_mut(&id))
                 {
                     dialog.bye_received.get_or_insert(now);
-                    self.calls[dialog.call].over |= dialog.side == Side::A;
+                    let referred = self.calls[dialog.call].referred.is_some();
+                    self.calls[dialog.call].over |= dialog.side == Side::A && !referred;
                 } else if let Some((call, Side::A)) = call
                     && self.calls[call].refused_or_answered.is_none()
                 {
@@ -204,7 +205,12 @@ impl Oracle {
             asked.dialog = DialogKey::of_sent(response);
             asked.unacknowledged = Some(now);
         }
+        let referring = asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
         let (method, of, in_dialog) = (asked.method, asked.call, asked.in_dialog);
+        if let Some(dialog) = referring.and_then(|id| self.dialogs.get_mut(&id)) {
+            dialog.referred = true;
+            self.calls[dialog.call].referred = Some(dialog.side);
+        }
         if let Some(what) = wrong {
             self.fail(call, what);
         }

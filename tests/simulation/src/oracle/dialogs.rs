@@ -59,6 +59,8 @@ pub(super) struct Dialog {
     owed: Vec<(u32, Time, bool)>,
     last_acks: Vec<(u32, Bytes)>,
     last_cseq: u32,
+    /// A REFER within it was accepted.
+    pub(super) referred: bool,
     pub(super) bye_sent: Option<Time>,
     pub(super) bye_received: Option<Time>,
 }
@@ -75,6 +77,7 @@ impl Dialog {
             owed: Vec::new(),
             last_acks: Vec::new(),
             last_cseq: 0,
+            referred: false,
             bye_sent: None,
             bye_received: None,
         }
@@ -141,7 +144,9 @@ impl Oracle {
         if busy {
             wrong.push("a re-INVITE while another INVITE is under way (RFC 3261 §14.1)".to_owned());
         }
-        if dialog.is_over() {
+        // The subscription of a REFER is another use of the dialog (RFC 5057 §5).
+        let notifies = method == Method::Notify && dialog.referred;
+        if dialog.is_over() && !notifies {
             wrong.push(format!("{} in a dialog that is over", method.as_str()));
         }
         if number <= dialog.last_cseq {
@@ -150,7 +155,8 @@ impl Oracle {
         dialog.last_cseq = number;
         if method == Method::Bye {
             dialog.bye_sent.get_or_insert(now);
-            self.calls[dialog.call].over |= dialog.side == Side::A;
+            self.calls[dialog.call].over |=
+                dialog.side == Side::A && self.calls[dialog.call].referred.is_none();
             // RFC 3261 §15: the callee's side waits for the ACK or its timeout.
             if !dialog.acked && now.since(dialog.begun) < PATIENCE {
                 wrong.push("BYE to the caller before its ACK".to_owned());
@@ -198,6 +204,7 @@ impl Oracle {
         let Some(at) = call else { return false };
         let watched = &self.calls[at];
         watched.broken
+            || watched.referred.is_some()
             || watched.cancelled
             || watched.refused_or_answered.is_some_and(|status| status >= 300)
             || self.dialogs.values().any(|dialog| dialog.call == at && dialog.bye_received.is_some())
@@ -217,6 +224,10 @@ impl Oracle {
         // A dialog that the Core has ended itself was no part of the call any more.
         let was_open = |id| self.dialogs.get(id).is_some_and(|dialog: &Dialog| dialog.bye_sent.is_none());
         if !ours.as_ref().is_some_and(was_open) {
+            return;
+        }
+        // Who asked for a transfer may leave; the other one stays for the target.
+        if ours.as_ref().and_then(|id| self.dialogs.get(id)).is_some_and(|dialog| dialog.referred) {
             return;
         }
         let left = self.dialogs.iter().any(|(id, dialog)| {

@@ -56,6 +56,8 @@ pub(crate) struct Watched {
     answered: bool,
     /// When the last target said its last word, if all have.
     targets_done: Option<Time>,
+    /// The side whose REFER was accepted last: it may leave, and the next target takes its place.
+    pub(crate) referred: Option<Side>,
     /// Something that ends calls without a word of the peers: an operator, silence, a lost peer.
     pub(crate) broken: bool,
     /// Call-IDs of the attempts in order.
@@ -216,7 +218,10 @@ impl Oracle {
             self.fail(call.map(|(call, _)| call), what);
         }
         if let Some((call, side)) = call {
-            self.check_secrecy(call, side, &message);
+            // The target of the caller's transfer stands where callees do.
+            if self.calls[call].referred != Some(Side::A) {
+                self.check_secrecy(call, side, &message);
+            }
             self.check_description(call, side, &message, relay);
         }
     }

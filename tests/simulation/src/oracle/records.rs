@@ -27,6 +27,7 @@ impl Oracle {
     /// The Core wrote this record.
     pub(crate) fn recorded(&mut self, fact: CdrFact) {
         let call = self.call_of_record(&fact);
+        let referred = call.is_some_and(|at| self.calls[at].referred.is_some());
         let mut wrong = Vec::new();
         match self.records.calls.get(&fact.call_id) {
             None => wrong.push("a record of a call that was never routed".to_owned()),
@@ -47,8 +48,11 @@ impl Oracle {
         if !times.is_sorted() {
             wrong.push(format!("a record with times out of order: {times:?}"));
         }
-        if (fact.disposition == Disposition::Answered)
-            != (fact.answered_at.is_some() && fact.sip_code_a == Some(200))
+        // Of one who was replaced the record says that the two talked, and nothing of the caller.
+        let replaced = referred && !fact.is_last && fact.answered_at.is_some();
+        if !replaced
+            && (fact.disposition == Disposition::Answered)
+                != (fact.answered_at.is_some() && fact.sip_code_a == Some(200))
         {
             wrong.push(format!(
                 "disposition {:?} with answered_at {:?} and status {:?} to the caller",
@@ -85,7 +89,8 @@ impl Oracle {
                 wrong.push((call, format!("records of the attempts {numbers:?} of call {uuid}")));
             }
             let answered = |fact: &&CdrFact| fact.answered_at.is_some();
-            if facts.iter().filter(answered).any(|fact| !fact.is_last) {
+            let referred = call.is_some_and(|at| self.calls[at].referred.is_some());
+            if !referred && facts.iter().filter(answered).any(|fact| !fact.is_last) {
                 wrong.push((call, "an attempt was answered and is not the last".to_owned()));
             }
             let Some(at) = call else { continue };

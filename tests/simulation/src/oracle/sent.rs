@@ -101,21 +101,22 @@ impl Oracle {
             return None;
         };
         let id = invite.call_id().unwrap_or_default().to_vec();
-        let Watched { cancelled, refused_or_answered, .. } = self.calls[call];
-        if cancelled || refused_or_answered.is_some() {
+        let Watched { cancelled, refused_or_answered, referred, .. } = self.calls[call];
+        if referred.is_none() && (cancelled || refused_or_answered.is_some()) {
             self.fail(Some(call), "an INVITE leaves although the caller is gone or answered (rows S8, C11)");
         }
         if !self.calls[call].attempts.contains(&id) {
             self.calls[call].attempts.push(id.clone());
         }
         self.calls[call].targets_done = None;
-        self.sides.insert(id.clone(), (call, Side::B));
-        self.keep_secret(call, Side::B, &id);
+        let side = referred.unwrap_or(Side::B);
+        self.sides.insert(id.clone(), (call, side));
+        self.keep_secret(call, side, &id);
         if let Some(tag) = invite.from().ok().and_then(|from| from.tag()) {
-            self.keep_secret(call, Side::B, tag);
+            self.keep_secret(call, side, tag);
         }
         if let Some(branch) = invite.via().ok().and_then(|via| via.branch()) {
-            self.keep_secret(call, Side::B, branch);
+            self.keep_secret(call, side, branch);
         }
         Some(call)
     }

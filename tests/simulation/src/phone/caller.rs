@@ -230,6 +230,7 @@ impl Phone {
             cseq: self.clients[at].cseq,
             contact: None,
             product: &self.product,
+            refer_to: None,
             body: answer.as_deref().map(|answer| (SDP, answer)),
         });
         self.outbox.push(ack.clone());

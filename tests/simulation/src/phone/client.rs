@@ -26,7 +26,13 @@ pub(crate) enum ClientState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Invite,
-    Reinvite { offered: bool },
+    Reinvite {
+        offered: bool,
+    },
+    /// REFER; when accepted this side leaves so much later.
+    Refer {
+        leaves: Option<Duration>,
+    },
     Other,
 }
 

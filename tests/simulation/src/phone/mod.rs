@@ -69,6 +69,9 @@ enum Act {
         tries: u8,
     },
     Info,
+    Refer {
+        leaves: Option<Duration>,
+    },
 }
 
 /// Where a phone's call stands.
@@ -290,6 +293,7 @@ impl Phone {
             }
             Act::Offer { offer, tries } => self.offer(offer, tries, now),
             Act::Info => self.inform(now),
+            Act::Refer { leaves } => self.refer(leaves, now),
         }
     }
 
@@ -315,6 +319,11 @@ impl Phone {
         match self.clients[at].purpose {
             Purpose::Invite => self.on_invite_response(at, first, response, now),
             Purpose::Reinvite { offered } => self.on_offer_response(at, first, offered, response, now),
+            Purpose::Refer { leaves } => {
+                if let (true, 202, Some(after)) = (first, status, leaves) {
+                    self.plan(now + after, Act::Bye);
+                }
+            }
             Purpose::Other => {}
         }
     }
@@ -426,6 +435,7 @@ impl Phone {
             Some(tag) => format!("{};tag={tag}", self.remote),
             None => self.remote.clone(),
         };
+        let refer_to = (method == "REFER").then(|| self.number_called());
         let bytes = request(&Request {
             method,
             uri: &self.target,
@@ -437,8 +447,9 @@ impl Phone {
             to: &to,
             call_id: &self.call_id,
             cseq: self.cseq,
-            contact: (method == "INVITE").then_some(&self.contact),
+            contact: matches!(method, "INVITE" | "REFER").then_some(&self.contact),
             product: &self.product,
+            refer_to: refer_to.as_deref(),
             body,
         });
         self.outbox.push(bytes.clone());
@@ -476,6 +487,9 @@ impl Phone {
         }
         if let Some(dies) = talk.dies {
             self.plan(now + dies, Act::Die);
+        }
+        if let Some((after, leaves)) = talk.refers {
+            self.plan(now + after, Act::Refer { leaves });
         }
         if let Some(info) = talk.info {
             self.plan(now + info, Act::Info);

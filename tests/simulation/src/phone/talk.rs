@@ -190,6 +190,22 @@ impl Phone {
         }
     }
 
+    pub(super) fn refer(&mut self, leaves: Option<Duration>, now: Time) {
+        if self.stage == Stage::Confirmed {
+            self.send("REFER", Purpose::Refer { leaves }, None, now);
+        }
+    }
+
+    /// The number that the call went to, at the box.
+    pub(super) fn number_called(&self) -> String {
+        let called = match &self.role {
+            Role::Caller { .. } => &self.remote,
+            Role::Callee { .. } => &self.local,
+        };
+        let number = called.split("sip:").nth(1).and_then(|rest| rest.split('@').next()).unwrap_or_default();
+        format!("sip:{number}@192.0.2.1")
+    }
+
     pub(super) fn on_client_timeout(&mut self, at: usize, now: Time) {
         let Client { method, purpose, .. } = self.clients[at];
         debug_assert_eq!(self.clients[at].state, ClientState::TimedOut);

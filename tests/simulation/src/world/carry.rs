@@ -112,6 +112,12 @@ impl World {
         if let (MediaOrder::Open { session, .. }, Some(call)) = (order, self.routed) {
             self.sessions.insert(call, *session);
         }
+        if let MediaOrder::Describe { session, .. } = order {
+            let of_session = self.sessions.iter().find(|(_, of)| *of == session).map(|(call, _)| *call);
+            if of_session.is_some_and(|call| self.oracle.calls[call].referred == Some(Side::A)) {
+                self.relay.mix(*session);
+            }
+        }
         let exhausted = self.chance.happens(self.habits.refusals);
         match self.relay.order(order, exhausted) {
             Ok(Some(_)) if self.chance.happens(self.habits.forgets) => {
@@ -160,7 +166,7 @@ impl World {
         if !is_carrier || self.slots.contains_key(id) {
             return;
         }
-        let Some((call, Side::B)) = self.oracle.call_of(id) else { return };
+        let Some((call, _)) = self.oracle.call_of(id) else { return };
         if !Message::parse(bytes).is_ok_and(|message| message.method() == Method::Invite) {
             return;
         }
@@ -224,7 +230,8 @@ impl World {
                 return Ok(());
             }
             let phone = Phone::callee(to, &message, slot.script.clone(), chance.apart());
-            self.oracle.keep_secrets(slot.call, Side::B, phone.secrets());
+            let side = self.oracle.call_of(id).map_or(Side::B, |(_, side)| side);
+            self.oracle.keep_secrets(slot.call, side, phone.secrets());
             slot.phone = Some(phone);
         }
         if let Some(phone) = &mut slot.phone {

@@ -8,3 +8,4 @@ mod journals;
 mod refusals;
 mod story;
 mod streams;
+mod transfer;
