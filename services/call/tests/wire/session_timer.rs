@@ -28,7 +28,10 @@ fn call_with(from_caller_: &str, from_callee_: &str) -> (World, Sent, Sent) {
 #[test]
 fn the_invite_asks_and_the_2xx_grants() {
     let (mut world, ok, out) = call_with("Supported: timer\nSession-Expires: 600\n", "");
-    assert_eq!((out.header("Supported"), out.header("Session-Expires")), ("timer, 100rel", "1800"));
+    assert_eq!(
+        (out.header("Supported"), out.header("Session-Expires")),
+        ("timer, 100rel, replaces, norefersub", "1800")
+    );
     assert_eq!((ok.header("Session-Expires"), ok.header("Require")), ("600;refresher=uac", "timer"));
     ends_by_the_caller(&mut world, &ok, 2);
 }
