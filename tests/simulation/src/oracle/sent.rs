@@ -220,7 +220,10 @@ impl Oracle {
             let waits = sent.is_first_invite && sent.end.is_none() && !sent.undelivered;
             waits && sent.call == Some(call) && sent.provisional && sent.cancelled.is_none()
         };
-        if self.calls[call].refused_or_answered == Some(200) && self.sent.values().any(rings_on) {
+        // A target of a transfer rings while others talk.
+        let answered =
+            self.calls[call].refused_or_answered == Some(200) && self.calls[call].referred.is_none();
+        if answered && self.sent.values().any(rings_on) {
             self.fail(
                 Some(call),
                 "somebody answered, and another target rings on without a CANCEL (row C12)",
