@@ -1,4 +1,4 @@
-//! Within an established dialog: UPDATE, and offers that meet.
+//! Within an established dialog: UPDATE and session timers (RFC 4028).
 
 use interop::Place;
 
@@ -60,23 +60,55 @@ fn update_without_a_description_is_answered_by_the_leg() {
 }
 
 #[test]
-fn glare_of_two_offers_at_once_ends_with_both_carried_or_refused_and_the_call_up() {
-    let place = Place::new("glare-both");
-    let drawbridge = start(&place, "", "");
+fn session_timer_below_our_least_gets_422_with_min_se() {
+    let place = Place::new("se-422");
+    let _drawbridge = start(&place, "", "");
     let (caller, callee) = (Party::caller(&place), Party::callee(&place));
-    let (ok, invite) = up(&drawbridge, &caller, &callee);
-    caller.say(&caller.in_dialog("INVITE", "re-a", &ok, "", &OFFER.replace("11 1", "11 2")));
-    callee.say(&callee.back("INVITE", "re-b", &invite, "", &ANSWER.replace("22 1", "22 2")));
-    // Whichever came second is refused; its side sends it again later (RFC 3261 §14.1). The first goes through.
-    let on_callee = callee.expect_either(&["INVITE", "491"]);
-    if on_callee.kind() == "491" {
-        let carried = callee.expect("INVITE");
-        callee.respond(&carried, "200 OK", "", &ANSWER.replace("22 1", "22 3"));
-        callee.expect("ACK");
-        assert_eq!(caller.expect("200").method(), "INVITE");
-    } else {
-        // The box's offer met the callee's own: a phone refuses it, and the box comes again.
-        callee.respond(&on_callee, "491 Request Pending", "", "");
-        callee.expect_either(&["ACK", "491"]);
-    }
+    caller.say(&caller.request("INVITE", "1", "Supported: timer\nSession-Expires: 30\n", OFFER));
+    let refusal = caller.expect("422");
+    assert_eq!(refusal.header("Min-SE"), Some("90"));
+    caller.ack_refusal("1", &refusal);
+    callee.expect_nothing();
+}
+
+#[test]
+fn session_timer_422_of_the_callee_is_answered_with_its_interval() {
+    let place = Place::new("se-callee");
+    let _drawbridge = start(&place, "", "");
+    let (caller, callee) = (Party::caller(&place), Party::callee(&place));
+    caller.say(&caller.invite("1", OFFER));
+    let invite = callee.expect("INVITE");
+    let cseq = |message: &interop::Message| {
+        message.header("CSeq").unwrap().split(' ').next().unwrap().parse::<u32>().unwrap()
+    };
+    assert!(invite.header("Supported").is_some_and(|value| value.contains("timer")), "{}", invite.text);
+    callee.respond(&invite, "422 Session Interval Too Small", "Min-SE: 7200\n", "");
+    callee.expect("ACK");
+    let again = callee.expect("INVITE");
+    assert_eq!((again.header("Min-SE"), again.header("Call-ID")), (Some("7200"), invite.header("Call-ID")));
+    assert_eq!(cseq(&again), cseq(&invite) + 1);
+    let interval = again.header("Session-Expires").unwrap().split(';').next().unwrap();
+    assert!(interval.parse::<u32>().unwrap() >= 7200, "{interval}");
+    callee.respond(&again, "200 OK", "", ANSWER);
+    caller.expect("200");
+    callee.expect("ACK");
+}
+
+#[test]
+fn session_timer_is_negotiated_for_each_leg_alone() {
+    let place = Place::new("se-legs");
+    let _drawbridge = start(&place, "", "");
+    let (caller, callee) = (Party::caller(&place), Party::callee(&place));
+    caller.say(&caller.request(
+        "INVITE",
+        "1",
+        "Supported: timer\nSession-Expires: 1200;refresher=uac\n",
+        OFFER,
+    ));
+    let invite = callee.expect("INVITE");
+    callee.respond(&invite, "200 OK", "", ANSWER);
+    let ok = caller.expect("200");
+    assert_eq!(ok.header("Session-Expires"), Some("1200;refresher=uac"));
+    assert!(ok.header("Require").is_some_and(|value| value.contains("timer")), "{}", ok.text);
+    callee.expect("ACK");
 }
