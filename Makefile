@@ -6,7 +6,7 @@ PACKAGES := sip-tester baresip-core postgresql iproute2
 PROGRAMS := sipp baresip ip
 
 .DEFAULT_GOAL := help
-.PHONY: help deps fmt lint build release test test-unit test-interop simulate docs audit run demo docker \
+.PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
 	bench-sipp bench-signalling bench-memory bench-delay bench-media bench-programs
 
 help: ## this list
@@ -43,6 +43,9 @@ test-interop: deps build ## calls between the box and SIPp, baresip, PostgreSQL
 
 simulate: ## a long sweep of the simulator, SEEDS=from..to
 	SEEDS=$(or $(SEEDS),0..100000) $(CARGO) run --locked --release -p simulation
+
+mutants: ## breaks the state machines on purpose, one mutation at a time; all must be noticed (about an hour)
+	tests/mutation/mutants.py --jobs $(or $(JOBS),2)
 
 docs: ## the documentation of the crates, broken links are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

@@ -1,5 +1,5 @@
 //! The rules of the house, read out of the tree itself: which crate may know which, what the pure crates must never
-//! touch, and how files are named and sized.
+//! touch, how files are named and sized, and what the published table of races may claim.
 //!
 //! Each rule is a function from what was found to a list of [`Breach`]es. `tests/rules.rs` holds the real tree against
 //! them; `tests/teeth.rs` shows each of them a tree that breaks it, because a rule that never bites is no rule.
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 pub mod arrows;
 pub mod form;
 pub mod purity;
+pub mod races;
 
 /// A rule broken, at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]

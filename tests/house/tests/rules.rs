@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use house::{Breach, arrows, form, list, purity, root};
+use house::{Breach, arrows, form, list, purity, races, root};
 
 fn none(breaches: Vec<Breach>) {
     assert!(breaches.is_empty(), "the rules of the house are broken:{}", list(&breaches));
@@ -56,4 +56,11 @@ fn state_machines_name_every_state_and_event() {
         breaches.extend(form::check_state_machine(Path::new(file), &source));
     }
     none(breaches);
+}
+
+#[test]
+fn the_page_of_races_claims_what_is_tested_and_nothing_else() {
+    let root = root();
+    let page = std::fs::read_to_string(root.join(races::PAGE)).expect("the page is where it was");
+    none(races::check(&page, &races::tests(&root), &races::states(&root)));
 }

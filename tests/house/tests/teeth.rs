@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use house::arrows::{Dependency, Member};
-use house::{arrows, form, purity};
+use house::{arrows, form, purity, races};
 
 fn member(name: &str, dependencies: &[&str]) -> Member {
     Member {
@@ -152,4 +152,33 @@ fn parts_of_a_test_need_no_paragraph_of_their_own() {
     assert_eq!(undocumented("services/media/src/stream/tests.rs"), 0);
     assert_eq!(undocumented("services/sip/tests/transaction.rs"), 1);
     assert_eq!(undocumented("tests/interop/src/phone.rs"), 1);
+}
+
+#[test]
+fn a_page_of_races_that_lies_is_found() {
+    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+    let tests = names(&["cancel_s1_c1_crosses", "cancel_s2_late", "a_bye"]);
+    let states = names(&["Ending", "Ghost"]);
+    let found = |page: &str| -> String {
+        races::check(page, &tests, &states).iter().map(|breach| format!("{breach}\n")).collect()
+    };
+    let head =
+        "| row | situation | RFC | what the box does | state | proven by |\n|---|---|---|---|---|---|\n";
+    let true_rows = "| S1 | a | 1 | b | `Ending` | `cancel_s1_c1_crosses` |\n\
+                     | C1 | a | 1 | b | – | `cancel_s1_c1_crosses` |\n\
+                     | S2 | a | 1 | b | `Ghost` | `cancel_s2_late` `a_bye` |\n";
+    assert_eq!(found(&format!("{head}{true_rows}")), "");
+    for (row, expected) in [
+        ("| S3 | a | 1 | b | – | none yet |\n", "names no test"),
+        ("| S3 | a | 1 | b | – | `cancel_s3_gone` |\n", "there is no test `cancel_s3_gone`"),
+        ("| S3 | a | 1 | b | – | `cancel_s2_late` |\n", "belongs to the row S2"),
+        ("| – | a | 1 | b | `Limbo` | `a_bye` |\n", "there is no state `Limbo`"),
+        ("| – | a | | b | – | `a_bye` |\n", "six cells"),
+        ("| – | a | b | `a_bye` |\n", "six cells"),
+    ] {
+        let breaches = found(&format!("{head}{true_rows}{row}"));
+        assert!(breaches.contains(expected), "{row}{breaches}");
+    }
+    let without = true_rows.replace("`cancel_s2_late` ", "");
+    assert!(found(&format!("{head}{without}")).contains("`cancel_s2_late` is of a row and not in the page"));
 }

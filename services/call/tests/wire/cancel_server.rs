@@ -309,3 +309,19 @@ fn cancel_s10_is_never_challenged() {
     world.receive("10.9.9.9:5060", &cancel("other"));
     assert!(world.sent.iter().all(|sent| !sent.first_line().contains(" 40")), "{:#?}", world.sent);
 }
+
+#[test]
+fn cancel_s1_the_ports_go_back_at_the_moment_of_the_cancel() {
+    let mut world = World::new();
+    let (out, _) = call_ringing(&mut world);
+    world.receive(CALLER, &cancel("1"));
+    // The callee has not answered the CANCEL yet; the relay must not wait for it.
+    assert!(matches!(world.orders.last(), Some(call::MediaOrder::Close { .. })), "{:?}", world.orders);
+    let closed = |world: &World| {
+        world.orders.iter().filter(|order| matches!(order, call::MediaOrder::Close { .. })).count()
+    };
+    world.sent.clear();
+    world.receive(CALLEE, &response(&out, "487 Request Terminated", "b1", None));
+    world.expect_nothing_left();
+    assert_eq!(closed(&world), 1, "and only once: {:?}", world.orders);
+}
