@@ -195,3 +195,16 @@ fn a_trunk_s_calls_leave_by_the_listener_that_it_names() {
     let out = world.expect(CALLEE, "INVITE");
     assert!(out.header("Via").contains(OUTSIDE) && out.header("Contact").contains(OUTSIDE), "{}", out.text);
 }
+
+#[test]
+fn a_failure_that_comes_again_gets_its_ack_again_and_is_told_once() {
+    let mut world = World::new();
+    let (out, _) = call_ringing(&mut world);
+    let busy = response(&out, "486 Busy Here", "b1", None);
+    world.receive(CALLEE, &busy);
+    let ack = world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 486");
+    world.receive(CALLEE, &busy);
+    assert_eq!(world.expect(CALLEE, "ACK").text, ack.text);
+    world.expect_silence();
+}
