@@ -105,7 +105,7 @@ def witness(said):
     count = len(set(re.findall(r"^---- (\S+) stdout ----", said, re.MULTILINE)))
     words = [failed.group(1)] if failed else []
     words += [f"and {count - 1} more"] if count > 1 else []
-    words += [f'"{broken.group(1)}"'] if broken else []
+    words += [f'"{broken.group(1)[:120]}"'] if broken else []
     return " ".join(words) or "the suite failed"
 
 
