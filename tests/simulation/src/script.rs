@@ -77,8 +77,49 @@ pub struct CallerScript {
     pub cancel: Option<Cancel>,
     /// How it acknowledges the 2xx of its INVITE.
     pub ack: Ack,
+    /// What it does before the answer.
+    pub early: Early,
     /// What it does within the dialog.
     pub talk: Talk,
+}
+
+/// What a party does before the call is answered.
+#[derive(Clone, Debug, Default)]
+pub struct Early {
+    /// Whether provisional responses are to be reliable (RFC 3262).
+    pub reliable: Reliably,
+    /// How a caller acknowledges them.
+    pub pracks: Pracks,
+    /// Sends an UPDATE with a description so long after both sides have agreed on one.
+    pub update: Option<Duration>,
+}
+
+/// What a party thinks of reliable provisional responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reliably {
+    /// It has not heard of them.
+    #[default]
+    Never,
+    /// A caller supports them; a callee sends them where they are supported.
+    Able,
+    /// A caller requires them; a callee refuses with 421 where they are not supported.
+    Demanded,
+}
+
+/// How a caller acknowledges reliable provisional responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pracks {
+    /// At once.
+    #[default]
+    Once,
+    /// So much later.
+    Late(Duration),
+    /// Never.
+    Never,
+    /// With two transactions.
+    Twice,
+    /// With a wrong RAck first.
+    Wrong,
 }
 
 /// When a caller leaves.
@@ -176,6 +217,8 @@ pub struct CalleeScript {
     pub behind: Behind,
     /// Its descriptions in final responses cannot be read.
     pub garbles: bool,
+    /// What it does before the answer.
+    pub early: Early,
     /// What it does within the dialog.
     pub talk: Talk,
 }
@@ -246,6 +289,7 @@ impl CallerScript {
             streams: 1,
             cancel: None,
             ack: Ack::Prompt,
+            early: Early::default(),
             talk: Talk::default(),
         }
     }
@@ -264,6 +308,7 @@ impl CalleeScript {
             streams: 1,
             behind: Behind::Itself,
             garbles: false,
+            early: Early::default(),
             talk: Talk::default(),
         }
     }
@@ -387,6 +432,7 @@ fn caller(chance: &mut Chance) -> CallerScript {
         streams: if chance.happens(100) { 2 } else { 1 },
         cancel,
         ack,
+        early: early(chance),
         talk: talk(chance),
     }
 }
@@ -433,8 +479,28 @@ fn callee(chance: &mut Chance) -> CalleeScript {
             _ => Behind::Itself,
         },
         garbles: chance.happens(20),
+        early: early(chance),
         talk: talk(chance),
     }
+}
+
+fn early(chance: &mut Chance) -> Early {
+    let reliable = match chance.below(10) {
+        0..=6 => Reliably::Never,
+        7..=8 => Reliably::Able,
+        _ => Reliably::Demanded,
+    };
+    if reliable == Reliably::Never {
+        return Early::default();
+    }
+    let pracks = match chance.below(20) {
+        0 => Pracks::Never,
+        1 => Pracks::Twice,
+        2 => Pracks::Wrong,
+        3..=5 => Pracks::Late(moment(chance)),
+        _ => Pracks::Once,
+    };
+    Early { reliable, pracks, update: chance.happens(300).then(|| moment(chance)) }
 }
 
 /// Races need moments that are close together as often as moments that are far apart.

@@ -151,7 +151,8 @@ impl Core {
             }
             session.write(&sdp, call.media.address, &call.media.streams, side)
         });
-        let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered, is_stranger };
+        let first = call.record.attempt.number == 1;
+        let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered, first, is_stranger };
         let wire = &mut self.wire;
         let leg = self
             .legs
@@ -172,14 +173,26 @@ impl Core {
 
     fn relay_progress(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
         let Some(message) = cause.message else { return };
-        let body = self.describe_to(key, Side::B, cause);
+        // RFC 6337 §3.1: after the reliable answer another description says nothing to the caller. The relay hears it.
+        let a = self.calls.get(key).map(|call| call.a);
+        let told = a.and_then(|a| self.legs.get(a)).is_some_and(|leg| leg.is_told_already(message));
+        let body = if told {
+            self.describe_only(key, Side::B, message);
+            None
+        } else {
+            self.describe_to(key, Side::B, cause)
+        };
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.heard(message, now);
         let (a, b) = (call.a, call.b);
-        let awaited_by = b.filter(|b| self.legs.get(*b).is_some_and(Leg::owes_prack));
+        let holds_offer = crate::leg::rseq(message).is_some() && sdp_of(message).is_some();
+        let owed = b.filter(|b| holds_offer && self.legs.get(*b).is_some_and(Leg::owes_prack));
+        let awaited_by = owed.filter(|_| !told);
         let Some(leg) = self.legs.get_mut(a) else { return };
         let will_prack = leg.progress(&mut self.wire, message, body.as_deref(), awaited_by, now);
-        if !will_prack && let Some(b) = awaited_by {
+        if !(will_prack && awaited_by.is_some())
+            && let Some(b) = owed
+        {
             self.release_prack(b, None, now);
         }
     }

@@ -125,6 +125,7 @@ impl Leg {
         let body = request.body();
         let kind = request.first(Name::ContentType).filter(|_| !body.is_empty());
         wire.launch(client, writer.body(kind, body));
+        self.note_spent(wire);
         true
     }
 
@@ -294,11 +295,12 @@ fn is_private(ip: IpAddr) -> bool {
 }
 
 /// ACK and BYE for a 2xx that nobody wants: of a fork that lost, or of an INVITE that was given up (RFC 3261
-/// §13.2.2.4). `ended` are the ACKs of those that had both before; a repetition of such a 2xx gets its ACK again.
+/// §13.2.2.4). `ended` are the ACKs of those that had both before; a repetition of such a 2xx gets its ACK again. `spent`
+/// is the last CSeq number that its early dialog has used.
 pub(super) fn end_unwanted(
     ended: &mut Vec<Bytes>,
     invite: &Bytes,
-    response: &Message<'_>,
+    (response, spent): (&Message<'_>, u32),
     flow: Flow,
     wire: &mut Wire,
     now: Now,
@@ -307,7 +309,7 @@ pub(super) fn end_unwanted(
     if let Some(ack) = ended.iter().find(|ack| tag_of(ack).as_deref() == tag) {
         wire.send(flow, ack.clone(), SendToken::NONE);
     } else if ended.len() < MAX_UNWANTED {
-        ended.extend(acknowledge_and_end(invite, response, flow, wire, now));
+        ended.extend(acknowledge_and_end(invite, (response, spent), flow, wire, now));
     }
 }
 
@@ -315,7 +317,7 @@ pub(super) fn end_unwanted(
 pub(crate) fn end_fork(client: ClientKey, response: &Message<'_>, flow: Flow, wire: &mut Wire, now: Now) {
     let Some(invite) = wire.client_request(client) else { return };
     let mut ended = wire.unwanted(client).map(std::mem::take).unwrap_or_default();
-    end_unwanted(&mut ended, &invite, response, flow, wire, now);
+    end_unwanted(&mut ended, &invite, (response, wire.spent(client)), flow, wire, now);
     if let Some(unwanted) = wire.unwanted(client) {
         *unwanted = ended;
     }
@@ -328,7 +330,7 @@ fn tag_of(request: &Bytes) -> Option<Box<[u8]>> {
 
 fn acknowledge_and_end(
     invite: &Bytes,
-    response: &Message<'_>,
+    (response, spent): (&Message<'_>, u32),
     flow: Flow,
     wire: &mut Wire,
     now: Now,
@@ -336,6 +338,7 @@ fn acknowledge_and_end(
     let invite = Message::parse(invite).ok()?;
     let mut dialog = Dialog::uac(&invite, response).ok()?;
     let cseq = dialog.local_cseq;
+    dialog.local_cseq = cseq.max(spent);
     let flow = match flow.connection {
         0 => Flow { remote: next_hop(&dialog, flow.remote), ..flow },
         _open => flow,

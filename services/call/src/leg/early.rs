@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::dialog::MAX_FORWARDS;
 use super::reliable::Agreement;
 use super::uac::via_pieces;
-use super::{Leg, LegKey, News};
+use super::{Leg, LegKey, LegState, News};
 use crate::headers::{SDP, requires_reliability, sdp_of};
 use crate::io::Now;
 use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
@@ -153,6 +153,7 @@ impl Leg {
         let rack = format!("{} {} INVITE", due.rseq, due.cseq);
         writer.header("RAck", rack.as_bytes());
         wire.launch(client, writer.body(body.map(|_| SDP), body.unwrap_or_default()));
+        self.note_spent(wire);
     }
 
     /// Takes over the early dialog of a 2xx (RFC 3261 §13.2.2.4), so that its CSeq goes on from the PRACKs. Without one
@@ -181,6 +182,20 @@ impl Leg {
         if !self.owes_prack() {
             self.early = None;
         }
+    }
+
+    /// A request was sent in an early dialog: should another fork's 2xx have to be ended, its BYE comes after it.
+    pub(super) fn note_spent(&self, wire: &mut Wire) {
+        if let (LegState::Proceeding { client, .. }, Some(early)) = (&self.state, &self.early) {
+            let dialogs = early.dialogs.iter().filter_map(|early| early.dialog.as_ref());
+            wire.spend(*client, dialogs.map(|dialog| dialog.local_cseq).max().unwrap_or(0));
+        }
+    }
+
+    /// The CSeq number of the last request within this early dialog; 0 where none is known.
+    pub(super) fn early_cseq(&self, tag: &[u8]) -> u32 {
+        let early = self.early.as_ref().and_then(|early| early.dialogs.get(early.position(tag)?));
+        early.and_then(|early| early.dialog.as_ref()).map_or(0, |dialog| dialog.local_cseq)
     }
 
     /// The dialog, early or confirmed, in which the peer has this tag.

@@ -168,6 +168,23 @@ impl Leg {
         true
     }
 
+    /// Whether the caller gets this provisional response of the callee reliably.
+    pub(super) fn goes_reliably(&self, progress: &Message<'_>) -> bool {
+        match self.reliability {
+            Reliability::Never => false,
+            Reliability::Able => super::rseq(progress).is_some(),
+            Reliability::Demanded => true,
+        }
+    }
+
+    /// Whether this provisional response would describe to the caller again what it was told reliably.
+    pub(crate) fn is_told_already(&self, progress: &Message<'_>) -> bool {
+        self.goes_reliably(progress)
+            && self.reliable.as_ref().is_some_and(|reliable| {
+                reliable.described || reliable.queue.iter().any(|provisional| provisional.described)
+            })
+    }
+
     /// Sends the next of those that wait, when nothing is unacknowledged.
     fn next_provisional(&mut self, server: ServerKey, wire: &mut Wire, now: Now) {
         let Some(reliable) = &mut self.reliable else { return };

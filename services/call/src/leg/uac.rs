@@ -29,6 +29,8 @@ pub(crate) struct Target<'a> {
     pub(crate) by_flow: bool,
     /// The trunk's credentials are not for it.
     pub(crate) is_stranger: bool,
+    /// Nobody was called before.
+    pub(crate) first: bool,
 }
 
 impl Leg {
@@ -58,8 +60,9 @@ impl Leg {
         writer.header("CSeq", b"1 INVITE");
         contact(&mut writer, listener);
         writer.header("Allow", ALLOW);
-        // An offer in a reliable 18x needs a caller whose PRACK answers it.
-        let reliably = body.is_some() || takes_reliability(source) || requires_reliability(source);
+        // An offer in a reliable 18x needs a caller whose PRACK answers it, and a caller answers one.
+        let answers = takes_reliability(source) || requires_reliability(source);
+        let reliably = body.is_some() || target.first && answers;
         writer.header("Supported", if reliably { SUPPORTED } else { SUPPORTED_UNRELIABLE });
         writer.header("User-Agent", wire.settings.product.as_bytes());
         SessionTimer::default().ask(&mut writer, &wire.settings);
@@ -211,9 +214,10 @@ impl Leg {
             }
             return;
         }
+        let spent = self.early_cseq(tag);
         match &mut self.state {
             LegState::Ghost { invite, ended, .. } => {
-                end_unwanted(ended, invite, response, self.flow, wire, now);
+                end_unwanted(ended, invite, (response, spent), self.flow, wire, now);
             }
             LegState::Invited { .. }
             | LegState::Answered { .. }

@@ -58,12 +58,7 @@ impl Leg {
         };
         contact(&mut writer, wire.listener(self.flow.listener));
         copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
-        let reliably = match self.reliability {
-            Reliability::Never => false,
-            Reliability::Able => super::rseq(from).is_some(),
-            Reliability::Demanded => true,
-        };
-        if reliably {
+        if self.goes_reliably(from) {
             self.capabilities(&mut writer, wire);
             return self.progress_reliably(server, writer, (status, body), awaited_by, wire, now);
         }

@@ -56,6 +56,8 @@ pub(super) struct Client {
     /// The ACK of a failure, or the leg's ACK of the 2xx: sent again for each repetition of the response.
     ack: Option<Bytes>,
     cancel: Option<ClientKey>,
+    /// The highest CSeq number of a request within an early dialog that this INVITE made.
+    spent: u32,
     /// The ACKs of 2xx from other forks, each of which got a BYE as well.
     unwanted: Vec<Bytes>,
     /// No answer is waited for beyond this, whatever the transaction itself would do.
@@ -110,6 +112,7 @@ impl Wire {
             request: Bytes::new(),
             ack: None,
             cancel: None,
+            spent: 0,
             unwanted: Vec::new(),
             limit: None,
             armed: None,
@@ -154,6 +157,7 @@ impl Wire {
             request: Bytes::new(),
             ack: None,
             cancel: None,
+            spent: 0,
             unwanted: Vec::new(),
             limit: None,
             armed: None,
@@ -217,6 +221,18 @@ impl Wire {
     /// The request of a client transaction.
     pub(crate) fn client_request(&self, key: ClientKey) -> Option<Bytes> {
         self.clients.get(key).map(|client| client.request.clone())
+    }
+
+    /// A request of this CSeq number was sent within an early dialog of this INVITE.
+    pub(crate) fn spend(&mut self, invite: ClientKey, cseq: u32) {
+        if let Some(client) = self.clients.get_mut(invite) {
+            client.spent = client.spent.max(cseq);
+        }
+    }
+
+    /// The highest CSeq number within any early dialog of this INVITE; 0 where there was none.
+    pub(crate) fn spent(&self, invite: ClientKey) -> u32 {
+        self.clients.get(invite).map_or(0, |client| client.spent)
     }
 
     /// The ACKs of this INVITE's unwanted 2xx.

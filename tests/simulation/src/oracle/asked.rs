@@ -67,6 +67,7 @@ impl Oracle {
                     self.calls[call].cancelled = true;
                 }
             }
+            Method::Prack if is_new => self.prack_received(now, request),
             Method::Invite if !in_dialog => {
                 if let Some((call, side)) = call {
                     self.calls[call].invited.get_or_insert(now);
@@ -161,6 +162,11 @@ impl Oracle {
             self.fail(call, "a response without branch");
             return true;
         };
+        if response.method() == Method::Invite && status < 200 {
+            self.provisional_sent(now, &key, response, bytes);
+        } else if response.method() == Method::Invite {
+            self.reliable_ends(now, &key, status);
+        }
         let Some(asked) = self.asked.get_mut(&key) else {
             self.fail(call, format!("a response to nothing: {}", crate::tape::brief(bytes)));
             return true;
@@ -249,7 +255,8 @@ impl Oracle {
             }
             let number = response.cseq().map_or(0, |cseq| cseq.number);
             if let Some(id) = DialogKey::of_sent(response) {
-                self.dialogs.insert(id, Dialog::new(call, side, false, number, now));
+                let last = self.early_cseq(&id);
+                self.dialogs.insert(id, Dialog::new(call, side, false, (number, last), now));
             }
         } else if status == 487 && !cancelled && !broken {
             self.fail(Some(call), "487 to a caller that did not cancel");

@@ -66,7 +66,14 @@ pub(super) struct Dialog {
 }
 
 impl Dialog {
-    pub(super) fn new(call: usize, side: Side, is_uac: bool, number: u32, begun: Time) -> Dialog {
+    /// `last_cseq`: of what the Core sent while it was early.
+    pub(super) fn new(
+        call: usize,
+        side: Side,
+        is_uac: bool,
+        (number, last_cseq): (u32, u32),
+        begun: Time,
+    ) -> Dialog {
         Dialog {
             call,
             side,
@@ -76,7 +83,7 @@ impl Dialog {
             acked: is_uac,
             owed: Vec::new(),
             last_acks: Vec::new(),
-            last_cseq: 0,
+            last_cseq,
             referred: false,
             bye_sent: None,
             bye_received: None,
@@ -136,6 +143,15 @@ impl Oracle {
         let id = DialogKey::of_sent_request(request);
         let busy = method == Method::Invite && id.as_ref().is_some_and(|id| self.is_offering(id, now));
         let unwanted = id.as_ref().is_some_and(|id| self.is_unwanted(id));
+        let is_early = id.as_ref().is_some_and(|id| !self.dialogs.contains_key(id));
+        if let Some(id) = id.as_ref().filter(|_| is_early)
+            && self.early_request_sent(id, request)
+        {
+            return call;
+        }
+        if let Some(id) = &id {
+            self.prack_sent(id, call, request);
+        }
         let Some(dialog) = id.and_then(|id| self.dialogs.get_mut(&id)) else {
             self.fail(call, format!("{} for no dialog", method.as_str()));
             return call;

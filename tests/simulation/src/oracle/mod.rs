@@ -5,6 +5,7 @@
 
 mod asked;
 mod dialogs;
+mod early;
 mod records;
 mod secrecy;
 mod sent;
@@ -75,6 +76,7 @@ pub struct Oracle {
     asked: BTreeMap<Key, Asked>,
     sent: BTreeMap<Key, Sent>,
     dialogs: BTreeMap<DialogKey, Dialog>,
+    early: early::EarlyDialogs,
     origins: Origins,
     records: Records,
     breaches: Vec<Breach>,
@@ -92,6 +94,7 @@ impl Oracle {
             asked: BTreeMap::new(),
             sent: BTreeMap::new(),
             dialogs: BTreeMap::new(),
+            early: early::EarlyDialogs::default(),
             origins: Origins::default(),
             records: Records::default(),
             breaches: Vec::new(),
@@ -228,6 +231,7 @@ impl Oracle {
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Time) {
+        self.check_reliable(now);
         // Longer than the box waits for routing, names and the relay.
         let lag = Duration::from_secs(40);
         for call in 0..self.calls.len() {

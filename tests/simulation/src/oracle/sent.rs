@@ -172,6 +172,9 @@ impl Oracle {
         let Some(sent) = self.sent.get_mut(&key) else { return };
         if status < 200 {
             sent.provisional |= sent.end.is_none();
+            if sent.end.is_none() && sent.is_first_invite && status > 100 {
+                self.provisional_received(call, response);
+            }
             return;
         }
         // A re-INVITE that was given up because one of its copies bounced is answered to nobody.
@@ -248,9 +251,10 @@ impl Oracle {
             return;
         }
         let number = response.cseq().map_or(0, |cseq| cseq.number);
+        let last = self.early_cseq(&id);
         self.dialogs
             .entry(id)
-            .or_insert_with(|| Dialog::new(call, side, true, number, now))
+            .or_insert_with(|| Dialog::new(call, side, true, (number, last), now))
             .owes_ack(number, now, until);
     }
 

@@ -66,6 +66,7 @@ impl Phone {
             stream,
             dead: false,
             answered: false,
+            early: super::early::EarlyDialog::default(),
             session,
             due_answer: Vec::new(),
             chance,
@@ -109,6 +110,10 @@ impl Phone {
                 Some(_) => {}
             }
         }
+        if self.lacks_extension(invite) {
+            self.stage = Stage::Ended;
+            return self.respond_with(at, 421, &[("Require", "100rel")], None, now);
+        }
         let branch = self.servers[at].branch.clone();
         if let Some(after) = script.trying {
             self.plan(now + after, Act::Ring { status: 100, sdp: false });
@@ -150,6 +155,9 @@ impl Phone {
             return;
         }
         let Some(at) = self.ringing() else { return };
+        if self.ring_reliably(at, status, sdp, now) {
+            return;
+        }
         let body = if sdp { self.describe(at) } else { None };
         self.respond(at, status, body.as_deref(), now);
     }
@@ -172,12 +180,22 @@ impl Phone {
 
     pub(super) fn answer(&mut self, branch: &str, now: Time) {
         let Some(at) = self.open_server(branch) else { return };
+        if self.must_wait_for_prack(branch, now) {
+            return;
+        }
         let Role::Callee { script, .. } = &self.role else { return };
         let script = script.clone();
         if script.behind == Behind::Another {
             self.local_tag = format!("tb{}", self.chance.word());
+            self.remote_cseq = None;
+            self.early.agreed = false;
         }
-        let body = if script.garbles { Some("m=nonsense\r\n".to_owned()) } else { self.describe(at) };
+        let body = match (self.early.agreed, script.garbles) {
+            // RFC 3262 §5: said in a reliable response already.
+            (true, _) => None,
+            (false, true) => Some("m=nonsense\r\n".to_owned()),
+            (false, false) => self.describe(at),
+        };
         self.respond(at, 200, body.as_deref(), now);
         self.stage = Stage::Confirmed;
         self.answered = true;
@@ -201,10 +219,12 @@ impl Phone {
         let of_invite = |server: &&Server| server.branch == branch && server.method == "INVITE";
         let Some(server) = self.servers.iter().find(of_invite) else { return };
         let Ok(invite) = Message::parse(&server.request) else { return };
-        let body = format!(
+        let offered = sip::Sdp::parse(invite.body()).map_or(1, |offer| offer.streams().len());
+        let mut body = format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 61000 RTP/AVP 8\r\n",
             ip = self.address.ip()
         );
+        body.push_str(&"m=video 0 RTP/AVP 31\r\n".repeat(offered.saturating_sub(1)));
         let headers = [("Contact", self.contact.as_str())];
         self.outbox.push(compose::response(&invite, 200, Some(&twin.tag), &headers, Some((SDP, &body))));
         self.plan(now + interval, Act::AnswerToo { branch, interval: (interval * 2).min(T2) });

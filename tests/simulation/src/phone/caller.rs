@@ -49,6 +49,7 @@ impl Phone {
             stream: script.stream,
             dead: false,
             answered: false,
+            early: super::early::EarlyDialog::default(),
             session,
             due_answer: Vec::new(),
             chance,
@@ -69,7 +70,9 @@ impl Phone {
         let script = script.clone();
         let offer = script.offer.then(|| self.session.offer("sendrecv"));
         self.stage = Stage::Early;
-        self.send("INVITE", Purpose::Invite, offer.as_deref().map(|offer| (SDP, offer)), now);
+        let abilities = self.abilities();
+        let body = offer.as_deref().map(|offer| (SDP, offer));
+        self.send_with("INVITE", Purpose::Invite, &abilities, body, now);
         match script.cancel {
             Some(Cancel::Rash(after)) => self.plan(now + after, Act::Cancel { rash: true }),
             Some(Cancel::Patient(after)) => self.plan(now + after, Act::Cancel { rash: false }),
@@ -132,6 +135,9 @@ impl Phone {
         let status = response.status().unwrap_or(0);
         match status {
             ..200 => {
+                if status > 100 && self.clients[at].is_open() {
+                    self.on_provisional(self.clients[at].cseq, response, now);
+                }
                 if wants_out && !self.has_cancelled() && self.clients[at].is_open() {
                     self.leave(false, now);
                 }
@@ -177,6 +183,10 @@ impl Phone {
     }
 
     fn take_answer(&mut self, offered: bool, response: &Message<'_>) {
+        // RFC 3262 §5: a reliable response answered already.
+        if self.early.agreed && response.body().is_empty() {
+            return;
+        }
         if !offered {
             self.due_answer = response.body().to_vec();
         } else if let Err(what) = self.session.accepts(response.body()) {

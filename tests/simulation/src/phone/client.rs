@@ -33,6 +33,8 @@ pub(crate) enum Purpose {
     Refer {
         leaves: Option<Duration>,
     },
+    Prack,
+    Update,
     Other,
 }
 

@@ -8,6 +8,7 @@ mod callee;
 mod caller;
 mod client;
 mod compose;
+mod early;
 mod server;
 mod session;
 mod talk;
@@ -72,6 +73,15 @@ enum Act {
     Refer {
         leaves: Option<Duration>,
     },
+    RingAgain {
+        rseq: u32,
+        interval: Duration,
+    },
+    Prack {
+        rack: String,
+        answer: Option<String>,
+    },
+    Update,
 }
 
 /// Where a phone's call stands.
@@ -127,6 +137,7 @@ pub struct Phone {
     /// Switched off.
     dead: bool,
     answered: bool,
+    early: early::EarlyDialog,
     session: Session,
     /// The offer of a 2xx that the ACK will answer.
     due_answer: Vec<u8>,
@@ -294,6 +305,9 @@ impl Phone {
             Act::Offer { offer, tries } => self.offer(offer, tries, now),
             Act::Info => self.inform(now),
             Act::Refer { leaves } => self.refer(leaves, now),
+            Act::RingAgain { rseq, interval } => self.ring_again(rseq, interval, now),
+            Act::Prack { rack, answer } => self.send_prack(rack, answer, now),
+            Act::Update => self.update(now),
         }
     }
 
@@ -324,7 +338,9 @@ impl Phone {
                     self.plan(now + after, Act::Bye);
                 }
             }
-            Purpose::Other => {}
+            Purpose::Prack if first && status < 300 => self.plan_update(now),
+            Purpose::Update => self.on_update_response(first, response),
+            Purpose::Prack | Purpose::Other => {}
         }
     }
 
@@ -427,6 +443,18 @@ impl Phone {
         body: Option<(&str, &str)>,
         now: Time,
     ) -> usize {
+        self.send_with(method, purpose, "", body, now)
+    }
+
+    /// [`send`](Phone::send) with header lines of its own.
+    fn send_with(
+        &mut self,
+        method: &'static str,
+        purpose: Purpose,
+        lines: &str,
+        body: Option<(&str, &str)>,
+        now: Time,
+    ) -> usize {
         self.cseq +=
             if self.talk().jumps { 1 + u32::try_from(self.chance.below(100_000)).unwrap_or(0) } else { 1 };
         let branch = format!("z9hG4bK{}", self.chance.word());
@@ -447,11 +475,12 @@ impl Phone {
             to: &to,
             call_id: &self.call_id,
             cseq: self.cseq,
-            contact: matches!(method, "INVITE" | "REFER").then_some(&self.contact),
+            contact: matches!(method, "INVITE" | "REFER" | "UPDATE").then_some(&self.contact),
             product: &self.product,
             refer_to: refer_to.as_deref(),
             body,
         });
+        let bytes = early::with_headers(&bytes, lines);
         self.outbox.push(bytes.clone());
         self.clients.push(Client::new(branch, method, self.cseq, purpose, bytes, (now, self.stream)));
         self.clients.len() - 1

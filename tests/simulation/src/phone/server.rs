@@ -49,6 +49,10 @@ impl Server {
         matches!(self.state, ServerState::Done(_))
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == ServerState::Open
+    }
+
     pub(crate) fn is_open_invite(&self) -> bool {
         self.method == "INVITE" && self.state == ServerState::Open
     }

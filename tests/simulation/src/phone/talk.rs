@@ -27,7 +27,8 @@ impl Phone {
             return self.respond(at, 500, None, now);
         }
         self.remote_cseq = Some(number);
-        match self.talk().manners {
+        let manners = if self.stage == Stage::Early { Manners::Polite } else { self.talk().manners };
+        match manners {
             Manners::Forgets => {
                 self.respond(at, 481, None, now);
                 return self.forget_call();
@@ -41,6 +42,8 @@ impl Phone {
             Method::Bye => self.on_bye(at, now),
             _ if self.stage == Stage::Ended => self.respond(at, 481, None, now),
             Method::Invite => self.on_offer(at, request, now),
+            Method::Prack => self.on_prack(at, request, now),
+            Method::Update => self.on_update(at, request, now),
             Method::Info => {
                 self.heard.push(request.body().to_vec());
                 self.respond(at, 200, None, now);
@@ -112,7 +115,10 @@ impl Phone {
         if self.stage != Stage::Confirmed || tries > 20 {
             return;
         }
-        let busy = self.clients.iter().any(|client| client.method == "INVITE" && client.is_open())
+        let busy = self
+            .clients
+            .iter()
+            .any(|client| matches!(client.method, "INVITE" | "UPDATE") && client.is_open())
             || self
                 .servers
                 .iter()
