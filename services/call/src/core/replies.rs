@@ -362,6 +362,10 @@ impl Core {
     /// What leg B said after the call began to end belongs into the record: the 487 of a cancelled call.
     fn note_final(&mut self, call: CallKey, leg: LegKey, message: Option<&Message<'_>>, now: Now) {
         let Some(call) = self.calls.get_mut(call) else { return };
+        // A 2xx that waits for the caller's PRACK and is repeated meanwhile has not been heard yet.
+        if matches!(call.state, State::Resolving | State::Calling | State::Ringing) {
+            return;
+        }
         if let Some(message) = message
             && call.b == Some(leg)
             && message.method() == Method::Invite
