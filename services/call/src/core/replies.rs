@@ -106,6 +106,10 @@ impl Core {
                 News::Nothing
             }
             // A refused PRACK changes nothing: the callee's own timer ends the call if it wants to (RFC 3262 §3).
+            Purpose::Prack if (200..300).contains(&status) => {
+                leg.on_prack_accepted();
+                News::Nothing
+            }
             Purpose::Bye | Purpose::Prack => News::Nothing,
             Purpose::Notify => {
                 if status >= 300 {

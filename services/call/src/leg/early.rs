@@ -25,6 +25,8 @@ pub(crate) struct Early {
     dialogs: SmallVec<[EarlyDialog; 1]>,
     /// PRACKs that wait for the caller's answer, the oldest first.
     due: SmallVec<[PrackDue; 1]>,
+    /// PRACKs that the callee has not accepted: until then it may know no answer.
+    unanswered: u32,
     /// The INVITE had an offer.
     offered: bool,
     /// The one whose description came last.
@@ -119,7 +121,13 @@ impl Leg {
         let dialog = Some(Box::new(Dialog::uac(&invite, response).ok()?));
         let early = self.early.get_or_insert_with(|| {
             let offered = sdp_of(&invite).is_some();
-            Box::new(Early { dialogs: SmallVec::new(), due: SmallVec::new(), offered, current: 0 })
+            Box::new(Early {
+                dialogs: SmallVec::new(),
+                due: SmallVec::new(),
+                unanswered: 0,
+                offered,
+                current: 0,
+            })
         });
         early.dialogs.push(EarlyDialog { dialog, rseq: 0, description: None });
         Some(early.dialogs.len() - 1)
@@ -154,6 +162,16 @@ impl Leg {
         writer.header("RAck", rack.as_bytes());
         wire.launch(client, writer.body(body.map(|_| SDP), body.unwrap_or_default()));
         self.note_spent(wire);
+        if let Some(early) = &mut self.early {
+            early.unanswered += 1;
+        }
+    }
+
+    /// The callee has our PRACK, and the answer that may have been in it.
+    pub(crate) fn on_prack_accepted(&mut self) {
+        if let Some(early) = &mut self.early {
+            early.unanswered = early.unanswered.saturating_sub(1);
+        }
     }
 
     /// Takes over the early dialog of a 2xx (RFC 3261 §13.2.2.4), so that its CSeq goes on from the PRACKs. Without one
@@ -233,6 +251,8 @@ impl Leg {
             pending(early.offered)
         } else if early.due.iter().any(|due| due.at == at) {
             Agreement::TheirsPending
+        } else if tag.is_none() && early.unanswered > 0 {
+            Agreement::Unconfirmed
         } else {
             Agreement::Reached
         }

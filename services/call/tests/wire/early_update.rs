@@ -208,7 +208,8 @@ fn an_offer_in_a_prack_that_cannot_be_carried_is_refused_and_the_18x_acknowledge
     let reliable = "Require: 100rel\nRSeq: 1\nContact:";
     let early = response(&out, "183 Session Progress", "b1", Some(ANSWER)).replacen("Contact:", reliable, 1);
     world.receive(CALLEE, &early);
-    world.expect(CALLEE, "PRACK");
+    let ours = world.expect(CALLEE, "PRACK");
+    world.receive(CALLEE, &response(&ours, "200 OK", "", None));
     let ringing = world.expect(CALLER, "SIP/2.0 183");
     let rack = format!("RAck: {} 1 INVITE\n{KIND}{OFFER}", ringing.header("RSeq"));
     world.receive(CALLER, &from_caller("PRACK", 2, &ringing, &rack));
