@@ -34,16 +34,21 @@ impl Core {
     }
 
     /// What the callee's reliable response answered, for a caller to whom that was no answer: it gets it with the 2xx,
-    /// which need not say it again on the callee's side (RFC 3262 §5).
+    /// which need not say it again on the callee's side (RFC 3262 §5). Where the caller has an answer already, only the
+    /// relay is told: it may have followed another branch's early media since.
     pub(super) fn early_answer(&mut self, key: CallKey) -> Option<Vec<u8>> {
         let call = self.calls.get(key)?;
-        if self.legs.get(call.a)?.was_described() {
+        let is_answered = self.legs.get(call.a)?.was_described();
+        let target = self.legs.get(call.b?)?;
+        let (description, signalling) = (target.early_description()?, target.flow.remote.ip());
+        let sdp = Sdp::parse(&description).ok()?;
+        if is_answered {
+            call.media.describe(&sdp, Side::B, signalling, &mut self.wire);
             return None;
         }
-        let description = self.legs.get(call.b?)?.early_description()?;
-        let sdp = Sdp::parse(&description).ok()?;
         self.describe_to(key, Side::B, &Cause::new(Event::Answered).sdp(&sdp))
     }
+
     /// Carries an UPDATE with a description over before the call is answered (RFC 3311 §5.1), where the other side can
     /// take one.
     pub(super) fn relay_early_offer(&mut self, key: CallKey, side: Side, follow: &mut Follow<'_>, now: Now) {
