@@ -175,7 +175,7 @@ impl Core {
         let Some(message) = cause.message else { return };
         // RFC 6337 §3.1: after the reliable answer another description says nothing to the caller. The relay hears it.
         let a = self.calls.get(key).map(|call| call.a);
-        let told = a.and_then(|a| self.legs.get(a)).is_some_and(|leg| leg.is_told_already(message));
+        let told = a.and_then(|a| self.legs.get(a)).is_some_and(|leg| leg.is_told_already());
         let body = if told {
             self.describe_only(key, Side::B, message);
             None

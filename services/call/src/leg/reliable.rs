@@ -177,12 +177,12 @@ impl Leg {
         }
     }
 
-    /// Whether this provisional response would describe to the caller again what it was told reliably.
-    pub(crate) fn is_told_already(&self, progress: &Message<'_>) -> bool {
-        self.goes_reliably(progress)
-            && self.reliable.as_ref().is_some_and(|reliable| {
-                reliable.described || reliable.queue.iter().any(|provisional| provisional.described)
-            })
+    /// Whether a provisional response would describe to the caller again what it was told reliably: that was the answer
+    /// to its offer, and there is one (RFC 3262 §5).
+    pub(crate) fn is_told_already(&self) -> bool {
+        self.reliable.as_ref().is_some_and(|reliable| {
+            reliable.described || reliable.queue.iter().any(|provisional| provisional.described)
+        })
     }
 
     /// Sends the next of those that wait, when nothing is unacknowledged.

@@ -14,7 +14,8 @@ pub(super) struct Asked {
     pub(super) method: Method,
     pub(super) dialog: Option<DialogKey>,
     in_dialog: bool,
-    last_provisional: Option<Bytes>,
+    /// Reliable ones are repeated, also behind later ones (RFC 3262 §3).
+    provisionals: Vec<Bytes>,
     pub(super) end: Option<(u16, Bytes)>,
     ended: Option<Time>,
     to_tag: Option<Vec<u8>>,
@@ -81,7 +82,7 @@ impl Oracle {
             method: request.method(),
             dialog: if in_dialog { DialogKey::of_received(request) } else { None },
             in_dialog,
-            last_provisional: None,
+            provisionals: Vec::new(),
             end: None,
             ended: None,
             to_tag: None,
@@ -97,7 +98,7 @@ impl Oracle {
         let Some(asked) = self.asked.get(&key) else { return };
         let call = asked.call.map(|(call, _)| call);
         let unanswered = asked.end.is_none();
-        let silent = unanswered && asked.last_provisional.is_none();
+        let silent = unanswered && asked.provisionals.is_empty();
         match asked.method {
             Method::Invite if silent => {
                 self.fail(call, "an INVITE is not answered at once, not even with 100")
@@ -199,10 +200,10 @@ impl Oracle {
             }
         }
         if status < 200 {
-            if asked.last_provisional.as_ref() == Some(bytes) {
+            if asked.provisionals.contains(bytes) {
                 return false;
             }
-            asked.last_provisional = Some(bytes.clone());
+            asked.provisionals.push(bytes.clone());
         } else {
             asked.end = Some((status, bytes.clone()));
             asked.ended = Some(now);
