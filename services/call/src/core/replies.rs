@@ -321,6 +321,12 @@ impl Core {
             (Some(Err(_)), Event::Answered | Event::OfferAccepted) => {
                 Cause::new(Event::BadAnswer).status(502).by(EndedBy::Error)
             }
+            (Some(_), Event::Acked(_)) if !self.answers(call_key, side, &sdp) => {
+                Cause::new(Event::BadAck(side)).reason(UNUSABLE).by(EndedBy::Error)
+            }
+            (Some(Ok(_)), Event::OfferAccepted) if !before_answer && !self.answers(call_key, side, &sdp) => {
+                Cause::new(Event::BadAnswer).status(502).by(EndedBy::Error)
+            }
             (Some(Err(_)), Event::Agreed(_)) => {
                 Cause::new(Event::NotPutBack(side)).reason(UNUSABLE).by(EndedBy::Error)
             }
@@ -333,6 +339,22 @@ impl Core {
             (Some(Err(_)) | None, _) => cause.message(message),
         };
         self.drive(call_key, cause, now);
+    }
+
+    /// Whether a description that comes from this side answers the offer that this side has (RFC 3264 §6: as many
+    /// streams). What is no answer passes: an offer in a 2xx, and a description in an ACK that nobody waits for.
+    fn answers(&self, call: CallKey, side: Side, sdp: &Option<Result<Sdp<'_>, sip::SdpError>>) -> bool {
+        let Some(call) = self.calls.get(call) else { return true };
+        let leg = |side| call.leg(side).and_then(|leg| self.legs.get(leg));
+        let (Some(from), Some(to)) = (leg(side), leg(side.other())) else { return true };
+        if from.owes_ack() || !(to.owes_ack() || from.open_offer(&self.wire).is_none()) {
+            return true;
+        }
+        match sdp {
+            Some(Ok(sdp)) => sdp.streams().len() == from.session.streams(),
+            Some(Err(_)) => !to.owes_ack(),
+            None => true,
+        }
     }
 
     /// A target refused, or never answered; what the caller hears of it if it was the last.

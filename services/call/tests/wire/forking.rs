@@ -337,7 +337,8 @@ fn an_answer_that_waits_for_ports_wins_over_one_that_comes_meanwhile() {
     assert!(ok.body().contains("m=video 3"), "{}", ok.body());
     world.expect(OTHER, "ACK");
     assert_eq!(world.expect(OTHER, "BYE").header("Reason"), ELSEWHERE);
-    world.receive(CALLER, &(from_caller("ACK", 1, &ok, "Content-Type: application/sdp\n\n") + OFFER));
+    let answer = OFFER.to_owned() + "m=video 4002 RTP/AVP 96\n";
+    world.receive(CALLER, &(from_caller("ACK", 1, &ok, "Content-Type: application/sdp\n\n") + &answer));
     assert_eq!(world.expect(CALLEE, "ACK").tag("To"), "b1");
     world.expect_silence();
 }

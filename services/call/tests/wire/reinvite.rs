@@ -194,3 +194,81 @@ fn a_request_that_was_overtaken_gets_500() {
     world.expect_silence();
     ends_by_the_caller(&mut world, &ok, 6);
 }
+
+#[test]
+fn an_ack_with_a_bad_answer_ends_both_sides_with_488() {
+    let two_streams = format!("{OFFER}m=video 4002 RTP/AVP 96\n");
+    for answer in ["v=0\nm=audio nothing\n", &two_streams] {
+        let (mut world, ok, _) = call_up();
+        world.receive(CALLER, &from_caller("INVITE", 2, &ok, ""));
+        world.expect(CALLER, "SIP/2.0 100");
+        let across = world.expect(CALLEE, "INVITE");
+        world.receive(CALLEE, &response(&across, "200 OK", "", Some(ANSWER)));
+        world.expect(CALLER, "SIP/2.0 200");
+        world.receive(CALLER, &(from_caller("ACK", 2, &ok, KIND) + answer));
+        // The callee's 2xx is acknowledged all the same.
+        assert!(world.sent.iter().any(|sent| sent.text.starts_with("ACK")), "{answer}");
+        assert!(ends_by_the_box(&mut world).contains("488"), "{answer}");
+    }
+}
+
+#[test]
+fn an_answer_with_another_number_of_streams_is_refused_and_put_back() {
+    let (mut world, ok, out) = call_up();
+    world.receive(CALLER, &(from_caller("INVITE", 2, &ok, KIND) + &format!("{OFFER}a=sendonly\n")));
+    world.expect(CALLER, "SIP/2.0 100");
+    let across = world.expect(CALLEE, "INVITE");
+    let two_streams = format!("{ANSWER}m=video 5002 RTP/AVP 96\n");
+    world.receive(CALLEE, &response(&across, "200 OK", "", Some(&two_streams)));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 502");
+    let back = world.expect(CALLEE, "INVITE");
+    let rest = |sent: &Sent| sent.body().split_once("s=-").unwrap().1.to_owned();
+    assert_eq!(rest(&back), rest(&out));
+    world.receive(CALLEE, &response(&back, "200 OK", "", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    ends_by_the_caller(&mut world, &ok, 3);
+}
+
+#[test]
+fn an_offer_of_the_peer_that_comes_while_ours_backs_off_goes_first() {
+    let (mut world, ok, out) = call_up();
+    world.receive(CALLER, &(from_caller("INVITE", 2, &ok, KIND) + OFFER));
+    world.expect(CALLER, "SIP/2.0 100");
+    let across = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&across, "491 Request Pending", "", None));
+    world.expect(CALLEE, "ACK");
+    world.receive(CALLEE, &(from_callee("INVITE", 1, &out, KIND) + &format!("{ANSWER}a=sendonly\n")));
+    world.expect(CALLEE, "SIP/2.0 100");
+    assert_eq!(world.expect(CALLER, "SIP/2.0 491").header("CSeq"), "2 INVITE");
+    world.receive(CALLER, &from_caller("ACK", 2, &ok, "").replace("bKACK2", "bKINVITE2"));
+    let first = world.expect(CALLER, "INVITE");
+    assert!(first.body().contains("a=sendonly"));
+    world.receive(CALLER, &response(&first, "200 OK", "", Some(OFFER)));
+    world.expect(CALLER, "ACK");
+    world.expect(CALLEE, "SIP/2.0 200");
+    world.receive(CALLEE, &from_callee("ACK", 1, &out, ""));
+    // Then the caller's, as it tries again.
+    world.receive(CALLER, &(from_caller("INVITE", 3, &ok, KIND) + OFFER));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(CALLEE, "INVITE");
+}
+
+#[test]
+fn a_500_with_retry_after_is_tried_again_and_one_that_asks_for_much_crosses() {
+    let (mut world, ok, _) = call_up();
+    world.receive(CALLER, &(from_caller("INVITE", 2, &ok, KIND) + OFFER));
+    world.expect(CALLER, "SIP/2.0 100");
+    let mut across = world.expect(CALLEE, "INVITE");
+    let busy = response(&across, "500 Busy", "", None);
+    world.receive(CALLEE, &busy.replace("Contact", "Retry-After: 3\nContact"));
+    world.expect(CALLEE, "ACK");
+    world.pass(Duration::from_millis(2_900));
+    world.expect_silence();
+    world.pass(Duration::from_millis(200));
+    across = world.expect(CALLEE, "INVITE");
+    let busy = response(&across, "500 Busy", "", None);
+    world.receive(CALLEE, &busy.replace("Contact", "Retry-After: 60\nContact"));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 500");
+}
