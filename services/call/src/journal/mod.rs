@@ -161,7 +161,7 @@ impl Journals {
             self.finished.retain(|finished| *finished != key);
         }
         if record.entries.len() + length > self.limits.max_bytes {
-            record.cut.get_or_insert("it is as long as [journal] max_bytes allows");
+            record.cut.get_or_insert("it is as long as [journal] max_kb allows");
         }
         if record.cut.is_none() {
             if record.snapshots.iter().all(|(known, _)| *known != head.generation) {
@@ -250,7 +250,7 @@ impl Journals {
                 if let Some(Held::Record(record)) = self.held.get_mut(grown) {
                     self.size -= record.entries.capacity();
                     record.entries = Vec::new();
-                    record.cut = Some("[journal] memory was used up");
+                    record.cut = Some("[journal] memory_mb was used up");
                 }
                 return;
             };

@@ -8,6 +8,7 @@ mod digest;
 mod early_update;
 mod forking;
 mod harness;
+mod journal;
 mod reason;
 mod redirect;
 mod refusals;

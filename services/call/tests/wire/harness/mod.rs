@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::{
-    CdrFact, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits, Listener, ListenerId,
-    MediaOrder, MediaReport, Now, Output, PortPair, QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken,
-    Settings, StreamPorts, Utc,
+    CdrFact, Command, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits, Listener,
+    ListenerId, MediaOrder, MediaReport, Now, Output, PortPair, QueryId, RegistrarPolicy, Reply, RouteQuery,
+    SendToken, Settings, StreamPorts, Utc,
 };
 use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
@@ -84,6 +84,8 @@ pub struct World {
     pub resolves: Vec<QueryId>,
     /// What the operator was warned of.
     pub warnings: Vec<String>,
+    /// The calls that began.
+    pub begun: Vec<uuid::Uuid>,
 }
 
 impl World {
@@ -104,6 +106,11 @@ impl World {
     /// The usual world with other settings.
     pub fn tuned(tune: impl FnOnce(&mut Settings)) -> World {
         World::build(RegistrarPolicy::Closed, |_, _| {}, tune)
+    }
+
+    /// With these bounds of what is kept of calls.
+    pub fn keeping(journal: JournalLimits) -> World {
+        World::tuned(|settings| settings.journal = journal)
     }
 
     fn build(
@@ -162,6 +169,7 @@ impl World {
             questions: Vec::new(),
             resolves: Vec::new(),
             warnings: Vec::new(),
+            begun: Vec::new(),
         }
     }
 
@@ -219,6 +227,9 @@ impl World {
                 Output::Media(order) => self.relay(order),
                 Output::Cdr(fact) => self.records.push(*fact),
                 Output::Reply { reply, .. } => self.replies.push(reply),
+                Output::Event(Event { call: Some(call), kind: EventKind::CallStarted { .. } }) => {
+                    self.begun.push(call);
+                }
                 Output::Event(Event { kind: EventKind::Warning { what }, .. }) => self.warnings.push(what),
                 Output::Binding(_) | Output::Event(_) => {}
             }
@@ -302,9 +313,24 @@ impl World {
         assert!(self.sent.is_empty(), "nothing expected, sent {:#?}", self.sent);
     }
 
+    /// Every call, handed to a fresh Core, gives what it gave here.
+    pub fn expect_replays(&mut self) {
+        for call in std::mem::take(&mut self.begun) {
+            self.core.handle(Input::Command { id: 0, command: Command::Journal(call) }, self.now);
+            match self.core.poll_output() {
+                Some(Output::Reply { reply: Reply::Journal(Some(journal)), .. }) => {
+                    let replayed = journal.replay(|_, _| {});
+                    replayed.unwrap_or_else(|difference| panic!("the replay of call {call}: {difference}"));
+                }
+                other => panic!("expected the journal of {call}, came {other:?}"),
+            }
+        }
+    }
+
     /// Nothing may be left when every timer has run out.
     pub fn expect_nothing_left(&mut self) {
         self.pass(Duration::from_secs(300));
+        self.expect_replays();
         let stats = self.core.stats();
         assert_eq!(
             (stats.calls, stats.legs, stats.transactions, stats.timers, stats.queries),
