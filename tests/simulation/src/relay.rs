@@ -177,13 +177,13 @@ fn place(side: Side) -> usize {
     }
 }
 
-/// Callers live in 10.0.0.0/8, carriers in 203.0.113.0/24; `0.0.0.0` is an old-style hold.
+/// Callers live in 10.0.0.0/8, carriers in 203.0.113.0/24, registered phones in 198.51.100.0/24; `0.0.0.0` is an old-style hold.
 fn belongs_to(side: Side, address: IpAddr) -> bool {
     let IpAddr::V4(address) = address else { return false };
     let first = address.octets()[0];
     address.is_unspecified()
         || match side {
             Side::A => first == 10,
-            Side::B => first == 203,
+            Side::B => matches!(first, 198 | 203),
         }
 }

@@ -40,6 +40,8 @@ pub enum Route {
     Fan,
     /// Two by name, at once, the first with another behind it.
     Names,
+    /// A phone that registered under the called name.
+    User,
     /// No route takes the number.
     Nowhere,
 }
@@ -57,6 +59,7 @@ impl Route {
             Route::Both => "56",
             Route::Fan => "57",
             Route::Names => "58",
+            Route::User => "60",
             Route::Nowhere => "99",
         }
     }
@@ -338,7 +341,8 @@ impl CallScript {
     /// A call as chance wants it.
     pub fn seeded(chance: &mut Chance) -> CallScript {
         let route = match chance.below(20) {
-            0..=6 => Route::West,
+            0..=5 => Route::West,
+            6 => Route::User,
             7 => Route::Stream,
             8..=9 => Route::WestThenEast,
             10..=11 => Route::Both,
@@ -350,7 +354,7 @@ impl CallScript {
             _ => Route::Nowhere,
         };
         let targets = match route {
-            Route::West | Route::Guarded | Route::Stream | Route::Nowhere => 1,
+            Route::West | Route::Guarded | Route::Stream | Route::User | Route::Nowhere => 1,
             Route::WestThenEast | Route::Named | Route::Both => 2,
             Route::Names => 3,
             Route::Long | Route::Fan => 4,

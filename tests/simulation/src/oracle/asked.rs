@@ -177,6 +177,10 @@ impl Oracle {
                 return false;
             }
             let first = *first;
+            // A challenge is made anew for each copy of a REGISTER: nothing is kept of who may be nobody.
+            if asked.method == Method::Register {
+                return true;
+            }
             // Nor is one repeated that comes after Timer J has ended the transaction.
             let forgotten = asked.ended.is_some_and(|ended| now.since(ended) >= PATIENCE);
             if forgotten || first == 481 && asked.in_dialog {

@@ -1,6 +1,6 @@
 //! Between the Core and the world: what it is handed, and what it wants done.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use sip::{Message, Method};
 use super::streams::STREAMS;
 use super::{BOX, Failure, Happening, STRANGER, Slot, World, call_of_number, setup};
 use crate::phone::Phone;
-use crate::script::{CalleeScript, Outcome};
+use crate::script::{CalleeScript, Outcome, Route};
 
 /// More outputs than this for one input are a storm. The most comes of ending seven calls at once.
 const STORM: usize = 400;
@@ -52,6 +52,7 @@ impl World {
                     self.tape.note(self.now, self.oracle.call_of_record(&fact), text);
                     self.oracle.recorded(*fact);
                 }
+                Output::Binding(_) if self.scripts.iter().any(|script| script.route == Route::User) => {}
                 Output::Binding(_) => self.oracle.fail(None, "a registration where nobody may register"),
                 Output::Event(event) => {
                     if let (Some(uuid), EventKind::CallStarted { called, .. }) = (event.call, &event.kind) {
@@ -162,8 +163,8 @@ impl World {
 
     /// Decides which target of its script a new leg has reached.
     fn make_slot(&mut self, id: &[u8], to: SocketAddr, bytes: &Bytes) {
-        let is_carrier = to.ip().to_string().starts_with("203.");
-        if !is_carrier || self.slots.contains_key(id) {
+        let is_target = matches!(to.ip(), IpAddr::V4(ip) if matches!(ip.octets()[0], 203 | 198));
+        if !is_target || self.slots.contains_key(id) {
             return;
         }
         let Some((call, _)) = self.oracle.call_of(id) else { return };
@@ -180,6 +181,9 @@ impl World {
         if to == BOX {
             let flow = Flow { listener: ListenerId(0), remote: from, connection: 0 };
             return self.arrive_at_box(flow, &bytes);
+        }
+        if self.hear_registrar(to, &bytes) {
+            return Ok(());
         }
         if let Some(at) = (0..self.callers.len()).find(|&at| super::caller_address(at) == to) {
             let now = self.now;

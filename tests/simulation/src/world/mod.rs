@@ -5,13 +5,14 @@ mod cut;
 mod failure;
 mod journals;
 mod mishaps;
+mod registrants;
 mod setup;
 mod streams;
 mod verdict;
 mod wire;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,6 +142,9 @@ enum Happening {
         bytes: Bytes,
     },
     Reset,
+    Register {
+        call: usize,
+    },
     Noise,
 }
 
@@ -200,6 +204,10 @@ pub struct World {
     partitions: Vec<Partition>,
     /// By number, counted from 1 as the box sees it.
     connections: Vec<Connection>,
+    /// The calls whose called phone has registered.
+    registered: BTreeSet<usize>,
+    /// Of the last REGISTER.
+    cseq: u32,
     /// A connection was reset: what was on it is lost, and nobody repeats it.
     torn: bool,
     /// The box was told to give up what it holds: nobody is told good-bye.
@@ -230,7 +238,10 @@ impl World {
     ) -> World {
         let snapshot = setup::snapshot(false);
         let cores = (0..shards)
-            .map(|shard| Core::new(setup::settings(shard, shards, &mut chance), Arc::clone(&snapshot)))
+            .map(|shard| {
+                let users = registrants::policy(scripts.iter().map(|script| script.route));
+                Core::new(setup::settings(shard, shards, users, &mut chance), Arc::clone(&snapshot))
+            })
             .collect();
         let mut world = World {
             seed: None,
@@ -258,12 +269,15 @@ impl World {
             losses: Vec::new(),
             partitions: Vec::new(),
             connections: Vec::new(),
+            registered: BTreeSet::new(),
+            cseq: 0,
             torn: false,
             abandoned: false,
             by_hand: false,
             steps: 0,
             spins: 0,
         };
+        world.plan_registrations();
         for at in 0..world.scripts.len() {
             let script = world.scripts[at].clone();
             let number = setup::number(script.route, at);
@@ -400,6 +414,10 @@ impl World {
             Happening::Deed(deed) => self.perform(deed),
             Happening::Piece { connection, way, bytes } => self.piece(connection, way, &bytes),
             Happening::Reset => self.reset(),
+            Happening::Register { call } => {
+                self.register(call);
+                Ok(())
+            }
             Happening::Noise => {
                 self.make_noise();
                 Ok(())

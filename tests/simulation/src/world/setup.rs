@@ -104,7 +104,7 @@ fn make_snapshot(left_out: usize) -> Arc<Snapshot> {
 }
 
 /// The settings of one shard.
-pub(crate) fn settings(shard: u16, shards: u16, chance: &mut Chance) -> Settings {
+pub(crate) fn settings(shard: u16, shards: u16, registrar: RegistrarPolicy, chance: &mut Chance) -> Settings {
     let mut seed = [0; 32];
     for part in seed.chunks_mut(8) {
         part.copy_from_slice(&chance.bits().to_le_bytes());
@@ -117,7 +117,7 @@ pub(crate) fn settings(shard: u16, shards: u16, chance: &mut Chance) -> Settings
         timer_c: Duration::from_secs(180),
         session_expires: Duration::from_secs(1_800),
         min_se: Duration::from_secs(90),
-        registrar: RegistrarPolicy::Closed,
+        registrar,
         max_calls: 1_000,
         product: "Drawbridge".to_owned(),
         journal: JournalLimits { calls: 1_000, max_bytes: 1 << 20, memory: 1 << 30 },

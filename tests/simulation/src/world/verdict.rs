@@ -144,6 +144,7 @@ fn name_of(address: SocketAddr) -> String {
         SocketAddr::V4(v4) => {
             let last = v4.ip().octets()[3];
             match v4.ip().octets()[0] {
+                198 => format!("user {}", last.wrapping_sub(101)),
                 10 => format!("caller {}", last.wrapping_sub(101)),
                 _ => format!("carrier {}", last.wrapping_sub(111)),
             }

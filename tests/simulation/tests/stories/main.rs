@@ -6,6 +6,7 @@ mod cancel;
 mod forking;
 mod journals;
 mod refusals;
+mod registered;
 mod story;
 mod streams;
 mod transfer;
