@@ -1,15 +1,15 @@
-//! Whether a sweep has been through the tables: each cell is reached, or listed with the reason why it cannot be.
+//! Whether a sweep has been through the tables: each cell is reached, or listed with the reason why it is not.
 //!
 //! `unreachable.md` is that list, for people as much as for the test: a section for each table, a line for each reason.
 //! A cell that is neither reached nor listed is a behaviour that nobody has seen at work; a cell that is listed and
-//! reached makes the list a lie. Both fail.
+//! reached makes the list a lie. Both fail. A line may also say that its cells are rare, and then neither does.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use call::{Cell, Coverage};
 
-/// The cells that a list explains: table, state and event, with the line that says why.
+/// The cells that a list explains.
 #[derive(Debug, Default)]
 pub struct Unreachable {
     claims: Vec<Claim>,
@@ -21,6 +21,8 @@ struct Claim {
     table: String,
     states: Vec<String>,
     events: Vec<String>,
+    /// Reached by some sweeps and not by others.
+    rare: bool,
 }
 
 impl Claim {
@@ -32,7 +34,7 @@ impl Claim {
 
 impl Unreachable {
     /// Reads lines like ``- `Routing, Opening` × `Answered`: nobody was invited yet`` below headings like `## bridge`.
-    /// `*` stands for every name.
+    /// `*` stands for every name; `(rare)` before the colon says that a sweep may reach these or not.
     ///
     /// # Errors
     ///
@@ -47,13 +49,15 @@ impl Unreachable {
             let Some(claim) = line.strip_prefix("- `") else { continue };
             let bad = || format!("line {}: expected \"- `States` × `Events`: reason\", got {line:?}", at + 1);
             let (states, rest) = claim.split_once("` × `").ok_or_else(bad)?;
-            let (events, reason) = rest.split_once("`: ").ok_or_else(bad)?;
+            let (events, reason) = rest.split_once('`').ok_or_else(bad)?;
+            let rare = reason.starts_with(" (rare): ");
+            let reason = reason.trim_start_matches(" (rare)").strip_prefix(": ").ok_or_else(bad)?;
             if reason.trim().is_empty() {
                 return Err(bad());
             }
             let names = |text: &str| text.split(',').map(|name| name.trim().to_owned()).collect();
             let (states, events) = (names(states), names(events));
-            list.claims.push(Claim { line: at + 1, table: table.clone(), states, events });
+            list.claims.push(Claim { line: at + 1, table: table.clone(), states, events, rare });
         }
         Ok(list)
     }
@@ -66,11 +70,11 @@ impl Unreachable {
             let claim = self.claims.iter().find(|claim| claim.covers(&cell));
             match (claim, times) {
                 (None, 0) => wrong.push(format!("{table}: {state} × {event} was never reached and is not listed")),
-                (Some(claim), 1..) => wrong.push(format!(
+                (Some(claim), 1..) if !claim.rare => wrong.push(format!(
                     "{table}: {state} × {event} was reached {times} times, but line {} says that it cannot be",
                     claim.line
                 )),
-                (None, 1..) | (Some(_), 0) => {}
+                (None | Some(_), _) => {}
             }
         }
         for claim in &self.claims {
