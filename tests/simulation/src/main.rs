@@ -1,11 +1,12 @@
 //! Sweeps over a range of seeds: `SEEDS=0..100000 cargo run --release -p simulation`.
 //!
 //! Says now and then how far it is; a sweep that was interrupted goes on with the seed that it named last. With
-//! `TABLE=1` it prints how often each cell of the tables was reached.
+//! `TABLE=1` it prints how often each cell of the tables was reached, with `TABLE=lines` a line for each.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
+use call::Cell;
 use simulation::coverage::render;
 use simulation::sweep::{parse_seeds, run_seeds};
 
@@ -40,8 +41,14 @@ fn main() -> ExitCode {
                 summary.datagrams,
                 rate / threads as f64
             );
-            if std::env::var_os("TABLE").is_some() {
-                println!("{}", render(&sweep.coverage));
+            match std::env::var("TABLE").as_deref() {
+                Ok("lines") => {
+                    for Cell { table, state, event, times } in sweep.coverage.cells() {
+                        println!("{table}\t{state}\t{event}\t{times}");
+                    }
+                }
+                Ok(_) => println!("{}", render(&sweep.coverage)),
+                Err(_) => {}
             }
             ExitCode::SUCCESS
         }

@@ -236,6 +236,10 @@ impl Oracle {
 
     /// A BYE came and was handled: the other side's dialog is ended by now, unless its ACK is still awaited.
     pub(super) fn check_hung_up(&mut self, now: Time, call: usize, bye: &Message<'_>) {
+        // Who was asked to be replaced may leave without the other one.
+        if self.calls[call].moved {
+            return;
+        }
         let ours = DialogKey::of_received(bye);
         // A dialog that the Core has ended itself was no part of the call any more.
         let was_open = |id| self.dialogs.get(id).is_some_and(|dialog: &Dialog| dialog.bye_sent.is_none());

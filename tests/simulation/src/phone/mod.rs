@@ -396,12 +396,14 @@ impl Phone {
             ServerState::Open => 0,
         };
         let offered = Message::parse(&server.request).is_ok_and(|invite| !invite.body().is_empty());
+        // The ACK may be so late that another offer has come and gone since.
+        let streams = server.streams_said();
         if server.on_ack() && status < 300 {
             self.acked = true;
             if !offered
                 && !overtaken
                 && !ack.body().is_empty()
-                && let Err(what) = self.session.accepts(ack.body())
+                && let Err(what) = Session::answers(ack.body(), streams)
             {
                 self.complaints.push(what);
             }

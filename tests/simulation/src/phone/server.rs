@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sip::Time;
+use sip::{Message, Sdp, Time};
 
 use super::client::{PATIENCE, T1, T2};
 
@@ -43,6 +43,12 @@ impl Server {
             interval: T1,
             give_up: Time::ZERO,
         }
+    }
+
+    /// How many m= lines its last response had.
+    pub(crate) fn streams_said(&self) -> usize {
+        let Some(Ok(response)) = self.last.as_deref().map(Message::parse) else { return 0 };
+        Sdp::parse(response.body()).map_or(0, |sdp| sdp.streams().len())
     }
 
     pub(crate) fn is_done(&self) -> bool {

@@ -59,12 +59,17 @@ impl Session {
 
     /// Whether `answer` answers an offer of ours: as many m= lines (RFC 3264 §6).
     pub(crate) fn accepts(&self, answer: &[u8]) -> Result<(), String> {
+        Session::answers(answer, self.streams)
+    }
+
+    /// Whether `answer` answers an offer with so many m= lines.
+    pub(crate) fn answers(answer: &[u8], streams: usize) -> Result<(), String> {
         let answered = Sdp::parse(answer).map_err(|error| format!("the answer cannot be read: {error}"))?;
         let got = answered.streams().len();
-        if got == self.streams {
+        if got == streams {
             return Ok(());
         }
-        Err(format!("an answer with {got} m= lines to an offer with {}", self.streams))
+        Err(format!("an answer with {got} m= lines to an offer with {streams}"))
     }
 
     fn describe(&mut self, lines: Vec<(u16, String, &str)>) -> String {
