@@ -21,7 +21,7 @@ struct Claim {
     table: String,
     states: Vec<String>,
     events: Vec<String>,
-    /// Reached by some sweeps and not by others.
+    /// Reached by some sweeps and not by others, or by none so far.
     rare: bool,
 }
 
@@ -34,7 +34,7 @@ impl Claim {
 
 impl Unreachable {
     /// Reads lines like ``- `Routing, Opening` × `Answered`: nobody was invited yet`` below headings like `## bridge`.
-    /// `*` stands for every name; `(rare)` before the colon says that a sweep may reach these or not.
+    /// `*` stands for every name; `(rare)` or `(untried)` before the colon says that a sweep may reach these or not.
     ///
     /// # Errors
     ///
@@ -50,8 +50,9 @@ impl Unreachable {
             let bad = || format!("line {}: expected \"- `States` × `Events`: reason\", got {line:?}", at + 1);
             let (states, rest) = claim.split_once("` × `").ok_or_else(bad)?;
             let (events, reason) = rest.split_once('`').ok_or_else(bad)?;
-            let rare = reason.starts_with(" (rare): ");
-            let reason = reason.trim_start_matches(" (rare)").strip_prefix(": ").ok_or_else(bad)?;
+            let open = [" (rare)", " (untried)"].iter().find_map(|tag| reason.strip_prefix(tag));
+            let rare = open.is_some();
+            let reason = open.unwrap_or(reason).strip_prefix(": ").ok_or_else(bad)?;
             if reason.trim().is_empty() {
                 return Err(bad());
             }
