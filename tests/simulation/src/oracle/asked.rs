@@ -45,6 +45,11 @@ impl Oracle {
                 }
                 return;
             }
+            Method::Refer => {
+                if let Some((call, _)) = call {
+                    self.calls[call].moved = true;
+                }
+            }
             Method::Cancel => {
                 let invite = self.asked.get(&(key.0.clone(), b"INVITE".to_vec()));
                 overtook = invite.is_none();
