@@ -155,7 +155,7 @@ impl Oracle {
                 && sent.provisional
                 && sent.cancelled.is_none()
         });
-        if call.is_some_and(|call| self.calls[call].cancelled) && waiting {
+        if call.is_some_and(|call| self.calls[call].cancelled) && waiting && !self.abandoned {
             self.fail(call, "the caller left, and the target rings on without a CANCEL");
         }
     }

@@ -77,6 +77,8 @@ pub struct Oracle {
     sent: BTreeMap<Key, Sent>,
     dialogs: BTreeMap<DialogKey, Dialog>,
     early: early::EarlyDialogs,
+    /// The process was told to end at once: it says good-bye to nobody, but it writes its records.
+    pub(crate) abandoned: bool,
     origins: Origins,
     records: Records,
     breaches: Vec<Breach>,
@@ -97,6 +99,7 @@ impl Oracle {
             early: early::EarlyDialogs::default(),
             origins: Origins::default(),
             records: Records::default(),
+            abandoned: false,
             breaches: Vec::new(),
             read_twice: true,
             answers: 0,
@@ -245,9 +248,8 @@ impl Oracle {
     }
 
     /// Everything is over: what must not be left behind.
-    pub(crate) fn end(&mut self, abandoned: bool) {
-        // A process that ends says good-bye to nobody, but it writes its records.
-        if !abandoned {
+    pub(crate) fn end(&mut self) {
+        if !self.abandoned {
             self.end_asked();
             self.end_dialogs();
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sip::{Authorization, Message, Method, Name, Sdp, Time};
+use sip::{Authorization, Message, Method, Name, Time};
 
 use super::client::{PATIENCE, T1, T2};
 use super::server::{Server, ServerState};

@@ -91,7 +91,7 @@ impl World {
         if matches!(deed, Deed::EndAll | Deed::Abandon) {
             self.oracle.calls.iter_mut().for_each(|call| call.broken = true);
         }
-        self.abandoned |= deed == Deed::Abandon;
+        self.oracle.abandoned |= deed == Deed::Abandon;
         let command = |command| Input::Command { id: 2, command };
         for shard in 0..self.cores.len() {
             match deed {

@@ -210,8 +210,6 @@ pub struct World {
     cseq: u32,
     /// A connection was reset: what was on it is lost, and nobody repeats it.
     torn: bool,
-    /// The box was told to give up what it holds: nobody is told good-bye.
-    abandoned: bool,
     /// A test has sent something in a caller's name.
     by_hand: bool,
     steps: u64,
@@ -272,7 +270,6 @@ impl World {
             registered: BTreeSet::new(),
             cseq: 0,
             torn: false,
-            abandoned: false,
             by_hand: false,
             steps: 0,
             spins: 0,

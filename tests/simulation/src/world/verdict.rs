@@ -79,12 +79,12 @@ impl World {
 
     /// What must be true when nothing more can happen.
     pub(super) fn check_end(&mut self) -> Result<(), Box<Failure>> {
-        self.oracle.end(self.abandoned);
+        self.oracle.end();
         self.check()?;
         for shard in 0..self.cores.len() {
             let Stats { calls, legs, transactions, timers, queries, .. } = self.stats(shard)?;
             // An INVITE that rings when the process ends has no timer of its own, and nobody waits for it.
-            let transactions = if self.abandoned { 0 } else { transactions };
+            let transactions = if self.oracle.abandoned { 0 } else { transactions };
             let left = [calls, legs, transactions, timers, queries];
             if left != [0; 5] {
                 let what = format!("left over: [calls, legs, transactions, timers, queries] = {left:?}");
@@ -97,7 +97,7 @@ impl World {
         self.check_journals()?;
         // On a worse network a phone may miss every one of eleven BYEs.
         let bad = self.network.loss > 100 || self.network.strays > 0 || self.habits.undeliverable > 0;
-        if !bad && self.partitions.is_empty() && !self.abandoned && !self.torn {
+        if !bad && self.partitions.is_empty() && !self.oracle.abandoned && !self.torn {
             let talking =
                 self.phones().find(|phone| phone.is_in_call()).map(|phone| phone.call_id().to_owned());
             if let Some(id) = talking {
