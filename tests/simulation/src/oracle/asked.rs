@@ -192,6 +192,9 @@ impl Oracle {
                 // A request that overtook the 2xx is answered without a transaction (RFC 3261 §8.2.7): its repetition,
                 // which finds the dialog, is judged anew.
                 asked.end = Some((status, bytes.clone()));
+                let referring =
+                    asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
+                self.note_refer(referring);
                 return true;
             }
             self.fail(call, format!("a second final or late response: {status} after {first}"));
@@ -223,10 +226,7 @@ impl Oracle {
         }
         let referring = asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
         let (method, of, in_dialog) = (asked.method, asked.call, asked.in_dialog);
-        if let Some(dialog) = referring.and_then(|id| self.dialogs.get_mut(&id)) {
-            dialog.referred = true;
-            self.calls[dialog.call].referred = Some(dialog.side);
-        }
+        self.note_refer(referring);
         if let Some(what) = wrong {
             self.fail(call, what);
         }
@@ -237,6 +237,14 @@ impl Oracle {
             self.invite_finished(now, call, side, status, in_dialog, response);
         }
         true
+    }
+
+    /// The Core accepted a REFER within this dialog: it calls somebody in the name of who stays.
+    fn note_refer(&mut self, dialog: Option<DialogKey>) {
+        if let Some(dialog) = dialog.and_then(|id| self.dialogs.get_mut(&id)) {
+            dialog.referred = true;
+            self.calls[dialog.call].referred = Some(dialog.side);
+        }
     }
 
     fn invite_finished(
