@@ -23,6 +23,10 @@ impl Core {
         let Some(target) = a.and_then(|a| self.legs.get_mut(a)).and_then(|leg| leg.take_released()) else {
             return;
         };
+        // The answer is written in the session of the target that offered, whoever was heard last.
+        if !self.calls.get_mut(key).is_some_and(|call| call.focus_leg(target)) {
+            return;
+        }
         let body = self.describe_to(key, Side::A, cause);
         self.release_prack(target, body.as_deref(), now);
     }

@@ -400,3 +400,38 @@ fn cancel_c8_forks_that_rang_get_one_cancel_and_each_answer_its_end() {
     world.expect_silence();
     world.expect_nothing_left();
 }
+
+/// Session id of a description's origin line.
+fn session(sent: &Sent) -> &str {
+    sent.body().lines().find_map(|line| line.strip_prefix("o=- ")).unwrap().split(' ').next().unwrap()
+}
+
+#[test]
+fn prack_with_the_answer_goes_to_its_target_in_the_session_of_that_target() {
+    let kind = "Content-Type: application/sdp\n\n";
+    let mut world = parallel();
+    world.receive(CALLER, &invite("1", None).replacen("Contact:", "Supported: 100rel\nContact:", 1));
+    world.expect(CALLER, "SIP/2.0 100");
+    let one = world.expect(CALLEE, "INVITE");
+    let other = world.expect(OTHER, "INVITE");
+    let offer = response(&one, "183 Session Progress", "b1", Some(ANSWER));
+    world.receive(CALLEE, &offer.replacen("Contact:", "Require: 100rel\nRSeq: 1\nContact:", 1));
+    let early = world.expect(CALLER, "SIP/2.0 183");
+    // The other target was heard last when the caller answers the offer of the first.
+    world.receive(OTHER, &response(&other, "180 Ringing", "c1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    let rack = format!("RAck: {} 1 INVITE\n{kind}{OFFER}", early.header("RSeq"));
+    world.receive(CALLER, &from_caller("PRACK", 2, &early, &rack));
+    world.expect(CALLER, "SIP/2.0 200");
+    let prack = world.expect(CALLEE, "PRACK");
+    world.receive(CALLEE, &response(&prack, "200 OK", "", None));
+    world.receive(CALLEE, &response(&one, "200 OK", "b1", None));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    leaves(&mut world, OTHER, &other, "c1");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    world.receive(CALLER, &(from_caller("INVITE", 3, &ok, kind) + OFFER + "a=sendonly\n"));
+    world.expect(CALLER, "SIP/2.0 100");
+    let hold = world.expect(CALLEE, "INVITE");
+    assert_eq!(session(&hold), session(&prack));
+}

@@ -235,8 +235,8 @@ impl Oracle {
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Time) {
         self.check_reliable(now);
-        // Longer than the box waits for routing, names and the relay.
-        let lag = Duration::from_secs(40);
+        // Longer than the box waits for two names, one after the other.
+        let lag = Duration::from_secs(72);
         for call in 0..self.calls.len() {
             let watched = &self.calls[call];
             let late = watched.targets_done.is_some_and(|done| now.since(done) > lag);

@@ -171,7 +171,9 @@ impl Oracle {
         let status = response.status().unwrap_or(0);
         let Some(sent) = self.sent.get_mut(&key) else { return };
         if status < 200 {
-            sent.provisional |= sent.end.is_none();
+            // After Timer B there is no transaction left that could be cancelled; what still answers is ended (row C6).
+            let lives = sent.provisional || now.since(sent.at) < PATIENCE;
+            sent.provisional |= sent.end.is_none() && lives;
             if sent.end.is_none() && sent.is_first_invite && status > 100 {
                 self.provisional_received(call, response);
             }
