@@ -174,8 +174,10 @@ impl Core {
     fn relay_progress(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
         let Some(message) = cause.message else { return };
         // RFC 6337 §3.1: after the reliable answer another description says nothing to the caller. The relay hears it.
-        let a = self.calls.get(key).map(|call| call.a);
-        let told = a.and_then(|a| self.legs.get(a)).is_some_and(|leg| leg.is_told_already());
+        let Some(call) = self.calls.get(key) else { return };
+        let told = self.legs.get(call.a).is_some_and(|leg| {
+            leg.is_told_already() || leg.goes_reliably(message) && is_preview(call, message)
+        });
         let body = if told {
             self.describe_only(key, Side::B, message);
             None
@@ -338,4 +340,14 @@ fn note_codec(call: &mut Call, side: Side, sdp: &Sdp<'_>) {
         }
         Side::A => {}
     }
+}
+
+/// Whether a provisional response of the target only shows what it may offer later: an offer comes reliably (RFC 3261
+/// §13.2.1), and a caller that got this one reliably would answer it.
+fn is_preview(call: &Call, progress: &Message<'_>) -> bool {
+    let is_offerless = call
+        .setup
+        .as_ref()
+        .is_some_and(|setup| Message::parse(&setup.invite).is_ok_and(|invite| sdp_of(&invite).is_none()));
+    is_offerless && crate::leg::rseq(progress).is_none()
 }

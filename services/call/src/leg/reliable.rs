@@ -169,7 +169,7 @@ impl Leg {
     }
 
     /// Whether the caller gets this provisional response of the callee reliably.
-    pub(super) fn goes_reliably(&self, progress: &Message<'_>) -> bool {
+    pub(crate) fn goes_reliably(&self, progress: &Message<'_>) -> bool {
         match self.reliability {
             Reliability::Never => false,
             Reliability::Able => super::rseq(progress).is_some(),
