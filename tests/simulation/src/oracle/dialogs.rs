@@ -61,6 +61,8 @@ pub(super) struct Dialog {
     last_cseq: u32,
     /// A REFER within it was accepted.
     pub(super) referred: bool,
+    /// Its 2xx came after its INVITE was given up (row C6).
+    pub(super) late: bool,
     pub(super) bye_sent: Option<Time>,
     pub(super) bye_received: Option<Time>,
 }
@@ -85,6 +87,7 @@ impl Dialog {
             last_acks: Vec::new(),
             last_cseq,
             referred: false,
+            late: false,
             bye_sent: None,
             bye_received: None,
         }
@@ -206,13 +209,15 @@ impl Oracle {
         ours || theirs || unacknowledged
     }
 
-    /// Whether another 2xx came first: to the same INVITE (RFC 3261 §13.2.2.4), or of another target.
+    /// Whether its 2xx came too late, or another came first: to the same INVITE (RFC 3261 §13.2.2.4), or of another
+    /// target.
     fn is_unwanted(&self, id: &DialogKey) -> bool {
         let Some(ours) = self.dialogs.get(id) else { return false };
-        self.dialogs.iter().any(|(other, dialog)| {
-            let same_call = dialog.call == ours.call && dialog.side == ours.side;
-            other != id && same_call && dialog.begun <= ours.begun
-        })
+        ours.late
+            || self.dialogs.iter().any(|(other, dialog)| {
+                let same_call = dialog.call == ours.call && dialog.side == ours.side;
+                other != id && same_call && dialog.begun <= ours.begun
+            })
     }
 
     /// Whether something has happened that ends a call.

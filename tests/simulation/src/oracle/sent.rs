@@ -254,10 +254,14 @@ impl Oracle {
         }
         let number = response.cseq().map_or(0, |cseq| cseq.number);
         let last = self.early_cseq(&id);
-        self.dialogs
-            .entry(id)
-            .or_insert_with(|| Dialog::new(call, side, true, (number, last), now))
-            .owes_ack(number, now, until);
+        // What is looked after until then was given up 64·T1 before.
+        let late = until.is_some_and(|until| now + PATIENCE >= until);
+        let dialog = self.dialogs.entry(id).or_insert_with(|| {
+            let mut dialog = Dialog::new(call, side, true, (number, last), now);
+            dialog.late = late;
+            dialog
+        });
+        dialog.owes_ack(number, now, until);
     }
 
     fn note_targets(&mut self, now: Time, call: usize) {
