@@ -170,6 +170,23 @@ pub struct Talk {
     pub dies: Option<Duration>,
     /// Sends the other one to the number that was called, then, and so long after the 202 leaves the call.
     pub refers: Option<(Duration, Option<Duration>)>,
+    /// How it changes the session.
+    pub terms: Terms,
+}
+
+/// How a party changes the session within the dialog.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Lists UPDATE in Allow, and offers with it where the other one does so, too (RFC 3311).
+    pub updates: bool,
+    /// Takes each of its re-INVITEs back so long after it, but not before a provisional response.
+    pub withdraws: Option<Duration>,
+    /// What it makes of a re-INVITE of the other's that is taken back.
+    pub withdrawn: OnCancel,
+    /// Sends 100 to a re-INVITE at once.
+    pub trying: bool,
+    /// The answers in its ACKs cannot be read.
+    pub garbles: bool,
 }
 
 /// What a party makes of requests within the dialog.
@@ -197,6 +214,8 @@ pub enum Offer {
     Empty,
     /// With one m= line more than before.
     More,
+    /// No offer at all: an UPDATE without a description, where the other one takes it.
+    Touch,
 }
 
 /// What a callee does with an INVITE; times are counted from its arrival.
@@ -264,9 +283,10 @@ pub enum Behind {
 }
 
 /// What a callee makes of a CANCEL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnCancel {
     /// 200 and 487.
+    #[default]
     Obeys,
     /// 200, but its hand was already on the receiver: 200 to the INVITE, too.
     Answers,
@@ -406,6 +426,11 @@ impl CallScript {
                 callees.iter_mut().rev().skip(1).for_each(|callee| callee.talk.refers = refers);
             }
         }
+        let mut apart = Chance::new(!(caller.start.as_nanos() as u64));
+        if apart.happens(120) {
+            let callees = callees.iter_mut().map(|callee| &mut callee.talk);
+            callees.chain([&mut caller.talk]).for_each(|talk| bargain(talk, &mut apart));
+        }
         CallScript {
             route,
             caller,
@@ -536,6 +561,34 @@ fn talk(chance: &mut Chance) -> Talk {
         jumps: chance.happens(150),
         dies: chance.happens(20).then(|| chance.up_to(MS(20_000))),
         refers: None,
+        terms: Terms::default(),
+    }
+}
+
+/// What a party does that changes the session in more ways than an offer that is answered.
+fn bargain(talk: &mut Talk, chance: &mut Chance) {
+    let withdrawn = match chance.below(10) {
+        0..=4 => OnCancel::Obeys,
+        5..=6 => OnCancel::Answers,
+        7 => OnCancel::AnswersLate(chance.up_to(MS(50_000))),
+        8 => OnCancel::Stalls,
+        _ => OnCancel::Unknown,
+    };
+    talk.terms = Terms {
+        updates: chance.happens(600),
+        withdraws: chance.happens(400).then(|| chance.up_to(MS(2_000))),
+        withdrawn,
+        trying: chance.happens(600),
+        garbles: chance.happens(60),
+    };
+    if chance.happens(700) {
+        talk.offers.push((chance.up_to(MS(5_000)), chance.pick(&OFFERS)));
+    }
+    if chance.happens(300) {
+        talk.offers.push((chance.up_to(MS(5_000)), Offer::Touch));
+    }
+    if talk.thinks.is_zero() && chance.happens(600) {
+        talk.thinks = chance.up_to(MS(4_000));
     }
 }
 

@@ -35,6 +35,10 @@ impl Oracle {
         let mut overtook = false;
         match request.method() {
             Method::Ack => {
+                let unreadable = !request.body().is_empty() && sip::Sdp::parse(request.body()).is_err();
+                if let Some((call, _)) = call.filter(|_| unreadable) {
+                    self.calls[call].broken = true;
+                }
                 let id = DialogKey::of_received(request);
                 let acknowledged = self.asked.values_mut().filter(|asked| asked.number == number);
                 for asked in acknowledged.filter(|asked| asked.dialog == id) {
@@ -58,6 +62,9 @@ impl Oracle {
                         invite
                 {
                     self.calls[*call].cancelled = true;
+                }
+                if let Some((call, _)) = call.filter(|_| in_dialog) {
+                    self.calls[call].withdrew = true;
                 }
             }
             Method::Bye => {

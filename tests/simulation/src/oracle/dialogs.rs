@@ -235,7 +235,9 @@ impl Oracle {
                 .any(|dialog| dialog.call == at && !dialog.acked && now.since(dialog.begun) >= PATIENCE)
             || self.sent.values().any(|sent| {
                 let waited = now.since(sent.at) >= PATIENCE && sent.end.is_none();
-                sent.call == call && (waited || sent.cancelled.is_some())
+                // A re-INVITE that is taken back leaves the call as it was (row S5).
+                let left = sent.is_first_invite && sent.cancelled.is_some();
+                sent.call == call && (waited || left)
             })
     }
 

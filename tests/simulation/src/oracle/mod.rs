@@ -61,6 +61,8 @@ pub(crate) struct Watched {
     pub(crate) referred: Option<Side>,
     /// Something that ends calls without a word of the peers: an operator, silence, a lost peer.
     pub(crate) broken: bool,
+    /// A re-INVITE was cancelled.
+    pub(super) withdrew: bool,
     /// Call-IDs of the attempts in order.
     pub(crate) attempts: Vec<Vec<u8>>,
     /// What stands for one side alone: of A, of B.

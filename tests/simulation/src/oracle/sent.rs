@@ -208,6 +208,10 @@ impl Oracle {
         if first && matches!(status, 408 | 481) && !is_first_invite && method != Method::Cancel {
             self.calls[call].broken = true;
         }
+        // A session that cannot be put back after an offer was taken back is none (row C4, within the dialog).
+        if first && method == Method::Invite && !is_first_invite && status >= 300 {
+            self.calls[call].broken |= self.calls[call].withdrew;
+        }
         if first && is_first_invite {
             self.note_targets(now, call);
         }

@@ -10,7 +10,7 @@ use super::client::{PATIENCE, T1, T2};
 use super::server::{Server, ServerState};
 use super::{Act, Phone, Role, SDP, Session, Stage, Twin, compose};
 use crate::chance::Chance;
-use crate::script::{Behind, CalleeScript, OnCancel, Outcome};
+use crate::script::{Behind, CalleeScript, Manners, OnCancel, Outcome};
 use crate::world::carrier_address;
 
 /// What the guarded carrier wants to hear.
@@ -67,6 +67,7 @@ impl Phone {
             dead: false,
             answered: false,
             early: super::early::EarlyDialog::default(),
+            peer_updates: super::bargain::takes_update(invite),
             session,
             due_answer: Vec::new(),
             chance,
@@ -281,10 +282,17 @@ impl Phone {
             return;
         };
         let number = cancel.cseq().map_or(0, |cseq| cseq.number);
+        let in_dialog = cancel.to().is_ok_and(|to| to.tag().is_some());
+        if in_dialog && self.talk().manners == Manners::Mute {
+            return;
+        }
         self.servers.push(Server::new(branch.to_owned(), "CANCEL".to_owned(), number, bytes.clone()));
         let at = self.servers.len() - 1;
+        if in_dialog {
+            return self.on_withdrawn(at, branch, state, now);
+        }
         let Role::Callee { script: CalleeScript { on_cancel, .. }, .. } = self.role else {
-            self.complaints.push("a CANCEL of the box's re-INVITE".to_owned());
+            self.complaints.push("a CANCEL although it was never called".to_owned());
             return self.respond(at, 200, None, now);
         };
         let habit = if state == ServerState::Open { on_cancel } else { OnCancel::Stalls };

@@ -50,6 +50,7 @@ impl Phone {
             dead: false,
             answered: false,
             early: super::early::EarlyDialog::default(),
+            peer_updates: false,
             session,
             due_answer: Vec::new(),
             chance,
@@ -220,9 +221,12 @@ impl Phone {
         self.ack_success(at, answer);
     }
 
-    pub(super) fn ack_success(&mut self, at: usize, answer: Option<String>) {
+    pub(super) fn ack_success(&mut self, at: usize, mut answer: Option<String>) {
         if self.clients[at].ack.is_some() {
             return;
+        }
+        if let Some(answer) = answer.as_mut().filter(|_| self.talk().terms.garbles) {
+            "m=nonsense\r\n".clone_into(answer);
         }
         let branch = format!("z9hG4bK{}", self.chance.word());
         let from = format!("{};tag={}", self.local, self.local_tag);

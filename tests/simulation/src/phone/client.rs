@@ -34,7 +34,9 @@ pub(crate) enum Purpose {
         leaves: Option<Duration>,
     },
     Prack,
-    Update,
+    Update {
+        offered: bool,
+    },
     Other,
 }
 

@@ -10,7 +10,7 @@ use super::client::{PATIENCE, Purpose, T1};
 use super::{Act, Phone, Role, SDP, Stage};
 use crate::script::{Behind, Early, Pracks, Reliably};
 
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO";
 
 /// Where a phone's early dialog stands.
 #[derive(Debug, Default)]
@@ -44,6 +44,7 @@ impl Phone {
     /// What a caller's INVITE says of this.
     pub(super) fn abilities(&self) -> String {
         match self.early_script().reliable {
+            Reliably::Never if self.talk().terms.updates => format!("Allow: {ALLOW}\r\n"),
             Reliably::Never => String::new(),
             Reliably::Able => format!("Supported: 100rel\r\nAllow: {ALLOW}\r\n"),
             Reliably::Demanded => format!("Require: 100rel\r\nAllow: {ALLOW}\r\n"),
@@ -232,17 +233,25 @@ impl Phone {
             return;
         }
         let offer = self.session.offer("sendonly");
-        self.send_with("UPDATE", Purpose::Update, &format!("Allow: {ALLOW}\r\n"), Some((SDP, &offer)), now);
+        let purpose = Purpose::Update { offered: true };
+        self.send_with("UPDATE", purpose, &format!("Allow: {ALLOW}\r\n"), Some((SDP, &offer)), now);
     }
 
     pub(super) fn on_update(&mut self, at: usize, update: &Message<'_>, now: Time) {
         let offers = |client: &super::Client| {
-            client.is_open() && matches!(client.purpose, Purpose::Update | Purpose::Reinvite { .. })
+            client.is_open()
+                && matches!(client.purpose, Purpose::Update { offered: true } | Purpose::Reinvite { .. })
         };
         let contact = self.contact.clone();
         let headers = [("Contact", contact.as_str())];
+        if self.stage == Stage::Confirmed {
+            self.retarget(update);
+        }
         if update.body().is_empty() {
             return self.respond_with(at, 200, &headers, None, now);
+        }
+        if self.stage == Stage::Confirmed && self.talk().refuses_offers {
+            return self.respond(at, 488, None, now);
         }
         if self.clients.iter().any(offers) {
             return self.respond(at, 491, None, now);
@@ -256,15 +265,6 @@ impl Phone {
                 self.complaints.push(what);
                 self.respond(at, 488, None, now);
             }
-        }
-    }
-
-    pub(super) fn on_update_response(&mut self, first: bool, response: &Message<'_>) {
-        if first
-            && response.status().is_some_and(|status| (200..300).contains(&status))
-            && let Err(what) = self.session.accepts(response.body())
-        {
-            self.complaints.push(format!("200 to an UPDATE: {what}"));
         }
     }
 }

@@ -4,10 +4,12 @@
 //! written apart, so that one misunderstanding of the RFC cannot hide on both sides. It is told the time, fed with
 //! datagrams and drained of what it sends. What no peer of it may do it notes as a complaint.
 
+mod bargain;
 mod callee;
 mod caller;
 mod client;
 mod compose;
+
 mod early;
 mod server;
 mod session;
@@ -82,6 +84,9 @@ enum Act {
         answer: Option<String>,
     },
     Update,
+    Withdraw {
+        branch: String,
+    },
 }
 
 /// Where a phone's call stands.
@@ -138,6 +143,8 @@ pub struct Phone {
     dead: bool,
     answered: bool,
     early: early::EarlyDialog,
+    /// The other one takes UPDATE.
+    peer_updates: bool,
     session: Session,
     /// The offer of a 2xx that the ACK will answer.
     due_answer: Vec<u8>,
@@ -167,7 +174,10 @@ impl Phone {
 
     /// Whether it talks and nothing is under way that could change with whom or how.
     pub fn is_at_rest(&self) -> bool {
-        let asks = self.clients.iter().any(|client| client.method == "INVITE" && client.is_open());
+        let asks = self
+            .clients
+            .iter()
+            .any(|client| matches!(client.method, "INVITE" | "UPDATE") && client.is_open());
         let asked = self.servers.iter().any(|server| server.method == "INVITE" && !server.is_done());
         let acknowledged =
             self.clients.iter().all(|client| client.method != "INVITE" || client.is_acknowledged());
@@ -308,6 +318,7 @@ impl Phone {
             Act::RingAgain { rseq, interval } => self.ring_again(rseq, interval, now),
             Act::Prack { rack, answer } => self.send_prack(rack, answer, now),
             Act::Update => self.update(now),
+            Act::Withdraw { branch } => self.withdraw(&branch, now),
         }
     }
 
@@ -339,7 +350,7 @@ impl Phone {
                 }
             }
             Purpose::Prack if first && status < 300 => self.plan_update(now),
-            Purpose::Update => self.on_update_response(first, response),
+            Purpose::Update { offered } => self.on_update_response(first, offered, response, now),
             Purpose::Prack | Purpose::Other => {}
         }
     }
@@ -429,6 +440,9 @@ impl Phone {
         if request.method() == Method::Invite && (101..300).contains(&status) {
             all.push(("Contact", contact.as_str()));
         }
+        if request.method() == Method::Invite && status == 200 && self.talk().terms.updates {
+            all.push(("Allow", early::ALLOW));
+        }
         all.extend_from_slice(headers);
         let body = body.map(|body| (SDP, body));
         let response = compose::response(&request, status, Some(&self.local_tag), &all, body);
@@ -497,6 +511,7 @@ impl Phone {
             .map(|route| String::from_utf8_lossy(route).into_owned())
             .collect();
         self.routes.reverse();
+        self.peer_updates = bargain::takes_update(response);
         self.retarget(response);
         self.stage = Stage::Confirmed;
     }

@@ -67,7 +67,10 @@ impl Phone {
     }
 
     fn on_offer(&mut self, at: usize, invite: &Message<'_>, now: Time) {
-        let glare = self.clients.iter().any(|client| client.method == "INVITE" && client.is_open());
+        let offers = |client: &Client| {
+            client.method == "INVITE" || matches!(client.purpose, Purpose::Update { offered: true })
+        };
+        let glare = self.clients.iter().any(|client| offers(client) && client.is_open());
         if glare {
             return self.respond(at, 491, None, now);
         }
@@ -76,6 +79,9 @@ impl Phone {
             return self.respond_with(at, 500, &[("Retry-After", "2")], None, now);
         }
         self.retarget(invite);
+        if self.talk().terms.trying {
+            self.respond(at, 100, None, now);
+        }
         let branch = self.servers[at].branch.clone();
         let after = self.talk().thinks;
         if self.talk().refuses_offers {
@@ -130,14 +136,23 @@ impl Phone {
         if busy || unacked {
             return self.plan(now + Duration::from_millis(500), Act::Offer { offer, tries: tries + 1 });
         }
+        let by_update = self.peer_updates && self.talk().terms.updates;
         let body = match offer {
+            Offer::Touch if by_update => return self.send_update(None, now),
+            Offer::Touch => return,
             Offer::Hold => Some(self.session.offer("sendonly")),
             Offer::Resume => Some(self.session.offer("sendrecv")),
             Offer::Empty => None,
             Offer::More => Some(self.session.offer_more()),
         };
+        if by_update && body.is_some() {
+            return self.send_update(body.as_deref(), now);
+        }
         let purpose = Purpose::Reinvite { offered: body.is_some() };
-        self.send("INVITE", purpose, body.as_deref().map(|body| (SDP, body)), now);
+        let at = self.send("INVITE", purpose, body.as_deref().map(|body| (SDP, body)), now);
+        if let Some(after) = self.talk().terms.withdraws {
+            self.plan(now + after, Act::Withdraw { branch: self.clients[at].branch.clone() });
+        }
     }
 
     pub(super) fn on_offer_response(
@@ -221,7 +236,7 @@ impl Phone {
                 self.stage = Stage::Ended;
                 self.agenda.clear();
             }
-            ("INVITE" | "INFO", _) => self.hang_up(now),
+            ("INVITE" | "INFO" | "UPDATE", _) => self.hang_up(now),
             _ => {}
         }
     }
