@@ -2,7 +2,7 @@
 
 use interop::{Drawbridge, Message, Place};
 
-use crate::party::{ANSWER, OFFER, Party, start_with, up};
+use crate::party::{ANSWER, OFFER, Party, start, start_with, up};
 
 const SIPFRAG: &str = "message/sipfrag";
 
@@ -99,4 +99,23 @@ fn refer_to_a_target_that_refuses_leaves_the_two_talking() {
     caller.say(&caller.in_dialog("BYE", "bye", &ok, "", ""));
     caller.expect("200");
     callee.expect("BYE");
+}
+
+#[test]
+fn refer_passed_crosses_with_its_notify() {
+    let place = Place::new("refer-pass");
+    let drawbridge = start(&place, "refer = \"pass\"", "refer = \"pass\"");
+    let (caller, callee) = (Party::caller(&place), Party::callee(&place));
+    let (ok, invite) = up(&drawbridge, &caller, &callee);
+    callee.say(&callee.back("REFER", "refer", &invite, "Refer-To: <sip:7712@elsewhere.example>\n", ""));
+    let carried = caller.expect("REFER");
+    assert!(carried.header("Refer-To").unwrap().contains("7712@"), "{}", carried.text);
+    caller.respond(&carried, "202 Accepted", "", "");
+    assert_eq!(callee.expect("202").method(), "REFER");
+    let headers = "Event: refer\nSubscription-State: active;expires=60\n";
+    caller.say(&caller.in_dialog("NOTIFY", "notify", &ok, headers, ""));
+    let notify = callee.expect("NOTIFY");
+    assert_eq!(notify.header("Event"), Some("refer"));
+    callee.respond(&notify, "200 OK", "", "");
+    assert_eq!(caller.expect("200").method(), "NOTIFY");
 }
