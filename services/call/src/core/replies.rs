@@ -252,6 +252,11 @@ impl Core {
             }
             return;
         }
+        let is_transferring = matches!(call.state, State::Transferring(_) | State::TransferringAlone(_));
+        let is_target = is_transferring && side == Side::B && call.talking_callee() != Some(leg);
+        if is_target && matches!(news, News::Offered | News::Overtook) {
+            return self.put_off(call_key, leg, now);
+        }
         // A target that was given up has nothing to say to the call any more.
         let news = match side {
             Side::B if call.talking_callee() == Some(leg) => news,
@@ -383,6 +388,14 @@ impl Core {
                 self.drive(call, response.as_ref().map_or(cause, |response| cause.message(response)), now);
             }
         }
+    }
+
+    /// The target of a transfer has nobody yet to whom an offer of its own could go (RFC 3311 §5.2).
+    fn put_off(&mut self, call: CallKey, leg: LegKey, now: Now) {
+        if let Some(leg) = self.legs.get_mut(leg) {
+            leg.reject_offer(500, None, &[("Retry-After", b"5")], &mut self.wire, now);
+        }
+        self.settle(call, now);
     }
 
     /// What leg B said after the call began to end belongs into the record: the 487 of a cancelled call.

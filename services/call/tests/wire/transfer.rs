@@ -419,3 +419,20 @@ fn a_dialog_that_is_not_ours_is_replaced_by_the_target_itself() {
     assert_eq!(target.header("Replaces"), "far@10.2.2.9;to-tag=x;from-tag=y");
     assert_eq!(target.header("Require"), "replaces");
 }
+
+#[test]
+fn update_of_a_target_that_rings_is_put_off() {
+    let (mut world, ok, _) = call_up();
+    let target = caller_transfers(&mut world, &ok);
+    let early = response(&target, "183 Session Progress", "c1", Some(TARGET_ANSWER));
+    world.receive(CALLEE, &early.replacen("Contact:", "Require: 100rel\nRSeq: 1\nContact:", 1));
+    let prack = world.expect(CALLEE, "PRACK");
+    world.receive(CALLEE, &response(&prack, "200 OK", "", None));
+    notified(&mut world, CALLER, "active", "SIP/2.0 183 Session Progress");
+    let update = from_target("UPDATE", 1, &target) + "Content-Type: application/sdp\n\n" + TARGET_ANSWER;
+    world.receive(CALLEE, &update);
+    let refusal = world.expect(CALLEE, "SIP/2.0 500");
+    assert!(refusal.has("Retry-After"), "{}", refusal.text);
+    target_answers(&mut world, &target);
+    notified(&mut world, CALLER, "terminated;reason=noresource", "SIP/2.0 200 OK");
+}
