@@ -16,6 +16,10 @@
 //!      Up ───hang_up───▶ Leaving ──final──▶ Gone  ACK, BYE: Leaving  ACK, BYE: Leaving
 //!                                               Calling, Proceeding ──2xx──▶ AckDue ──acknowledge──▶ Up
 //! ```
+//!
+//! Beside this machine stand smaller ones, each in its file: `reliable` and `early` for what comes before the answer (18x
+//! with PRACK, UPDATE), `exchange` with `reinvite` (the peer's offers) and `offer` (ours) within the dialog,
+//! `session_timer`, and `refer`.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
