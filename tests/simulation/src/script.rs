@@ -172,6 +172,22 @@ pub struct Talk {
     pub refers: Option<(Duration, Option<Duration>)>,
     /// How it changes the session.
     pub terms: Terms,
+    /// What it knows of session timers.
+    pub timer: Timer,
+}
+
+/// What a party makes of session timers (RFC 4028).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timer {
+    /// It has not heard of them.
+    #[default]
+    Unknown,
+    /// Refreshes where it is to, and leaves where the other one does not.
+    Keeps,
+    /// Agrees to refresh, and never does.
+    Promises,
+    /// Wants at least two minutes, and refuses less with 422.
+    Slow,
 }
 
 /// How a party changes the session within the dialog.
@@ -356,6 +372,18 @@ impl CallScript {
         let mut caller = CallerScript::plain();
         caller.talk.bye = Some(MS(10_000));
         CallScript { route, caller, callees: vec![CalleeScript::plain()], operator: None, silence: None }
+    }
+
+    /// Makes the call so long that sessions of 90 s must be refreshed.
+    pub(crate) fn lengthen(&mut self, chance: &mut Chance) {
+        let callees = self.callees.iter_mut().map(|callee| &mut callee.talk);
+        let longer = MS(60_000) + chance.up_to(MS(200_000));
+        for talk in callees.chain([&mut self.caller.talk]) {
+            talk.timer =
+                chance.pick(&[Timer::Unknown, Timer::Keeps, Timer::Keeps, Timer::Promises, Timer::Slow]);
+            talk.terms.updates |= chance.happens(400);
+            talk.bye = talk.bye.map(|bye| bye + longer);
+        }
     }
 
     /// A call as chance wants it.
@@ -562,6 +590,7 @@ fn talk(chance: &mut Chance) -> Talk {
         dies: chance.happens(20).then(|| chance.up_to(MS(20_000))),
         refers: None,
         terms: Terms::default(),
+        timer: Timer::Unknown,
     }
 }
 

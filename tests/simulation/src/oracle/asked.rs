@@ -231,6 +231,8 @@ impl Oracle {
             asked.dialog = DialogKey::of_sent(response);
             asked.unacknowledged = Some(now);
         }
+        let agreed = matches!(asked.method, Method::Invite | Method::Update) && status / 100 == 2;
+        let agreed = asked.dialog.clone().filter(|_| agreed);
         let referring = asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
         let (method, of, in_dialog) = (asked.method, asked.call, asked.in_dialog);
         self.note_refer(referring);
@@ -242,6 +244,9 @@ impl Oracle {
             && let Some((call, side)) = of
         {
             self.invite_finished(now, call, side, status, in_dialog, response);
+        }
+        if let Some(dialog) = agreed.and_then(|id| self.dialogs.get_mut(&id)) {
+            dialog.agreed(response, "uac", now);
         }
         true
     }

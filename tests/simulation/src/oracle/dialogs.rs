@@ -1,8 +1,10 @@
 //! Dialogs as the wire shows them: every 2xx acknowledged, every dialog ended, none used after its end.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use call::Side;
-use sip::{Message, Method, Time};
+use sip::{Message, Method, Name, Refresher, SessionExpires, Time};
 
 use super::{Oracle, PATIENCE};
 
@@ -43,6 +45,9 @@ impl DialogKey {
     }
 }
 
+/// Half of the shortest session of any world.
+const EARLIEST_REFRESH: Duration = Duration::from_secs(45);
+
 /// One dialog.
 #[derive(Debug)]
 pub(super) struct Dialog {
@@ -63,6 +68,8 @@ pub(super) struct Dialog {
     pub(super) referred: bool,
     /// Its 2xx came after its INVITE was given up (row C6).
     pub(super) late: bool,
+    /// The peer was to refresh the session, and from now on the Core need not wait for it (RFC 4028 §10).
+    expires: Option<Time>,
     pub(super) bye_sent: Option<Time>,
     pub(super) bye_received: Option<Time>,
 }
@@ -88,6 +95,7 @@ impl Dialog {
             last_cseq,
             referred: false,
             late: false,
+            expires: None,
             bye_sent: None,
             bye_received: None,
         }
@@ -125,6 +133,17 @@ impl Dialog {
                 Ok(true)
             }
         }
+    }
+
+    /// A 2xx to an INVITE or UPDATE said who refreshes the session; `peer` is what it calls the peer.
+    pub(super) fn agreed(&mut self, response: &Message<'_>, peer: &str, now: Time) {
+        let said = response.first(Name::SessionExpires).and_then(|value| SessionExpires::parse(value).ok());
+        self.expires = said.and_then(|said| {
+            let refresher = if peer == "uac" { Refresher::Uac } else { Refresher::Uas };
+            let whole = Duration::from_secs(u64::from(said.seconds));
+            let wait = whole - (whole / 3).min(Duration::from_secs(32));
+            (said.refresher == Some(refresher)).then(|| now + wait)
+        });
     }
 
     fn is_over(&self) -> bool {
@@ -165,6 +184,10 @@ impl Oracle {
         }
         // The subscription of a REFER is another use of the dialog (RFC 5057 §5).
         let notifies = method == Method::Notify && dialog.referred;
+        // Nothing is due so early, so this one is the other side's (RFC 4028 §7.4).
+        if method == Method::Update && request.body().is_empty() && now < Time::ZERO + EARLIEST_REFRESH {
+            wrong.push("a refresh crosses to the other leg".to_owned());
+        }
         if dialog.is_over() && !notifies {
             wrong.push(format!("{} in a dialog that is over", method.as_str()));
         }
@@ -228,7 +251,10 @@ impl Oracle {
             || watched.referred.is_some()
             || watched.cancelled
             || watched.refused_or_answered.is_some_and(|status| status >= 300)
-            || self.dialogs.values().any(|dialog| dialog.call == at && dialog.bye_received.is_some())
+            || self.dialogs.values().any(|dialog| {
+                let expired = dialog.expires.is_some_and(|expires| expires <= now);
+                dialog.call == at && (dialog.bye_received.is_some() || expired)
+            })
             || self
                 .dialogs
                 .values()

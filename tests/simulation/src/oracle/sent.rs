@@ -205,6 +205,11 @@ impl Oracle {
             }
             self.success_received(now, call, side, (is_first_invite, ghost_until), response);
         }
+        let agreed = first && matches!(method, Method::Invite | Method::Update) && status / 100 == 2;
+        let dialog = DialogKey::of_received_response(response).filter(|_| agreed);
+        if let Some(dialog) = dialog.and_then(|id| self.dialogs.get_mut(&id)) {
+            dialog.agreed(response, "uas", now);
+        }
         if first && matches!(status, 408 | 481) && !is_first_invite && method != Method::Cancel {
             self.calls[call].broken = true;
         }
@@ -271,7 +276,7 @@ impl Oracle {
     fn note_targets(&mut self, now: Time, call: usize) {
         let mut invites = self.sent.values().filter(|sent| sent.is_first_invite && sent.call == Some(call));
         let done = invites
-            .all(|sent| sent.end.is_some_and(|status| status >= 300 && status != 401 && status != 407));
+            .all(|sent| sent.end.is_some_and(|status| status >= 300 && !matches!(status, 401 | 407 | 422)));
         self.calls[call].targets_done = done.then_some(now);
     }
 

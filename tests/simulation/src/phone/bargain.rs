@@ -32,6 +32,7 @@ impl Phone {
             200..300 => {
                 if confirmed {
                     self.retarget(response);
+                    self.agree(response, now);
                 }
                 if offered && let Err(what) = self.session.accepts(response.body()) {
                     self.complaints.push(format!("200 to an UPDATE: {what}"));

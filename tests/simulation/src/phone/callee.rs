@@ -68,6 +68,7 @@ impl Phone {
             answered: false,
             early: super::early::EarlyDialog::default(),
             peer_updates: super::bargain::takes_update(invite),
+            timer: super::timer::Agreed::default(),
             session,
             due_answer: Vec::new(),
             chance,
@@ -110,6 +111,9 @@ impl Phone {
                 }
                 Some(_) => {}
             }
+        }
+        if self.is_too_fast(invite) {
+            return self.respond_with(at, 422, &[("Min-SE", "120")], None, now);
         }
         if self.lacks_extension(invite) {
             self.stage = Stage::Ended;

@@ -51,6 +51,7 @@ impl Phone {
             answered: false,
             early: super::early::EarlyDialog::default(),
             peer_updates: false,
+            timer: super::timer::Agreed::default(),
             session,
             due_answer: Vec::new(),
             chance,
@@ -161,6 +162,7 @@ impl Phone {
             }
             200..300 if first => {
                 self.establish(response);
+                self.agree(response, now);
                 self.take_answer(script.offer, response);
                 match script.ack {
                     Ack::Prompt => self.send_ack(now),

@@ -14,6 +14,7 @@ mod early;
 mod server;
 mod session;
 mod talk;
+mod timer;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -87,6 +88,8 @@ enum Act {
     Withdraw {
         branch: String,
     },
+    Refresh,
+    Expire,
 }
 
 /// Where a phone's call stands.
@@ -145,6 +148,7 @@ pub struct Phone {
     early: early::EarlyDialog,
     /// The other one takes UPDATE.
     peer_updates: bool,
+    timer: timer::Agreed,
     session: Session,
     /// The offer of a 2xx that the ACK will answer.
     due_answer: Vec<u8>,
@@ -319,6 +323,8 @@ impl Phone {
             Act::Prack { rack, answer } => self.send_prack(rack, answer, now),
             Act::Update => self.update(now),
             Act::Withdraw { branch } => self.withdraw(&branch, now),
+            Act::Refresh => self.refresh(now),
+            Act::Expire => self.hang_up(now),
         }
     }
 
@@ -436,7 +442,8 @@ impl Phone {
         let bytes = self.servers[at].request.clone();
         let Ok(request) = Message::parse(&bytes) else { return };
         let contact = self.contact.clone();
-        let mut all = vec![("Server", self.product.as_str())];
+        let product = self.product.clone();
+        let mut all = vec![("Server", product.as_str())];
         if request.method() == Method::Invite && (101..300).contains(&status) {
             all.push(("Contact", contact.as_str()));
         }
@@ -445,7 +452,9 @@ impl Phone {
         }
         all.extend_from_slice(headers);
         let body = body.map(|body| (SDP, body));
+        let timer = if status == 200 { self.grant(&request, now) } else { String::new() };
         let response = compose::response(&request, status, Some(&self.local_tag), &all, body);
+        let response = early::with_headers(&response, &timer);
         self.outbox.push(response.clone());
         let repeats = !self.stream || status < 300;
         self.servers[at].sent(status, response, now, repeats);
@@ -496,7 +505,8 @@ impl Phone {
             refer_to: refer_to.as_deref(),
             body,
         });
-        let bytes = early::with_headers(&bytes, lines);
+        let timer = self.ask(method);
+        let bytes = early::with_headers(&early::with_headers(&bytes, lines), &timer);
         self.outbox.push(bytes.clone());
         self.clients.push(Client::new(branch, method, self.cseq, purpose, bytes, (now, self.stream)));
         self.clients.len() - 1

@@ -41,6 +41,11 @@ impl Phone {
         match request.method() {
             Method::Bye => self.on_bye(at, now),
             _ if self.stage == Stage::Ended => self.respond(at, 481, None, now),
+            Method::Invite | Method::Update
+                if self.stage == Stage::Confirmed && self.is_too_fast(request) =>
+            {
+                self.respond_with(at, 422, &[("Min-SE", "120")], None, now);
+            }
             Method::Invite => self.on_offer(at, request, now),
             Method::Prack => self.on_prack(at, request, now),
             Method::Update => self.on_update(at, request, now),
@@ -117,23 +122,23 @@ impl Phone {
         self.send("BYE", Purpose::Other, None, now);
     }
 
-    pub(super) fn offer(&mut self, offer: Offer, tries: u8, now: Time) {
-        if self.stage != Stage::Confirmed || tries > 20 {
-            return;
-        }
-        let busy = self
-            .clients
-            .iter()
-            .any(|client| matches!(client.method, "INVITE" | "UPDATE") && client.is_open())
-            || self
-                .servers
-                .iter()
-                .any(|server| server.method == "INVITE" && !matches!(server.state, ServerState::Done(_)));
+    /// Whether an offer of this side's would meet another one.
+    pub(super) fn is_bargaining(&self) -> bool {
+        let asks = |client: &Client| matches!(client.method, "INVITE" | "UPDATE") && client.is_open();
         let unacked = match &self.role {
             Role::Caller { script, .. } => script.ack == Ack::Never || !self.acked,
             Role::Callee { .. } => !self.acked,
         };
-        if busy || unacked {
+        let asked =
+            |server: &Server| server.method == "INVITE" && !matches!(server.state, ServerState::Done(_));
+        unacked || self.clients.iter().any(asks) || self.servers.iter().any(asked)
+    }
+
+    pub(super) fn offer(&mut self, offer: Offer, tries: u8, now: Time) {
+        if self.stage != Stage::Confirmed || tries > 20 {
+            return;
+        }
+        if self.is_bargaining() {
             return self.plan(now + Duration::from_millis(500), Act::Offer { offer, tries: tries + 1 });
         }
         let by_update = self.peer_updates && self.talk().terms.updates;
@@ -168,6 +173,7 @@ impl Phone {
             ..200 => {}
             200..300 if first => {
                 self.retarget(response);
+                self.agree(response, now);
                 let body = response.body();
                 let answer = if offered {
                     if let Err(what) = self.session.accepts(body) {

@@ -64,6 +64,9 @@ impl FromStr for Cut {
     }
 }
 
+/// How many of 1000 worlds have calls that outlast the interval of their sessions.
+const LONG: u64 = 40;
+
 impl World {
     /// The world of a seed: its calls, its network, its habits.
     pub fn seeded(seed: u64) -> World {
@@ -75,10 +78,16 @@ impl World {
         let mut chance = Chance::new(seed);
         let seeded = Network::seeded(&mut chance);
         let network = if cut.perfect { Network::perfect() } else { seeded };
-        let habits = Habits::seeded(&mut chance);
+        let mut habits = Habits::seeded(&mut chance);
         let shards = 1 + u16::try_from(chance.below(2)).unwrap_or(0);
         let calls = 1 + chance.below(7);
-        let scripts = (0..calls).map(|_| CallScript::seeded(&mut chance)).collect();
+        let mut scripts: Vec<CallScript> = (0..calls).map(|_| CallScript::seeded(&mut chance)).collect();
+        // Few worlds, for their calls are long; what they draw moves no other luck.
+        let mut apart = Chance::new(!seed);
+        if apart.happens(LONG) {
+            habits.session_expires = Duration::from_secs(90);
+            scripts.iter_mut().for_each(|script| script.lengthen(&mut apart));
+        }
         let chance = if cut.luck > 0 { Chance::new(seed ^ cut.luck << 40) } else { chance };
         let mut world = World::new(chance, network, habits, shards, scripts);
         world.seed = Some(seed);

@@ -65,6 +65,8 @@ pub struct Habits {
     pub forgets: u64,
     /// How many of 1000 messages of the box come back as undeliverable.
     pub undeliverable: u64,
+    /// The sessions that the box asks for.
+    pub session_expires: Duration,
 }
 
 impl Habits {
@@ -78,6 +80,7 @@ impl Habits {
             refusals: 0,
             forgets: 0,
             undeliverable: 0,
+            session_expires: Duration::from_secs(1_800),
         }
     }
 
@@ -91,6 +94,7 @@ impl Habits {
             refusals: chance.pick(&[0, 0, 0, 100]),
             forgets: chance.pick(&[0, 0, 0, 0, 0, 50]),
             undeliverable: chance.pick(&[0, 0, 0, 0, 0, 30]),
+            session_expires: ms(1_800_000),
         }
     }
 }
@@ -238,7 +242,9 @@ impl World {
         let cores = (0..shards)
             .map(|shard| {
                 let users = registrants::policy(scripts.iter().map(|script| script.route));
-                Core::new(setup::settings(shard, shards, users, &mut chance), Arc::clone(&snapshot))
+                let mut settings = setup::settings(shard, shards, users, &mut chance);
+                settings.session_expires = habits.session_expires;
+                Core::new(settings, Arc::clone(&snapshot))
             })
             .collect();
         let mut world = World {
