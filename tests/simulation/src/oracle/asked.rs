@@ -17,7 +17,7 @@ pub(super) struct Asked {
     /// Reliable ones are repeated, also behind later ones (RFC 3262 §3).
     provisionals: Vec<Bytes>,
     pub(super) end: Option<(u16, Bytes)>,
-    ended: Option<Time>,
+    pub(super) ended: Option<Time>,
     to_tag: Option<Vec<u8>>,
     /// A CANCEL that came before its INVITE, and gets the same 481 again.
     overtook: bool,

@@ -299,12 +299,33 @@ impl Oracle {
         self.dialogs.iter().any(|(id, dialog)| id.call_id == call_id && dialog.bye_sent.is_some())
     }
 
+    /// Whether an INVITE within a dialog had no final response then, or one that says nothing of its session.
+    fn is_bargaining_at(&self, id: &DialogKey, at: Time) -> bool {
+        let theirs = self.asked.values().any(|asked| {
+            asked.method == Method::Invite
+                && asked.dialog.as_ref() == Some(id)
+                && asked.ended.is_none_or(|ended| ended >= at)
+        });
+        let ours = self.sent.values().any(|sent| {
+            sent.method == Method::Invite
+                && sent.dialog.as_ref() == Some(id)
+                && sent.end.is_none_or(|status| status >= 300)
+        });
+        theirs || ours
+    }
+
     pub(super) fn end_dialogs(&mut self) {
         let mut left = Vec::new();
-        for dialog in self.dialogs.values() {
+        for (id, dialog) in &self.dialogs {
             let side = dialog.side;
             if dialog.owed.iter().any(|(.., owed)| *owed) {
                 left.push((dialog.call, format!("a 2xx of side {side:?} was never acknowledged")));
+            }
+            // An offer that is under way then is waited for.
+            let outlives = |expires: Time| dialog.over_since().is_some_and(|over| over > expires + PATIENCE);
+            let bargains = |expires: Time| self.is_bargaining_at(id, expires);
+            if dialog.expires.is_some_and(|at| outlives(at) && !bargains(at)) && !self.abandoned {
+                left.push((dialog.call, format!("side {side:?} outlives its session (RFC 4028 §10)")));
             }
             if !dialog.is_over() {
                 left.push((dialog.call, format!("a dialog of side {side:?} was never ended with BYE")));
