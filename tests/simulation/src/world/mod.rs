@@ -43,6 +43,8 @@ pub use setup::{BOX, STRANGER, caller_address, carrier_address};
 
 /// No call takes longer: four targets that each ring for Timer C, 64·T1 for each to go, and talk.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// When an operator ends the calls that nobody hangs up.
+const CLOSING: Duration = Duration::from_secs(20 * 60);
 /// One of so many seeds has every message of the Core read by a second reader.
 const READ_TWICE: u64 = 8;
 /// More events than this at one moment are a wheel that spins.
@@ -193,6 +195,8 @@ pub struct World {
     slots: BTreeMap<Vec<u8>, Slot>,
     relay: Relay,
     oracle: Oracle,
+    /// The operator has ended what was left.
+    closed: bool,
     tape: Tape,
     calls: BTreeMap<usize, Uuid>,
     /// Every call that a Core has begun: its shard, what it was called for, its id.
@@ -263,6 +267,7 @@ impl World {
             slots: BTreeMap::new(),
             relay: Relay::default(),
             oracle: Oracle::new(),
+            closed: false,
             tape: Tape::default(),
             calls: BTreeMap::new(),
             begun: Vec::new(),
@@ -334,6 +339,10 @@ impl World {
         self.steps += 1;
         if self.spins > SPINNING {
             return Err(self.failure(None, "something happens again and again at one moment"));
+        }
+        // Session refreshes keep a call alive for ever whose phones have both forgotten to hang up.
+        if self.now > Time::ZERO + CLOSING && !std::mem::replace(&mut self.closed, true) {
+            self.perform(Deed::EndAll)?;
         }
         if self.now > Time::ZERO + LONGEST {
             return Err(self.failure(None, "half an hour has passed and it is not over"));
