@@ -292,7 +292,9 @@ fn what_belongs_to_no_call_is_answered_by_the_rules() {
         ("INFO", ";tag=nobody", "SIP/2.0 481 ", "§12.2.2: no such dialog"),
     ];
     for (method, to_tag, answer, why) in stories {
-        wire.say(&request(&wire, &place, method, to_tag));
+        let text = request(&wire, &place, method, to_tag);
+        // OPTIONS to a number goes to who has it; this one asks the box itself.
+        wire.say(&if method == "OPTIONS" { text.replace("12125551000@", "") } else { text });
         let heard = wire.hear_final(Duration::from_secs(2)).unwrap_or_else(|| panic!("{method}: no answer"));
         assert!(heard.starts_with(answer), "{method}, {why}: {heard}");
     }

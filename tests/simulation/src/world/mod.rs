@@ -41,8 +41,9 @@ pub use mishaps::Deed;
 pub(crate) use setup::call_of_number;
 pub use setup::{BOX, STRANGER, caller_address, carrier_address};
 
-/// No call takes longer: four targets that each ring for Timer C, 64·T1 for each to go, and talk.
-const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// No world takes longer: four targets that each ring for Timer C, 64·T1 for each to go, talk, and the next refresh of a
+/// session that nobody ends.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// When an operator ends the calls that nobody hangs up.
 const CLOSING: Duration = Duration::from_secs(20 * 60);
 /// One of so many seeds has every message of the Core read by a second reader.
@@ -345,7 +346,7 @@ impl World {
             self.perform(Deed::EndAll)?;
         }
         if self.now > Time::ZERO + LONGEST {
-            return Err(self.failure(None, "half an hour has passed and it is not over"));
+            return Err(self.failure(None, "an hour has passed and it is not over"));
         }
         match self.queue.peek() {
             Some(&Reverse((time, id))) if time <= self.now => {
