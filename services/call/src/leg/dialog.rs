@@ -343,9 +343,7 @@ fn acknowledge_and_end(
         0 => Flow { remote: next_hop(&dialog, flow.remote), ..flow },
         _open => flow,
     };
-    let branch = wire.ids.branch_without_transaction();
-    let pieces = via_pieces(wire.listener(flow.listener), &branch);
-    let ack = dialog.request(b"ACK", Some(cseq), &pieces[1..], MAX_FORWARDS).finish();
+    let ack = ack_without_leg(&mut dialog, cseq, flow, wire);
     wire.send(flow, ack.clone(), SendToken::NONE);
     let (client, branch) = wire.prepare(Method::Bye, ClientUser::Nobody, flow, now);
     let pieces = via_pieces(wire.listener(flow.listener), &branch);
@@ -362,10 +360,15 @@ pub(crate) fn acknowledge_late(client: ClientKey, response: &Message<'_>, flow: 
     let Ok(mut dialog) = Dialog::uac(&reinvite, response) else { return };
     dialog.route_set = reinvite.elements(Name::Route).map(Box::from).collect();
     let cseq = dialog.local_cseq;
+    let ack = ack_without_leg(&mut dialog, cseq, flow, wire);
+    wire.acknowledge(client, flow, ack);
+}
+
+/// The ACK of a 2xx whose dialog no leg keeps.
+fn ack_without_leg(dialog: &mut Dialog, cseq: u32, flow: Flow, wire: &mut Wire) -> Bytes {
     let branch = wire.ids.branch_without_transaction();
     let pieces = via_pieces(wire.listener(flow.listener), &branch);
-    let ack = dialog.request(b"ACK", Some(cseq), &pieces[1..], MAX_FORWARDS).finish();
-    wire.acknowledge(client, flow, ack);
+    dialog.request(b"ACK", Some(cseq), &pieces[1..], MAX_FORWARDS).finish()
 }
 
 /// The socket address that a URI names, when its host is an address and not a name.
