@@ -29,6 +29,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::cdr::EndedBy;
+use crate::headers::sdp_of;
 use crate::leg::LegKey;
 use crate::media::Side;
 
@@ -90,6 +91,13 @@ pub(crate) struct Setup {
     pub(crate) early: Option<LegKey>,
     /// The best of what targets said that failed, for the caller.
     pub(crate) best: Option<Failure>,
+}
+
+impl Setup {
+    /// Whether the caller's INVITE describes a session; else the callee is to offer one (RFC 3261 §13.2.1).
+    pub(crate) fn has_offer(&self) -> bool {
+        Message::parse(&self.invite).is_ok_and(|invite| sdp_of(&invite).is_some())
+    }
 }
 
 /// A place that the call may go to.

@@ -206,10 +206,7 @@ impl Core {
         call.record.heard(message, now);
         call.record.a_status = message.status();
         call.record.a_reason = Some(text(message.reason_phrase()));
-        let offered = call
-            .setup
-            .take()
-            .is_some_and(|setup| Message::parse(&setup.invite).is_ok_and(|invite| sdp_of(&invite).is_some()));
+        let offered = call.setup.take().is_some_and(|setup| setup.has_offer());
         if let Some(leg) = self.legs.get_mut(call.a) {
             leg.answer(&mut self.wire, message, body.as_deref(), now);
         }
@@ -345,9 +342,6 @@ fn note_codec(call: &mut Call, side: Side, sdp: &Sdp<'_>) {
 /// Whether a provisional response of the target only shows what it may offer later: an offer comes reliably (RFC 3261
 /// §13.2.1), and a caller that got this one reliably would answer it.
 fn is_preview(call: &Call, progress: &Message<'_>) -> bool {
-    let is_offerless = call
-        .setup
-        .as_ref()
-        .is_some_and(|setup| Message::parse(&setup.invite).is_ok_and(|invite| sdp_of(&invite).is_none()));
+    let is_offerless = call.setup.as_ref().is_some_and(|setup| !setup.has_offer());
     is_offerless && crate::leg::rseq(progress).is_none()
 }
