@@ -89,6 +89,12 @@ impl Leg {
         }
     }
 
+    /// The peer's BYE was refused because a later request of its had come first (RFC 3261 §12.2.2). The dialog stands, and
+    /// is ended with a BYE of ours.
+    pub(crate) fn on_overtaken_bye(&self) -> News {
+        if self.knows_dialog() && !self.has_left() { News::Bye } else { News::Nothing }
+    }
+
     /// Our BYE was answered, or never will be.
     pub(crate) fn on_bye_done(&mut self) {
         if let LegState::Leaving = self.state {

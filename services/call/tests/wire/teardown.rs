@@ -66,6 +66,49 @@ fn a_caller_that_hangs_up_an_early_dialog_gets_487() {
 }
 
 #[test]
+fn a_bye_that_a_later_request_overtook_is_refused_and_ends_the_call_all_the_same() {
+    let (mut world, ok, _) = call_up();
+    world.receive(CALLER, &from_caller("OPTIONS", 3, &ok, ""));
+    let carried = world.expect(CALLEE, "OPTIONS");
+    world.receive(CALLEE, &response(&carried, "200 OK", "", None));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLER, &from_caller("BYE", 2, &ok, "Reason: Q.850;cause=16\n"));
+    // RFC 3261 §12.2.2 refuses it, §15.1.1 has ended the session where it left.
+    assert_eq!(world.expect(CALLER, "SIP/2.0 500").header("CSeq"), "2 BYE");
+    for side in [CALLER, CALLEE] {
+        let bye = world.expect(side, "BYE");
+        assert_eq!(bye.header("Reason"), "Q.850;cause=16");
+        world.receive(side, &response(&bye, "200 OK", "", None));
+    }
+    assert_eq!(
+        (record(&world).disposition, record(&world).ended_by),
+        (Disposition::Answered, EndedBy::Caller)
+    );
+    world.expect_nothing_left();
+}
+
+#[test]
+fn a_bye_of_an_early_dialog_that_was_overtaken_ends_the_invite_all_the_same() {
+    let mut world = World::new();
+    let (out, ringing) = call_ringing(&mut world);
+    world.receive(CALLER, &from_caller("OPTIONS", 3, &ringing, ""));
+    let carried = world.expect(CALLEE, "OPTIONS");
+    world.receive(CALLEE, &response(&carried, "200 OK", "", None));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLER, &from_caller("BYE", 2, &ringing, ""));
+    assert_eq!(world.expect(CALLER, "SIP/2.0 500").header("CSeq"), "2 BYE");
+    assert_eq!(world.expect(CALLER, "SIP/2.0 487").header("CSeq"), "1 INVITE");
+    world.expect(CALLEE, "CANCEL");
+    world.receive(CALLEE, &response(&out, "487 Request Terminated", "b1", None));
+    world.expect(CALLEE, "ACK");
+    assert_eq!(
+        (record(&world).disposition, record(&world).ended_by),
+        (Disposition::Cancelled, EndedBy::Caller)
+    );
+    world.expect_nothing_left();
+}
+
+#[test]
 fn a_callee_that_hangs_up_before_the_caller_acknowledged_waits_for_nobody() {
     let mut world = World::new();
     let (out, _) = call_ringing(&mut world);

@@ -158,7 +158,7 @@ impl Oracle {
             sent.call == call
                 && sent.is_first_invite
                 && sent.end.is_none()
-                && !sent.undelivered
+                && sent.undelivered.is_none()
                 && sent.provisional
                 && sent.cancelled.is_none()
         });
@@ -234,8 +234,11 @@ impl Oracle {
         let agreed = matches!(asked.method, Method::Invite | Method::Update) && status / 100 == 2;
         let agreed = asked.dialog.clone().filter(|_| agreed);
         let referring = asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
+        let refused = asked.dialog.clone().filter(|_| asked.method == Method::Bye && status == 500);
         let (method, of, in_dialog) = (asked.method, asked.call, asked.in_dialog);
         self.note_refer(referring);
+        let refused = refused.and_then(|id| self.dialogs.get_mut(&id));
+        refused.into_iter().for_each(|dialog| dialog.bye_refused = true);
         if let Some(what) = wrong {
             self.fail(call, what);
         }

@@ -68,10 +68,14 @@ pub(super) struct Dialog {
     pub(super) referred: bool,
     /// Its 2xx came after its INVITE was given up (row C6).
     pub(super) late: bool,
+    /// So late that it may be left alone.
+    unowed: bool,
     /// The peer was to refresh the session, and from now on the Core need not wait for it (RFC 4028 §10).
     expires: Option<Time>,
     pub(super) bye_sent: Option<Time>,
     pub(super) bye_received: Option<Time>,
+    /// The peer's BYE was refused, for a later request of its had overtaken it: the dialog still needs one.
+    pub(super) bye_refused: bool,
 }
 
 impl Dialog {
@@ -95,10 +99,18 @@ impl Dialog {
             last_cseq,
             referred: false,
             late: false,
+            unowed: false,
             expires: None,
             bye_sent: None,
             bye_received: None,
+            bye_refused: false,
         }
+    }
+
+    /// A dialog whose 2xx came when nobody had to wait for it any more: no ACK is owed, and a BYE only after one.
+    pub(super) fn too_late(dialog: Dialog) -> Dialog {
+        let owed = vec![(dialog.number, dialog.begun, false)];
+        Dialog { owed, late: true, unowed: true, ..dialog }
     }
 
     /// An ACK of the peer came; that of a refused re-INVITE has another number.
@@ -110,7 +122,7 @@ impl Dialog {
     ///
     /// A peer that said BYE has closed the matter itself: its repetitions that were overtaken need nothing any more.
     pub(super) fn owes_ack(&mut self, number: u32, now: Time, until: Option<Time>) {
-        let open = self.bye_received.is_none();
+        let open = self.bye_received.is_none() && !self.unowed;
         match self.owed.iter_mut().find(|(cseq, ..)| *cseq == number) {
             Some((_, first, owed)) => {
                 *owed |= open && now.since(*first) < PATIENCE && until.is_none_or(|until| now < until)
@@ -147,7 +159,11 @@ impl Dialog {
     }
 
     fn is_over(&self) -> bool {
-        self.over_since().is_some()
+        self.over_since().is_some() && !self.owes_bye()
+    }
+
+    fn owes_bye(&self) -> bool {
+        self.bye_refused && self.bye_sent.is_none()
     }
 
     /// When the first BYE of either side passed the Core.
@@ -327,7 +343,8 @@ impl Oracle {
             if dialog.expires.is_some_and(|at| outlives(at) && !bargains(at)) && !self.abandoned {
                 left.push((dialog.call, format!("side {side:?} outlives its session (RFC 4028 §10)")));
             }
-            if !dialog.is_over() {
+            let left_alone = dialog.unowed && dialog.last_acks.is_empty();
+            if !dialog.is_over() && !left_alone {
                 left.push((dialog.call, format!("a dialog of side {side:?} was never ended with BYE")));
             }
         }
