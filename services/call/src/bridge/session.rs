@@ -75,18 +75,25 @@ impl LocalSession {
         if fingerprint(&self.text) == self.last {
             return Some(self.text.to_vec());
         }
-        // Everything before the version in the origin line, which is our own: `o=- id version IN …`.
+        // What was refused last may have said the same as what stands.
+        let same = self.numbered(self.version)?;
+        if fingerprint(&same) != self.last {
+            self.version += 1;
+        }
+        let text = self.numbered(self.version)?;
+        self.last = fingerprint(&text);
+        self.text = text.clone().into_boxed_slice();
+        Some(text)
+    }
+
+    /// The description that stands with another version in its origin line, which is our own: `o=- id version IN …`.
+    fn numbered(&self, version: u32) -> Option<Vec<u8>> {
         let head = format!("o=- {} ", self.id);
         let begins = self.text.windows(head.len()).position(|window| window == head.as_bytes())?;
         let at = begins + head.len();
         let behind = self.text.get(at..)?;
         let behind = behind.get(behind.iter().position(|byte| !byte.is_ascii_digit())?..)?;
-        self.version += 1;
-        let number = self.version.to_string();
-        let text = [self.text.get(..at)?, number.as_bytes(), behind].concat();
-        self.last = fingerprint(&text);
-        self.text = text.clone().into_boxed_slice();
-        Some(text)
+        Some([self.text.get(..at)?, version.to_string().as_bytes(), behind].concat())
     }
 
     /// The peer's description with our address and ports in it.

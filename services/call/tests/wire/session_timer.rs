@@ -296,6 +296,26 @@ fn a_refresh_that_is_refused_shows_that_the_peer_lives() {
 }
 
 #[test]
+fn a_refresh_after_two_refused_offers_says_again_what_the_second_said() {
+    let (mut world, _, out) = call_with("", "");
+    let mut offered = String::new();
+    for (cseq, direction) in [(1, "a=sendonly\n"), (2, "")] {
+        world.receive(CALLEE, &(from_callee("INVITE", cseq, &out, KIND) + ANSWER + direction));
+        world.expect(CALLEE, "SIP/2.0 100");
+        let across = world.expect(CALLER, "INVITE");
+        offered = across.body().to_owned();
+        world.receive(CALLER, &response(&across, "488 Not Acceptable Here", "", None));
+        world.expect(CALLER, "ACK");
+        world.expect(CALLEE, "SIP/2.0 488");
+        let ack = from_callee("ACK", cseq, &out, "");
+        world.receive(CALLEE, &ack.replace(&format!("bKbACK{cseq}"), &format!("bKbINVITE{cseq}")));
+    }
+    world.pass(Duration::from_secs(900));
+    // RFC 3264 §8: the version rises when the description changes, and it was the last one that was sent.
+    assert_eq!(world.expect(CALLER, "INVITE").body(), offered);
+}
+
+#[test]
 fn a_422_to_a_refresh_raises_the_interval() {
     let (mut world, _, _, _, b) = refreshed_by_the_box();
     let too_small = response(&b, "422 Session Interval Too Small", "", None);
