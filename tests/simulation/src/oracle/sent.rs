@@ -19,10 +19,10 @@ pub(super) struct Sent {
     pub(super) provisional: bool,
     pub(super) end: Option<u16>,
     pub(super) cancelled: Option<Time>,
-    /// Its final response came when Timer F had ended its transaction.
+    /// Its final response came when Timer B or F had ended its transaction.
     pub(super) late: bool,
     /// The Core was told that it did not arrive, though an earlier copy may have.
-    pub(super) undelivered: bool,
+    pub(super) undelivered: Option<Time>,
     transmissions: usize,
     /// Of a request within a dialog.
     pub(super) dialog: Option<DialogKey>,
@@ -71,7 +71,7 @@ impl Oracle {
                 end: None,
                 cancelled: None,
                 late: false,
-                undelivered: false,
+                undelivered: None,
                 transmissions: 1,
                 dialog: if in_dialog { DialogKey::of_sent_request(request) } else { None },
             },
@@ -80,10 +80,10 @@ impl Oracle {
     }
 
     /// The Core is told that this could not be delivered.
-    pub(crate) fn undelivered(&mut self, bytes: &Bytes) {
+    pub(crate) fn undelivered(&mut self, now: Time, bytes: &Bytes) {
         let Some(key) = Message::parse(bytes).ok().and_then(|request| key(&request)) else { return };
         if let Some(sent) = self.sent.get_mut(&key) {
-            sent.undelivered = true;
+            sent.undelivered.get_or_insert(now);
             if let Some(call) = sent.call {
                 self.calls[call].broken = true;
             }
@@ -180,25 +180,32 @@ impl Oracle {
             return;
         }
         // A re-INVITE that was given up because one of its copies bounced is answered to nobody.
-        if sent.undelivered && !sent.is_first_invite {
+        if sent.undelivered.is_some() && !sent.is_first_invite {
             return;
         }
         let first = sent.end.is_none();
-        sent.late |= first && sent.method != Method::Invite && now.since(sent.at) >= PATIENCE;
+        // Timer F runs in Proceeding, Timer B does not (RFC 3261 §17.1).
+        let untimed = sent.is_first_invite || sent.method == Method::Invite && sent.provisional;
+        sent.late |= first && !untimed && now.since(sent.at) >= PATIENCE;
+        // The dialog of a re-INVITE that nobody answered in time is ended, and needs no ACK.
+        if sent.late && sent.method == Method::Invite {
+            return;
+        }
         let before = *sent.end.get_or_insert(status);
         let (method, is_first_invite) = (sent.method, sent.is_first_invite);
         // Row C6: how long after the end of the transaction a 2xx is still looked after.
-        let ghost_until = match (sent.cancelled, sent.provisional) {
-            (Some(at), _) => Some(at + PATIENCE * 2),
-            (None, true) => None,
-            (None, false) => Some(sent.at + PATIENCE * 2),
+        let ghost_until = match (sent.undelivered, sent.cancelled, sent.provisional) {
+            (Some(at), _, _) => Some(at + PATIENCE),
+            (None, Some(at), _) => Some(at + PATIENCE * 2),
+            (None, None, true) => None,
+            (None, None, false) => Some(sent.at + PATIENCE * 2),
         };
         let Some((call, side)) = call else { return };
         if method == Method::Invite && (200..300).contains(&status) && before < 300 {
             let known =
                 DialogKey::of_received_response(response).is_some_and(|id| self.dialogs.contains_key(&id));
             if !known && ghost_until.is_some_and(|until| now >= until) {
-                return;
+                return self.too_late(now, call, side, response);
             }
             if is_first_invite {
                 self.calls[call].answered = true;
@@ -231,7 +238,7 @@ impl Oracle {
         };
         let (true, Some(call)) = (sent.is_first_invite, sent.call) else { return };
         let rings_on = |sent: &Sent| {
-            let waits = sent.is_first_invite && sent.end.is_none() && !sent.undelivered;
+            let waits = sent.is_first_invite && sent.end.is_none() && sent.undelivered.is_none();
             waits && sent.call == Some(call) && sent.provisional && sent.cancelled.is_none()
         };
         // A target of a transfer rings while others talk.
@@ -271,6 +278,14 @@ impl Oracle {
             dialog
         });
         dialog.owes_ack(number, now, until);
+    }
+
+    /// A 2xx that need not be looked after any more, and may.
+    fn too_late(&mut self, now: Time, call: usize, side: Side, response: &Message<'_>) {
+        let Some(id) = DialogKey::of_received_response(response) else { return };
+        let number = response.cseq().map_or(0, |cseq| cseq.number);
+        let last = self.early_cseq(&id);
+        self.dialogs.insert(id, Dialog::too_late(Dialog::new(call, side, true, (number, last), now)));
     }
 
     fn note_targets(&mut self, now: Time, call: usize) {

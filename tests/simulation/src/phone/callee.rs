@@ -51,6 +51,7 @@ impl Phone {
             contact: format!("<sip:{user}@{address}{transport}>"),
             local: text(invite.first(Name::To)),
             local_tag: format!("tb{}", chance.word()),
+            rang_as: None,
             remote: from.split(";tag=").next().unwrap_or_default().to_owned(),
             remote_tag: invite.from().ok().and_then(|from| from.tag()).map(|tag| text(Some(tag))),
             target: text(contact),
@@ -191,7 +192,8 @@ impl Phone {
         let Role::Callee { script, .. } = &self.role else { return };
         let script = script.clone();
         if script.behind == Behind::Another {
-            self.local_tag = format!("tb{}", self.chance.word());
+            let rang = std::mem::replace(&mut self.local_tag, format!("tb{}", self.chance.word()));
+            self.rang_as = Some(rang);
             self.remote_cseq = None;
             self.early.agreed = false;
         }
@@ -250,6 +252,7 @@ impl Phone {
                 return;
             }
             Method::Invite => 488,
+            Method::Update if !request.body().is_empty() => 488,
             _ => 200,
         };
         self.outbox.push(compose::response(request, status, None, &[], None));

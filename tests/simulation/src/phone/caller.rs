@@ -34,6 +34,7 @@ impl Phone {
             contact: format!("<sip:{user}@{address}{transport}>"),
             local: format!("\"Caller\" <sip:caller@{}>", address.ip()),
             local_tag: format!("tc{}", chance.word()),
+            rang_as: None,
             remote: format!("<sip:{number}@{}>", the_box.ip()),
             remote_tag: None,
             target: format!("sip:{number}@{}", the_box.ip()),

@@ -126,6 +126,8 @@ pub struct Phone {
     /// Our From or To without tag.
     local: String,
     local_tag: String,
+    /// The tag of the phone that rang, when another one answered.
+    rang_as: Option<String>,
     remote: String,
     remote_tag: Option<String>,
     target: String,

@@ -15,8 +15,10 @@ impl Phone {
             (request.to().ok().and_then(|to| to.tag()), request.from().ok().and_then(|from| from.tag()));
         let ours = tags == (Some(self.local_tag.as_bytes()), self.remote_tag.as_deref().map(str::as_bytes));
         if !ours {
-            // Before its 2xx a caller knows no dialog: what overtook the 2xx gets 481 and no complaint.
-            if self.remote_tag.is_some() {
+            // Before its 2xx a caller knows no dialog: what overtook the 2xx gets 481 and no complaint. Nor does what was
+            // for the phone that rang and gave way to the one that answered.
+            let rang = tags.0.is_some() && tags.0 == self.rang_as.as_deref().map(str::as_bytes);
+            if self.remote_tag.is_some() && !rang {
                 self.complaints.push(format!("{} for a dialog that never was", self.servers[at].method));
             }
             return self.respond(at, 481, None, now);

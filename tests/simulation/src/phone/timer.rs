@@ -17,7 +17,12 @@ pub(super) struct Agreed {
     /// In seconds; 0 while none runs.
     interval: u64,
     we_refresh: bool,
+    /// Seconds for which a refresh that was due had to wait for an offer under way.
+    waited: u8,
 }
+
+/// The longest that a refresh waits.
+const LONGEST_WAIT: u8 = 40;
 
 impl Phone {
     /// What a request of this phone says of session timers.
@@ -37,7 +42,7 @@ impl Phone {
                 }
             }
             Agreed { interval: 0, .. } => String::new(),
-            Agreed { interval, we_refresh } => {
+            Agreed { interval, we_refresh, .. } => {
                 let refresher = if we_refresh { "uac" } else { "uas" };
                 format!("Session-Expires: {interval};refresher={refresher}\r\n")
             }
@@ -80,7 +85,7 @@ impl Phone {
     }
 
     fn begin(&mut self, interval: u64, we_refresh: bool, now: Time) {
-        self.timer = Agreed { interval, we_refresh };
+        self.timer = Agreed { interval, we_refresh, waited: 0 };
         self.agenda.retain(|(_, act)| !matches!(act, Act::Refresh | Act::Expire));
         let whole = Duration::from_secs(interval);
         match (we_refresh, self.talk().timer) {
@@ -94,7 +99,11 @@ impl Phone {
         if self.stage != Stage::Confirmed {
             return;
         }
+        if self.is_bargaining() && self.timer.waited == LONGEST_WAIT {
+            return self.hang_up(now);
+        }
         if self.is_bargaining() {
+            self.timer.waited += 1;
             return self.plan(now + Duration::from_secs(1), Act::Refresh);
         }
         if self.peer_updates && self.talk().terms.updates {

@@ -417,7 +417,7 @@ impl World {
             }
             Happening::Media { shard, report } => self.input(shard, Input::Media(report)),
             Happening::Undeliverable { shard, token, call, bytes } => {
-                self.oracle.undelivered(&bytes);
+                self.oracle.undelivered(self.now, &bytes);
                 self.tape.note(self.now, call, "undeliverable");
                 self.input(shard, Input::Undeliverable { token })
             }
