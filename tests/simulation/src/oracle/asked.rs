@@ -234,11 +234,13 @@ impl Oracle {
         let agreed = matches!(asked.method, Method::Invite | Method::Update) && status / 100 == 2;
         let agreed = asked.dialog.clone().filter(|_| agreed);
         let referring = asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
-        let refused = asked.dialog.clone().filter(|_| asked.method == Method::Bye && status == 500);
+        let left = asked.dialog.clone().filter(|_| asked.method == Method::Bye);
         let (method, of, in_dialog) = (asked.method, asked.call, asked.in_dialog);
         self.note_refer(referring);
-        let refused = refused.and_then(|id| self.dialogs.get_mut(&id));
-        refused.into_iter().for_each(|dialog| dialog.bye_refused = true);
+        if let Some(dialog) = left.and_then(|id| self.dialogs.get_mut(&id)) {
+            dialog.bye_refused |= status == 500;
+            dialog.bye_accepted |= status == 200;
+        }
         if let Some(what) = wrong {
             self.fail(call, what);
         }

@@ -76,6 +76,8 @@ pub(super) struct Dialog {
     pub(super) bye_received: Option<Time>,
     /// The peer's BYE was refused, for a later request of its had overtaken it: the dialog still needs one.
     pub(super) bye_refused: bool,
+    /// A BYE of the peer's got its 200.
+    pub(super) bye_accepted: bool,
 }
 
 impl Dialog {
@@ -104,6 +106,7 @@ impl Dialog {
             bye_sent: None,
             bye_received: None,
             bye_refused: false,
+            bye_accepted: false,
         }
     }
 
@@ -163,7 +166,7 @@ impl Dialog {
     }
 
     fn owes_bye(&self) -> bool {
-        self.bye_refused && self.bye_sent.is_none()
+        self.bye_refused && !self.bye_accepted && self.bye_sent.is_none()
     }
 
     /// When the first BYE of either side passed the Core.
