@@ -171,6 +171,13 @@ fn address_length(text: &[u8]) -> Option<usize> {
     Some(host + port)
 }
 
+/// Copies the headers of these names, whether they cross of themselves or not.
+pub(crate) fn copy_named(from: &Message<'_>, to: &mut Writer, names: &[Name]) {
+    for header in from.headers().filter(|header| names.contains(&header.name)) {
+        to.copy(&header);
+    }
+}
+
 /// Copies the headers that describe a body which is carried as it is.
 pub(crate) fn copy_body_headers(from: &Message<'_>, to: &mut Writer) {
     for header in from.headers() {

@@ -65,6 +65,8 @@ pub(crate) struct TrunkLine {
     pub(crate) redirect: RedirectLine,
     /// Whether there were credentials for it; they are in no journal.
     pub(crate) authenticates: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) passes_challenges: bool,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

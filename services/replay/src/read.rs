@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use call::journal::Step;
 use call::{JournalLimits, Listener, Now, RegistrarPolicy, Settings, Utc};
-use routing::{CancelMatching, Credentials, Redirect, Refer, Snapshot, Source, Trunk};
+use routing::{CancelMatching, Challenges, Credentials, Redirect, Refer, Snapshot, Source, Trunk};
 use sip::{Time, Timing, Transport};
 
 use crate::format::{
@@ -186,8 +186,18 @@ fn snapshot(configuration: &Configuration) -> Result<Snapshot, String> {
 }
 
 fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
-    let TrunkLine { id: _, name, sources, peers, listener, cancel_matching, refer, redirect, authenticates } =
-        line;
+    let TrunkLine {
+        id: _,
+        name,
+        sources,
+        peers,
+        listener,
+        cancel_matching,
+        refer,
+        redirect,
+        authenticates,
+        passes_challenges,
+    } = line;
     let source = |text: &String| {
         Source::parse(text).map_err(|_| format!("expected a network in sources, found {text:?}"))
     };
@@ -209,6 +219,7 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
         },
         // What they answered is on the tape.
         auth: authenticates.then(|| Credentials { username: String::new(), password: String::new() }),
+        challenges: if *passes_challenges { Challenges::Pass } else { Challenges::Answer },
         ..Trunk::new(name.clone())
     })
 }

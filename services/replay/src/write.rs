@@ -107,6 +107,7 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
         refer,
         redirect,
         auth,
+        challenges: _,
         // Limits and pings are no business of a call that was let in.
         max_calls: _,
         max_cps: _,
@@ -131,6 +132,7 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
             Redirect::Pass => RedirectLine::Pass,
         },
         authenticates: auth.is_some(),
+        passes_challenges: trunk.passes_challenges(),
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Trunk {
     pub redirect: Redirect,
     /// What a challenge of this trunk is answered with.
     pub auth: Option<Credentials>,
+    /// Who answers the challenges of this trunk.
+    pub challenges: Challenges,
     /// The most calls at once; 0: no limit.
     pub max_calls: u32,
     /// The most new calls per second; 0: no limit.
@@ -48,10 +50,16 @@ impl Trunk {
             refer: Refer::default(),
             redirect: Redirect::default(),
             auth: None,
+            challenges: Challenges::default(),
             max_calls: 0,
             max_cps: 0,
             options_ping: None,
         }
+    }
+
+    /// Whether its callers answer its challenges themselves.
+    pub fn passes_challenges(&self) -> bool {
+        self.challenges == Challenges::Pass
     }
 }
 
@@ -82,6 +90,16 @@ pub enum Redirect {
     #[default]
     Follow,
     /// The 3xx is carried across.
+    Pass,
+}
+
+/// Who answers a 401 or 407 (RFC 3261 §22).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Challenges {
+    /// This box with the trunk's credentials; without any the attempt has failed.
+    #[default]
+    Answer,
+    /// The caller, who is shown the challenge and whose credentials are carried to the trunk.
     Pass,
 }
 

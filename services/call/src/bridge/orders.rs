@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use routing::Trunk;
 use sip::{Message, Sdp};
 
 use super::session::{codec, warning};
@@ -152,7 +153,20 @@ impl Core {
             session.write(&sdp, call.media.address, &call.media.streams, side)
         });
         let first = call.record.attempt.number == 1;
-        let target = Target { uri: &uri, to: &to, flow, trunk, by_flow: registered, first, is_stranger };
+        // What a phone answered was asked by this box.
+        let passes_credentials = self.legs.get(call.a).is_some_and(|caller| caller.trunk.is_some())
+            && !is_stranger
+            && trunk.and_then(|trunk| call.snapshot.trunk(trunk)).is_some_and(Trunk::passes_challenges);
+        let target = Target {
+            uri: &uri,
+            to: &to,
+            flow,
+            trunk,
+            by_flow: registered,
+            first,
+            is_stranger,
+            passes_credentials,
+        };
         let wire = &mut self.wire;
         let leg = self
             .legs

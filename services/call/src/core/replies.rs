@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use routing::{Credentials, Snapshot};
+use routing::{Credentials, Snapshot, Trunk};
 use sip::{Message, Method, Sdp};
 
 use crate::bridge::table::{Event, State};
@@ -374,6 +374,7 @@ impl Core {
     ) {
         let (status, goes_on) = match response {
             Some(response) if status / 100 == 3 => self.follow_redirect(call, status, response),
+            Some(_) if self.passes_challenges(call) => (status, goes_on),
             Some(_) | None => (not_a_challenge(status), goes_on),
         };
         match self.failure(call, status, response, goes_on) {
@@ -388,6 +389,14 @@ impl Core {
                 self.drive(call, response.as_ref().map_or(cause, |response| cause.message(response)), now);
             }
         }
+    }
+
+    /// Whether the caller is to answer what the target that is being tried asks.
+    fn passes_challenges(&self, call: CallKey) -> bool {
+        let Some(call) = self.calls.get(call) else { return false };
+        let target = call.setup.as_ref().and_then(|setup| setup.current.as_ref());
+        let trunk = target.and_then(|target| call.snapshot.trunk(target.trunk?));
+        trunk.is_some_and(Trunk::passes_challenges)
     }
 
     /// The target of a transfer has nobody yet to whom an offer of its own could go (RFC 3311 §5.2).

@@ -22,12 +22,19 @@ const MAX_CHALLENGE_HEADERS: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct AuthTries {
     count: u8,
+    /// The INVITE has what the caller answered itself.
+    is_callers: bool,
 }
 
 /// A header of a request that is sent again, with the value that it has now.
 pub(crate) type Rewritten = (Name, Vec<u8>);
 
 impl AuthTries {
+    /// Of a new leg; whether its INVITE may have the caller's own credentials.
+    pub(super) fn begin(is_callers: bool) -> AuthTries {
+        AuthTries { count: 0, is_callers }
+    }
+
     /// The credentials that answer every realm that asks; `None` when they were tried. Each nonce is answered once; a new
     /// one is tried again only when the server says that the old was stale.
     pub(crate) fn answer(
@@ -52,7 +59,7 @@ impl AuthTries {
         if challenges.is_empty() || count >= MAX_CHALLENGES || kept.len() + challenges.len() > MAX_REALMS {
             return None;
         }
-        *self = AuthTries { count: count + 1 };
+        *self = AuthTries { count: count + 1, ..*self };
         let Credentials { username, password } = credentials;
         let uri = old.request_uri()?;
         let mut answers: Vec<Rewritten> = kept;
@@ -128,7 +135,7 @@ impl Leg {
 
     /// The credentials that an INVITE was accepted with go into its ACK (RFC 3261 §22.1).
     pub(super) fn copy_credentials(&self, client: ClientKey, writer: &mut Writer, wire: &Wire) {
-        if self.auth.count == 0 {
+        if self.auth.count == 0 && !self.auth.is_callers {
             return;
         }
         let Some(invite) = wire.client_request(client) else { return };

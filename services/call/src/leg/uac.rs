@@ -6,10 +6,10 @@ use sip::{Dialog, Message, Method, Name, Writer};
 
 use super::dialog::{end_fork, end_unwanted};
 use super::session_timer::SessionTimer;
-use super::{Challenged, Leg, LegKey, LegState, News};
+use super::{AuthTries, Challenged, Leg, LegKey, LegState, News};
 use crate::bridge::CallKey;
 use crate::headers::{
-    ALLOW, SDP, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing,
+    ALLOW, SDP, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing, copy_named,
     requires_reliability, takes_reliability,
 };
 use crate::io::{Flow, Now};
@@ -31,6 +31,8 @@ pub(crate) struct Target<'a> {
     pub(crate) is_stranger: bool,
     /// Nobody was called before.
     pub(crate) first: bool,
+    /// The caller's credentials are for it.
+    pub(crate) passes_credentials: bool,
 }
 
 impl Leg {
@@ -71,6 +73,9 @@ impl Leg {
             writer.header("Require", b"replaces").header("Replaces", replaces);
         }
         copy_crossing(source, &mut writer, listener);
+        if target.passes_credentials {
+            copy_named(source, &mut writer, &[Name::Authorization, Name::ProxyAuthorization]);
+        }
         let request = writer.body(body.map(|_| SDP), body.unwrap_or_default());
         wire.launch(client, request);
         let mut leg = Leg::new(call, Side::B, LegState::Calling { client }, target.flow, tag, call_id);
@@ -78,6 +83,7 @@ impl Leg {
         leg.by_flow = target.by_flow;
         leg.is_stranger = target.is_stranger;
         leg.placed = true;
+        leg.auth = AuthTries::begin(target.passes_credentials);
         leg
     }
 

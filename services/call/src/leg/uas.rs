@@ -1,13 +1,13 @@
 //! The caller's side: answering an INVITE.
 
 use bytes::Bytes;
-use sip::{Dialog, Fault, Message};
+use sip::{Dialog, Fault, Message, Name};
 
 use super::reliable::Reliability;
 use super::{Leg, LegKey, LegState, News, Unacked};
 use crate::bridge::CallKey;
 use crate::coverage::LegInput;
-use crate::headers::{SDP, contact, copy_crossing};
+use crate::headers::{SDP, contact, copy_crossing, copy_named};
 use crate::io::{Flow, Now};
 use crate::media::Side;
 use crate::wire::{ServerKey, Wire};
@@ -135,9 +135,13 @@ impl Leg {
                 copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
                 // Redirection that is passed on is worth nothing without its contacts.
                 if (300..400).contains(&status) {
-                    from.values(sip::Name::Contact).for_each(|value| {
+                    from.values(Name::Contact).for_each(|value| {
                         writer.header("Contact", value);
                     });
+                }
+                // Nor is a challenge that the caller is to answer.
+                if matches!(status, 401 | 407) {
+                    copy_named(from, &mut writer, &[Name::WwwAuthenticate, Name::ProxyAuthenticate]);
                 }
             }
             for (name, value) in headers {

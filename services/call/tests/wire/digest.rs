@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use call::{Disposition, Input, RegistrarPolicy};
-use routing::Credentials;
+use routing::{Challenges, Credentials};
 use sip::Authorization;
 
 fn world() -> World {
@@ -221,4 +221,49 @@ fn an_ack_of_a_challenge_that_cannot_be_delivered_leaves_the_second_invite_alone
     world.expect_silence();
     world.receive(CALLEE, &response(&second, "200 OK", "b1", Some(ANSWER)));
     world.expect(CALLER, "SIP/2.0 200");
+}
+
+/// A world whose callers answer the callee's challenges themselves.
+fn passing_world() -> World {
+    World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks[1].peers.truncate(1);
+        trunks[1].challenges = Challenges::Pass;
+    })
+}
+
+#[test]
+fn a_challenge_that_is_passed_is_answered_by_the_caller() {
+    let mut world = passing_world();
+    let first = call_placed(&mut world);
+    world.receive(CALLEE, &challenge(&first, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    let refusal = world.expect(CALLER, "SIP/2.0 407");
+    assert_eq!(refusal.header("Proxy-Authenticate"), "Digest realm=\"r\", nonce=\"n1\", qop=\"auth\"");
+    world.receive(CALLER, &ack_failure("1", &refusal));
+    assert_eq!((world.records[0].sip_code_a, world.records[0].sip_code_b), (Some(407), Some(407)));
+
+    let given = "Digest username=\"alice\", realm=\"r\", nonce=\"n1\", uri=\"sip:bob@x\", response=\"0a\"";
+    let again = invite("2", Some(OFFER))
+        .replace("CSeq: 1", "CSeq: 2")
+        .replace("X-Trace: 42\n", &format!("Proxy-Authorization: {given}\n"));
+    world.receive(CALLER, &again);
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    assert_eq!(out.header("Proxy-Authorization"), given);
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    // RFC 3261 §22.1.
+    assert_eq!(world.expect(CALLEE, "ACK").header("Proxy-Authorization"), given);
+    world.receive(CALLER, &from_caller("ACK", 2, &ok, ""));
+    ends_by_the_caller(&mut world, &ok, 3);
+}
+
+#[test]
+fn credentials_of_a_caller_cross_to_no_trunk_that_did_not_ask_for_it() {
+    let mut world = world();
+    let with_credentials = invite("1", Some(OFFER))
+        .replace("X-Trace: 42\n", "Authorization: Digest username=\"alice\", realm=\"r\", nonce=\"n\"\n");
+    world.receive(CALLER, &with_credentials);
+    world.expect(CALLER, "SIP/2.0 100");
+    assert!(!world.expect(CALLEE, "INVITE").has("Authorization"));
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ::routing::{
-    CancelMatching, Credentials, Entry, Fork, Problem, Redirect, Refer, Route, Snapshot, SnapshotError,
-    Trunk, TrunkId, default_failover,
+    CancelMatching, Challenges, Credentials, Entry, Fork, Problem, Redirect, Refer, Route, Snapshot,
+    SnapshotError, Trunk, TrunkId, default_failover,
 };
 use call::User;
 use sip::{Transport, Uri};
@@ -112,7 +112,11 @@ fn trunk(
         trunk.value.options_ping = Some(ping.value);
         later(&ping.place, "peers are not asked for life");
     }
-    trunk.value.auth = credentials(section.section("auth"));
+    if section.word("auth") == Some("pass") {
+        trunk.value.challenges = Challenges::Pass;
+    } else {
+        trunk.value.auth = credentials(section.section("auth"));
+    }
     section.finish();
     trunk
 }

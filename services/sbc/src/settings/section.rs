@@ -125,6 +125,12 @@ impl<'d> Section<'d> {
         self.read(node, self.place(key, node), &read)
     }
 
+    /// The word at `key`, where a word stands for a table that is there as well. What is neither is for
+    /// [`section`](Section::section) to refuse.
+    pub(super) fn word(&mut self, key: &'static str) -> Option<&'d str> {
+        self.node(key)?.get_ref().as_str()
+    }
+
     /// As [`get`](Section::get), for a value that no message may show.
     pub(super) fn secret<T>(
         &mut self,

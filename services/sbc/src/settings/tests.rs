@@ -195,6 +195,15 @@ fn secrets_are_shown_by_no_debug_output_and_no_message() {
 }
 
 #[test]
+fn challenges_of_a_trunk_are_answered_or_passed() {
+    let text = |auth: &str| format!("{LAB}\n[[trunk]]\nname='x'\npeers=['sip:192.0.2.1']\nauth={auth}");
+    let trunk = |auth: &str| Settings::parse(&text(auth)).unwrap().trunks.pop().unwrap();
+    assert!(trunk("'pass'").passes_challenges() && trunk("'pass'").auth.is_none());
+    assert!(!trunk("{username='u',password='p'}").passes_challenges());
+    assert!(mistakes(&text("'answer'")).join("").contains("trunk.auth"));
+}
+
+#[test]
 fn a_key_without_effect_in_this_version_is_named() {
     let text = "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\nrefer = 'pass'\nredirect = 'follow'\n\
                 cancel_matching = 'lenient'\noptions_ping = '30s'";
