@@ -4,6 +4,7 @@
 //! behaviour itself is in `leg` and `bridge`; nothing here knows what a CANCEL means for the other side.
 
 mod candidates;
+mod hairpin;
 mod ingress;
 mod invite;
 mod operator;
@@ -287,6 +288,7 @@ impl Core {
             | State::Yielding(_)
             | State::YieldingAlone(_)
             | State::Replacing(_)
+            | State::ReplacingAlone(_)
             | State::Reverting(_)
             | State::Ending
             | State::Over => None,
@@ -369,6 +371,7 @@ impl Core {
             | State::Yielding(_)
             | State::YieldingAlone(_)
             | State::Replacing(_)
+            | State::ReplacingAlone(_)
             | State::Reverting(_)
             | State::Ending
             | State::Over => return,

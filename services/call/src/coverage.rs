@@ -192,6 +192,7 @@ mod counting {
         State::Yielding(_) => Yielding,
         State::YieldingAlone(_) => YieldingAlone,
         State::Replacing(_) => Replacing,
+        State::ReplacingAlone(_) => ReplacingAlone,
         State::Reverting(_) => Reverting,
         State::Ending => Ending,
         State::Settling => Settling,

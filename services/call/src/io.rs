@@ -5,7 +5,7 @@
 //! `Resolve`, `Media`) is answered later, or at once, with the input of the same id. The order of a call's messages is
 //! the order in which the shell hands them in.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -44,6 +44,33 @@ pub struct Flow {
     /// The stream connection, never reused by the shell; 0 for datagrams, and in an [`Output::Send`] for a stream
     /// "whichever connection to `remote` is open, else a new one".
     pub connection: u64,
+}
+
+impl Flow {
+    /// The way to another shard of this process, or from it: a message sent on it is put into that shard's queue, and
+    /// comes out there on the inner flow of the sender. Such a flow is reliable and belongs to no socket, so that
+    /// nothing that a network brings can come over one. Its address is of "this network" (RFC 6890), which no peer has.
+    pub fn inner(shard: u16) -> Flow {
+        let [high, low] = shard.to_be_bytes();
+        let remote = SocketAddr::from((Ipv4Addr::new(0, 0, high, low), 0));
+        Flow { listener: ListenerId::INNER, remote, connection: u64::MAX }
+    }
+
+    /// Whether it leads to another shard and not out of the box.
+    pub fn is_inner(&self) -> bool {
+        self.listener == ListenerId::INNER
+    }
+
+    /// The shard at the other end of an inner flow.
+    pub fn inner_shard(&self) -> Option<u16> {
+        match self.remote.ip() {
+            IpAddr::V4(ip) if self.is_inner() => {
+                let [_, _, high, low] = ip.octets();
+                Some(u16::from_be_bytes([high, low]))
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        }
+    }
 }
 
 /// Ties the answer of the outside to its question. Never reused within a Core.

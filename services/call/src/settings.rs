@@ -9,6 +9,11 @@ use sip::{Timing, Transport};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub u16);
 
+impl ListenerId {
+    /// No socket of ours: what the shards of one process say to each other, see [`Flow::inner`](crate::Flow::inner).
+    pub const INNER: ListenerId = ListenerId(u16::MAX);
+}
+
 /// One of our sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {

@@ -124,7 +124,9 @@ impl Core {
     pub(super) fn next_target<'m>(&mut self, key: CallKey, follow: &mut Follow<'m>, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(setup) = call.setup.as_mut() else { return };
-        let line = setup.current.take().map(|failed| {
+        let failed = setup.current.take();
+        let was_inside = failed.as_ref().is_some_and(Candidate::is_inside);
+        let line = failed.map(|failed| {
             let line = failed.line();
             setup.tried.push(failed.uri);
             line
@@ -141,6 +143,11 @@ impl Core {
             return;
         }
         let Some(first) = setup.targets.pop_front() else {
+            // No shard has the dialog that a REFER named: then it is one of the target's own.
+            let asked_by = call.asked_by().filter(|_| was_inside);
+            if asked_by.is_some_and(|side| self.route_target(key, side, now)) {
+                return;
+            }
             follow.push_back(Cause::new(Event::Refused).status(480).by(EndedBy::Error));
             return;
         };

@@ -122,6 +122,25 @@ impl Candidate {
     pub(crate) fn line(&self) -> (u16, u16) {
         (self.group, self.line)
     }
+
+    /// The leg that another shard is to put into the place of one that it has.
+    pub(crate) fn inside(shard: u16, uri: &[u8]) -> Candidate {
+        Candidate {
+            uri: uri.into(),
+            to: uri.into(),
+            trunk: None,
+            reach: Reach::Flow { flow: crate::io::Flow::inner(shard), registered: true },
+            group: 0,
+            line: 0,
+            hops: 0,
+            is_stranger: false,
+        }
+    }
+
+    /// Whether it is in another shard.
+    pub(crate) fn is_inside(&self) -> bool {
+        matches!(&self.reach, Reach::Flow { flow, .. } if flow.is_inner())
+    }
 }
 
 /// How a candidate is reached.
@@ -248,6 +267,7 @@ impl State {
             State::Yielding(_) => "yielding",
             State::YieldingAlone(_) => "yielding_alone",
             State::Replacing(_) => "replacing",
+            State::ReplacingAlone(_) => "replacing_alone",
             State::Reverting(_) => "reverting",
             State::Ending => "ending",
             State::Settling => "settling",

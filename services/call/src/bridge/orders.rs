@@ -179,6 +179,10 @@ impl Core {
         let attempt = &mut call.record.attempt;
         attempt.b_call_id = self.legs.get(leg).map(|leg| leg.call_id.clone());
         attempt.called_sent = sip::Uri::parse(&uri).ok().and_then(|uri| uri.user.map(text));
+        // What stays inside goes to no place, and takes none at a trunk.
+        if flow.is_inner() {
+            return;
+        }
         attempt.destination = Some(flow.remote);
         attempt.transport = Some(self.wire.listener(flow.listener).transport);
         let kind = EventKind::AttemptStarted { attempt: attempt.number, trunk, destination: flow.remote };

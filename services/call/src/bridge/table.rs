@@ -52,6 +52,8 @@ pub enum State {
     YieldingAlone(Side),
     /// A caller takes this side's place (RFC 3891): the other side is offered its description.
     Replacing(Side),
+    /// The same, and the side to be replaced has left.
+    ReplacingAlone(Side),
     /// Who was to take this side's place gave up before the other side had answered the description.
     Reverting(Side),
     /// Every leg was told to end.
@@ -242,6 +244,7 @@ pub fn step(state: State, event: Event) -> (State, &'static [Order]) {
         S::Yielding(side) => transfer::yielding(side, event),
         S::YieldingAlone(side) => transfer::yielding_alone(side, event),
         S::Replacing(side) => transfer::replacing(side, event),
+        S::ReplacingAlone(side) => transfer::replacing_alone(side, event),
         S::Reverting(side) => transfer::reverting(side, event),
         S::Ending => ending(event),
         S::Settling => settling(event),

@@ -13,7 +13,7 @@ use sip::{Message, Sdp};
 use super::orders::Follow;
 use super::session::without_hold;
 use super::table::{Event, State};
-use super::{Attempt, Call, CallKey, Cause, Setup};
+use super::{Attempt, Call, CallKey, Candidate, Cause, Setup};
 use crate::cdr::EndedBy;
 use crate::core::{Core, RouteQuestion};
 use crate::headers::sdp_of;
@@ -69,8 +69,13 @@ impl Call {
 
     /// On which side a target that is invited now will be.
     pub(super) fn target_side(&self) -> Side {
+        self.asked_by().unwrap_or(Side::B)
+    }
+
+    /// The side whose REFER is being followed.
+    pub(crate) fn asked_by(&self) -> Option<Side> {
         match self.state {
-            State::Transferring(side) | State::TransferringAlone(side) => side,
+            State::Transferring(side) | State::TransferringAlone(side) => Some(side),
             State::Routing
             | State::Opening
             | State::Resolving
@@ -84,10 +89,11 @@ impl Call {
             | State::Yielding(_)
             | State::YieldingAlone(_)
             | State::Replacing(_)
+            | State::ReplacingAlone(_)
             | State::Reverting(_)
             | State::Ending
             | State::Settling
-            | State::Over => Side::B,
+            | State::Over => None,
         }
     }
 }
@@ -126,7 +132,6 @@ impl Core {
         }
         // What the one who leaves was told last of the one who stays; a hold was between these two.
         let offer = without_hold(leg.session.standing());
-        let (trunk, source) = (leg.trunk, leg.flow.remote);
         let Some(b) = call.b.take() else { return };
         let record = &mut call.record;
         let talk = Talk { b, attempt: std::mem::take(&mut record.attempt), route: record.route.take() };
@@ -135,10 +140,30 @@ impl Core {
             return self.claim(key, side, named, &offer, follow, now);
         }
         let invite = referral.invite(refer, &from, Some(&*offer).filter(|offer| !offer.is_empty()));
+        let elsewhere = referral.replaces.as_deref().and_then(|replaces| self.shard_with(replaces));
+        let inside = elsewhere.map(|shard| Candidate::inside(shard, &referral.uri));
         let Some(call) = self.calls.get_mut(key) else { return };
-        call.setup = Some(Box::new(Setup { invite, ..Setup::default() }));
-        let caller = sip::Address::parse(&from).map_or(&b""[..], |from| from.uri);
-        self.ask_route(key, &RouteQuestion { trunk, source, caller, uri: &referral.uri }, now);
+        let is_inside = inside.is_some();
+        call.setup =
+            Some(Box::new(Setup { invite, targets: inside.into_iter().collect(), ..Setup::default() }));
+        if is_inside {
+            follow.push_back(Cause::new(Event::Routed));
+        } else {
+            self.route_target(key, side, now);
+        }
+    }
+
+    /// Asks where the target is that `side` named; whether it could.
+    pub(super) fn route_target(&mut self, key: CallKey, side: Side, now: Now) -> bool {
+        let Some(call) = self.calls.get(key) else { return false };
+        let Some(asked) = call.leg(side).and_then(|leg| self.legs.get(leg)) else { return false };
+        let (trunk, source) = (asked.trunk, asked.flow.remote);
+        let Some(invite) = call.setup.as_ref().map(|setup| setup.invite.clone()) else { return false };
+        let Ok(invite) = Message::parse(&invite) else { return false };
+        let Some(uri) = invite.request_uri() else { return false };
+        let caller = invite.from().map_or(&b""[..], |from| from.uri);
+        self.ask_route(key, &RouteQuestion { trunk, source, caller, uri }, now);
+        true
     }
 
     pub(super) fn notify_progress(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {

@@ -24,6 +24,8 @@ pub(crate) enum Sender {
     /// Nobody yet, but the policy lets users log in from anywhere.
     Unproven,
     Stranger,
+    /// Another shard of this process, which has asked already who may what.
+    Shard,
 }
 
 impl Sender {
@@ -32,7 +34,8 @@ impl Sender {
         match self {
             Sender::Phone => 0,
             Sender::Unproven => 1,
-            Sender::Stranger => 2,
+            // Nobody asks the tape for a shard: the flow says it.
+            Sender::Stranger | Sender::Shard => 2,
             Sender::Trunk(TrunkId(id)) => 3 + u64::from(id),
         }
     }
@@ -99,7 +102,7 @@ impl Core {
             self.wire.stats.malformed += 1;
             match sender {
                 Sender::Trunk(_) | Sender::Phone => self.answer_fault(arrival),
-                Sender::Unproven | Sender::Stranger => self.refuse_stranger(arrival),
+                Sender::Unproven | Sender::Stranger | Sender::Shard => self.refuse_stranger(arrival),
             }
             return;
         }
@@ -109,6 +112,8 @@ impl Core {
         }
         match (message.method(), sender) {
             (_, Sender::Stranger) => self.refuse_stranger(arrival),
+            (Method::Invite, Sender::Shard) if message.has(Name::Replaces) => self.on_invite(arrival, sender),
+            (_, Sender::Shard) => self.refuse_stranger(arrival),
             (Method::Invite, _) => self.on_invite(arrival, sender),
             (Method::Register, _) => self.on_register(arrival),
             (Method::Options, Sender::Trunk(_) | Sender::Phone) if Self::is_for_the_box(arrival) => {
@@ -126,6 +131,9 @@ impl Core {
 
     /// Who may be behind this source.
     pub(super) fn sender(&mut self, flow: Flow) -> Sender {
+        if flow.is_inner() {
+            return Sender::Shard;
+        }
         let (policy, registrar, snapshot) = (&self.wire.settings.registrar, &self.registrar, &self.snapshot);
         Sender::from_number(self.wire.ids.tape.number(|| {
             let sender = match (snapshot.trunk_of(flow.remote), policy) {
@@ -174,7 +182,7 @@ impl Core {
             return self.refused(arrival, 0, "a CANCEL from elsewhere than its INVITE");
         }
         // A stateless answer leaves nothing that a CANCEL could be for (RFC 3261 §8.2.7).
-        if invite.is_none() && !matches!(self.sender(flow), Sender::Trunk(_) | Sender::Phone) {
+        if invite.is_none() && matches!(self.sender(flow), Sender::Unproven | Sender::Stranger) {
             return;
         }
         let user = invite.and_then(|invite| self.wire.server_user(invite));
@@ -204,7 +212,7 @@ impl Core {
                 return self.on_subscription_request(key, party, arrival);
             }
             match sender {
-                Sender::Trunk(_) | Sender::Phone => self.stateless(arrival, 481, None, &[]),
+                Sender::Trunk(_) | Sender::Phone | Sender::Shard => self.stateless(arrival, 481, None, &[]),
                 Sender::Unproven | Sender::Stranger => self.refuse_stranger(arrival),
             }
             return;
@@ -373,15 +381,15 @@ impl Core {
 
     /// Whether something came from where the request of this transaction came from.
     pub(super) fn is_from_sender_of(&self, server: ServerKey, flow: Flow) -> bool {
-        let came_from = self.wire.server_flow(server).map(|flow| flow.remote.ip());
+        let came_from = self.wire.server_flow(server);
         let leg = self.wire.server_user(server).and_then(|leg| self.legs.get(leg));
-        came_from == Some(flow.remote.ip()) || leg.is_some_and(|leg| self.is_peer_of(leg, flow))
+        came_from.is_some_and(|from| is_same_source(from, flow)) || leg.is_some_and(|leg| self.is_peer_of(leg, flow))
     }
 
     /// Whether a request from there may be of this leg's peer.
     fn is_peer_of(&self, leg: &Leg, flow: Flow) -> bool {
         let source = flow.remote;
-        leg.flow.remote.ip() == source.ip()
+        is_same_source(leg.flow, flow)
             || leg.trunk.is_some_and(|trunk| {
                 let began_with = leg.call.and_then(|call| self.calls.get(call)).map(|call| &call.snapshot);
                 began_with.unwrap_or(&self.snapshot).is_source_of(trunk, source)
@@ -536,6 +544,11 @@ impl Core {
             self.settle(call, now);
         }
     }
+}
+
+/// Whether both come from one host; no host of a network is a shard.
+fn is_same_source(one: Flow, other: Flow) -> bool {
+    one.remote.ip() == other.remote.ip() && one.is_inner() == other.is_inner()
 }
 
 /// Option tags that are required and not understood (RFC 3261 §8.2.2.3).

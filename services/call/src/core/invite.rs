@@ -15,6 +15,9 @@ use crate::leg::{Leg, LegKey, interval_too_small};
 use crate::media::MediaId;
 use crate::registrar::{Verdict, is_configured};
 
+/// Why a call is refused that another Core might take.
+pub(super) const FULL: &str = "as many calls as allowed";
+
 /// What routing is asked about a call.
 pub(crate) struct RouteQuestion<'a> {
     pub(crate) trunk: Option<routing::TrunkId>,
@@ -51,10 +54,21 @@ impl Core {
             return self.on_replacement(arrival, trunk);
         }
         if self.draining || self.calls.len() >= self.wire.settings.max_calls {
-            self.refused(arrival, 503, if self.draining { "draining" } else { "as many calls as allowed" });
-            return self.stateless(arrival, 503, None, &[("Retry-After", b"10")]);
+            return self.refuse_call(arrival, if self.draining { "draining" } else { FULL });
         }
-        self.begin_call(arrival, trunk);
+        if let Some(call) = self.begin_call(arrival, trunk) {
+            let caller = message.from().map_or(&b""[..], |from| from.uri);
+            let uri = message.request_uri().unwrap_or_default();
+            let source = arrival.flow.remote;
+            self.ask_route(call, &RouteQuestion { trunk, source, caller, uri }, arrival.now);
+            self.settle(call, arrival.now);
+        }
+    }
+
+    /// There is no place for another call now.
+    pub(super) fn refuse_call(&mut self, arrival: &Arrival<'_>, why: &'static str) {
+        self.refused(arrival, 503, why);
+        self.stateless(arrival, 503, None, &[("Retry-After", b"10")]);
     }
 
     /// The trunk that sent a new call or request, or none for a phone that is who it says. `None` when it may not; then it
@@ -66,6 +80,7 @@ impl Core {
     ) -> Option<Option<routing::TrunkId>> {
         match sender {
             Sender::Trunk(trunk) => Some(Some(trunk)),
+            Sender::Shard => Some(None),
             Sender::Phone | Sender::Unproven => self.caller_is_known(arrival).then_some(None),
             Sender::Stranger => {
                 self.refuse_stranger(arrival);
@@ -101,16 +116,19 @@ impl Core {
         }
     }
 
-    fn begin_call(&mut self, arrival: &Arrival<'_>, trunk: Option<routing::TrunkId>) {
+    /// A call with the leg of its caller. Where it goes is still to be found out.
+    pub(super) fn begin_call(
+        &mut self,
+        arrival: &Arrival<'_>,
+        trunk: Option<routing::TrunkId>,
+    ) -> Option<CallKey> {
         let Arrival { flow, message, via, now } = *arrival;
         let server = self.wire.accept(message, via, flow, true, now);
         if let Some(trying) = self.wire.response(server, 100, None, None) {
             self.wire.respond(server, 100, trying.finish(), now);
         }
-        let from = message.from().ok();
-        let caller = user_of(from.as_ref().and_then(|from| from.parsed_uri().ok()));
-        let uri = message.request_uri().unwrap_or_default();
-        let called = user_of(Uri::parse(uri).ok());
+        let caller = user_of(message.from().ok().and_then(|from| from.parsed_uri().ok()));
+        let called = user_of(message.request_uri().and_then(|uri| Uri::parse(uri).ok()));
         let id = self.wire.ids.uuid(now.utc);
         let transport = self.wire.listener(flow.listener).transport;
         let mut record = Record::new(
@@ -151,7 +169,8 @@ impl Core {
             Err(fault) => {
                 self.calls.remove(key);
                 let tag = format!("{:016x}", self.wire.ids.random());
-                return self.respond(server, fault.status(), Some(&fault.phrase()), &tag, &[], now);
+                self.respond(server, fault.status(), Some(&fault.phrase()), &tag, &[], now);
+                return None;
             }
         };
         self.wire.set_server_user(server, leg);
@@ -171,9 +190,7 @@ impl Core {
             called: text(called.as_bytes()),
         };
         self.wire.event(Some(id), started);
-        let caller = from.map_or(&b""[..], |from| from.uri);
-        self.ask_route(key, &RouteQuestion { trunk, source: flow.remote, caller, uri }, now);
-        self.settle(key, now);
+        Some(key)
     }
 
     /// Asks where a call goes, or the target of its transfer.

@@ -372,6 +372,9 @@ impl Core {
         by: EndedBy,
         now: Now,
     ) {
+        if self.is_not_inside(call, status) {
+            return self.look_outside(call, now);
+        }
         let (status, goes_on) = match response {
             Some(response) if status / 100 == 3 => self.follow_redirect(call, status, response),
             Some(_) if self.passes_challenges(call) => (status, goes_on),

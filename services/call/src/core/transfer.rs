@@ -4,6 +4,7 @@ use bytes::Bytes;
 use routing::{Refer, TrunkId};
 use sip::{Address, Message, Method, Name, Replaces, Sdp, Writer};
 
+use super::hairpin::NOT_HERE;
 use super::ingress::Arrival;
 use crate::bridge::table::{Event, State};
 use crate::bridge::{CallKey, Cause, Transfer};
@@ -28,7 +29,11 @@ impl Core {
             return self.respond(server, 481, None, &tag, &[], now);
         };
         let snapshot = self.calls.get(call).map(|call| call.snapshot.clone());
-        let policy = trunk.and_then(|trunk| Some(snapshot?.trunk(trunk)?.refer)).unwrap_or_default();
+        let policy = match trunk {
+            // What the policy of its sender's trunk let pass in another shard goes on.
+            None if leg.flow.is_inner() => Refer::Pass,
+            trunk => trunk.and_then(|trunk| Some(snapshot?.trunk(trunk)?.refer)).unwrap_or_default(),
+        };
         if policy == Refer::Pass {
             let mapped = self.with_mapped_replaces(message);
             let mapped = mapped.as_ref().and_then(|bytes| Message::parse(bytes).ok());
@@ -100,20 +105,26 @@ impl Core {
     /// An INVITE with Replaces (RFC 3891 §3).
     pub(super) fn on_replacement(&mut self, arrival: &Arrival<'_>, trunk: Option<TrunkId>) {
         let message = arrival.message;
-        match self.replaceable(message) {
-            Ok((call, side)) => self.begin_replacement(arrival, trunk, call, side),
+        let replaced = named_dialog(message).and_then(|(value, replaces)| match self.leg_named(value) {
+            Some(named) => self.replaceable(message, &replaces, named).map(Place::Here),
+            // What came from a shard never goes on to another: who sent it knows whose dialog it is.
+            None if arrival.flow.is_inner() => Err((NOT_HERE, Some("No Such Dialog Here"))),
+            None => self.shard_with(value).map(Place::Elsewhere).ok_or((481, None)),
+        });
+        match replaced {
+            Ok(Place::Here((call, side))) => self.begin_replacement(arrival, trunk, call, side),
+            Ok(Place::Elsewhere(shard)) => self.call_inside(arrival, trunk, shard),
             Err((status, phrase)) => self.stateless(arrival, status, phrase, &[]),
         }
     }
 
-    /// Whose place an INVITE takes.
-    fn replaceable(&self, invite: &Message<'_>) -> Result<(CallKey, Side), (u16, Option<&'static str>)> {
-        let value = invite.first(Name::Replaces).ok_or((481, None))?;
-        if invite.other(b"Join").is_some() {
-            return Err((400, Some("Join Beside Replaces")));
-        }
-        let replaces = Replaces::parse(value).map_err(|_| (400, Some("Replaces Not Readable")))?;
-        let named = self.leg_named(value).ok_or((481, None))?;
+    /// Whose place an INVITE takes that names this leg.
+    fn replaceable(
+        &self,
+        invite: &Message<'_>,
+        replaces: &Replaces<'_>,
+        named: LegKey,
+    ) -> Result<(CallKey, Side), Refused> {
         let leg = self.legs.get(named).ok_or((481, None))?;
         let call_key = leg.call.ok_or((603, None))?;
         let call = self.calls.get(call_key).ok_or((603, None))?;
@@ -170,6 +181,26 @@ impl Core {
         }
         self.drive(call_key, Cause::new(Event::Replaced(side)).message(message), now);
     }
+}
+
+/// A status and, where it is not the usual one, its phrase.
+type Refused = (u16, Option<&'static str>);
+
+/// Where the leg is whose place an INVITE takes.
+enum Place {
+    Here((CallKey, Side)),
+    /// In this shard, if anywhere.
+    Elsewhere(u16),
+}
+
+/// The dialog that an INVITE names to take a place in it: the header, and what it says.
+fn named_dialog<'m>(invite: &Message<'m>) -> Result<(&'m [u8], Replaces<'m>), Refused> {
+    let value = invite.first(Name::Replaces).ok_or((481, None))?;
+    if invite.other(b"Join").is_some() {
+        return Err((400, Some("Join Beside Replaces")));
+    }
+    let replaces = Replaces::parse(value).map_err(|_| (400, Some("Replaces Not Readable")))?;
+    Ok((value, replaces))
 }
 
 /// Writes a text so that it may stand in a header of a URI (RFC 3261 §25.1, `hvalue`).

@@ -68,7 +68,7 @@ impl Leg {
         writer.header("Supported", if reliably { SUPPORTED } else { SUPPORTED_UNRELIABLE });
         writer.header("User-Agent", wire.settings.product.as_bytes());
         SessionTimer::default().ask(&mut writer, &wire.settings);
-        // Only what a REFER asks for is called in place of another dialog.
+        // Only what a REFER asks for is called in place of another dialog, and what another shard is to put into one.
         if let Some(replaces) = source.first(Name::Replaces) {
             writer.header("Require", b"replaces").header("Replaces", replaces);
         }

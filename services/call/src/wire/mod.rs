@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use foldhash::quality::FixedState;
-use sip::{Message, Via};
+use sip::{Message, Transport, Via};
 use slotmap::{KeyData, new_key_type};
 use smallvec::SmallVec;
 
@@ -43,6 +43,8 @@ type Index<V> = std::collections::HashMap<Fingerprint, V, FixedState>;
 /// Everything below the transaction users.
 pub(crate) struct Wire {
     pub(crate) settings: Settings,
+    /// What stands for the box in messages between shards.
+    inner: Listener,
     pub(crate) ids: Ids,
     pub(crate) timers: Timers,
     pub(crate) outputs: VecDeque<Output>,
@@ -72,6 +74,7 @@ impl Wire {
             by_branch: Index::with_hasher(FixedState::with_seed(seeds[0])),
             by_request: Index::with_hasher(FixedState::with_seed(seeds[0])),
             hashers: seeds.map(FixedState::with_seed),
+            inner: inner(settings.shard),
             settings,
         }
     }
@@ -118,8 +121,12 @@ impl Wire {
     }
 
     pub(crate) fn listener(&self, id: ListenerId) -> &Listener {
-        // Settings are checked to have a first listener before a Core is made, and ids are never invented.
-        self.settings.listeners.get(usize::from(id.0)).unwrap_or(&self.settings.listeners[0])
+        match self.settings.listeners.get(usize::from(id.0)) {
+            Some(listener) => listener,
+            None if id == ListenerId::INNER => &self.inner,
+            // Settings are checked to have a first listener before a Core is made, and ids are never invented.
+            None => &self.settings.listeners[0],
+        }
     }
 
     pub(crate) fn send(&mut self, flow: Flow, bytes: Bytes, token: SendToken) {
@@ -161,6 +168,13 @@ impl Wire {
         });
         u128::from(high) << 64 | u128::from(low)
     }
+}
+
+/// An address stands in what goes to another shard, and an unusual one: whatever crosses from there to a leg outside gets
+/// the host of that leg's listener in the place of each address.
+fn inner(shard: u16) -> Listener {
+    let bind = Flow::inner(shard).remote;
+    Listener { name: "inner".to_owned(), transport: Transport::Tcp, bind, advertise: bind.ip().to_string() }
 }
 
 /// Where an answer goes whose connection is gone: to the port that the Via of the request, or of its response, says.

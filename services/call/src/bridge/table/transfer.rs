@@ -13,6 +13,9 @@
 //!             TransferringAlone(T) ─2xx───┤ ──── target refused ─▶ Ending
 //!                                         │
 //!   Up ─INVITE─▶ Replacing(T) ─CANCEL─▶ Reverting(T)
+//!                  │ BYE of T
+//!                  ▼
+//!             ReplacingAlone(T) ──2xx──▶ Up ──── not replaced ─▶ Ending
 //!
 //!   Up ─wanted─▶ Yielding(T) ─accepted─▶ Ending, without the party that was wanted
 //! ```
@@ -365,16 +368,17 @@ pub(super) fn replacing(side: Side, event: E) -> Next {
         }
         E::OfferRefused | E::BadAnswer => (S::Up, &[O::RefuseReplacement]),
         E::Cancelled => (S::Reverting(side), &[O::RefuseReplacement]),
+        // Who transfers a call by way of a caller with Replaces may leave at once, as with a REFER.
+        E::Bye(by) | E::Lost(by) if by == side => {
+            (S::ReplacingAlone(side), orders!(side, T, R => [O::HangUp(T), O::ForgetMedia(T)]))
+        }
         E::Bye(_)
         | E::Lost(_)
         | E::Silent(_)
         | E::BadAck(_)
         | E::NotPutBack(_)
         | E::SessionExpired(_)
-        | E::Operator => (
-            S::Ending,
-            orders!(side, T, R => [O::RefuseReplacement, O::HangUp(T), O::HangUp(R), O::CloseMedia]),
-        ),
+        | E::Operator => (S::Ending, replace_nobody(side)),
         E::Offered(by) | E::Overtook(by) => (stays, refuse_offer(by)),
         E::Agreed(by) => (stays, take_answer(by)),
         E::Acked(by) => (stays, relay_ack(by)),
@@ -399,6 +403,54 @@ pub(super) fn replacing(side: Side, event: E) -> Next {
         | E::NoPrack
         | E::MediaClosed => (stays, &[]),
     }
+}
+
+/// The same, with `side` gone: only the newcomer is left to talk to.
+pub(super) fn replacing_alone(side: Side, event: E) -> Next {
+    let stays = S::ReplacingAlone(side);
+    match event {
+        E::OfferAccepted => (S::Up, orders!(side, T, R => [O::Replace(T)])),
+        E::CanOffer(by) | E::Overtook(by) if by != side => (S::Ending, replace_nobody(side)),
+        E::Silent(by) if by == side => (stays, &[]),
+        E::Bye(by) | E::Lost(by) if by == side => (stays, &[]),
+        E::OfferRefused
+        | E::BadAnswer
+        | E::Cancelled
+        | E::Bye(_)
+        | E::Lost(_)
+        | E::Silent(_)
+        | E::BadAck(_)
+        | E::NotPutBack(_)
+        | E::SessionExpired(_)
+        | E::Operator => (S::Ending, replace_nobody(side)),
+        E::Offered(by) | E::Overtook(by) => (stays, refuse_offer(by)),
+        E::Agreed(by) => (stays, take_answer(by)),
+        E::Acked(by) => (stays, relay_ack(by)),
+        E::Referred(by) => (stays, refuse_refer(by)),
+        E::Routed
+        | E::NoRoute
+        | E::Opened
+        | E::NoPorts
+        | E::Resolved
+        | E::TargetFailed
+        | E::BranchFailed
+        | E::Refused
+        | E::Progress
+        | E::Answered
+        | E::Claimed(_)
+        | E::Replaced(_)
+        | E::JoinBusy
+        | E::OfferWithdrawn(_)
+        | E::CanOffer(_)
+        | E::LegsOver
+        | E::Pracked
+        | E::NoPrack
+        | E::MediaClosed => (stays, &[]),
+    }
+}
+
+fn replace_nobody(side: Side) -> &'static [O] {
+    orders!(side, T, R => [O::RefuseReplacement, O::HangUp(T), O::HangUp(R), O::CloseMedia])
 }
 
 /// Nobody takes the place of `side` any more, but the other side may have accepted the description of who would have.
