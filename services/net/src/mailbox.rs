@@ -1,7 +1,8 @@
 //! The one queue through which everything that is not a datagram of its own reaches a shard.
 //!
 //! Messages of one call always take the same way, so their order is the order of arrival. The queue is bounded for
-//! messages, by number and by octets; answers to a shard's own questions and orders of the operator are bounded where
+//! messages, by number and by octets, and as much again for those of other shards, so that what the network brings too
+//! much of does not come between two shards that share a call; answers to a shard's own questions and orders of the operator are bounded where
 //! they arise, and by a far larger number here. Nobody ever waits for a shard: what does not fit comes back.
 
 use std::collections::VecDeque;
@@ -24,6 +25,9 @@ const MAX_ENTRIES: usize = 1 << 17;
 pub(crate) enum Letter {
     /// A message of a stream, or a datagram that another shard's socket received.
     Message { flow: Flow, bytes: Bytes },
+    /// A message of another shard, from one of its calls to one of this shard's. The sender wants to know by the token
+    /// when it is not taken.
+    Inner { from: u16, bytes: Bytes, token: SendToken },
     /// A stream connection is gone.
     Closed { flow: Flow },
     /// Something sent could not be delivered.
@@ -77,9 +81,28 @@ pub(crate) struct Mailbox {
 #[derive(Debug, Default)]
 struct Queue {
     letters: VecDeque<Letter>,
+    outside: Load,
+    inside: Load,
+    gone: bool,
+}
+
+/// How many messages wait, and their octets.
+#[derive(Debug, Default)]
+struct Load {
     messages: usize,
     octets: usize,
-    gone: bool,
+}
+
+impl Load {
+    /// Takes room for one more, if there is any.
+    fn add(&mut self, octets: usize, max_messages: usize, max_octets: usize) -> bool {
+        let fits = self.messages < max_messages && self.octets + octets <= max_octets;
+        if fits {
+            self.messages += 1;
+            self.octets += octets;
+        }
+        fits
+    }
 }
 
 impl Mailbox {
@@ -118,8 +141,8 @@ impl Mailbox {
     pub(crate) fn take(&self, letters: &mut VecDeque<Letter>) {
         let mut queue = self.lock();
         std::mem::swap(&mut queue.letters, letters);
-        queue.messages = 0;
-        queue.octets = 0;
+        queue.outside = Load::default();
+        queue.inside = Load::default();
     }
 
     /// How many letters wait.
@@ -149,13 +172,17 @@ impl Queue {
         if self.gone {
             return Err(Refused::Gone);
         }
-        if let Letter::Message { bytes, .. } = &letter {
-            if self.messages >= max_messages || self.octets + bytes.len() > max_octets {
-                return Err(Refused::Full(letter));
-            }
-            self.messages += 1;
-            self.octets += bytes.len();
-        } else if self.letters.len() >= MAX_ENTRIES {
+        let fits = match &letter {
+            Letter::Message { bytes, .. } => self.outside.add(bytes.len(), max_messages, max_octets),
+            Letter::Inner { bytes, .. } => self.inside.add(bytes.len(), max_messages, max_octets),
+            Letter::Closed { .. }
+            | Letter::Undeliverable { .. }
+            | Letter::Resolved { .. }
+            | Letter::Bindings(_)
+            | Letter::Configuration { .. }
+            | Letter::Command { .. } => self.letters.len() < MAX_ENTRIES,
+        };
+        if !fits {
             return Err(Refused::Full(letter));
         }
         self.letters.push_back(letter);

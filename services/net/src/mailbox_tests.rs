@@ -39,6 +39,25 @@ fn letters_are_taken_in_the_order_in_which_they_were_put_in() {
 }
 
 #[test]
+fn shards_that_share_a_call_have_room_of_their_own() {
+    let inner = |text: &'static str, token| {
+        Letter::Inner { from: 1, bytes: Bytes::from_static(text.as_bytes()), token: SendToken(token) }
+    };
+    let mailbox = Mailbox::new(2, 10, Arc::default());
+    mailbox.post_all(&mut vec![message("1"), message("2")]);
+    assert!(matches!(mailbox.post(message("3")), Err(Refused::Full(_))));
+    let mut letters = vec![inner("4", 4), inner("5", 5), inner("6", 6)];
+    mailbox.post_all(&mut letters);
+    // What does not fit says who is to hear of it.
+    assert!(matches!(letters[..], [Letter::Inner { token: SendToken(6), .. }]));
+    let mut taken = VecDeque::new();
+    mailbox.take(&mut taken);
+    assert_eq!(taken.len(), 4);
+    assert!(matches!(mailbox.post(inner("more than octets", 7)), Err(Refused::Full(_))));
+    mailbox.post(inner("8", 8)).unwrap();
+}
+
+#[test]
 fn a_full_queue_gives_messages_back_and_still_takes_answers() {
     let mailbox = Mailbox::new(2, 1000, Arc::default());
     let mut letters = vec![message("1"), message("2"), message("3"), message("4")];

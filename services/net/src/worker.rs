@@ -118,6 +118,9 @@ impl Worker {
     pub(crate) fn letter(&mut self, letter: Letter) {
         match letter {
             Letter::Message { flow, bytes } => self.handle(Input::Message { flow, bytes: &bytes }),
+            Letter::Inner { from, bytes, token: _ } => {
+                self.handle(Input::Message { flow: Flow::inner(from), bytes: &bytes });
+            }
             Letter::Closed { flow } => self.handle(Input::Closed { flow }),
             Letter::Undeliverable { token } => self.handle(Input::Undeliverable { token }),
             Letter::Resolved { query, addresses } => {
@@ -159,6 +162,8 @@ impl Worker {
     /// Ends a batch: what was gathered leaves, for the network and for the other shards.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
         for _ in 0..MAX_FLUSHES {
+            // Before the sockets: what a peer does upon hearing of a transfer (a BYE to the other shard) must find there
+            // what this shard has asked for.
             self.hand_over();
             for socket in self.parts.sockets.iter_mut().flatten() {
                 socket.flush(cx, &self.parts.counters, &mut self.undelivered);
@@ -219,11 +224,23 @@ impl Worker {
         if let Some(Some(socket)) = self.parts.sockets.get_mut(usize::from(flow.listener.0)) {
             return socket.push(flow.remote, bytes, token);
         }
+        if let Some(shard) = flow.inner_shard() {
+            return self.send_inside(shard, bytes, token);
+        }
         let parcel = Parcel { bytes, token, shard: self.parts.shard };
         if let Err(parcel) = self.parts.streams.send(flow, parcel)
             && parcel.token != SendToken::NONE
         {
             self.answers.push_back(Input::Undeliverable { token: parcel.token });
+        }
+    }
+
+    /// To a call of another shard, when this batch ends.
+    fn send_inside(&mut self, shard: u16, bytes: Bytes, token: SendToken) {
+        match self.handover.get_mut(usize::from(shard)) {
+            Some(letters) => letters.push(Letter::Inner { from: self.parts.shard, bytes, token }),
+            None if token != SendToken::NONE => self.answers.push_back(Input::Undeliverable { token }),
+            None => {}
         }
     }
 
@@ -286,7 +303,8 @@ impl Worker {
         self.parts.mailboxes.get(usize::from(self.parts.shard))
     }
 
-    /// Gives the other shards what is theirs. What does not fit is dropped; a new call is told so.
+    /// Gives the other shards what is theirs. What does not fit is dropped; a new call is told so, and so is a call of
+    /// this shard that reaches into another.
     fn hand_over(&mut self) {
         let mut dropped = Vec::new();
         for (letters, mailbox) in self.handover.iter_mut().zip(self.parts.mailboxes.iter()) {
@@ -298,8 +316,20 @@ impl Worker {
             }
         }
         for letter in dropped {
-            if let Letter::Message { flow, bytes } = letter {
-                self.overloaded(flow, &bytes);
+            match letter {
+                Letter::Message { flow, bytes } => self.overloaded(flow, &bytes),
+                Letter::Inner { token, .. } => {
+                    self.parts.counters.dropped_queue_full.add(1);
+                    if token != SendToken::NONE {
+                        self.undelivered.push(token);
+                    }
+                }
+                Letter::Closed { .. }
+                | Letter::Undeliverable { .. }
+                | Letter::Resolved { .. }
+                | Letter::Bindings(_)
+                | Letter::Configuration { .. }
+                | Letter::Command { .. } => {}
             }
         }
     }

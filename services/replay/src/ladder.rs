@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
+use call::{Flow, ListenerId};
 use sip::Message;
 
 use crate::format::{InputLine, OrderLine, OutputLine, OwnerLine, StateLine, TargetLine};
@@ -116,18 +117,20 @@ impl Drawing {
         self.ladder.rows.push(Row { at_us: self.at_us, what });
     }
 
-    fn column(&mut self, remote: SocketAddr) -> usize {
+    fn column(&mut self, flow: Flow) -> usize {
+        let remote = flow.remote;
+        let name = || flow.inner_shard().map_or(remote.to_string(), |shard| format!("shard {shard}"));
         if let Some(column) = self.columns.get(&remote) {
             return *column;
         }
         let last = self.ladder.parties.len() - 1;
         let column = match self.columns.is_empty() {
             true => {
-                self.ladder.parties[0] = remote.to_string();
+                self.ladder.parties[0] = name();
                 0
             }
             false if self.ladder.parties.len() < MAX_PARTIES => {
-                self.ladder.parties.push(remote.to_string());
+                self.ladder.parties.push(name());
                 last + 1
             }
             false => {
@@ -150,7 +153,7 @@ impl Drawing {
     fn input(&mut self, input: &InputLine, message: &[u8]) {
         let note = match input {
             InputLine::Message { from, .. } => {
-                let from = self.column(from.remote);
+                let from = self.column((*from).into());
                 return self.arrow(from, BOX, message);
             }
             InputLine::Closed { connection, .. } => format!("connection to {} closed", connection.remote),
@@ -207,8 +210,9 @@ impl Drawing {
 
     fn output(&mut self, output: &OutputLine) {
         match output {
-            OutputLine::Send { remote, message, .. } => {
-                let to = self.column(*remote);
+            OutputLine::Send { listener, remote, connection, message, token: _ } => {
+                let flow = Flow { listener: ListenerId(*listener), remote: *remote, connection: *connection };
+                let to = self.column(flow);
                 self.arrow(BOX, to, &message.bytes().unwrap_or_default());
             }
             // Orders to the relay, records and events: what matters of them is in the states and the messages.

@@ -383,7 +383,8 @@ impl Core {
     pub(super) fn is_from_sender_of(&self, server: ServerKey, flow: Flow) -> bool {
         let came_from = self.wire.server_flow(server);
         let leg = self.wire.server_user(server).and_then(|leg| self.legs.get(leg));
-        came_from.is_some_and(|from| is_same_source(from, flow)) || leg.is_some_and(|leg| self.is_peer_of(leg, flow))
+        came_from.is_some_and(|from| is_same_source(from, flow))
+            || leg.is_some_and(|leg| self.is_peer_of(leg, flow))
     }
 
     /// Whether a request from there may be of this leg's peer.

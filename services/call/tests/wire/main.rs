@@ -7,6 +7,7 @@ mod cancel_server;
 mod digest;
 mod early_update;
 mod forking;
+mod hairpin;
 mod harness;
 mod journal;
 mod reason;
