@@ -40,8 +40,10 @@ fn letters_are_taken_in_the_order_in_which_they_were_put_in() {
 
 #[test]
 fn shards_that_share_a_call_have_room_of_their_own() {
-    let inner = |text: &'static str, token| {
-        Letter::Inner { from: 1, bytes: Bytes::from_static(text.as_bytes()), token: SendToken(token) }
+    let inner = |text: &'static str, token| Letter::Inner {
+        from: 1,
+        bytes: Bytes::from_static(text.as_bytes()),
+        token: SendToken(token),
     };
     let mailbox = Mailbox::new(2, 10, Arc::default());
     mailbox.post_all(&mut vec![message("1"), message("2")]);

@@ -34,9 +34,14 @@ impl Drawbridge {
     /// Starts it at [`Place::BOX`] with UDP and TCP on 5060 and the API on 8080; `rest` is the configuration of trunks,
     /// routes, users and the like. It is listening when this returns.
     pub fn start(place: &Place, rest: &str) -> Drawbridge {
+        Drawbridge::start_node(place, "", rest)
+    }
+
+    /// The same with these keys of `[node]` besides.
+    pub fn start_node(place: &Place, node: &str, rest: &str) -> Drawbridge {
         let ip = place.ip(Place::BOX);
         let config = format!(
-            "[node]\nname = \"interop\"\ndata_dir = \"{data}\"\n\n\
+            "[node]\nname = \"interop\"\ndata_dir = \"{data}\"\n{node}\n\n\
              [[listener]]\nname = \"udp\"\ntransport = \"udp\"\nbind = \"{ip}:5060\"\n\n\
              [[listener]]\nname = \"tcp\"\ntransport = \"tcp\"\nbind = \"{ip}:5060\"\n\n\
              [media]\naddress = \"{ip}\"\nports = \"20000-29999\"\n\n\
@@ -155,6 +160,19 @@ impl Drawbridge {
     pub fn assert_alive(&mut self) {
         assert!(self.process.runs(), "the box has died:\n{}", self.process.output());
     }
+}
+
+/// What the binary says to a command such as `replay FILE`, which must succeed.
+pub fn run_command(arguments: &[&str]) -> String {
+    let ended = Command::new(binary()).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(
+        ended.status.success(),
+        "{arguments:?}: {}\n{said}{}",
+        ended.status,
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    said
 }
 
 /// `DRAWBRIDGE_BIN`, or the binary that cargo built beside this test.

@@ -17,7 +17,7 @@ mod sipp;
 mod tone;
 mod wire;
 
-pub use crate::drawbridge::{Drawbridge, Metrics};
+pub use crate::drawbridge::{Drawbridge, Metrics, run_command};
 pub use crate::http::{Answer, request};
 pub use crate::phone::Phone;
 pub use crate::place::Place;

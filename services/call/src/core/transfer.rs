@@ -131,7 +131,7 @@ impl Core {
         if leg.has_left() || matches!(call.state, State::Ending | State::Settling | State::Over) {
             return Err((603, None));
         }
-        if !leg.is_confirmed() {
+        if leg.is_early() {
             // Who answers an early dialog may not be replaced in it (§3).
             return Err((481, None));
         }

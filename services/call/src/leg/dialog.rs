@@ -172,6 +172,24 @@ impl Leg {
         }
     }
 
+    /// Whether the INVITE has no final response that makes it a session.
+    pub(crate) fn is_early(&self) -> bool {
+        match self.state {
+            LegState::Invited { .. }
+            | LegState::Calling { .. }
+            | LegState::Proceeding { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::Ghost { .. } => true,
+            LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Gone => false,
+        }
+    }
+
     /// Whether a provisional response made a dialog in which requests can be sent before the answer (RFC 3261 §12.1).
     fn has_early_dialog(&self) -> bool {
         match self.state {

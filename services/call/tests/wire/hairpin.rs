@@ -369,6 +369,30 @@ fn a_consultation_that_still_rings_cannot_be_transferred_to() {
 }
 
 #[test]
+fn a_consultation_whose_ack_is_on_its_way_cannot_be_transferred_to_yet() {
+    let mut shards = Shards::new(2);
+    let first = Talk::begin(&mut shards, 0, CALLEE);
+    let call_id = shards.call_id("answered", 1);
+    shards.receive(CALLER, &own(&invite("1", Some(OFFER)), &call_id, "t9"));
+    shards.expect(CALLER, "SIP/2.0 100");
+    let out = shards.expect(CALLEE, "INVITE");
+    shards.receive(CALLEE, &response(&out, "200 OK", "b7", Some(ANSWER)));
+    let ok = shards.expect(CALLER, "SIP/2.0 200");
+    shards.expect(CALLEE, "ACK");
+    let second = Talk { call_id, tag: "t9".to_owned(), callee: CALLEE, ok, out };
+    // Between shards a REFER may overtake what its sender said before it.
+    shards.receive(CALLER, &first.of_caller("REFER", 2, &second.refer_to()));
+    shards.expect(CALLER, "SIP/2.0 202");
+    notified(&mut shards, "SIP/2.0 100 Trying");
+    notified(&mut shards, "SIP/2.0 491 Request Pending");
+    shards.receive(CALLER, &second.of_caller("ACK", 1, ""));
+    shards.receive(CALLER, &first.of_caller("REFER", 3, &second.refer_to()));
+    shards.expect(CALLER, "SIP/2.0 202");
+    notified(&mut shards, "SIP/2.0 100 Trying");
+    assert_eq!(shards.expect(CALLEE, "INVITE").header("Call-ID"), second.out.header("Call-ID"));
+}
+
+#[test]
 fn a_shard_whose_queue_is_full_leaves_the_call_as_it_was() {
     let (mut shards, first, second) = two_calls();
     shards.full = Some(1);

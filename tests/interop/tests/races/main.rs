@@ -12,4 +12,5 @@ mod early;
 mod forks;
 mod offers;
 mod party;
+mod shards;
 mod transfer;
