@@ -5,6 +5,7 @@ use std::time::Duration;
 use call::{Command, EndedBy, Flow, Input, MediaOrder, Side};
 
 use crate::harness::*;
+use crate::shards::Shards;
 
 const FAR: &str = "10.3.3.3:5060";
 const DESK: &str = "10.1.1.7:5060";

@@ -18,6 +18,7 @@ mod reinvite;
 mod reliable;
 mod replaces;
 mod session_timer;
+mod shards;
 mod standalone;
 mod streams;
 mod subscription;

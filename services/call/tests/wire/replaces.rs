@@ -248,6 +248,50 @@ fn an_invite_with_replaces_that_is_refused_or_cancelled_leaves_the_call_as_it_wa
 }
 
 #[test]
+fn who_is_replaced_may_hang_up_first() {
+    let (mut world, ok, out) = call_up();
+    world.receive(DESK, &pickup(&ok, ""));
+    world.expect(DESK, "SIP/2.0 100");
+    let offer = world.expect(CALLEE, "INVITE");
+    world.receive(CALLER, &from_caller("BYE", 2, &ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect_silence();
+    world.receive(CALLEE, &response(&offer, "200 OK", "", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    let taken = world.expect(DESK, "SIP/2.0 200");
+    world.receive(DESK, &from_desk("ACK", 1, &taken));
+    world.expect_silence();
+    world.receive(CALLEE, &from_callee("BYE", 1, &out, ""));
+    world.expect(CALLEE, "SIP/2.0 200");
+    let bye = world.expect(DESK, "BYE");
+    world.receive(DESK, &response(&bye, "200 OK", "", None));
+    assert_eq!(world.records.len(), 1);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn who_comes_and_gives_up_when_who_is_replaced_has_left_ends_the_call() {
+    let (mut world, ok, _) = call_up();
+    let text = pickup(&ok, "");
+    world.receive(DESK, &text);
+    world.expect(DESK, "SIP/2.0 100");
+    let offer = world.expect(CALLEE, "INVITE");
+    world.receive(CALLER, &from_caller("BYE", 2, &ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.receive(DESK, &text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL"));
+    world.expect(DESK, "SIP/2.0 200");
+    let cancelled = world.expect(DESK, "SIP/2.0 487");
+    world.receive(DESK, &from_desk("ACK", 1, &cancelled).replace("bKACK1", "bKp1"));
+    world.receive(CALLEE, &response(&offer, "200 OK", "", Some(ANSWER)));
+    world.sent.retain(|sent| sent.text.starts_with("BYE"));
+    let bye = world.expect(CALLEE, "BYE");
+    world.receive(CALLEE, &response(&bye, "200 OK", "", None));
+    world.sent.clear();
+    assert_eq!(world.records.len(), 1);
+    world.expect_nothing_left();
+}
+
+#[test]
 fn replaces_of_nothing_that_may_be_replaced_is_refused() {
     let (mut world, ok, _) = call_up();
     let mut branch = 0;

@@ -228,7 +228,7 @@ fn an_invite_with_replaces_takes_a_place_in_any_shard() {
 }
 
 #[test]
-fn a_box_that_is_told_to_end_twice_ends_what_spans_two_shards() {
+fn an_operator_s_end_of_one_call_ends_what_spans_two_shards() {
     let place = Place::new("hairpin-end");
     let drawbridge = start(&place);
     let (caller, callee) = (Party::caller(&place), Party::callee(&place));

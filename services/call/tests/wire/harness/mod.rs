@@ -2,8 +2,6 @@
 //! every message that leaves is kept with where it goes.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod shards;
-
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,8 +14,6 @@ use call::{
 };
 use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
-
-pub use shards::Shards;
 
 pub const BOX: &str = "192.0.2.1:5060";
 /// A second listener, in another network.

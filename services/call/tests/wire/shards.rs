@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use call::{Flow, Input, SendToken, shard_of};
 
-use super::{Sent, World};
+use crate::harness::{Sent, World};
 
 pub struct Shards {
     pub worlds: Vec<World>,
