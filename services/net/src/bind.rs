@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use call::{Core, Engine, Listener, ListenerId, Settings};
 use routing::{Admission, Snapshot};
 use sip::Transport;
@@ -14,13 +15,15 @@ use tokio::runtime::Runtime;
 use crate::clock::Clock;
 use crate::datagram::Datagrams;
 use crate::dispatch::Dispatch;
+use crate::door::Origins;
 use crate::error::NetError;
 use crate::handle::Handle;
 use crate::mailbox::Mailbox;
 use crate::resolver::Resolver;
 use crate::shard::Shard;
 use crate::socket::{self, bind_tcp, bind_udp};
-use crate::streams::{Berth, Streams};
+use crate::streams::{Berth, Secrets, Streams};
+use crate::tls::Identities;
 use crate::totals::Counters;
 use crate::worker::{Parts, Worker};
 use crate::{Config, Limits, Listen, Records, Wakers};
@@ -62,8 +65,13 @@ pub fn bind(config: Config) -> Result<Bound, NetError> {
     for shard in 0..shards {
         runtimes.push(runtime(shard).map_err(|source| NetError::Start { shard, source })?);
     }
+    let identity = |listen: &Listen| listen.tls.clone().map(ArcSwap::from_pointee);
+    let identities = listeners.iter().map(identity).collect();
+    let origins = listeners.iter().map(|listen| Origins(listen.origins.as_slice().into())).collect();
     let mut bound = Bound {
         listeners: bound,
+        identities,
+        origins,
         wakers,
         settings,
         snapshot,
@@ -80,6 +88,9 @@ pub fn bind(config: Config) -> Result<Bound, NetError> {
 /// Bound and not yet running: peers' messages wait in the sockets.
 pub struct Bound {
     listeners: Vec<Listener>,
+    /// By listener.
+    identities: Identities,
+    origins: Vec<Origins>,
     wakers: Wakers,
     settings: Settings,
     snapshot: Arc<Snapshot>,
@@ -120,9 +131,11 @@ fn open(listen: &Listen, shards: usize) -> Result<(Listener, Opened), NetError> 
     }
     let opened = match listen.transport {
         Transport::Udp => Opened::Datagrams(bind_udp(address, shards).map_err(failed)?),
-        Transport::Tcp => Opened::Stream(bind_tcp(address).map_err(failed)?),
-        Transport::Tls | Transport::Ws | Transport::Wss => {
-            return Err(NetError::Transport { listener: name.clone(), transport });
+        Transport::Tls | Transport::Wss if listen.tls.is_none() => {
+            return Err(NetError::Certificate { listener: name.clone(), transport });
+        }
+        Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+            Opened::Stream(bind_tcp(address).map_err(failed)?)
         }
     };
     let bind = match &opened {
@@ -197,7 +210,8 @@ impl Bound {
     ///
     /// [`NetError::Start`] when the system has no thread for one; those started by then have ended again.
     pub fn run(self) -> Result<Net, NetError> {
-        let Bound { listeners, wakers, settings, snapshot, engines, records, limits, runtimes, ports } = self;
+        let Bound { listeners, wakers, settings, snapshot, engines, records, limits, .. } = self;
+        let Bound { identities, origins, runtimes, ports, .. } = self;
         let mailboxes: Arc<[Arc<Mailbox>]> = wakers
             .iter()
             .map(|wake| Mailbox::new(limits.queue_messages, limits.queue_octets, Arc::clone(wake)))
@@ -212,13 +226,20 @@ impl Bound {
                     runtime: runtime.handle().clone(),
                 }
             });
-        let streams = Arc::new(Streams::new(berths.collect(), listeners.clone(), limits));
+        let door = door(&listeners).map_err(|source| NetError::Start { shard: 0, source })?;
+        let secrets = Secrets {
+            identities: Arc::clone(&identities),
+            origins,
+            runtime: door.as_ref().map(|runtime| runtime.handle().clone()),
+        };
+        let streams = Arc::new(Streams::new(berths.collect(), listeners.clone(), limits, secrets));
         let resolver = Arc::new(Resolver::new(Arc::clone(&mailboxes)));
         let admission = Arc::new(Mutex::new(Admission::new()));
         let clock = Clock::start();
-        let handle = Handle::new(Arc::clone(&mailboxes), Arc::clone(&counters), Arc::clone(&admission));
+        let names = listeners.iter().map(|listener| listener.name.as_str().into()).collect();
+        let handle = Handle::new(&mailboxes, &counters, &admission, (names, identities));
         let stop = Arc::new(AtomicBool::new(false));
-        let mut net = Net { threads: Vec::new(), mailboxes: Arc::clone(&mailboxes), stop, handle };
+        let mut net = Net { threads: Vec::new(), door, mailboxes: Arc::clone(&mailboxes), stop, handle };
 
         let each = runtimes.into_iter().zip(ports).zip(engines.into_iter().zip(records));
         for (shard, ((runtime, ports), (engine, records))) in each.enumerate() {
@@ -243,6 +264,19 @@ impl Bound {
     }
 }
 
+/// The runtime of handshakes, where a listener needs any.
+fn door(listeners: &[Listener]) -> std::io::Result<Option<Runtime>> {
+    let shakes_hands = |listener: &Listener| match listener.transport {
+        Transport::Udp | Transport::Tcp => false,
+        Transport::Tls | Transport::Ws | Transport::Wss => true,
+    };
+    if !listeners.iter().any(shakes_hands) {
+        return Ok(None);
+    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(1).thread_name("handshakes").enable_all().build().map(Some)
+}
+
 fn settings_of(template: &Settings, listeners: &[Listener], shard: usize, shards: usize) -> Settings {
     let mut settings = template.clone();
     settings.listeners = listeners.to_vec();
@@ -258,6 +292,8 @@ fn settings_of(template: &Settings, listeners: &[Listener], shard: usize, shards
 /// The running shards. [`shutdown`](Net::shutdown) ends them; dropped, it tells them to end and does not wait.
 pub struct Net {
     threads: Vec<JoinHandle<()>>,
+    /// Where handshakes are done.
+    door: Option<Runtime>,
     mailboxes: Arc<[Arc<Mailbox>]>,
     stop: Arc<AtomicBool>,
     handle: Handle,
@@ -332,6 +368,10 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         self.tell_to_stop();
+        // Without waiting, which a runtime that is dropped within another does not allow.
+        if let Some(door) = self.door.take() {
+            door.shutdown_background();
+        }
     }
 }
 

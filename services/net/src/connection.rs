@@ -2,7 +2,8 @@
 //!
 //! A shard writes straight to the socket as long as the socket takes it, so that a message normally costs one system
 //! call and no change of tasks; only what does not fit waits in the bounded [`Outbox`] for the task. A peer that lets
-//! it fill up is cut off: one slow reader must not cost the others their memory.
+//! it fill up is cut off: one slow reader must not cost the others their memory. What TLS and WebSockets put between a
+//! message and the socket is the matter of `layers`.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -17,13 +18,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
-use crate::Limits;
-use crate::framing::{Broken, Frame, Framer};
+use crate::framing::{Broken, Frame};
+use crate::layers::{Intake, Layers, Stop};
 use crate::overload;
+use crate::pace::Pace;
 use crate::streams::{Delivery, Streams};
-
-/// How long a message may take from its first octet to its last: as long as the transaction waits for it (64·T1).
-const MESSAGE_LIFE: Duration = Duration::from_secs(32);
 
 /// One read; most messages fit, larger ones come in several. Every connection holds this much.
 const READ: usize = 4 * 1024;
@@ -52,6 +51,8 @@ pub(crate) struct Connection {
     pub(crate) home: u16,
     /// Opened by us.
     pub(crate) is_ours: bool,
+    /// Who the peer has proved to be.
+    pub(crate) name: Option<Box<str>>,
     /// A bit for each shard that has sent or got something here; the last stands for all shards from the 64th on.
     concerned: AtomicU64,
     max_waiting: usize,
@@ -69,9 +70,16 @@ struct Outbox {
 #[derive(Debug)]
 enum State {
     Connecting,
-    Open(Arc<OwnedWriteHalf>),
+    Open(Line),
     /// Nothing is taken any more; the task is ending or has ended.
     Closed,
+}
+
+/// An open socket with what is wrapped round it.
+#[derive(Debug)]
+struct Line {
+    socket: Arc<OwnedWriteHalf>,
+    layers: Layers,
 }
 
 /// Why a connection ended.
@@ -89,12 +97,30 @@ pub(crate) enum End {
     Shutdown,
 }
 
+impl End {
+    /// What a peer is told that can be told something.
+    fn reason(self) -> &'static str {
+        match self {
+            End::Peer | End::Shutdown => "",
+            End::Framing => "what came cannot be read",
+            End::Slow => "too slow",
+            End::Idle => "idle for too long",
+        }
+    }
+}
+
 impl Connection {
-    pub(crate) fn connecting(flow: Flow, home: u16, is_ours: bool, max_waiting: usize) -> Connection {
+    pub(crate) fn connecting(
+        flow: Flow,
+        home: u16,
+        is_ours: bool,
+        name: Option<Box<str>>,
+        max_waiting: usize,
+    ) -> Connection {
         let outbox = Outbox { state: State::Connecting, queue: VecDeque::new(), octets: 0 };
         let concerned = AtomicU64::new(0);
         let outbox = Mutex::new(outbox);
-        Connection { flow, home, is_ours, concerned, max_waiting, outbox, attention: Notify::new() }
+        Connection { flow, home, is_ours, name, concerned, max_waiting, outbox, attention: Notify::new() }
     }
 
     /// The shard has something to do with this connection, and will want to know when it closes.
@@ -114,11 +140,16 @@ impl Connection {
     /// Sends, or queues behind what waits. The parcel comes back when the connection is closed or will be.
     pub(crate) fn send(&self, mut parcel: Parcel) -> Result<(), Parcel> {
         let mut outbox = self.lock();
-        if let (State::Open(stream), true) = (&outbox.state, outbox.queue.is_empty()) {
-            match stream.try_write(&parcel.bytes) {
-                Ok(written) if written == parcel.bytes.len() => return Ok(()),
-                Ok(written) => parcel.bytes.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        let has_waiting = !outbox.queue.is_empty();
+        if let (State::Open(line), false) = (&mut outbox.state, has_waiting) {
+            match line.write(&mut parcel.bytes) {
+                Ok(()) if parcel.bytes.is_empty() => {
+                    if !line.layers.is_flushed() {
+                        self.attention.notify_one();
+                    }
+                    return Ok(());
+                }
+                Ok(()) => {}
                 Err(_) => {
                     outbox.state = State::Closed;
                     self.attention.notify_one();
@@ -144,8 +175,8 @@ impl Connection {
     }
 
     /// The stream is there; what waited can be written.
-    pub(crate) fn open(&self, writer: &Arc<OwnedWriteHalf>) {
-        self.lock().state = State::Open(Arc::clone(writer));
+    pub(crate) fn open(&self, socket: &Arc<OwnedWriteHalf>, layers: Layers) {
+        self.lock().state = State::Open(Line { socket: Arc::clone(socket), layers });
     }
 
     /// Takes nothing any more; what was not written comes back.
@@ -159,8 +190,9 @@ impl Connection {
     /// Whether everything is written that can be.
     pub(crate) fn is_flushed(&self) -> bool {
         let outbox = self.lock();
-        match outbox.state {
-            State::Connecting | State::Open(_) => outbox.queue.is_empty(),
+        match &outbox.state {
+            State::Connecting => outbox.queue.is_empty(),
+            State::Open(line) => outbox.queue.is_empty() && line.layers.is_flushed(),
             State::Closed => true,
         }
     }
@@ -178,14 +210,22 @@ impl Connection {
     /// Writes what waits as far as the socket takes it.
     fn flush(&self) -> io::Result<()> {
         let mut outbox = self.lock();
-        let Outbox { state: State::Open(stream), queue, octets } = &mut *outbox else { return Ok(()) };
+        let Outbox { state: State::Open(line), queue, octets } = &mut *outbox else { return Ok(()) };
+        if !line.layers.is_plain() {
+            while line.layers.flush(&line.socket)? {
+                let Some(parcel) = queue.pop_front() else { break };
+                *octets = octets.saturating_sub(parcel.bytes.len());
+                line.layers.put(parcel.bytes, &line.socket)?;
+            }
+            return Ok(());
+        }
         while !queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); GATHER];
             for (slice, parcel) in slices.iter_mut().zip(queue.iter()) {
                 *slice = IoSlice::new(&parcel.bytes);
             }
             let mut written =
-                match stream.try_write_vectored(slices.get(..queue.len().min(GATHER)).unwrap_or(&[])) {
+                match line.socket.try_write_vectored(slices.get(..queue.len().min(GATHER)).unwrap_or(&[])) {
                     Ok(written) => written,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                     Err(error) => return Err(error),
@@ -203,8 +243,49 @@ impl Connection {
         Ok(())
     }
 
+    /// Takes off what lies round the messages that were read.
+    fn take(&self, octets: &[u8], intake: &mut Intake) -> Result<(), Stop> {
+        let mut outbox = self.lock();
+        // A connection that a shard has given up takes nothing more; its task will hear of it next.
+        let State::Open(line) = &mut outbox.state else { return Ok(()) };
+        if line.layers.is_plain() {
+            intake.extend(octets);
+            return Ok(());
+        }
+        let taken = line.layers.take(octets, intake, &line.socket);
+        if line.layers.flush(&line.socket).is_err() {
+            return taken.and(Err(Stop::Done));
+        }
+        taken
+    }
+
+    /// The last words of TLS and WebSocket, as far as the socket takes them.
+    fn say_goodbye(&self, why: &str) {
+        let mut outbox = self.lock();
+        if let State::Open(line) = &mut outbox.state {
+            line.layers.close(why, &line.socket);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// Takes of the message what can be taken now, and cuts that off it.
+    fn write(&mut self, bytes: &mut Bytes) -> io::Result<()> {
+        if self.layers.is_plain() {
+            match self.socket.try_write(bytes) {
+                Ok(written) => bytes.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        } else if self.layers.flush(&self.socket)? {
+            self.layers.put(std::mem::take(bytes), &self.socket)?;
+            self.layers.flush(&self.socket)?;
+        }
+        Ok(())
     }
 }
 
@@ -219,45 +300,63 @@ pub(crate) async fn serve(
     writer: &OwnedWriteHalf,
     streams: &Streams,
 ) -> End {
-    let mut framer = Framer::new();
+    let mut intake = Intake::new();
     let mut room = vec![0; READ];
     let mut pace = Pace::new(Instant::now(), connection.is_ours, streams.limits());
     let mut timer = std::pin::pin!(tokio::time::sleep_until(pace.deadline().into()));
+    // The handshake may have read more than it needed.
+    let mut stop = connection.take(&[], &mut intake);
     loop {
-        tokio::select! {
-            read = reader.read(&mut room) => {
-                let Ok(count @ 1..) = read else { return End::Peer };
-                framer.extend(room.get(..count).unwrap_or_default());
-                let cut = match hand_on(connection, streams, &mut framer).await {
-                    Ok(cut) => cut,
-                    Err(end) => {
-                        linger(&mut reader, writer, &mut room).await;
+        let end = match (hand_on(connection, streams, &mut intake).await, stop) {
+            (Ok(cut), Ok(())) => {
+                pace.heard(cut, intake.is_within_message());
+                None
+            }
+            (Ok(_), Err(Stop::Done)) => Some(End::Peer),
+            (Err(end), _) => Some(end),
+            (Ok(_), Err(Stop::Broken)) => Some(End::Framing),
+        };
+        if let Some(end) = end {
+            connection.say_goodbye(end.reason());
+            if end == End::Framing {
+                linger(&mut reader, writer, &mut room).await;
+            }
+            return end;
+        }
+        // Until something was read.
+        stop = loop {
+            pace.flushed(connection.is_flushed());
+            if pace.deadline() < timer.deadline().into_std() {
+                timer.as_mut().reset(pace.deadline().into());
+            }
+            tokio::select! {
+                read = reader.read(&mut room) => {
+                    let Ok(count @ 1..) = read else { return End::Peer };
+                    pace.read(Instant::now());
+                    break connection.take(room.get(..count).unwrap_or_default(), &mut intake);
+                }
+                writable = writer.writable(), if !connection.is_flushed() => {
+                    if writable.is_err() || connection.flush().is_err() {
+                        return End::Peer;
+                    }
+                    pace.wrote();
+                }
+                () = connection.attention.notified() => {
+                    if let Some(end) = connection.verdict() {
                         return end;
                     }
-                };
-                pace.heard(Instant::now(), cut, framer.is_within_message());
-                if pace.deadline() < timer.deadline().into_std() {
+                }
+                // Moved only when it comes: a busy connection does not touch the timer.
+                () = timer.as_mut() => {
+                    if pace.deadline() <= Instant::now() {
+                        let end = pace.end();
+                        connection.say_goodbye(end.reason());
+                        return end;
+                    }
                     timer.as_mut().reset(pace.deadline().into());
                 }
             }
-            writable = writer.writable(), if !connection.is_flushed() => {
-                if writable.is_err() || connection.flush().is_err() {
-                    return End::Peer;
-                }
-            }
-            () = connection.attention.notified() => {
-                if let Some(end) = connection.verdict() {
-                    return end;
-                }
-            }
-            // Moved only when it comes: a busy connection does not touch the timer.
-            () = timer.as_mut() => {
-                if pace.deadline() <= Instant::now() {
-                    return End::Idle;
-                }
-                timer.as_mut().reset(pace.deadline().into());
-            }
-        }
+        };
     }
 }
 
@@ -275,54 +374,18 @@ async fn linger(reader: &mut OwnedReadHalf, writer: &OwnedWriteHalf, room: &mut 
     let _ = tokio::time::timeout(LINGER, rest).await;
 }
 
-/// Until when a connection may go on as it does.
-#[derive(Debug)]
-struct Pace {
-    heard: Instant,
-    /// When the message began that has not ended.
-    begun: Option<Instant>,
-    /// Until when the first message has to be whole, as long as there was none. Keep-alives are no messages.
-    first_by: Option<Instant>,
-    idle: Duration,
-}
-
-impl Pace {
-    fn new(now: Instant, is_ours: bool, limits: &Limits) -> Pace {
-        // Whom we have called may take its time.
-        let first_by = (!is_ours).then(|| now + limits.first_message);
-        Pace { heard: now, begun: None, first_by, idle: limits.idle }
-    }
-
-    fn heard(&mut self, now: Instant, cut: Cut, within_message: bool) {
-        self.heard = now;
-        let begun = if cut.frames > 0 { now } else { self.begun.unwrap_or(now) };
-        self.begun = within_message.then_some(begun);
-        if cut.messages > 0 {
-            self.first_by = None;
-        }
-    }
-
-    fn deadline(&self) -> Instant {
-        let deadline = match self.begun {
-            Some(begun) => begun + MESSAGE_LIFE,
-            None => self.heard + self.idle,
-        };
-        self.first_by.map_or(deadline, |first_by| first_by.min(deadline))
-    }
-}
-
 /// What was whole in one read: messages, and frames with the keep-alives among them.
 #[derive(Clone, Copy, Debug, Default)]
-struct Cut {
-    frames: usize,
-    messages: usize,
+pub(crate) struct Cut {
+    pub(crate) frames: usize,
+    pub(crate) messages: usize,
 }
 
 /// Hands on what is whole.
-async fn hand_on(connection: &Connection, streams: &Streams, framer: &mut Framer) -> Result<Cut, End> {
+async fn hand_on(connection: &Connection, streams: &Streams, intake: &mut Intake) -> Result<Cut, End> {
     let mut cut = Cut::default();
     loop {
-        match framer.cut() {
+        match intake.next() {
             Ok(None) => return Ok(cut),
             Ok(Some(Frame::Ping)) => answer(connection, Bytes::from_static(b"\r\n")),
             Ok(Some(Frame::Message(bytes))) => {

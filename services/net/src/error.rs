@@ -11,19 +11,19 @@ pub enum NetError {
     Bind {
         /// Its name.
         listener: String,
-        /// `udp` or `tcp`.
+        /// `udp`, `tcp`, `tls`, `ws` or `wss`.
         transport: &'static str,
         /// Where it should listen.
         address: SocketAddr,
         /// What the system says.
         source: io::Error,
     },
-    /// A transport that this version does not speak.
-    #[error("listener {listener:?}: transport {transport} is not available yet, udp and tcp are")]
-    Transport {
+    /// A listener for TLS has nothing to show.
+    #[error("listener {listener:?}: {transport} needs a certificate and its key")]
+    Certificate {
         /// Its name.
         listener: String,
-        /// What it should speak.
+        /// `tls` or `wss`.
         transport: &'static str,
     },
     /// Peers cannot answer to an address that means "every address".

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::mailbox::{Answer, Letter, Mailbox, Refused};
+use crate::tls::{Identities, Tls};
 use crate::totals::{Counters, NetTotals};
 
 /// How long a shard may take to answer. A shard that works answers within a millisecond.
@@ -24,6 +25,8 @@ pub struct Handle {
     mailboxes: Arc<[Arc<Mailbox>]>,
     counters: Arc<[Arc<Counters>]>,
     admission: Arc<Mutex<Admission>>,
+    /// Names and certificates of the listeners.
+    listeners: (Arc<[Box<str>]>, Identities),
 }
 
 /// Why an order was not carried out everywhere. Shards that could be reached have carried it out.
@@ -73,11 +76,13 @@ pub struct NetStats {
 
 impl Handle {
     pub(crate) fn new(
-        mailboxes: Arc<[Arc<Mailbox>]>,
-        counters: Arc<[Arc<Counters>]>,
-        admission: Arc<Mutex<Admission>>,
+        mailboxes: &Arc<[Arc<Mailbox>]>,
+        counters: &Arc<[Arc<Counters>]>,
+        admission: &Arc<Mutex<Admission>>,
+        listeners: (Arc<[Box<str>]>, Identities),
     ) -> Handle {
-        Handle { mailboxes, counters, admission }
+        let (mailboxes, counters) = (Arc::clone(mailboxes), Arc::clone(counters));
+        Handle { mailboxes, counters, admission: Arc::clone(admission), listeners }
     }
 
     /// A row for each call, at most `limit`, the oldest first.
@@ -190,6 +195,20 @@ impl Handle {
     pub async fn bindings(&self, bindings: Vec<BindingChange>) -> Result<(), HandleError> {
         let bindings: Arc<[BindingChange]> = bindings.into();
         self.post_all(|| Letter::Bindings(Arc::clone(&bindings)))
+    }
+
+    /// Handshakes of a listener that begin from now on see this certificate; connections stay as they are. Whether there is
+    /// such a listener, with TLS.
+    pub fn renew(&self, listener: &str, tls: Tls) -> bool {
+        let (names, identities) = &self.listeners;
+        let index = names.iter().position(|name| **name == *listener);
+        match index.and_then(|index| identities.get(index)?.as_ref()) {
+            Some(identity) => {
+                identity.store(Arc::new(tls));
+                true
+            }
+            None => false,
+        }
     }
 
     /// What the sockets have done. Asks nobody, answers at once.

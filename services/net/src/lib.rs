@@ -12,16 +12,21 @@ mod clock;
 mod connection;
 mod datagram;
 mod dispatch;
+mod door;
 mod error;
 mod events;
 pub mod framing;
 mod handle;
+mod layers;
 mod mailbox;
+mod next_hop;
 mod overload;
+mod pace;
 mod resolver;
 mod shard;
 mod socket;
 mod streams;
+mod tls;
 mod totals;
 mod worker;
 
@@ -37,6 +42,7 @@ pub use bind::{Bound, Net, bind};
 pub use error::NetError;
 pub use handle::{Handle, HandleError, NetStats, ShardStats};
 pub use mailbox::Wakers;
+pub use tls::{Tls, TlsError, TlsFiles, TlsPart};
 pub use totals::NetTotals;
 
 /// What the net is made of.
@@ -58,16 +64,20 @@ pub struct Config {
 }
 
 /// A listener that shall be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listen {
     /// Its name in the configuration.
     pub name: String,
-    /// What it speaks; UDP and TCP for now.
+    /// What it speaks.
     pub transport: Transport,
     /// Where; port 0 takes a free one.
     pub bind: SocketAddr,
     /// What Via and Contact say: a host, or a host and a port. Absent: the address bound to.
     pub advertise: Option<String>,
+    /// For TLS and secure WebSocket, which cannot do without.
+    pub tls: Option<Tls>,
+    /// For WebSockets: the pages whose scripts may connect, as browsers name them in Origin; nobody named: all.
+    pub origins: Vec<String>,
 }
 
 /// Bounds of what peers can make the net hold.
@@ -90,6 +100,12 @@ pub struct Limits {
     pub first_message: Duration,
     /// How long opening a connection may take.
     pub connect_timeout: Duration,
+    /// How long the handshakes of TLS and WebSocket may take together.
+    pub handshake: Duration,
+    /// Handshakes of peers that connect, at once.
+    pub handshakes: usize,
+    /// How long a peer may take nothing of what waits for it.
+    pub write_stall: Duration,
 }
 
 impl Default for Limits {
@@ -103,6 +119,9 @@ impl Default for Limits {
             idle: Duration::from_secs(3600),
             first_message: Duration::from_secs(32),
             connect_timeout: Duration::from_secs(4),
+            handshake: Duration::from_secs(8),
+            handshakes: 512,
+            write_stall: Duration::from_secs(32),
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The registry behind the lock is shared by all shards and touched only where a stream is concerned. A connection is
 //! known by its number, which is never given twice, not even by the next process: registrations outlive us, and what
-//! they remember must not become somebody else's connection. It is also known by the peer's address, so that a request
-//! reuses what is open (RFC 3261 §18.1.1).
+//! they remember must not become somebody else's connection. It is also known by the peer's address, and over TLS by the
+//! name that the peer has proved to have, so that a request reuses what is open (RFC 3261 §18.1.1).
 
 use std::collections::HashMap;
 use std::io;
@@ -12,17 +12,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use call::{Flow, Listener, ListenerId, SendToken};
-use sip::{Message, Transport};
+use sip::Transport;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::Limits;
 use crate::clock::system_utc;
 use crate::connection::{Connection, End, Parcel, serve};
+use crate::door::{self, Door, Origins};
+use crate::layers::Layers;
 use crate::mailbox::{Letter, Mailbox, Refused};
+use crate::next_hop::{peer_name, response_target};
 use crate::socket;
+use crate::tls::{Identities, Tls};
 use crate::totals::Counters;
 
 /// What streams know of a shard.
@@ -39,19 +45,35 @@ pub(crate) struct Streams {
     berths: Vec<Berth>,
     listeners: Vec<Listener>,
     limits: Limits,
+    secrets: Secrets,
+    /// One permit for each handshake that strangers have under way.
+    handshakes: Arc<Semaphore>,
     registry: Mutex<Registry>,
     next: AtomicU64,
     /// For a shard that does not exist; nobody reads them.
     strays: Counters,
 }
 
+/// What handshakes need.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    pub(crate) identities: Identities,
+    /// By listener.
+    pub(crate) origins: Vec<Origins>,
+    /// The runtime that does them; `None`: no listener needs any.
+    pub(crate) runtime: Option<tokio::runtime::Handle>,
+}
+
 #[derive(Debug, Default)]
 struct Registry {
     by_number: HashMap<u64, Arc<Connection>>,
-    by_peer: HashMap<(ListenerId, SocketAddr), u64>,
+    by_peer: HashMap<Peer, u64>,
     /// How many each source has opened.
     by_source: HashMap<IpAddr, usize>,
 }
+
+/// Who is at the other end, and through which listener; over TLS with the name that it was asked to prove.
+type Peer = (ListenerId, SocketAddr, Option<Box<str>>);
 
 /// What became of a message for a shard.
 #[derive(Debug)]
@@ -64,15 +86,22 @@ pub(crate) enum Delivery {
 
 /// Where a connection comes from.
 enum Origin {
-    Accepted(std::net::TcpStream),
+    Accepted(std::net::TcpStream, Option<OwnedSemaphorePermit>),
     Opened,
 }
 
 impl Streams {
-    pub(crate) fn new(berths: Vec<Berth>, listeners: Vec<Listener>, limits: Limits) -> Streams {
+    pub(crate) fn new(
+        berths: Vec<Berth>,
+        listeners: Vec<Listener>,
+        limits: Limits,
+        secrets: Secrets,
+    ) -> Streams {
         // Microseconds of civil time are ahead of whatever an earlier process counted to.
         let next = AtomicU64::new(system_utc().0.unsigned_abs().max(1));
-        Streams { berths, listeners, limits, registry: Mutex::default(), next, strays: Counters::default() }
+        let handshakes = Arc::new(Semaphore::new(limits.handshakes.min(Semaphore::MAX_PERMITS)));
+        let (registry, strays) = (Mutex::default(), Counters::default());
+        Streams { berths, listeners, limits, secrets, handshakes, registry, next, strays }
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -87,16 +116,30 @@ impl Streams {
     /// back when that cannot be.
     pub(crate) fn send(self: &Arc<Self>, flow: Flow, parcel: Parcel) -> Result<(), Parcel> {
         let shard = parcel.shard;
-        let connection = match self.find(flow) {
-            Some(connection) => connection,
-            None if flow.connection != 0 => match response_target(flow, &parcel.bytes) {
+        let by_number = (flow.connection != 0).then(|| self.lock().by_number.get(&flow.connection).cloned());
+        let transport = self.transport(flow.listener);
+        let connection = match by_number {
+            Some(Some(connection)) => connection,
+            Some(None) => match response_target(flow, transport, &parcel.bytes) {
                 Some(flow) => return self.send(flow, parcel),
                 None => return Err(parcel),
             },
-            None => match self.register(flow.listener, flow.remote, shard, Origin::Opened) {
-                Some(connection) => connection,
-                None => return Err(parcel),
-            },
+            None => {
+                let name = match transport {
+                    Transport::Udp | Transport::Tcp => None,
+                    Transport::Tls => match peer_name(&parcel.bytes) {
+                        Some(name) => Some(name),
+                        None => return Err(parcel),
+                    },
+                    // Whoever speaks WebSocket has opened it (RFC 7118 §3).
+                    Transport::Ws | Transport::Wss => return Err(parcel),
+                };
+                let peer = (flow.listener, flow.remote, name);
+                match self.open_to(&peer).or_else(|| self.register(peer, shard, Origin::Opened)) {
+                    Some(connection) => connection,
+                    None => return Err(parcel),
+                }
+            }
         };
         connection.concern(shard);
         connection.send(parcel)?;
@@ -153,33 +196,40 @@ impl Streams {
             // The connection will live on another thread's runtime.
             let Ok(stream) = stream.into_std() else { continue };
             let home = (self.next.load(Ordering::Relaxed) % self.berths.len() as u64) as u16;
-            if self.register(id, remote, home, Origin::Accepted(stream)).is_some() {
+            let permit = match self.transport(id) {
+                Transport::Udp | Transport::Tcp => None,
+                Transport::Tls | Transport::Ws | Transport::Wss => {
+                    let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+                        self.counters(0).connections_refused.add(1);
+                        continue;
+                    };
+                    Some(permit)
+                }
+            };
+            if self.register((id, remote, None), home, Origin::Accepted(stream, permit)).is_some() {
                 self.counters(0).connections_accepted.add(1);
             }
         }
     }
 
-    fn find(&self, flow: Flow) -> Option<Arc<Connection>> {
+    fn transport(&self, listener: ListenerId) -> Transport {
+        self.listeners.get(usize::from(listener.0)).map_or(Transport::Tcp, |listener| listener.transport)
+    }
+
+    /// The connection that is open to a peer.
+    fn open_to(&self, peer: &Peer) -> Option<Arc<Connection>> {
         let registry = self.lock();
-        let number = match flow.connection {
-            0 => registry.by_peer.get(&(flow.listener, flow.remote))?,
-            _ => &flow.connection,
-        };
-        registry.by_number.get(number).map(Arc::clone)
+        registry.by_number.get(registry.by_peer.get(peer)?).cloned()
     }
 
     /// Enters a connection and starts its task; `None` when there are too many.
-    fn register(
-        self: &Arc<Self>,
-        listener: ListenerId,
-        remote: SocketAddr,
-        home: u16,
-        origin: Origin,
-    ) -> Option<Arc<Connection>> {
+    fn register(self: &Arc<Self>, peer: Peer, home: u16, origin: Origin) -> Option<Arc<Connection>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (listener, remote, name) = peer;
         let flow = Flow { listener, remote, connection: number };
         let is_ours = matches!(origin, Origin::Opened);
-        let connection = Arc::new(Connection::connecting(flow, home, is_ours, self.limits.connection_octets));
+        let most = self.limits.connection_octets;
+        let connection = Arc::new(Connection::connecting(flow, home, is_ours, name.clone(), most));
         let mut registry = self.lock();
         let source = source_of(remote);
         let of_source = registry.by_source.get(&source).copied().unwrap_or(0);
@@ -190,7 +240,7 @@ impl Streams {
             return None;
         }
         registry.by_number.insert(number, Arc::clone(&connection));
-        registry.by_peer.insert((listener, remote), number);
+        registry.by_peer.insert((listener, remote, name), number);
         if !is_ours {
             registry.by_source.insert(source, of_source + 1);
         }
@@ -207,25 +257,99 @@ impl Streams {
         // Also when the runtime ends and drops this task half way.
         let mut departure =
             Departure { streams: &self, connection: &connection, end: End::Shutdown, was_open: false };
-        let opened = match origin {
-            Origin::Accepted(stream) => TcpStream::from_std(stream),
-            Origin::Opened => self.connect(connection.flow).await,
-        };
         let counters = self.counters(connection.home);
-        let stream = match opened.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
-            Ok(stream) => stream,
+        let (stream, layers) = match self.open(&connection, origin).await {
+            Ok(opened) => opened,
             Err(error) => {
                 counters.connections_failed.add(1);
-                tracing::debug!(target: "net", remote = %connection.flow.remote, "cannot connect: {error}");
+                let (remote, name) = (connection.flow.remote, connection.name.as_deref());
+                if connection.is_ours && name.is_some() {
+                    // Certificates are somebody's work to put right; they must be able to read of it.
+                    tracing::info!(target: "net", %remote, name, "cannot connect: {error}");
+                } else {
+                    tracing::debug!(target: "net", %remote, "cannot connect: {error}");
+                }
                 departure.end = End::Peer;
                 return;
             }
         };
         let (reader, writer) = stream.into_split();
         let writer = Arc::new(writer);
-        connection.open(&writer);
+        connection.open(&writer, layers);
         departure.was_open = true;
         departure.end = serve(&connection, reader, &writer, &self).await;
+    }
+
+    /// Connects, where that is ours to do, and shakes hands.
+    async fn open(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        origin: Origin,
+    ) -> io::Result<(TcpStream, Layers)> {
+        let listener = connection.flow.listener;
+        let transport = self.transport(listener);
+        let (stream, layers) = match (transport, origin) {
+            (Transport::Udp | Transport::Tcp, Origin::Accepted(stream, _)) => {
+                (TcpStream::from_std(stream)?, Layers::default())
+            }
+            (Transport::Udp | Transport::Tcp, Origin::Opened) => {
+                (self.connect(connection.flow).await?, Layers::default())
+            }
+            (Transport::Tls | Transport::Ws | Transport::Wss, Origin::Accepted(stream, permit)) => {
+                let door = self.door(listener, transport)?;
+                let (stream, layers) = self
+                    .at_the_door(async move {
+                        let _permit = permit;
+                        door.accept(TcpStream::from_std(stream)?).await
+                    })
+                    .await?;
+                (TcpStream::from_std(stream)?, layers)
+            }
+            (Transport::Tls | Transport::Ws | Transport::Wss, Origin::Opened) => {
+                let (streams, connection) = (Arc::clone(self), Arc::clone(connection));
+                let (stream, layers) = self
+                    .at_the_door(async move {
+                        let tls = streams.tls(connection.flow.listener)?;
+                        let stream = streams.connect(connection.flow).await?;
+                        door::connect(stream, connection.name.as_deref().unwrap_or_default(), tls).await
+                    })
+                    .await?;
+                (TcpStream::from_std(stream)?, layers)
+            }
+        };
+        stream.set_nodelay(true)?;
+        Ok((stream, layers))
+    }
+
+    /// Does a handshake where it is in no shard's way, for as long as it may take.
+    async fn at_the_door(
+        &self,
+        handshake: impl Future<Output = io::Result<(TcpStream, Layers)>> + Send + 'static,
+    ) -> io::Result<(std::net::TcpStream, Layers)> {
+        let patience = self.limits.handshake;
+        let all = async move {
+            let (stream, layers) = timeout(patience, handshake).await??;
+            Ok((stream.into_std()?, layers))
+        };
+        let runtime = self.secrets.runtime.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        runtime.spawn(all).await.map_err(io::Error::other)?
+    }
+
+    fn door(&self, listener: ListenerId, transport: Transport) -> io::Result<Door> {
+        let origins = self.secrets.origins.get(usize::from(listener.0)).cloned().unwrap_or_default();
+        Ok(match transport {
+            Transport::Udp | Transport::Tcp => Door { tls: None, websocket: None },
+            Transport::Tls => Door { tls: Some(self.tls(listener)?), websocket: None },
+            Transport::Ws => Door { tls: None, websocket: Some(origins) },
+            Transport::Wss => Door { tls: Some(self.tls(listener)?), websocket: Some(origins) },
+        })
+    }
+
+    /// What a listener shows now.
+    fn tls(&self, listener: ListenerId) -> io::Result<Tls> {
+        let identity = self.secrets.identities.get(usize::from(listener.0)).and_then(Option::as_ref);
+        let identity = identity.map(ArcSwap::load).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Tls::clone(&identity))
     }
 
     async fn connect(&self, flow: Flow) -> io::Result<TcpStream> {
@@ -266,18 +390,6 @@ fn source_of(remote: SocketAddr) -> IpAddr {
     }
 }
 
-/// Where a response goes whose connection is gone: to the host that asked, at the port that its Via names
-/// (RFC 3261 §18.2.2). A request within a dialog knows better itself; `None`.
-fn response_target(flow: Flow, message: &[u8]) -> Option<Flow> {
-    if !message.starts_with(b"SIP/2.0 ") {
-        return None;
-    }
-    let message = Message::parse(message).ok()?;
-    let via = message.via().ok()?;
-    let port = via.port.unwrap_or(Transport::Tcp.default_port());
-    Some(Flow { remote: SocketAddr::new(flow.remote.ip(), port), connection: 0, ..flow })
-}
-
 /// Strikes a connection off when its task ends, however it ends, and tells those who have to know.
 struct Departure<'a> {
     streams: &'a Streams,
@@ -291,7 +403,7 @@ impl Drop for Departure<'_> {
         let flow = self.connection.flow;
         let mut registry = self.streams.lock();
         registry.by_number.remove(&flow.connection);
-        let peer = (flow.listener, flow.remote);
+        let peer = (flow.listener, flow.remote, self.connection.name.clone());
         if registry.by_peer.get(&peer) == Some(&flow.connection) {
             registry.by_peer.remove(&peer);
         }

@@ -107,7 +107,7 @@ impl Core {
     fn peer_candidate(&self, peer: &str, by: Option<&str>, called: Option<&[u8]>) -> Option<Candidate> {
         let uri = Uri::parse(peer.as_bytes()).ok()?;
         let secure = uri.scheme == sip::Scheme::Sips;
-        let transport = uri.transport().unwrap_or(if secure { Transport::Tls } else { Transport::Udp });
+        let transport = uri.carried_by();
         let scheme: &[u8] = if secure { b"sips:" } else { b"sip:" };
         let port = uri.port.map(|port| format!(":{port}")).unwrap_or_default();
         let (user, at): (&[u8], &[u8]) = called.map_or((b"", b""), |user| (user, b"@"));

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use routing::{Redirect, Trunk};
-use sip::{Address, Message, Name, Scheme, Transport, Uri};
+use sip::{Address, Message, Name, Scheme, Uri};
 
 use super::candidates::MAX_CANDIDATES;
 use crate::bridge::{CallKey, Candidate, GoesOn, Reach};
@@ -110,8 +110,7 @@ impl Core {
     }
 
     fn reach_of(&self, uri: &Uri<'_>, trunk: &Trunk) -> Option<Reach> {
-        let secure = uri.scheme == Scheme::Sips;
-        let transport = uri.transport().unwrap_or(if secure { Transport::Tls } else { Transport::Udp });
+        let transport = uri.carried_by();
         match uri.host_ip() {
             Some(ip) => {
                 let remote = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));

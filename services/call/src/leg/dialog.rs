@@ -399,6 +399,5 @@ fn ack_without_leg(dialog: &mut Dialog, cseq: u32, flow: Flow, wire: &mut Wire) 
 pub(crate) fn literal_address(uri: &[u8]) -> Option<SocketAddr> {
     let uri = Uri::parse(uri).ok()?;
     let ip: IpAddr = uri.host_ip()?;
-    let transport = uri.transport().unwrap_or(sip::Transport::Udp);
-    Some(SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port())))
+    Some(SocketAddr::new(ip, uri.port.unwrap_or(uri.carried_by().default_port())))
 }

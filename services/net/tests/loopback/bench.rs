@@ -72,7 +72,14 @@ impl Records for Kept {
 }
 
 pub fn listen(name: &str, transport: Transport, bind: &str) -> Listen {
-    Listen { name: name.to_owned(), transport, bind: bind.parse().unwrap(), advertise: None }
+    Listen {
+        name: name.to_owned(),
+        transport,
+        bind: bind.parse().unwrap(),
+        advertise: None,
+        tls: None,
+        origins: Vec::new(),
+    }
 }
 
 /// A configuration for so many shards, with the engines and records that it was given.
@@ -200,8 +207,8 @@ impl Phone {
     }
 }
 
-pub struct Line {
-    pub stream: TcpStream,
+pub struct Line<S = TcpStream> {
+    pub stream: S,
     read: Vec<u8>,
 }
 
@@ -209,6 +216,18 @@ impl Line {
     pub fn new(stream: TcpStream) -> Line {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        Line::over(stream)
+    }
+
+    /// Waits for the box to close the connection.
+    pub fn is_closed(&mut self) -> bool {
+        let mut room = [0; 4096];
+        matches!(self.stream.read(&mut room), Ok(0)) || self.stream.take_error().unwrap().is_some()
+    }
+}
+
+impl<S: Read + Write> Line<S> {
+    pub fn over(stream: S) -> Line<S> {
         Line { stream, read: Vec::new() }
     }
 
@@ -218,39 +237,41 @@ impl Line {
 
     /// The next message without a body.
     pub fn receive(&mut self) -> String {
+        let received = self.try_receive();
+        received.unwrap_or_else(|| panic!("the box closed the connection, after {:?}", self.read))
+    }
+
+    /// The same; `None` when the connection ends before.
+    pub fn try_receive(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
-                return String::from_utf8(self.read.drain(..end + 4).collect()).unwrap();
+                return Some(String::from_utf8(self.read.drain(..end + 4).collect()).unwrap());
             }
-            assert!(self.read_more() > 0, "the box closed the connection, after {:?}", self.read);
+            if self.read_more().ok()? == 0 {
+                return None;
+            }
         }
     }
 
     /// Throws so many octets away: a body that nobody wants.
     pub fn skip(&mut self, octets: usize) {
         while self.read.len() < octets {
-            assert!(self.read_more() > 0, "the box closed the connection");
+            assert!(self.read_more().unwrap() > 0, "the box closed the connection");
         }
         self.read.drain(..octets);
     }
 
     /// Whatever comes next.
     pub fn receive_some(&mut self) -> String {
-        self.read_more();
+        self.read_more().expect("the box answers or closes");
         String::from_utf8(std::mem::take(&mut self.read)).unwrap()
     }
 
-    /// Waits for the box to close the connection.
-    pub fn is_closed(&mut self) -> bool {
+    fn read_more(&mut self) -> std::io::Result<usize> {
         let mut room = [0; 4096];
-        matches!(self.stream.read(&mut room), Ok(0)) || self.stream.take_error().unwrap().is_some()
-    }
-
-    fn read_more(&mut self) -> usize {
-        let mut room = [0; 4096];
-        let count = self.stream.read(&mut room).expect("the box answers or closes");
+        let count = self.stream.read(&mut room)?;
         self.read.extend_from_slice(&room[..count]);
-        count
+        Ok(count)
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod bench;
 mod calls;
+mod certificates;
 mod datagrams;
 mod operator;
 mod start;
 mod streams;
+mod tls;

@@ -60,9 +60,9 @@ fn every_address_is_no_address_to_advertise() {
 }
 
 #[test]
-fn a_transport_of_a_later_version_and_parts_that_do_not_fit_are_refused() {
+fn tls_without_a_certificate_and_parts_that_do_not_fit_are_refused() {
     let tls = listen("outside", Transport::Tls, "127.0.0.1:0");
-    assert!(complaint(1, vec![tls]).contains("transport tls is not available yet"));
+    assert!(complaint(1, vec![tls]).contains("tls needs a certificate"));
     assert!(complaint(1, Vec::new()).contains("listeners, got 0"));
 
     let (mut config, ..) = config(2);

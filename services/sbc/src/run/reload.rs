@@ -1,5 +1,6 @@
 //! SIGHUP: the file is read again. Trunks and routes are swapped under running calls, which keep those they began with;
-//! users are swapped, and who is none any more is registered no longer. What is wrong changes nothing.
+//! users are swapped, and who is none any more is registered no longer; certificates are read anew, and connections that
+//! are open stay. What is wrong changes nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +43,11 @@ pub(super) async fn reload(running: &Running, settings: &mut Settings, file: Opt
         if let Err(error) = running.put_in_force(snapshot, new.registrar()).await {
             error!(%error, "not every shard has the new trunks, routes and users; read the file again");
             return;
+        }
+    }
+    for (listener, tls) in &new.tls {
+        if running.handle().renew(listener, tls.clone()) {
+            info!(listener, "certificate read again");
         }
     }
     for key in &changes.restart {

@@ -114,6 +114,8 @@ impl Running {
             transport: listener.transport,
             bind: listener.bind,
             advertise: listener.advertise.clone(),
+            tls: settings.tls.get(&listener.name).cloned(),
+            origins: listener.origins.clone(),
         });
         let bound = ::net::bind(::net::Config {
             listeners: listen.collect(),

@@ -1,6 +1,6 @@
 //! What a reload changes: some settings are swapped under running calls, the others wait for a restart.
 
-use super::Settings;
+use super::{Listener, Settings};
 
 /// The difference between the settings in force and those just read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         node,
         sip,
         listeners,
+        // Read anew and put in force with every reload.
+        tls: _,
         media,
         api,
         cdr,
@@ -40,7 +42,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("node.workers", node.workers == new.node.workers),
         ("node.max_calls", node.max_calls == new.node.max_calls),
         ("sip", *sip == new.sip),
-        ("listener", *listeners == new.listeners),
+        ("listener", listeners.iter().map(socket).eq(new.listeners.iter().map(socket))),
         ("media", *media == new.media),
         ("api", *api == new.api),
         ("cdr", *cdr == new.cdr),
@@ -48,4 +50,9 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
     ];
     let restart = checks.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
     Changes { routing, registrar, restart }
+}
+
+/// What a listener is but for its files: whether it is encrypted is a matter of its transport.
+fn socket(listener: &Listener) -> Listener {
+    Listener { certificate: None, ..listener.clone() }
 }

@@ -5,6 +5,7 @@
 //! (`sections`, `routing`), then hold trunks and routes against each other. [`changes()`] compares two settings for a
 //! reload.
 
+mod certificates;
 mod changes;
 mod mistake;
 mod routing;
@@ -14,6 +15,7 @@ mod sections;
 mod tests;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use call::{RegistrarPolicy, User};
 use sip::{Timing, Transport};
 use toml::de::DeTable;
 
+pub use certificates::Certificate;
 pub use changes::changes;
 pub use mistake::{Mistake, SettingsError};
 use section::{Document, Place};
@@ -38,6 +41,8 @@ pub struct Settings {
     pub sip: Timers,
     /// `[[listener]]`, at least one.
     pub listeners: Vec<Listener>,
+    /// What encrypted listeners show, by their names; read from the files that they name.
+    pub tls: BTreeMap<String, ::net::Tls>,
     /// `[media]`
     pub media: Media,
     /// `[api]`
@@ -97,6 +102,10 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// What Via and Contact say, where that is not the bound address.
     pub advertise: Option<String>,
+    /// Of tls and wss.
+    pub certificate: Option<Certificate>,
+    /// Of ws and wss: whose pages may connect; nobody named: all.
+    pub origins: Vec<String>,
 }
 
 /// `[media]`: the relay.
@@ -212,8 +221,14 @@ impl Default for Settings {
     /// What the box does without a file: everything on loopback, and phones there may register any name.
     fn default() -> Settings {
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 5060));
-        let listener =
-            |name: &str, transport| Listener { name: name.to_owned(), transport, bind, advertise: None };
+        let listener = |name: &str, transport| Listener {
+            name: name.to_owned(),
+            transport,
+            bind,
+            advertise: None,
+            certificate: None,
+            origins: Vec::new(),
+        };
         Settings {
             node: Node {
                 name: "drawbridge".to_owned(),
@@ -229,6 +244,7 @@ impl Default for Settings {
                 min_se: Duration::from_secs(90),
             },
             listeners: vec![listener("udp", Transport::Udp), listener("tcp", Transport::Tcp)],
+            tls: BTreeMap::new(),
             media: Media {
                 address: IpAddr::from(Ipv4Addr::LOCALHOST),
                 advertise: None,
@@ -252,7 +268,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads and checks a file; without one, the defaults.
+    /// Reads and checks a file, and those that it names; without one, the defaults.
     ///
     /// # Errors
     ///
@@ -261,9 +277,26 @@ impl Settings {
         let Some(path) = file else { return Ok(Settings::default()) };
         let file = path.display().to_string();
         match std::fs::read_to_string(path) {
-            Ok(text) => Settings::parse(&text).map_err(|mistakes| SettingsError::Wrong { file, mistakes }),
+            Ok(text) => Settings::parse(&text)
+                .and_then(Settings::with_certificates)
+                .map_err(|mistakes| SettingsError::Wrong { file, mistakes }),
             Err(source) => Err(SettingsError::Unreadable { file, source }),
         }
+    }
+
+    /// Reads what the listeners show.
+    fn with_certificates(mut self) -> Result<Settings, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        for listener in &self.listeners {
+            match certificates::load(listener) {
+                Ok(None) => {}
+                Ok(Some(tls)) => {
+                    self.tls.insert(listener.name.clone(), tls);
+                }
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if mistakes.is_empty() { Ok(self) } else { Err(mistakes) }
     }
 
     /// Reads and checks the text of a file.

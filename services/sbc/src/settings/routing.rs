@@ -144,19 +144,14 @@ fn check_peers(
     for peer in peers {
         // What is no URI at all is found when trunks and routes are held against each other.
         let Ok(uri) = Uri::parse(peer.value.as_bytes()) else { continue };
-        let transport = match (uri.scheme, uri.transport()) {
-            (sip::Scheme::Sips, _) => Transport::Tls,
-            (_, Some(transport)) => transport,
-            // RFC 3263 §4.1: UDP where nothing else is said.
-            (_, None) => Transport::Udp,
-        };
+        let transport = uri.carried_by();
         match transport {
-            Transport::Tls | Transport::Ws | Transport::Wss => {
-                let came = transport.as_param();
-                let expected = format!("transport=udp or transport=tcp ({came} is not in this version yet)");
+            Transport::Ws | Transport::Wss => {
+                let expected = "transport=udp, tcp or tls: whoever speaks WebSocket connects, nobody can \
+                                connect to them";
                 document.mistake(&peer.place, expected);
             }
-            Transport::Udp | Transport::Tcp => {
+            Transport::Udp | Transport::Tcp | Transport::Tls => {
                 if !usable.is_empty() && !usable.iter().any(|listener| listener.transport == transport) {
                     let expected = format!(
                         "a transport that a [[listener]] speaks: none speaks {}",

@@ -12,7 +12,9 @@ use super::section::{Document, Place, Placed, Section};
 use super::values::{
     address, choice, duration, flag, host_port, name, number, path, ports, postgres, sha256, socket,
 };
-use super::{Access, Api, Cdr, Engine, Journal, Listener, Media, Node, Settings, Timers, Token, routing};
+use super::{
+    Access, Api, Cdr, Engine, Journal, Listener, Media, Node, Settings, Timers, Token, certificates, routing,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,7 +36,8 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let routes = routing::routes(&mut root, &trunks);
     let trunks = trunks.into_iter().map(|entry| entry.value).collect();
     root.finish();
-    Settings { node, sip, listeners, media, api, cdr, journal, access, users, trunks, routes, notices }
+    let tls = BTreeMap::new();
+    Settings { node, sip, listeners, tls, media, api, cdr, journal, access, users, trunks, routes, notices }
 }
 
 fn node(mut section: Section<'_>, default: Node) -> Node {
@@ -85,7 +88,7 @@ fn timers(mut section: Section<'_>, default: Timers) -> Timers {
 fn listeners(root: &mut Section<'_>, default: Vec<Listener>) -> Vec<Listener> {
     let document = root.document();
     let mut taken_names = Taken::default();
-    let mut taken_sockets: BTreeMap<(&str, SocketAddr), usize> = BTreeMap::new();
+    let mut taken_sockets: BTreeMap<(bool, SocketAddr), usize> = BTreeMap::new();
     let mut listeners = Vec::new();
     let before = document.count();
     for mut section in root.sections("listener") {
@@ -93,6 +96,8 @@ fn listeners(root: &mut Section<'_>, default: Vec<Listener>) -> Vec<Listener> {
         let transport = transport(&mut section);
         let bind = section.need("bind", "IP:PORT", socket);
         let advertise = section.get("advertise", host_port);
+        let certificate = certificates::read(&mut section, transport);
+        let origins = certificates::origins(&mut section, transport);
         if let Some(name) = &name {
             taken_names.check(document, name, "listener");
         }
@@ -104,14 +109,15 @@ fn listeners(root: &mut Section<'_>, default: Vec<Listener>) -> Vec<Listener> {
         }
         if let (Some(transport), Some(bind)) = (transport, &bind)
             && bind.value.port() != 0
-            && let Some(line) = taken_sockets.insert((transport.as_param(), bind.value), bind.place.line)
+            && let Some(line) = taken_sockets.insert((transport.is_reliable(), bind.value), bind.place.line)
         {
             document.mistake(&bind.place, format!("a socket of its own: line {line} has this one"));
         }
         section.finish();
         if let (Some(name), Some(transport), Some(bind)) = (name, transport, bind) {
             let advertise = advertise.map(|advertise| advertise.value);
-            listeners.push(Listener { name: name.value, transport, bind: bind.value, advertise });
+            let (name, bind) = (name.value, bind.value);
+            listeners.push(Listener { name, transport, bind, advertise, certificate, origins });
         }
     }
     // With one that could not be read nobody knows which transports there are: then nothing is checked against them.
@@ -122,56 +128,19 @@ fn listeners(root: &mut Section<'_>, default: Vec<Listener>) -> Vec<Listener> {
     }
 }
 
-/// What a `transport` key may say, now and later.
-#[derive(Clone, Copy)]
-enum Speaks {
-    Now(Transport),
-    Later { encrypted: bool },
-}
-
 fn transport(section: &mut Section<'_>) -> Option<Transport> {
-    const WORDS: &[(&str, Speaks)] = &[
-        ("udp", Speaks::Now(Transport::Udp)),
-        ("tcp", Speaks::Now(Transport::Tcp)),
-        ("tls", Speaks::Later { encrypted: true }),
-        ("ws", Speaks::Later { encrypted: false }),
-        ("wss", Speaks::Later { encrypted: true }),
+    const WORDS: &[(&str, Transport)] = &[
+        ("udp", Transport::Udp),
+        ("tcp", Transport::Tcp),
+        ("tls", Transport::Tls),
+        ("ws", Transport::Ws),
+        ("wss", Transport::Wss),
     ];
-    const EXPECTED: &str = "\"udp\" or \"tcp\"";
+    const EXPECTED: &str = "\"udp\", \"tcp\", \"tls\", \"ws\" or \"wss\"";
     let transport = section.need("transport", EXPECTED, |value| {
         choice(WORDS)(value).map_err(|_| std::borrow::Cow::from(EXPECTED))
     });
-    let encrypted = match &transport {
-        None => None,
-        Some(Placed { value: Speaks::Now(_), .. }) => Some(false),
-        Some(Placed { value: Speaks::Later { encrypted }, place }) => {
-            section
-                .document()
-                .mistake(place, format!("{EXPECTED} ({} is not in this version yet)", place.came));
-            Some(*encrypted)
-        }
-    };
-    certificates(section, encrypted);
-    transport.and_then(|transport| match transport.value {
-        Speaks::Now(transport) => Some(transport),
-        Speaks::Later { .. } => None,
-    })
-}
-
-/// The certificate keys belong to an encrypted listener, and it cannot do without them. Without a known transport only
-/// their form is checked.
-fn certificates(section: &mut Section<'_>, encrypted: Option<bool>) {
-    if encrypted == Some(true) {
-        section.needed("certificate", "the path of a PEM file, for tls and wss");
-        section.needed("private_key", "the path of a PEM file, for tls and wss");
-    }
-    for key in ["certificate", "private_key", "client_ca"] {
-        if let Some(written) = section.get(key, path).filter(|_| encrypted == Some(false)) {
-            section
-                .document()
-                .mistake(&written.place, "nothing here: only tls and wss listeners have certificates");
-        }
-    }
+    transport.map(|transport| transport.value)
 }
 
 fn media(mut section: Section<'_>, default: Media) -> Media {

@@ -131,6 +131,19 @@ impl<'a> Uri<'a> {
         self.params.value("transport").and_then(Transport::parse)
     }
 
+    /// What a request to this URI goes over where nothing is looked up: what it says, else UDP; with `sips` always TLS,
+    /// whatever is within it (RFC 3261 §26.2.2, RFC 3263 §4.1).
+    pub fn carried_by(&self) -> Transport {
+        let said = self.transport();
+        match self.scheme {
+            Scheme::Sips => match said {
+                Some(Transport::Ws | Transport::Wss) => Transport::Wss,
+                Some(Transport::Udp | Transport::Tcp | Transport::Tls) | None => Transport::Tls,
+            },
+            Scheme::Sip | Scheme::Tel | Scheme::Other => said.unwrap_or(Transport::Udp),
+        }
+    }
+
     /// The values of a header that the URI wants in the request made from it (RFC 3261 §19.1.1), their escapes undone.
     pub fn header_values<'s>(&'s self, name: &'s str) -> impl Iterator<Item = Vec<u8>> + 's {
         self.headers.split(|byte| *byte == b'&').filter_map(move |piece| {

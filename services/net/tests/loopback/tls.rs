@@ -1,0 +1,188 @@
+//! TLS: who is let in, whom the box believes, and certificates that change under open connections.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use routing::{Route, Snapshot, Trunk, TrunkId};
+use rustls::{ClientConfig, ClientConnection, ServerConnection, StreamOwned};
+use rustls_pki_types::ServerName;
+use sip::Transport;
+
+use crate::bench::{Line, PATIENCE, Sbc, listen, request};
+use crate::certificates::{Authority, Identity};
+
+type Encrypted = StreamOwned<ClientConnection, TcpStream>;
+
+/// A box whose stream listener speaks TLS.
+fn start(identity: &Identity, client_ca: Option<&Authority>) -> Sbc {
+    let tls = identity.tls(client_ca, None);
+    Sbc::start_with(2, |config| {
+        config.listeners[1] = listen("tls", Transport::Tls, "127.0.0.1:0");
+        config.listeners[1].tls = Some(tls);
+    })
+}
+
+/// Connects and finishes the handshake; the error is what a peer is told that is not let in.
+fn dial(sbc: &Sbc, config: &Arc<ClientConfig>) -> std::io::Result<Line<Encrypted>> {
+    let stream = TcpStream::connect(sbc.tcp)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let name = ServerName::try_from("edge.example").unwrap();
+    let mut session = ClientConnection::new(Arc::clone(config), name).unwrap();
+    let mut stream = stream;
+    while session.is_handshaking() {
+        session.complete_io(&mut stream)?;
+    }
+    Ok(Line::over(StreamOwned::new(session, stream)))
+}
+
+/// Whether a request is answered on the connection.
+fn is_served(line: &mut Line<Encrypted>, call: &str) -> bool {
+    let local = line.stream.sock.local_addr().unwrap();
+    let text = request("BYE", call, "TLS", local);
+    line.stream.write_all(text.as_bytes()).is_ok()
+        && line.try_receive().is_some_and(|answer| answer.starts_with("SIP/2.0 481 "))
+}
+
+#[test]
+fn a_request_over_tls_is_answered_on_its_connection_and_a_ping_with_a_pong() {
+    let authority = Authority::new("all");
+    let sbc = start(&authority.identity("edge.example"), None);
+    let mut line = dial(&sbc, &authority.client(None)).unwrap();
+    assert!(is_served(&mut line, "t1"));
+    line.send("\r\n\r\n");
+    assert_eq!(line.receive_some(), "\r\n");
+    let many: String = (0..200)
+        .map(|n| request("BYE", &format!("many{n}"), "TLS", line.stream.sock.local_addr().unwrap()))
+        .collect();
+    line.send(&many);
+    for _ in 0..200 {
+        assert!(line.receive().starts_with("SIP/2.0 481 "));
+    }
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn with_a_client_ca_only_peers_with_a_certificate_of_it_are_let_in() {
+    let (ours, theirs, strangers) = (Authority::new("o"), Authority::new("t"), Authority::new("s"));
+    let sbc = start(&ours.identity("edge.example"), Some(&theirs));
+    let (good, bad) = (theirs.identity("peer.example"), strangers.identity("peer.example"));
+    assert!(is_served(&mut dial(&sbc, &ours.client(Some(&good))).unwrap(), "good"));
+    for (who, identity) in [("nobody", None), ("a stranger", Some(&bad))] {
+        // In TLS 1.3 the client is done before the server has looked at its certificate.
+        let served = dial(&sbc, &ours.client(identity)).is_ok_and(|mut line| is_served(&mut line, "bad"));
+        assert!(!served, "{who} was let in");
+    }
+    sbc.await_totals(|totals| (totals.connections_failed, totals.connections_open) == (2, 0));
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn what_is_no_tls_is_cut_off_and_a_mute_peer_after_its_time() {
+    let authority = Authority::new("all");
+    let tls = authority.identity("edge.example").tls(None, None);
+    let sbc = Sbc::start_with(1, |config| {
+        config.listeners[1] = listen("tls", Transport::Tls, "127.0.0.1:0");
+        config.listeners[1].tls = Some(tls);
+        config.limits.handshake = Duration::from_millis(300);
+        config.limits.handshakes = 2;
+    });
+    let mut plain = sbc.dial();
+    plain.send(&request("BYE", "plain", "TCP", plain.stream.local_addr().unwrap()));
+    let mut rest = Vec::new();
+    let _ = plain.stream.read_to_end(&mut rest);
+    assert!(!rest.starts_with(b"SIP/2.0"), "no answer in the clear");
+    sbc.await_totals(|totals| (totals.connections_failed, totals.connections_open) == (1, 0));
+
+    let begun = Instant::now();
+    let mut mute = [sbc.dial(), sbc.dial()];
+    sbc.await_totals(|totals| totals.connections_open == 2);
+    assert!(sbc.dial().is_closed(), "no more handshakes at once than may be");
+    for line in &mut mute {
+        assert!(line.is_closed());
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(250));
+    sbc.await_totals(|totals| (totals.connections_refused, totals.connections_open) == (1, 0));
+    assert!(is_served(&mut dial(&sbc, &authority.client(None)).unwrap(), "after"), "others are let in again");
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn a_certificate_is_swapped_under_open_connections() {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let sbc = start(&old.identity("edge.example"), None);
+    let mut open: Vec<_> = (0..20).map(|_| dial(&sbc, &old.client(None)).unwrap()).collect();
+    assert!(dial(&sbc, &new.client(None)).is_err());
+    assert!(sbc.net.handle().renew("tls", new.identity("edge.example").tls(None, None)));
+    assert!(!sbc.net.handle().renew("u", new.identity("edge.example").tls(None, None)), "has none");
+    assert!(is_served(&mut dial(&sbc, &new.client(None)).unwrap(), "new"));
+    assert!(dial(&sbc, &old.client(None)).is_err());
+    for (number, line) in open.iter_mut().enumerate() {
+        assert!(is_served(line, &format!("open{number}")));
+    }
+    sbc.net.shutdown().unwrap();
+}
+
+/// Calls of the UDP phone that asks go to `sip:{host}` over TLS, at the port of `carrier`.
+fn trunk_to(carrier: SocketAddr, host: &str, phone: SocketAddr) -> Arc<Snapshot> {
+    let mut pbx = Trunk::new("pbx");
+    pbx.sources = vec![routing::Source::parse(&phone.to_string()).unwrap()];
+    let mut far = Trunk::new("far");
+    far.peers = vec![format!("sip:{host}:{};transport=tls", carrier.port())];
+    let route = Route::new("out", vec![TrunkId(1)]);
+    Arc::new(Snapshot::new(vec![pbx, far], vec![route]).unwrap())
+}
+
+/// What becomes of a call to a carrier that shows `identity` and is called by `host`: the status, or the INVITE.
+fn call_to(host: &str, identity: &Identity, believed: &Authority) -> Result<String, String> {
+    let carrier = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = Authority::new("box").identity("edge.example").tls(None, Some(believed));
+    let phone = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    phone.set_read_timeout(Some(PATIENCE)).unwrap();
+    let snapshot = trunk_to(carrier.local_addr().unwrap(), host, phone.local_addr().unwrap());
+    let sbc = Sbc::start_with(1, |config| {
+        config.listeners[1] = listen("tls", Transport::Tls, "127.0.0.1:0");
+        config.listeners[1].tls = Some(ours);
+        config.snapshot = snapshot;
+    });
+    let config = identity.server();
+    let answering = std::thread::spawn(move || {
+        let (stream, _) = carrier.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut line = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+        let mut room = [0; 4096];
+        let count = line.read(&mut room).unwrap_or(0);
+        String::from_utf8_lossy(&room[..count]).into_owned()
+    });
+    phone.send_to(request("INVITE", "out", "UDP", phone.local_addr().unwrap()).as_bytes(), sbc.udp).unwrap();
+    let invite = answering.join().unwrap();
+    if invite.starts_with("INVITE ") {
+        return Ok(invite);
+    }
+    let mut room = [0; 4096];
+    loop {
+        let count = phone.recv(&mut room).expect("an answer");
+        let text = String::from_utf8_lossy(&room[..count]).into_owned();
+        if !text.starts_with("SIP/2.0 100 ") {
+            return Err(text);
+        }
+    }
+}
+
+#[test]
+fn a_trunk_peer_must_have_the_name_of_its_uri_from_an_authority_that_is_believed() {
+    let (believed, other) = (Authority::new("believed"), Authority::new("other"));
+    let by_name = call_to("localhost", &believed.identity("localhost"), &believed).unwrap();
+    assert!(by_name.contains("\r\nVia: SIP/2.0/TLS "), "{by_name}");
+    assert!(by_name.contains(";transport=tls>\r\n"), "the Contact says where the box is reached: {by_name}");
+    let by_address = call_to("127.0.0.1", &believed.identity("127.0.0.1"), &believed);
+    assert!(by_address.is_ok(), "{by_address:?}");
+    for (what, identity) in [
+        ("another name", believed.identity("carrier.example")),
+        ("an authority that nobody knows", other.identity("localhost")),
+    ] {
+        let refused = call_to("localhost", &identity, &believed).expect_err(what);
+        assert!(refused.starts_with("SIP/2.0 503 "), "{what}: {refused}");
+    }
+}
