@@ -43,6 +43,7 @@ impl Core {
             }
             Some(ClientUser::Nobody) | None => {}
         }
+        self.wire.settle_client(client);
     }
 
     /// A 2xx whose transaction is no more: row C6 still owes it ACK and BYE.

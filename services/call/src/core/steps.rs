@@ -59,7 +59,7 @@ impl Core {
                 Owner::Client(_) | Owner::Call(_) => {}
             },
             Stimulus::Undeliverable { token } => {
-                if let Some(unanswered) = self.wire.on_undeliverable(token) {
+                if let Some(unanswered) = self.wire.on_undeliverable(token, now) {
                     self.on_no_answer(unanswered, 503, now);
                 }
             }

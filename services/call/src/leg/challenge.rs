@@ -128,7 +128,7 @@ impl Leg {
         if purpose == Purpose::Offer {
             wire.limit(next, now.time + wire.settings.timer_c);
         }
-        wire.launch(next, request);
+        wire.launch(next, request, now);
         self.exchange.sent_again(refused, next, cseq);
         Some(next)
     }

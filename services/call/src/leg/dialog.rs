@@ -54,7 +54,7 @@ impl Leg {
         if let Some(reason) = reason {
             writer.header("Reason", reason);
         }
-        wire.launch(client, writer.finish());
+        wire.launch(client, writer.finish(), now);
     }
 
     /// The peer's BYE. Everything it still waits for is answered first (RFC 3261 §15.1.2).
@@ -130,7 +130,7 @@ impl Leg {
         copy_body_headers(request, &mut writer);
         let body = request.body();
         let kind = request.first(Name::ContentType).filter(|_| !body.is_empty());
-        wire.launch(client, writer.body(kind, body));
+        wire.launch(client, writer.body(kind, body), now);
         self.note_spent(wire);
         true
     }
@@ -372,7 +372,7 @@ fn acknowledge_and_end(
     let (client, branch) = wire.prepare(Method::Bye, ClientUser::Nobody, flow, now);
     let pieces = via_pieces(wire.listener(flow.listener), &branch);
     let bye = dialog.request(b"BYE", None, &pieces[1..], MAX_FORWARDS).finish();
-    wire.launch(client, bye);
+    wire.launch(client, bye, now);
     Some(ack)
 }
 

@@ -160,7 +160,7 @@ impl Leg {
         writer.header("User-Agent", wire.settings.product.as_bytes());
         let rack = format!("{} {} INVITE", due.rseq, due.cseq);
         writer.header("RAck", rack.as_bytes());
-        wire.launch(client, writer.body(body.map(|_| SDP), body.unwrap_or_default()));
+        wire.launch(client, writer.body(body.map(|_| SDP), body.unwrap_or_default()), now);
         self.note_spent(wire);
         if let Some(early) = &mut self.early {
             early.unanswered += 1;

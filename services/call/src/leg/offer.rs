@@ -53,7 +53,7 @@ impl Leg {
         }
         // A peer that says 100 and then nothing must not hold the call for ever (RFC 3261 §14.1, §16.8).
         wire.limit(client, now.time + wire.settings.timer_c);
-        wire.launch(client, writer.body(offer.body.map(|_| SDP), offer.body.unwrap_or_default()));
+        wire.launch(client, writer.body(offer.body.map(|_| SDP), offer.body.unwrap_or_default()), now);
         self.note_spent(wire);
         let cseq = self.current_dialog().map_or(0, |dialog| dialog.local_cseq);
         self.exchange = Exchange::WeOffer { client, cseq, ours: offer.ours };

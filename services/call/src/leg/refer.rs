@@ -147,7 +147,7 @@ impl Leg {
         }
         let number = status.to_string();
         let body = [b"SIP/2.0 ", number.as_bytes(), b" ", phrase, b"\r\n"].concat();
-        wire.launch(client, writer.body(Some(SIPFRAG), &body));
+        wire.launch(client, writer.body(Some(SIPFRAG), &body), now);
     }
 
     /// A NOTIFY was refused, or never answered: nobody is there to be told (RFC 6665 §4.2.2). The transfer goes on.

@@ -77,7 +77,7 @@ impl Leg {
             copy_named(source, &mut writer, &[Name::Authorization, Name::ProxyAuthorization]);
         }
         let request = writer.body(body.map(|_| SDP), body.unwrap_or_default());
-        wire.launch(client, request);
+        wire.launch(client, request, now);
         let mut leg = Leg::new(call, Side::B, LegState::Calling { client }, target.flow, tag, call_id);
         leg.trunk = target.trunk;
         leg.by_flow = target.by_flow;

@@ -86,7 +86,7 @@ impl Core {
         if let Some(subscription) = request.subscription.and_then(|key| self.subscriptions.get_mut(key)) {
             subscription.sent(call_id, tag, flow, target);
         }
-        self.wire.launch(client, bytes);
+        self.wire.launch(client, bytes, now);
     }
 
     /// A final response of the target; a provisional one says nothing (RFC 4320 §4.1).
@@ -166,7 +166,7 @@ impl Core {
             return false;
         };
         request.state = State::Sent { client: next };
-        self.wire.launch(next, bytes);
+        self.wire.launch(next, bytes, now);
         true
     }
 

@@ -111,7 +111,7 @@ impl Core {
         let body = message.body();
         let kind = message.first(Name::ContentType).filter(|_| !body.is_empty());
         let bytes = writer.body(kind, body);
-        wire.launch(client, bytes);
+        wire.launch(client, bytes, now);
     }
 
     /// The target's answer to the SUBSCRIBE that began it, after the subscriber got it.

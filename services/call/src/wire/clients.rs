@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use sip::{
     InviteClient, InviteClientState, Message, Method, NonInviteClient, NonInviteClientState, Send, Step,
-    Tell, Time,
+    Tell, Time, Timing,
 };
 
+use super::carriage::Carriage;
 use super::{ClientKey, ServerKey, Wire};
 use crate::ids::client_of_branch;
 use crate::io::{Flow, Now, SendToken};
@@ -47,12 +48,13 @@ pub(crate) struct Unanswered {
     pub(crate) request: Bytes,
 }
 pub(super) struct Client {
-    machine: ClientMachine,
+    pub(super) machine: ClientMachine,
     method: Method,
     user: ClientUser,
-    flow: Flow,
+    pub(super) flow: Flow,
+    pub(super) carriage: Carriage,
     branch: Box<str>,
-    request: Bytes,
+    pub(super) request: Bytes,
     /// The ACK of a failure, or the leg's ACK of the 2xx: sent again for each repetition of the response.
     ack: Option<Bytes>,
     cancel: Option<ClientKey>,
@@ -64,12 +66,36 @@ pub(super) struct Client {
     limit: Option<Time>,
     armed: Option<Time>,
 }
-enum ClientMachine {
+pub(super) enum ClientMachine {
     Invite(InviteClient),
     Other(NonInviteClient),
 }
 
 impl ClientMachine {
+    fn new(method: Method, now: Now, timing: Timing, reliable: bool) -> ClientMachine {
+        match method {
+            Method::Invite => ClientMachine::Invite(InviteClient::new(now.time, timing, reliable)),
+            _ => ClientMachine::Other(NonInviteClient::new(now.time, timing, reliable)),
+        }
+    }
+
+    /// The same from its beginning, for a transport that is not reliable. `None` once anything was heard.
+    pub(super) fn anew(&self, now: Now, timing: Timing) -> Option<ClientMachine> {
+        match self {
+            ClientMachine::Invite(machine) => (machine.state() == InviteClientState::Calling)
+                .then(|| ClientMachine::new(Method::Invite, now, timing, false)),
+            ClientMachine::Other(machine) => (machine.state() == NonInviteClientState::Trying)
+                .then(|| ClientMachine::Other(NonInviteClient::new(now.time, timing, false))),
+        }
+    }
+
+    pub(super) fn become_reliable(&mut self) {
+        match self {
+            ClientMachine::Invite(machine) => machine.become_reliable(),
+            ClientMachine::Other(machine) => machine.become_reliable(),
+        }
+    }
+
     /// Whether a final response came.
     fn is_answered(&self) -> bool {
         match self {
@@ -99,15 +125,13 @@ impl Wire {
     ) -> (ClientKey, Box<str>) {
         let reliable = self.listener(flow.listener).transport.is_reliable();
         let timing = self.settings.timing;
-        let machine = match method {
-            Method::Invite => ClientMachine::Invite(InviteClient::new(now.time, timing, reliable)),
-            _ => ClientMachine::Other(NonInviteClient::new(now.time, timing, reliable)),
-        };
+        let machine = ClientMachine::new(method, now, timing, reliable);
         let key = self.clients.insert(Client {
             machine,
             method,
             user,
             flow,
+            carriage: Carriage::AsAsked,
             branch: Box::from(""),
             request: Bytes::new(),
             ack: None,
@@ -125,10 +149,15 @@ impl Wire {
     }
 
     /// Sends the request of a prepared transaction.
-    pub(crate) fn launch(&mut self, key: ClientKey, request: Bytes) {
+    pub(crate) fn launch(&mut self, key: ClientKey, request: Bytes, now: Now) {
+        let Some(client) = self.clients.get(key) else { return };
+        let (flow, method) = (client.flow, client.method);
+        let (flow, request) = match self.lifted(flow, method, &request, now) {
+            Some(lifted) => self.lift(key, lifted, request),
+            None => (flow, request),
+        };
         let Some(client) = self.clients.get_mut(key) else { return };
         client.request = request.clone();
-        let flow = client.flow;
         self.rearm_client(key);
         self.send(flow, request, token_of(key));
     }
@@ -153,6 +182,7 @@ impl Wire {
             method: Method::Cancel,
             user: ClientUser::Nobody,
             flow,
+            carriage: Carriage::AsAsked,
             branch,
             request: Bytes::new(),
             ack: None,
@@ -165,7 +195,7 @@ impl Wire {
         if let Some(client) = self.clients.get_mut(invite) {
             client.cancel = Some(key);
         }
-        self.launch(key, bytes);
+        self.launch(key, bytes, now);
     }
 
     /// The client transaction of a response (RFC 3261 §17.1.3). A CANCEL shares its INVITE's branch.
@@ -183,7 +213,9 @@ impl Wire {
         }
     }
 
-    /// Hands a response to its transaction; says whether the user is to see it.
+    /// Hands a response to its transaction; says whether the user is to see it. Follow with
+    /// [`settle_client`](Wire::settle_client) when the user has: over a reliable transport a failure ends the transaction
+    /// at once, and a user that is challenged makes the next request out of this one.
     pub(crate) fn on_response(
         &mut self,
         key: ClientKey,
@@ -201,8 +233,13 @@ impl Wire {
             client.ack = Some(sip::ack_for_failure(&invite, response));
         }
         let user = client.user;
-        self.carry_out_client(key, step);
+        self.send_of_client(key, step.send);
         (step.tell == Tell::Response).then_some(user)
+    }
+
+    /// The user of a transaction has heard what there was to hear.
+    pub(crate) fn settle_client(&mut self, key: ClientKey) {
+        self.rearm_client(key);
     }
 
     /// Keeps the ACK of a 2xx and sends it; it is sent again for each repetition of that 2xx.
@@ -251,8 +288,13 @@ impl Wire {
     }
 
     fn carry_out_client(&mut self, key: ClientKey, step: Step) {
+        self.send_of_client(key, step.send);
+        self.rearm_client(key);
+    }
+
+    fn send_of_client(&mut self, key: ClientKey, what: Send) {
         if let Some(client) = self.clients.get(key) {
-            let bytes = match step.send {
+            let bytes = match what {
                 Send::Nothing | Send::Response => None,
                 Send::Retransmit => {
                     self.stats.retransmissions += 1;
@@ -265,10 +307,9 @@ impl Wire {
                 self.send(flow, bytes, token_of(key));
             }
         }
-        self.rearm_client(key);
     }
 
-    fn rearm_client(&mut self, key: ClientKey) {
+    pub(super) fn rearm_client(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let (ended, deadline) = match &client.machine {
             ClientMachine::Invite(machine) => (machine.is_terminated(), machine.deadline()),
@@ -312,8 +353,11 @@ impl Wire {
     }
 
     /// What was sent with this token could not be delivered (RFC 3261 §17.1.4); says whom to tell.
-    pub(crate) fn on_undeliverable(&mut self, token: SendToken) -> Option<Unanswered> {
+    pub(crate) fn on_undeliverable(&mut self, token: SendToken, now: Now) -> Option<Unanswered> {
         let key = ClientKey::from(slotmap::KeyData::from_ffi(token.0));
+        if self.lower(key, now) {
+            return None;
+        }
         let client = self.clients.get_mut(key)?;
         // The ACK of a failure carries this token as well; its user has heard all there is to hear and may be elsewhere.
         let was_answered = client.machine.is_answered();
@@ -327,6 +371,6 @@ impl Wire {
     }
 }
 
-fn token_of(key: ClientKey) -> SendToken {
+pub(super) fn token_of(key: ClientKey) -> SendToken {
     SendToken(slotmap::Key::data(&key).as_ffi())
 }

@@ -3,6 +3,7 @@
 //! `sip::transaction` says what to do next; this room owns the bytes to do it with, the flows, the timers and the
 //! indexes by which a message finds its transaction. Legs and the registrar stand above it as transaction users.
 
+mod carriage;
 mod clients;
 mod servers;
 
@@ -56,6 +57,7 @@ pub(crate) struct Wire {
     by_branch: Index<ServerKey>,
     /// §8.2.2.2: one entry for each INVITE being served, by Call-ID, From-tag and CSeq.
     by_request: Index<ServerKey>,
+    deaf: carriage::Deaf,
     hashers: [FixedState; 2],
 }
 
@@ -73,6 +75,7 @@ impl Wire {
             servers: Slab::default(),
             by_branch: Index::with_hasher(FixedState::with_seed(seeds[0])),
             by_request: Index::with_hasher(FixedState::with_seed(seeds[0])),
+            deaf: carriage::Deaf::default(),
             hashers: seeds.map(FixedState::with_seed),
             inner: inner(settings.shard),
             settings,

@@ -164,6 +164,22 @@ fn every_realm_that_asks_in_one_response_is_answered_each_with_its_best_algorith
 }
 
 #[test]
+fn a_challenge_over_a_stream_is_answered_although_its_transaction_is_over_at_once() {
+    let mut world = World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks[1].auth = Some(Credentials { username: "edge".into(), password: "secret".into() });
+        trunks[1].peers = vec![format!("sip:{CALLEE};transport=tcp")];
+    });
+    let over_tcp = call::Flow { listener: STREAM, remote: CALLEE.parse().unwrap(), connection: 8 };
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    let first = world.expect(CALLEE, "INVITE");
+    world.receive_on(over_tcp, &challenge(&first, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    let second = world.expect(CALLEE, "INVITE");
+    assert!(second.has("Proxy-Authorization") || second.has("Authorization"), "{}", second.text);
+}
+
+#[test]
 fn cancel_c9_a_challenge_after_the_cancel_is_not_answered() {
     let mut world = world();
     let (out, _) = call_ringing(&mut world);

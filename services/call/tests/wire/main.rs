@@ -10,6 +10,7 @@ mod forking;
 mod hairpin;
 mod harness;
 mod journal;
+mod long_requests;
 mod reason;
 mod redirect;
 mod refusals;

@@ -73,6 +73,11 @@ impl InviteClient {
         InviteClient { timers, state: InviteClientState::Calling }
     }
 
+    /// The INVITE leaves over a reliable transport after all: it is never sent again. To be told before any response.
+    pub fn become_reliable(&mut self) {
+        self.timers.become_reliable();
+    }
+
     /// A response matched this transaction. [`Send::Ack`] is to be done before anything else.
     pub fn on_response(&mut self, status: u16, now: Time) -> Step {
         let event = match Class::of(status) {

@@ -66,6 +66,11 @@ impl NonInviteClient {
         NonInviteClient { timers, state: NonInviteClientState::Trying }
     }
 
+    /// The request leaves over a reliable transport after all: it is never sent again. To be told before any response.
+    pub fn become_reliable(&mut self) {
+        self.timers.become_reliable();
+    }
+
     /// A response matched this transaction.
     pub fn on_response(&mut self, status: u16, now: Time) -> Step {
         let event = match Class::of(status) {

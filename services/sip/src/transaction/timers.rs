@@ -75,6 +75,12 @@ impl Timers {
         }
     }
 
+    /// The transport is a reliable one after all, before anything was heard.
+    pub(super) fn become_reliable(&mut self) {
+        self.reliable = true;
+        self.stop_retransmitting();
+    }
+
     /// Timer A: twice the last interval, with no upper limit but Timer B.
     pub(super) fn double(&mut self, now: Time) {
         self.again(now, self.interval.saturating_mul(2));

@@ -1,0 +1,107 @@
+//! Requests that are too long for a datagram (RFC 3261 §18.1.1).
+
+use crate::harness::*;
+use call::{Flow, Input};
+
+/// An offer that makes every INVITE with it longer than 1,300 octets.
+fn long_offer() -> String {
+    let attributes: String = (0..40).map(|n| format!("a=x-attribute:{n:030}\n")).collect();
+    format!("{OFFER}{attributes}")
+}
+
+fn over_tcp(connection: u64) -> Flow {
+    Flow { listener: STREAM, remote: CALLEE.parse().unwrap(), connection }
+}
+
+fn call(world: &mut World, branch: &str) -> Sent {
+    world.receive(CALLER, &invite(branch, Some(&long_offer())));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(CALLEE, "INVITE")
+}
+
+#[test]
+fn a_long_invite_goes_by_tcp_and_so_do_its_cancel_and_its_ack() {
+    let mut world = World::new();
+    let out = call(&mut world, "1");
+    assert_eq!(out.flow, over_tcp(0));
+    assert!(out.header("Via").starts_with(&format!("SIP/2.0/TCP {BOX};branch=")), "{}", out.text);
+    assert!(!out.header("Contact").contains("transport="), "the call itself stays with UDP: {}", out.text);
+    world.pass(std::time::Duration::from_secs(5));
+    world.expect_silence();
+    world.receive_on(over_tcp(5), &response(&out, "180 Ringing", "b1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    let refused = world.expect(CALLER, "SIP/2.0 487");
+    let cancel = world.expect(CALLEE, "CANCEL");
+    assert_eq!((cancel.flow, cancel.header("Via")), (over_tcp(0), out.header("Via")));
+    world.receive_on(over_tcp(5), &response(&cancel, "200 OK", "b1", None));
+    world.receive_on(over_tcp(5), &response(&out, "487 Request Terminated", "b1", None));
+    let ack = world.expect(CALLEE, "ACK");
+    assert_eq!((ack.flow, ack.header("Via")), (over_tcp(0), out.header("Via")));
+    world.receive(CALLER, &ack_failure("1", &refused));
+    world.expect_nothing_left();
+}
+
+#[test]
+fn an_answered_call_goes_on_by_udp() {
+    let mut world = World::new();
+    let out = call(&mut world, "1");
+    world.receive_on(over_tcp(5), &response(&out, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    assert_eq!(world.expect(CALLEE, "ACK").flow.listener, call::ListenerId(0));
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    world.receive(CALLER, &from_caller("BYE", 2, &ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    let bye = world.expect(CALLEE, "BYE");
+    assert_eq!(bye.flow.listener, call::ListenerId(0));
+    world.receive(CALLEE, &response(&bye, "200 OK", "b1", None));
+    world.expect_nothing_left();
+}
+
+#[test]
+fn who_takes_no_connection_gets_the_datagram_and_the_next_one_at_once() {
+    let mut world = World::new();
+    let out = call(&mut world, "1");
+    world.input(Input::Undeliverable { token: out.token });
+    let again = world.expect(CALLEE, "INVITE");
+    assert_eq!(again.flow.listener, call::ListenerId(0));
+    assert!(again.header("Via").starts_with("SIP/2.0/UDP "));
+    assert_eq!(again.text, out.text.replace("SIP/2.0/TCP", "SIP/2.0/UDP"), "the same but for the transport");
+    world.pass(std::time::Duration::from_millis(600));
+    assert_eq!(world.expect(CALLEE, "INVITE").text, again.text, "it is repeated like any datagram");
+    world.receive(CALLEE, &response(&again, "486 Busy Here", "b1", None));
+    world.expect(CALLEE, "ACK");
+    let refused = world.expect(CALLER, "SIP/2.0 486");
+    world.receive(CALLER, &ack_failure("1", &refused));
+
+    let second = invite("2", Some(&long_offer())).replace("call-a@", "call-b@");
+    world.receive(CALLER, &second);
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    assert_eq!(out.flow.listener, call::ListenerId(0), "what one call found out serves the next");
+    world.input(Input::Undeliverable { token: out.token });
+    // And now it is an ordinary failure.
+    world.expect(SPARE, "INVITE");
+}
+
+#[test]
+fn a_connection_that_breaks_after_the_callee_rang_ends_the_attempt() {
+    let mut world = World::new();
+    let out = call(&mut world, "1");
+    world.receive_on(over_tcp(5), &response(&out, "180 Ringing", "b1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.input(Input::Undeliverable { token: out.token });
+    let next = world.sent.pop_front().unwrap();
+    assert!(next.to != CALLEE.parse().unwrap(), "rung a second time:\n{}", next.text);
+}
+
+#[test]
+fn without_a_tcp_listener_at_the_same_address_a_long_request_stays_a_datagram() {
+    let mut world = World::tuned(|settings| settings.listeners.truncate(2));
+    assert_eq!(call(&mut world, "1").flow.listener, call::ListenerId(0));
+    let mut world = World::new();
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    assert_eq!(world.expect(CALLEE, "INVITE").flow.listener, call::ListenerId(0), "a short one as well");
+}
