@@ -9,3 +9,4 @@ mod operator;
 mod start;
 mod streams;
 mod tls;
+mod websocket;

@@ -1,3 +1,4 @@
+//! Which files are taken for a listener, and what is said of those that are not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;

@@ -1,0 +1,197 @@
+//! SIP over WebSocket (RFC 7118), plain and encrypted.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use rustls::{ClientConnection, StreamOwned};
+use rustls_pki_types::ServerName;
+use sip::Transport;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, HandshakeError, Message, WebSocket, client};
+
+use crate::bench::{PATIENCE, Sbc, listen, request};
+use crate::certificates::Authority;
+
+/// A box whose stream listener is a WebSocket for these pages.
+fn start(origins: &[&str], change: impl FnOnce(&mut net::Config)) -> Sbc {
+    let origins = origins.iter().map(|&origin| origin.to_owned()).collect();
+    Sbc::start_with(2, |config| {
+        config.listeners[1] = listen("ws", Transport::Ws, "127.0.0.1:0");
+        config.listeners[1].origins = origins;
+        change(config);
+    })
+}
+
+fn connect(at: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Shakes hands over whatever it is.
+fn open<S: Read + Write>(
+    stream: S,
+    protocol: Option<&str>,
+    origin: Option<&str>,
+) -> Result<(WebSocket<S>, Response), Error> {
+    let mut request = "ws://edge.example/".into_client_request().unwrap();
+    if let Some(protocol) = protocol {
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol.parse().unwrap());
+    }
+    if let Some(origin) = origin {
+        request.headers_mut().insert("Origin", origin.parse().unwrap());
+    }
+    client(request, stream).map_err(|error| match error {
+        HandshakeError::Failure(error) => error,
+        HandshakeError::Interrupted(_) => panic!("no answer to the handshake"),
+    })
+}
+
+fn phone(sbc: &Sbc) -> WebSocket<TcpStream> {
+    open(connect(sbc.tcp), Some("sip"), None).unwrap().0
+}
+
+/// A request as a browser writes it, which does not know its own address (RFC 7118 §5).
+fn from_browser(method: &str, call: &str) -> String {
+    let nowhere = "192.0.2.1:1".parse().unwrap();
+    request(method, call, "WS", nowhere).replace("192.0.2.1:1", "df7jal23ls0d.invalid")
+}
+
+fn status<S: Read + Write>(socket: &mut WebSocket<S>) -> String {
+    match socket.read().unwrap() {
+        Message::Text(text) => text.lines().next().unwrap_or_default().to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn close_code<S: Read + Write>(socket: &mut WebSocket<S>) -> Option<CloseCode> {
+    match socket.read() {
+        Ok(Message::Close(frame)) => frame.map(|frame| frame.code),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_text_or_binary_message_is_one_sip_message_and_is_answered_with_one() {
+    let sbc = start(&[], |_| {});
+    let (mut socket, response) = open(connect(sbc.tcp), Some("mqtt, sip"), None).unwrap();
+    assert_eq!(response.headers()["Sec-WebSocket-Protocol"], "sip");
+    socket.send(Message::text(from_browser("BYE", "w1"))).unwrap();
+    assert!(status(&mut socket).starts_with("SIP/2.0 481 "));
+    socket.send(Message::binary(from_browser("BYE", "w2"))).unwrap();
+    assert!(status(&mut socket).starts_with("SIP/2.0 481 "));
+    // The frame says where a message ends, so that it need not say it itself (RFC 7118 §5.3.1).
+    let without_length = from_browser("BYE", "w3").replace("Content-Length: 0\r\n", "");
+    socket.send(Message::text(without_length)).unwrap();
+    assert!(status(&mut socket).starts_with("SIP/2.0 481 "));
+    let two = from_browser("BYE", "w4") + &from_browser("BYE", "w5");
+    socket.send(Message::text(two)).unwrap();
+    assert!(status(&mut socket).starts_with("SIP/2.0 481 "));
+    socket.send(Message::text("\r\n\r\n")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("\r\n"), "the second request was none");
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn pings_are_answered_and_a_close_is_closed() {
+    let sbc = start(&[], |_| {});
+    let mut socket = phone(&sbc);
+    socket.send(Message::Ping("are you there".into())).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::Pong("are you there".into()));
+    socket.close(None).unwrap();
+    assert_eq!(close_code(&mut socket), None);
+    sbc.await_totals(|totals| totals.connections_open == 0);
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn a_message_in_fragments_is_put_together() {
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+    let sbc = start(&[], |_| {});
+    let mut socket = phone(&sbc);
+    let text = from_browser("BYE", "pieces");
+    let (first, rest) = text.split_at(100);
+    let fragment = |text: &str, code, last| {
+        Message::Frame(Frame::message(text.as_bytes().to_vec(), OpCode::Data(code), last))
+    };
+    socket.send(fragment(first, Data::Text, false)).unwrap();
+    socket.send(Message::Ping("between".into())).unwrap();
+    socket.send(fragment(rest, Data::Continue, true)).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::Pong("between".into()));
+    assert!(status(&mut socket).starts_with("SIP/2.0 481 "));
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn a_handshake_without_sip_or_from_a_strange_page_is_refused() {
+    let sbc = start(&["https://phone.example"], |_| {});
+    let refused = |protocol, origin| match open(connect(sbc.tcp), protocol, origin) {
+        Err(Error::Http(response)) => response.status().as_u16(),
+        Err(other) => panic!("{other}"),
+        Ok(_) => 101,
+    };
+    assert_eq!(refused(None, None), 400);
+    assert_eq!(refused(Some("mqtt"), None), 400);
+    assert_eq!(refused(Some("sip"), Some("https://evil.example")), 403);
+    assert_eq!(refused(Some("sip"), Some("https://phone.example")), 101);
+    assert_eq!(refused(Some("sip"), None), 101, "no browser");
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn what_is_too_long_or_against_the_protocol_is_told_so_and_closed() {
+    let sbc = start(&[], |_| {});
+    let mut long = phone(&sbc);
+    // The announced length is enough: the box does not wait for what it would not take.
+    long.get_mut().write_all(&[0x81, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4]).unwrap();
+    assert_eq!(close_code(&mut long), Some(CloseCode::Size));
+    let mut unmasked = phone(&sbc);
+    unmasked.get_mut().write_all(&[0x81, 0x02, b'h', b'i']).unwrap();
+    assert_eq!(close_code(&mut unmasked), Some(CloseCode::Protocol));
+    let mut no_text = phone(&sbc);
+    no_text.get_mut().write_all(&[0x81, 0x81, 0, 0, 0, 0, 0xff]).unwrap();
+    assert_eq!(close_code(&mut no_text), Some(CloseCode::Invalid));
+    sbc.await_totals(|totals| (totals.framing_faults, totals.connections_open) == (3, 0));
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn what_is_no_handshake_or_does_not_end_is_let_go() {
+    let sbc = start(&[], |config| config.limits.handshake = Duration::from_millis(300));
+    let mut sip = sbc.dial();
+    sip.send(&request("BYE", "raw", "TCP", sip.stream.local_addr().unwrap()));
+    let mut answer = Vec::new();
+    let _ = sip.stream.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"SIP/2.0"), "a request needs a handshake before it");
+    let mut slow = sbc.dial();
+    slow.send("GET / HTTP/1.1\r\nHost: edge");
+    assert!(slow.is_closed());
+    sbc.await_totals(|totals| (totals.connections_failed, totals.connections_open) == (2, 0));
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn a_websocket_over_tls_carries_the_same() {
+    let authority = Authority::new("all");
+    let tls = authority.identity("edge.example").tls(None, None);
+    let sbc = start(&[], |config| {
+        config.listeners[1].transport = Transport::Wss;
+        config.listeners[1].tls = Some(tls);
+    });
+    let name = ServerName::try_from("edge.example").unwrap();
+    let session = ClientConnection::new(authority.client(None), name).unwrap();
+    let mut socket = open(StreamOwned::new(session, connect(sbc.tcp)), Some("sip"), None).unwrap().0;
+    for call in 0..50 {
+        socket.send(Message::text(from_browser("BYE", &format!("s{call}")))).unwrap();
+    }
+    for _ in 0..50 {
+        assert!(status(&mut socket).starts_with("SIP/2.0 481 "));
+    }
+    socket.send(Message::Ping("still".into())).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::Pong("still".into()));
+    sbc.net.shutdown().unwrap();
+}
