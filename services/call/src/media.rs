@@ -79,12 +79,23 @@ pub struct RemoteStream {
     pub rtp: SocketAddr,
     /// RTCP.
     pub rtcp: SocketAddr,
-    /// Where this side's signalling comes from: besides the address described, the only one that latching may take.
+    /// Where this side's signalling comes from: besides the address described, the only one that latching may take. An
+    /// address of "this network" where it is another call of this box.
     pub signalling: IpAddr,
     /// Whether this side said that it sends (sendrecv, sendonly).
     pub sends: bool,
     /// Whether this side said that it receives (sendrecv, recvonly).
     pub receives: bool,
+}
+
+impl RemoteStream {
+    /// Whether this side is another call of this box, and what it describes are ports of this relay.
+    pub fn is_inside(&self) -> bool {
+        match self.signalling {
+            IpAddr::V4(ip) => matches!(ip.octets(), [0, 0, _, _]),
+            IpAddr::V6(_) => false,
+        }
+    }
 }
 
 /// News of the relay.

@@ -23,11 +23,11 @@ mod relay;
 mod stream;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use call::Engine;
+use call::{Engine, RemoteStream};
 
 pub use crate::relay::{Relay, Totals};
 
@@ -68,6 +68,26 @@ impl Default for Config {
             threads: 1,
             dscp: None,
         }
+    }
+}
+
+impl Config {
+    /// Where packets for another call of this box go: behind a NAT the address that peers know may lead nowhere from
+    /// here.
+    fn from_here(&self, mut remote: RemoteStream) -> RemoteStream {
+        if self.advertise != self.address && remote.is_inside() {
+            let local = match self.address {
+                IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+                address => address,
+            };
+            for end in [&mut remote.rtp, &mut remote.rtcp] {
+                if end.ip() == self.advertise {
+                    end.set_ip(local);
+                }
+            }
+        }
+        remote
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use call::{RemoteStream, Side, StreamPorts};
+use call::{MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts};
 use harness::{Bench, Phone, REPORT, expect_nothing, from_relay, receive, rtp};
 use media::{Config, Totals};
 
@@ -45,6 +45,41 @@ fn control_crosses_on_its_own_ports_once_media_flows() {
     let (from_a, _) = bench.close(1);
     assert_eq!(from_a.packets, 1, "reports are not media");
     assert_eq!(bench.totals_when(|totals| totals.control == 2).control, 2);
+}
+
+#[test]
+fn two_calls_of_a_box_behind_a_nat_hear_each_other_without_leaving_it() {
+    for (at, address) in ["127.0.0.1", "0.0.0.0"].into_iter().enumerate() {
+        let first = 23_900 + 20 * at as u16;
+        let advertise = "198.51.100.7".parse().unwrap();
+        let mut bench = Bench::with(Config {
+            ports: first..=first + 19,
+            address: address.parse().unwrap(),
+            advertise,
+            ..Config::default()
+        });
+        let [one, two] = [1, 2].map(|session| {
+            let opened = bench.order(MediaOrder::Open { session: MediaId(session), streams: 1 });
+            let [MediaReport::Opened { streams, .. }] = opened.as_slice() else { panic!("{opened:?}") };
+            streams[0]
+        });
+        let inside = |pair: PortPair, shard: u8| RemoteStream {
+            rtp: SocketAddr::new(advertise, pair.rtp),
+            rtcp: SocketAddr::new(advertise, pair.rtcp),
+            signalling: IpAddr::from([0, 0, 0, shard]),
+            sends: true,
+            receives: true,
+        };
+        let (a, b) = (Phone::new(), Phone::new());
+        bench.describe(1, Side::A, a.description());
+        bench.describe(1, Side::B, inside(two.a, 1));
+        bench.describe(2, Side::A, inside(one.b, 0));
+        bench.describe(2, Side::B, b.description());
+        a.send(one.a.rtp, &rtp(1));
+        assert_eq!(receive(&b.rtp), (rtp(1), from_relay(two.b.rtp)));
+        b.send(two.b.rtp, &rtp(9));
+        assert_eq!(receive(&a.rtp), (rtp(9), from_relay(one.a.rtp)));
+    }
 }
 
 #[test]

@@ -40,6 +40,9 @@ const MANY_REPLIES: usize = 256;
 /// Rounds of "could not be sent, so this instead" before the rest waits for the next input.
 const MAX_FLUSHES: usize = 8;
 
+/// Messages to calls of another shard that wait for room there.
+const MAX_HELD: usize = 4_096;
+
 /// What a worker is made of.
 pub(crate) struct Parts {
     pub(crate) shard: u16,
@@ -304,7 +307,7 @@ impl Worker {
     }
 
     /// Gives the other shards what is theirs. What does not fit is dropped; a new call is told so, and so is a call of
-    /// this shard that reaches into another.
+    /// this shard that reaches into another. What two calls that are joined already say to each other waits for room.
     fn hand_over(&mut self) {
         let mut dropped = Vec::new();
         for (letters, mailbox) in self.handover.iter_mut().zip(self.parts.mailboxes.iter()) {
@@ -312,7 +315,7 @@ impl Worker {
             if count > 0 {
                 mailbox.post_all(letters);
                 self.parts.counters.handed_over.add(count - letters.len() as u64);
-                dropped.append(letters);
+                dropped.extend(take_impatient(letters));
             }
         }
         for letter in dropped {
@@ -320,9 +323,7 @@ impl Worker {
                 Letter::Message { flow, bytes } => self.overloaded(flow, &bytes),
                 Letter::Inner { token, .. } => {
                     self.parts.counters.dropped_queue_full.add(1);
-                    if token != SendToken::NONE {
-                        self.undelivered.push(token);
-                    }
+                    self.undelivered.extend(Some(token).filter(|token| *token != SendToken::NONE));
                 }
                 Letter::Closed { .. }
                 | Letter::Undeliverable { .. }
@@ -342,4 +343,26 @@ impl Worker {
             self.send(Flow { remote, ..flow }, refusal, SendToken::NONE);
         }
     }
+}
+
+/// Takes out of what did not fit what does not wait for room: all but messages between calls of two shards. Of those, an
+/// INVITE does not wait either, since whoever sent it is better told soon; and no more wait than a shard may be behind.
+fn take_impatient(letters: &mut Vec<Letter>) -> Vec<Letter> {
+    let mut waiting = 0;
+    letters
+        .extract_if(.., |letter| {
+            let waits = match letter {
+                Letter::Inner { bytes, .. } => !bytes.starts_with(b"INVITE ") && waiting < MAX_HELD,
+                Letter::Message { .. }
+                | Letter::Closed { .. }
+                | Letter::Undeliverable { .. }
+                | Letter::Resolved { .. }
+                | Letter::Bindings(_)
+                | Letter::Configuration { .. }
+                | Letter::Command { .. } => false,
+            };
+            waiting += usize::from(waits);
+            !waits
+        })
+        .collect()
 }

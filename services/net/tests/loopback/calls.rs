@@ -11,7 +11,7 @@ use routing::{Route, Snapshot, Source, Trunk, TrunkId};
 use crate::bench::{Line, PATIENCE, Sbc, call_id, request};
 
 /// Calls of loopback go to this URI.
-fn towards(peer: String) -> impl FnOnce(&mut Config) {
+pub fn towards(peer: String) -> impl FnOnce(&mut Config) {
     let mut pbx = Trunk::new("pbx");
     pbx.sources = vec![Source::parse("127.0.0.0/8").unwrap()];
     let mut carrier = Trunk::new("carrier");
@@ -21,7 +21,7 @@ fn towards(peer: String) -> impl FnOnce(&mut Config) {
     |config| config.snapshot = Arc::new(snapshot)
 }
 
-fn invite(call: &str, from: SocketAddr) -> String {
+pub fn invite(call: &str, from: SocketAddr) -> String {
     let body =
         "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
     request("INVITE", call, "UDP", from).replace(

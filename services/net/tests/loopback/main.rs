@@ -5,6 +5,7 @@ mod bench;
 mod calls;
 mod certificates;
 mod datagrams;
+mod hairpin;
 mod operator;
 mod start;
 mod streams;
