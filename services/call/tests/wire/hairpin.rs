@@ -634,6 +634,47 @@ fn what_comes_from_a_shard_never_goes_on_to_a_third() {
 }
 
 #[test]
+fn a_peer_that_writes_a_shard_s_address_has_no_part_in_what_shards_say() {
+    let (mut shards, first, second) = two_calls();
+    let offer = transfer(&mut shards, &first, &second);
+    shards.is_held = true;
+    shards.receive(FAR, &response(&offer, "200 OK", "", Some(&answer(FAR))));
+    shards.expect(FAR, "ACK");
+    let inside = shards.mail[0].2.clone();
+    shards.release();
+    // Somebody knows all there is to know of the dialog between the two.
+    let bye = |branch: &str| {
+        let [from, to, call_id] = ["From", "To", "Call-ID"].map(|name| inside.header(name));
+        format!(
+            "BYE sip:x SIP/2.0\nVia: SIP/2.0/UDP 9.9.9.9;branch=z9hG4bK{branch}\nMax-Forwards: 70\nFrom: {from}\n\
+             To: {to}\nCall-ID: {call_id}\nCSeq: 90 BYE\n"
+        )
+    };
+    let from = Flow::inner(0).remote.to_string();
+    shards.worlds[1].receive(&from, &bye("1"));
+    let answer = shards.worlds[1].sent.pop_front().unwrap();
+    assert_eq!(answer.first_line(), "SIP/2.0 403 Forbidden");
+    assert_eq!(shards.worlds[1].core.stats().calls, 1);
+}
+
+#[test]
+fn two_transfers_that_want_each_other_s_calls_leave_both_as_they_were() {
+    let (mut shards, first, second) = two_calls();
+    shards.is_held = true;
+    shards.receive(CALLER, &first.of_caller("REFER", 2, &second.refer_to()));
+    shards.receive(CALLER, &second.of_caller("REFER", 2, &first.refer_to()));
+    shards.release();
+    for _ in 0..2 {
+        shards.expect_among(CALLER, "SIP/2.0 202");
+        notified(&mut shards, "SIP/2.0 100 Trying");
+    }
+    for _ in 0..2 {
+        notified(&mut shards, "SIP/2.0 491 Request Pending");
+    }
+    both_end(&mut shards, &first, &second);
+}
+
+#[test]
 fn a_shard_may_take_a_place_and_nothing_else() {
     let mut shards = Shards::new(2);
     shards.is_held = true;
