@@ -91,6 +91,8 @@ fn what_joined_calls_of_two_shards_say_to_each_other_waits_for_room() {
     newcomer.send(&taking);
     let offer = next(&callee, "INVITE");
     assert_eq!(sbc.stats().total.core.calls, 2);
+    // Who takes a place takes none at a trunk.
+    assert_eq!((handle.trunk_calls("pbx"), handle.trunk_calls("carrier")), (1, 1));
     // Who gives up makes the other shard say two things at once, and there is room for one.
     newcomer.send(&renamed(&taking, "CANCEL", header(&taking, "To")));
     let [one, two] = [newcomer.receive_past_100(), newcomer.receive_past_100()];
