@@ -183,7 +183,7 @@ impl Handle {
     fn describe(&mut self, id: MediaId, stream: u8, side: Side, remote: Option<RemoteStream>, now: Time) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(path) = session.paths.get(usize::from(stream)) else { return };
-        let remote = remote.map(|remote| self.shared.config.from_here(remote));
+        let remote = remote.map(|remote| self.shared.config.seen_inside(remote));
         let changed = {
             let mut state = path.state();
             let changed = state.describe(side, remote);

@@ -74,7 +74,7 @@ impl Default for Config {
 impl Config {
     /// Where packets for another call of this box go: behind a NAT the address that peers know may lead nowhere from
     /// here.
-    fn from_here(&self, mut remote: RemoteStream) -> RemoteStream {
+    fn seen_inside(&self, mut remote: RemoteStream) -> RemoteStream {
         if self.advertise != self.address && remote.is_inside() {
             let local = match self.address {
                 IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
