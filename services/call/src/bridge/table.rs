@@ -536,6 +536,15 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
                 &[O::RefuseOffer(Side::B), O::WithdrawOffer(Side::A)],
             ),
         ),
+        // What the other side offered before the call was answered, and nobody answered in time, held its leg.
+        E::OfferWithdrawn(_) => (
+            S::Offering(side),
+            by_side(
+                side,
+                &[O::RefuseOffer(Side::B), O::RelayOffer(Side::A)],
+                &[O::RefuseOffer(Side::A), O::RelayOffer(Side::B)],
+            ),
+        ),
         // New streams have their ports now, or the other leg is free.
         E::Opened => (S::Offering(side), by_side(side, &[O::RelayOffer(Side::A)], &[O::RelayOffer(Side::B)])),
         E::CanOffer(free) | E::Acked(free) if free == other => {
@@ -573,7 +582,6 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
         ),
         E::Offered(_)
         | E::Overtook(_)
-        | E::OfferWithdrawn(_)
         | E::Agreed(_)
         | E::CanOffer(_)
         | E::Acked(_)

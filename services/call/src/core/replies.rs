@@ -327,7 +327,9 @@ impl Core {
             (Some(Err(_)), Event::Answered | Event::OfferAccepted) => {
                 Cause::new(Event::BadAnswer).status(502).by(EndedBy::Error)
             }
-            (Some(_), Event::Acked(_)) if !self.answers(call_key, side, &sdp) => {
+            (Some(_), Event::Acked(_))
+                if self.ack_is_awaited(call_key, side) && !self.answers(call_key, side, &sdp) =>
+            {
                 Cause::new(Event::BadAck(side)).reason(UNUSABLE).by(EndedBy::Error)
             }
             (Some(Ok(_)), Event::OfferAccepted) if !before_answer && !self.answers(call_key, side, &sdp) => {
@@ -348,19 +350,21 @@ impl Core {
     }
 
     /// Whether a description that comes from this side answers the offer that this side has (RFC 3264 §6: as many
-    /// streams). What is no answer passes: an offer in a 2xx, and a description in an ACK that nobody waits for.
+    /// streams). An offer in a 2xx, whose ACK is owed, is no answer.
     fn answers(&self, call: CallKey, side: Side, sdp: &Option<Result<Sdp<'_>, sip::SdpError>>) -> bool {
         let Some(call) = self.calls.get(call) else { return true };
-        let leg = |side| call.leg(side).and_then(|leg| self.legs.get(leg));
-        let (Some(from), Some(to)) = (leg(side), leg(side.other())) else { return true };
-        if from.owes_ack() || !(to.owes_ack() || from.open_offer(&self.wire).is_none()) {
-            return true;
-        }
+        let Some(from) = call.leg(side).and_then(|leg| self.legs.get(leg)) else { return true };
         match sdp {
-            Some(Ok(sdp)) => sdp.streams().len() == from.session.streams(),
-            Some(Err(_)) => !to.owes_ack(),
+            Some(Ok(sdp)) => from.owes_ack() || sdp.streams().len() == from.session.streams(),
+            Some(Err(_)) => false,
             None => true,
         }
+    }
+
+    /// Whether the other side's 2xx waits for what this side's ACK says. Where nobody does, it may say anything.
+    fn ack_is_awaited(&self, call: CallKey, side: Side) -> bool {
+        let other = self.calls.get(call).and_then(|call| call.leg(side.other()));
+        other.and_then(|other| self.legs.get(other)).is_some_and(Leg::owes_ack)
     }
 
     /// A target refused, or never answered; what the caller hears of it if it was the last.

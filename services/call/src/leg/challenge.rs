@@ -6,6 +6,7 @@ use sip::{Authorization, Challenge, Message, Name, Writer};
 
 use super::uac::via;
 use super::{Leg, LegKey};
+use crate::headers::SUPPORTED_UNRELIABLE;
 use crate::io::Now;
 use crate::settings::Listener;
 use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
@@ -102,7 +103,8 @@ impl Leg {
         self.send_again(key, asked.client, asked.purpose, &answers, wire, now)
     }
 
-    /// Sends a request that was refused again: the next CSeq, a new branch, these headers in the place of theirs.
+    /// Sends a request that was refused again: the next CSeq, a new branch, these headers in the place of theirs. What an
+    /// INVITE offers is what the caller has said last: it may have said more in an early dialog (RFC 3311).
     pub(super) fn send_again(
         &mut self,
         key: LegKey,
@@ -124,7 +126,13 @@ impl Leg {
         };
         let flow = wire.client_flow(refused)?;
         let (next, branch) = wire.prepare(old.method(), ClientUser::Leg(key, purpose), flow, now);
-        let request = again_with(&old, wire.listener(flow.listener), &branch, cseq, headers)?;
+        let offers = purpose == Purpose::Invite && !old.body().is_empty();
+        let offer = if offers { self.session.again() } else { None };
+        let body = offer.as_deref().unwrap_or(old.body());
+        let unreliable = purpose == Purpose::Invite && self.has_heard_offer();
+        let supported = unreliable.then(|| (Name::Supported, SUPPORTED_UNRELIABLE.to_vec()));
+        let headers = headers.iter().cloned().chain(supported).collect::<Vec<_>>();
+        let request = again_with(&old, wire.listener(flow.listener), &branch, cseq, &headers, body)?;
         if purpose == Purpose::Offer {
             wire.limit(next, now.time + wire.settings.timer_c);
         }
@@ -190,13 +198,14 @@ fn kept(request: &Message<'_>, challenges: &[(Name, Challenge)]) -> Vec<Rewritte
         .collect()
 }
 
-/// The same request as a new transaction: this CSeq, a new branch, these headers.
+/// The same request as a new transaction: this CSeq, a new branch, these headers, this body.
 pub(crate) fn again_with(
     old: &Message<'_>,
     listener: &Listener,
     branch: &str,
     cseq: u32,
     headers: &[Rewritten],
+    body: &[u8],
 ) -> Option<Bytes> {
     let number = cseq.to_string();
     let mut writer = Writer::request(old.method_text(), old.request_uri()?);
@@ -210,5 +219,5 @@ pub(crate) fn again_with(
     for header in old.headers().filter(|header| !own.contains(&header.name) && !written(header.name)) {
         writer.copy(&header);
     }
-    Some(writer.body(old.first(Name::ContentType), old.body()))
+    Some(writer.body(old.first(Name::ContentType), body))
 }

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::dialog::MAX_FORWARDS;
 use super::reliable::Agreement;
 use super::uac::via_pieces;
-use super::{Leg, LegKey, LegState, News};
+use super::{Exchange, Leg, LegKey, LegState, News};
 use crate::headers::{SDP, requires_reliability, sdp_of};
 use crate::io::Now;
 use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
@@ -165,6 +165,27 @@ impl Leg {
         if let Some(early) = &mut self.early {
             early.unanswered += 1;
         }
+    }
+
+    /// The early dialogs are to end with a challenge: no offer within them is answered any more.
+    pub(super) fn drop_early_offer(&mut self, wire: &mut Wire, now: Now) -> News {
+        self.close_exchange(wire, now);
+        self.session.refused();
+        match self.exchange.client() {
+            Some(client) => {
+                wire.abandon(client);
+                self.exchange = Exchange::Idle;
+                News::OfferRefused(500)
+            }
+            None => News::Nothing,
+        }
+    }
+
+    /// Whether the callee has offered in a reliable response, and may not do so again: the caller has its description.
+    pub(super) fn has_heard_offer(&self) -> bool {
+        let offers =
+            |early: &Early| !early.offered && early.dialogs.iter().any(|one| one.description.is_some());
+        self.early.as_deref().is_some_and(offers)
     }
 
     /// The callee has our PRACK, and the answer that may have been in it.

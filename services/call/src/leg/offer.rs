@@ -374,7 +374,9 @@ impl Leg {
             abandoned.ack = Some(ack);
         }
         // Where another offer is under way already, that one makes both sides agree.
-        self.put_back(key, wire, now);
+        if self.can_offer() {
+            self.put_back(key, wire, now);
+        }
         true
     }
 

@@ -116,12 +116,13 @@ impl Leg {
                 }
                 200..300 => self.established(client, response, wire, now),
                 401 | 407 => {
+                    let dropped = self.drop_early_offer(wire, now);
                     let asked = Challenged { client, purpose: Purpose::Invite, response, credentials };
                     match self.answer_challenge(key, &asked, wire, now) {
                         Some(again) => {
                             self.early = None;
                             self.state = LegState::Calling { client: again };
-                            News::Nothing
+                            dropped
                         }
                         None => self.refused(status, wire, now),
                     }

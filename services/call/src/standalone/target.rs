@@ -161,7 +161,7 @@ impl Core {
         let cseq = old.cseq().map_or(1, |cseq| cseq.number).saturating_add(1);
         let (next, branch) = self.wire.prepare(old.method(), ClientUser::Standalone(key), flow, now);
         let listener = self.wire.listener(flow.listener);
-        let Some(bytes) = again_with(&old, listener, &branch, cseq, &answer) else {
+        let Some(bytes) = again_with(&old, listener, &branch, cseq, &answer, old.body()) else {
             self.wire.abandon(next);
             return false;
         };

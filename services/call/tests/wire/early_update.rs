@@ -258,3 +258,91 @@ fn info_crosses_between_early_dialogs() {
     world.receive(CALLER, &response(&across, "200 OK", "", None));
     world.expect(CALLEE, "SIP/2.0 200");
 }
+
+/// A 407 to this INVITE of the box.
+fn challenge(invite: &Sent) -> String {
+    let asked = "Proxy-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\"";
+    let contact = format!("Contact: <sip:bob@{CALLEE}>");
+    response(invite, "407 Proxy Authentication Required", "b1", None).replace(&contact, asked)
+}
+
+/// A world whose callee's trunk has credentials.
+fn guarded() -> World {
+    World::with(call::RegistrarPolicy::Closed, |trunks| {
+        trunks[1].auth =
+            Some(routing::Credentials { username: "box".to_owned(), password: "secret".to_owned() });
+    })
+}
+
+#[test]
+fn an_invite_that_is_challenged_after_an_update_offers_what_the_update_said() {
+    let mut world = guarded();
+    let (out, ringing) = agreed(&mut world, ALLOWS, ALLOWS);
+    world.receive(CALLER, &update(3, &ringing, "sendonly"));
+    let across = world.expect(CALLEE, "UPDATE");
+    world.receive(CALLEE, &response(&across, "200 OK", "", Some(&format!("{ANSWER}a=recvonly\n"))));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLEE, &challenge(&out));
+    world.expect(CALLEE, "ACK");
+    let again = world.expect(CALLEE, "INVITE");
+    assert_eq!(again.body(), across.body());
+    assert_ne!(again.body(), out.body());
+    world.expect_silence();
+}
+
+#[test]
+fn an_update_that_a_challenge_overtakes_is_refused_and_the_call_goes_on() {
+    let mut world = guarded();
+    let (out, ringing) = agreed(&mut world, ALLOWS, ALLOWS);
+    world.receive(CALLER, &update(3, &ringing, "sendonly"));
+    let across = world.expect(CALLEE, "UPDATE");
+    world.receive(CALLEE, &challenge(&out));
+    world.expect(CALLEE, "ACK");
+    let again = world.expect(CALLEE, "INVITE");
+    assert!(!again.body().contains("sendonly"), "{}", again.text);
+    assert!(world.expect(CALLER, "SIP/2.0 500").has("Retry-After"));
+    // The early dialog is no more; what its callee says of it ends nothing.
+    world.receive(CALLEE, &response(&across, "481 Gone", "", None));
+    world.receive(CALLEE, &response(&again, "200 OK", "b2", Some(ANSWER)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    world.pass(Duration::from_secs(40));
+    assert_eq!(world.core.stats().calls, 1);
+}
+
+#[test]
+fn an_invite_without_offer_that_is_challenged_after_an_early_offer_wants_no_second_one() {
+    let mut world = guarded();
+    world.receive(CALLER, &invite("1", None).replace("X-Trace: 42", "Supported: 100rel"));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    let reliable = "Require: 100rel\nRSeq: 1\nContact:";
+    let early = response(&out, "183 Session Progress", "b1", Some(ANSWER)).replacen("Contact:", reliable, 1);
+    world.receive(CALLEE, &early);
+    world.expect(CALLER, "SIP/2.0 183");
+    world.receive(CALLEE, &challenge(&out));
+    world.expect(CALLEE, "ACK");
+    let again = world.expect(CALLEE, "INVITE");
+    assert!(out.header("Supported").contains("100rel") && !again.header("Supported").contains("100rel"));
+}
+
+#[test]
+fn an_update_that_nobody_answers_holds_no_offer_of_the_other_side_for_ever() {
+    let (mut world, out, ringing) = both();
+    world.receive(CALLEE, &(from_callee("UPDATE", 1, &out, KIND) + ANSWER + "a=inactive\n"));
+    let across = world.expect(CALLER, "UPDATE");
+    answers(&mut world, &out);
+    // Glare as the caller sees it; then it offers for itself.
+    world.receive(CALLER, &response(&across, "491 Request Pending", "", None));
+    world.receive(CALLER, &(from_caller("INVITE", 3, &ringing, KIND) + OFFER + "a=sendonly\n"));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect_silence();
+    world.pass(Duration::from_secs(16));
+    assert_eq!(world.expect(CALLEE, "SIP/2.0 504").header("CSeq"), "1 UPDATE");
+    let offered = world.expect(CALLEE, "INVITE");
+    assert!(offered.body().contains("a=sendonly"), "{}", offered.text);
+    world.receive(CALLEE, &response(&offered, "200 OK", "b1", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 200");
+}

@@ -272,3 +272,18 @@ fn a_500_with_retry_after_is_tried_again_and_one_that_asks_for_much_crosses() {
     world.expect(CALLEE, "ACK");
     world.expect(CALLER, "SIP/2.0 500");
 }
+
+#[test]
+fn a_description_in_an_ack_that_answers_nothing_is_not_heard() {
+    let (mut world, ok, _) = call_up();
+    world.receive(CALLER, &(from_caller("INVITE", 2, &ok, "Content-Type: application/sdp\n\n") + OFFER));
+    world.expect(CALLER, "SIP/2.0 100");
+    let across = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&across, "200 OK", "", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 200");
+    let talkative = from_caller("ACK", 2, &ok, "Content-Type: application/sdp\n\n") + OFFER;
+    world.receive(CALLER, &(talkative + "m=video 40002 RTP/AVP 31\n"));
+    world.expect_silence();
+    assert_eq!(world.core.stats().calls, 1);
+}

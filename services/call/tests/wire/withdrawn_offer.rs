@@ -243,3 +243,22 @@ fn cancel_s9_require_and_proxy_require_are_ignored() {
     assert_eq!(world.expect(CALLER, "SIP/2.0 200").header("CSeq"), "2 CANCEL");
     world.expect_silence();
 }
+
+#[test]
+fn cancel_s5_what_is_put_back_is_not_counted_as_changed_where_it_was_offered_last() {
+    let (mut world, ok, _, across) = hold_begun();
+    world.receive(CALLEE, &response(&across, "488 Not Acceptable Here", "", None));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 488");
+    world.receive(CALLER, &from_caller("ACK", 2, &ok, "").replace("bKACK2", "bKINVITE2"));
+    // What both sides had is offered once more, and that is withdrawn too late.
+    world.receive(CALLER, &(from_caller("INVITE", 3, &ok, KIND) + OFFER));
+    world.expect(CALLER, "SIP/2.0 100");
+    let resume = world.expect(CALLEE, "INVITE");
+    world.receive(CALLER, &from_caller("CANCEL", 3, &ok, "").replace("bKCANCEL3", "bKINVITE3"));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+    world.receive(CALLEE, &response(&resume, "200 OK", "", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    assert_eq!(world.expect(CALLEE, "INVITE").body(), resume.body());
+}
