@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 
+mod contrary;
+
+pub use contrary::{Quirks, Stray};
+
 /// One call: who calls, and what becomes of it at each target in turn.
 #[derive(Clone, Debug)]
 pub struct CallScript {
@@ -174,6 +178,8 @@ pub struct Talk {
     pub terms: Terms,
     /// What it knows of session timers.
     pub timer: Timer,
+    /// What it does out of turn.
+    pub quirks: Quirks,
 }
 
 /// What a party makes of session timers (RFC 4028).
@@ -312,6 +318,10 @@ pub enum OnCancel {
     AnswersLate(Duration),
     /// 481, and it rings on.
     Unknown,
+    /// 200, but it has forgotten what the INVITE was of: 481 to it.
+    Forgets,
+    /// 200, and then it wants credentials: 407 to the INVITE.
+    Challenges,
 }
 
 const OFFERS: [Offer; 7] =
@@ -591,6 +601,7 @@ fn talk(chance: &mut Chance) -> Talk {
         refers: None,
         terms: Terms::default(),
         timer: Timer::Unknown,
+        quirks: Quirks::default(),
     }
 }
 

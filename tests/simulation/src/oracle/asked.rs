@@ -5,7 +5,7 @@ use call::Side;
 use sip::{Message, Method, Time};
 
 use super::dialogs::{Dialog, DialogKey};
-use super::{Oracle, PATIENCE, key};
+use super::{Oracle, PATIENCE, key, withdrawn};
 
 /// A request that the Core received.
 #[derive(Debug)]
@@ -22,8 +22,16 @@ pub(super) struct Asked {
     /// A CANCEL that came before its INVITE, and gets the same 481 again.
     overtook: bool,
     number: u32,
+    /// A re-INVITE, by its mark.
+    pub(super) offered: Option<withdrawn::Offered>,
     /// When its 2xx was sent and has had no ACK since.
     unacknowledged: Option<Time>,
+}
+
+impl Asked {
+    pub(super) fn status(&self) -> Option<u16> {
+        self.end.as_ref().map(|(status, _)| *status)
+    }
 }
 
 impl Oracle {
@@ -100,6 +108,7 @@ impl Oracle {
             to_tag: None,
             overtook,
             number,
+            offered: call.and_then(|(call, _)| Some((call, withdrawn::mark(request)?))),
             unacknowledged: None,
         });
     }
@@ -128,6 +137,7 @@ impl Oracle {
                     self.fail(call, "a CANCEL is not answered at once");
                 }
                 self.check_cancelled(&key.0, call);
+                self.check_taken_back(now, &key.0);
             }
             _ => {}
         }
@@ -141,7 +151,7 @@ impl Oracle {
         if cancel.overtook {
             return;
         }
-        let status = cancel.end.as_ref().map(|(status, _)| *status);
+        let status = cancel.status();
         // An INVITE whose transaction has ended is known no more, and a call that is over may have lost its To-tag
         // (RFC 3261 §9.2 says SHOULD).
         let was_open = call.is_some_and(|call| self.calls[call].cancelled);
@@ -198,7 +208,7 @@ impl Oracle {
             if forgotten || first == 481 && asked.in_dialog {
                 // A request that overtook the 2xx is answered without a transaction (RFC 3261 §8.2.7): its repetition,
                 // which finds the dialog, is judged anew.
-                asked.end = Some((status, bytes.clone()));
+                asked.end = (status >= 200).then(|| (status, bytes.clone()));
                 let referring =
                     asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
                 self.note_refer(referring);
@@ -243,6 +253,10 @@ impl Oracle {
         }
         if let Some(what) = wrong {
             self.fail(call, what);
+        }
+        // What could wait for the answer no longer is taken back on the other leg as if by CANCEL.
+        if let (Method::Update, 504, Some((call, _))) = (method, status, of) {
+            self.calls[call].withdrew = true;
         }
         if method == Method::Invite
             && status >= 200

@@ -258,7 +258,8 @@ impl Oracle {
         ours.late
             || self.dialogs.iter().any(|(other, dialog)| {
                 let same_call = dialog.call == ours.call && dialog.side == ours.side;
-                other != id && same_call && dialog.begun <= ours.begun
+                // Of two 2xx the second may be the one that is taken, where the first waited for ports.
+                other != id && same_call && (dialog.begun <= ours.begun || !dialog.is_over())
             })
     }
 

@@ -154,7 +154,8 @@ impl Oracle {
     pub(super) fn early_request_sent(&mut self, id: &DialogKey, request: &Message<'_>) -> bool {
         let method = request.method();
         let Some(last) = self.early.open.get_mut(id) else { return false };
-        if !matches!(method, Method::Prack | Method::Update | Method::Info) {
+        let carried = matches!(method, Method::Info | Method::Message | Method::Options);
+        if !carried && !matches!(method, Method::Prack | Method::Update) {
             return false;
         }
         let number = request.cseq().map_or(0, |cseq| cseq.number);

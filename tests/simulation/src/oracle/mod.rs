@@ -9,6 +9,7 @@ mod early;
 mod records;
 mod secrecy;
 mod sent;
+mod withdrawn;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use dialogs::{Dialog, DialogKey};
 use records::Records;
 use secrecy::Origins;
 use sent::Sent;
+
+pub(crate) use withdrawn::MARK;
 
 /// 64·T1.
 const PATIENCE: Duration = Duration::from_secs(32);
@@ -78,6 +81,7 @@ pub struct Oracle {
     asked: BTreeMap<Key, Asked>,
     sent: BTreeMap<Key, Sent>,
     dialogs: BTreeMap<DialogKey, Dialog>,
+    taken_back: withdrawn::TakenBack,
     early: early::EarlyDialogs,
     /// The process was told to end at once: it says good-bye to nobody, but it writes its records.
     pub(crate) abandoned: bool,
@@ -98,6 +102,7 @@ impl Oracle {
             asked: BTreeMap::new(),
             sent: BTreeMap::new(),
             dialogs: BTreeMap::new(),
+            taken_back: withdrawn::TakenBack::default(),
             early: early::EarlyDialogs::default(),
             origins: Origins::default(),
             records: Records::default(),
@@ -178,7 +183,7 @@ impl Oracle {
         if message.is_request() {
             self.request_handled(now, &message);
         } else {
-            self.response_handled(&message);
+            self.response_handled(now, &message);
         }
     }
 

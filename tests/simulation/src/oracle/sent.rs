@@ -5,7 +5,7 @@ use call::Side;
 use sip::{Message, Method, Name, Time};
 
 use super::dialogs::{Dialog, DialogKey};
-use super::{Oracle, PATIENCE, Watched, key};
+use super::{Oracle, PATIENCE, Watched, key, withdrawn};
 
 /// A request that the Core sent.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Sent {
     transmissions: usize,
     /// Of a request within a dialog.
     pub(super) dialog: Option<DialogKey>,
+    /// A re-INVITE of the other side's, by its mark.
+    pub(super) offered: Option<withdrawn::Offered>,
 }
 
 impl Oracle {
@@ -59,6 +61,10 @@ impl Oracle {
             Method::Invite if !in_dialog => self.invite_sent(request),
             _ => self.dialog_request_sent(now, request),
         };
+        let offered = call.and_then(|call| Some((call, withdrawn::mark(request)?)));
+        if let Some(offered) = &offered {
+            self.check_offer_stands(offered);
+        }
         self.sent.insert(
             key,
             Sent {
@@ -74,6 +80,7 @@ impl Oracle {
                 undelivered: None,
                 transmissions: 1,
                 dialog: if in_dialog { DialogKey::of_sent_request(request) } else { None },
+                offered,
             },
         );
         true
@@ -230,7 +237,10 @@ impl Oracle {
     }
 
     /// Row C12: when the caller has its answer, nobody else rings on.
-    pub(super) fn response_handled(&mut self, response: &Message<'_>) {
+    pub(super) fn response_handled(&mut self, now: Time, response: &Message<'_>) {
+        if response.status().is_some_and(|status| status < 200) {
+            self.check_provisional(now, response);
+        }
         let is_success =
             response.method() == Method::Invite && response.status().is_some_and(|s| s / 100 == 2);
         let Some(sent) = key(response).filter(|_| is_success).and_then(|key| self.sent.get(&key)) else {

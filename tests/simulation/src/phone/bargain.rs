@@ -86,6 +86,8 @@ impl Phone {
         }
         match habit {
             OnCancel::Obeys => self.refuse(&branch, 487, now),
+            OnCancel::Forgets => self.refuse(&branch, 481, now),
+            OnCancel::Challenges => self.challenge_the_cancelled(&branch, now),
             OnCancel::Answers => self.answer_offer(&branch, now),
             OnCancel::AnswersLate(after) => self.plan(now + after, Act::AnswerOffer { branch }),
             OnCancel::Stalls | OnCancel::Unknown => {}

@@ -61,6 +61,7 @@ impl Phone {
             clients: Vec::new(),
             servers: Vec::new(),
             agenda: Vec::new(),
+            strays: Vec::new(),
             stage: Stage::Early,
             acked: false,
             twin: None,
@@ -95,6 +96,7 @@ impl Phone {
         }
         if script.challenges {
             match challenged.clone() {
+                None if script.talk.quirks.challenges_late.is_some() => {}
                 None => {
                     let age = if self.chance.happens(250) { OLD } else { "" };
                     let nonce = format!("{age}{}", self.chance.word());
@@ -120,7 +122,14 @@ impl Phone {
             self.stage = Stage::Ended;
             return self.respond_with(at, 421, &[("Require", "100rel")], None, now);
         }
+        if self.strays.is_empty() {
+            self.plan_strays(now);
+        }
         let branch = self.servers[at].branch.clone();
+        let is_first = script.challenges && matches!(&self.role, Role::Callee { challenged: None, .. });
+        if let Some(after) = script.talk.quirks.challenges_late.filter(|_| is_first) {
+            self.plan(now + after, Act::Challenge { branch: branch.clone() });
+        }
         if let Some(after) = script.trying {
             self.plan(now + after, Act::Ring { status: 100, sdp: false });
         }
@@ -135,7 +144,13 @@ impl Phone {
         self.on_timeout(now);
     }
 
-    fn challenge(&mut self, at: usize, nonce: &str, stale: &str, now: Time) {
+    pub(super) fn wants_credentials(&mut self, nonce: String) {
+        if let Role::Callee { challenged, .. } = &mut self.role {
+            *challenged = Some(nonce);
+        }
+    }
+
+    pub(super) fn challenge(&mut self, at: usize, nonce: &str, stale: &str, now: Time) {
         let value =
             format!("Digest realm=\"carrier\", nonce=\"{nonce}\", algorithm=SHA-256, qop=\"auth\"{stale}");
         self.respond_with(at, 407, &[("Proxy-Authenticate", &value)], None, now);
@@ -197,7 +212,7 @@ impl Phone {
             self.remote_cseq = None;
             self.early.agreed = false;
         }
-        let body = match (self.early.agreed, script.garbles) {
+        let body = match (self.early.agreed && !script.talk.quirks.repeats, script.garbles) {
             // RFC 3262 §5: said in a reliable response already.
             (true, _) => None,
             (false, true) => Some("m=nonsense\r\n".to_owned()),
@@ -310,6 +325,8 @@ impl Phone {
         let branch = branch.to_owned();
         match habit {
             OnCancel::Obeys => self.refuse(&branch, 487, now),
+            OnCancel::Forgets => self.refuse(&branch, 481, now),
+            OnCancel::Challenges => self.challenge_the_cancelled(&branch, now),
             OnCancel::Answers => self.answer(&branch, now),
             OnCancel::AnswersLate(after) => {
                 self.agenda.clear();

@@ -44,6 +44,7 @@ impl Phone {
             clients: Vec::new(),
             servers: Vec::new(),
             agenda: Vec::new(),
+            strays: Vec::new(),
             stage: Stage::Idle,
             acked: false,
             twin: None,
@@ -76,6 +77,7 @@ impl Phone {
         let abilities = self.abilities();
         let body = offer.as_deref().map(|offer| (SDP, offer));
         self.send_with("INVITE", Purpose::Invite, &abilities, body, now);
+        self.plan_strays(now);
         match script.cancel {
             Some(Cancel::Rash(after)) => self.plan(now + after, Act::Cancel { rash: true }),
             Some(Cancel::Patient(after)) => self.plan(now + after, Act::Cancel { rash: false }),
@@ -139,6 +141,7 @@ impl Phone {
         match status {
             ..200 => {
                 if status > 100 && self.clients[at].is_open() {
+                    self.note_early_tag(response);
                     self.on_provisional(self.clients[at].cseq, response, now);
                 }
                 if wants_out && !self.has_cancelled() && self.clients[at].is_open() {

@@ -244,6 +244,9 @@ impl Phone {
         };
         let contact = self.contact.clone();
         let headers = [("Contact", contact.as_str())];
+        if self.talk().terms.trying {
+            self.respond(at, 100, None, now);
+        }
         if self.stage == Stage::Confirmed {
             self.retarget(update);
         }
@@ -255,6 +258,9 @@ impl Phone {
         }
         if self.clients.iter().any(offers) {
             return self.respond(at, 491, None, now);
+        }
+        if self.refuses_out_of_a_mood(at, now) {
+            return;
         }
         if !self.early.agreed && self.stage == Stage::Early {
             self.complaints.push("an UPDATE before the INVITE's offer is answered".to_owned());

@@ -13,6 +13,7 @@ mod compose;
 mod early;
 mod server;
 mod session;
+mod stray;
 mod talk;
 mod timer;
 
@@ -23,8 +24,9 @@ use bytes::Bytes;
 use sip::{Message, Method, Name, Time};
 
 use crate::chance::Chance;
-use crate::script::{CalleeScript, CallerScript, Offer, Talk};
-use client::{Client, Due, Purpose};
+use crate::oracle::MARK;
+use crate::script::{CalleeScript, CallerScript, Offer, Stray, Talk};
+use client::{Client, ClientState, Due, Purpose};
 use compose::{Request, request};
 use server::{Server, ServerState};
 use session::Session;
@@ -90,6 +92,9 @@ enum Act {
     },
     Refresh,
     Expire,
+    Challenge {
+        branch: String,
+    },
 }
 
 /// Where a phone's call stands.
@@ -137,6 +142,8 @@ pub struct Phone {
     clients: Vec<Client>,
     servers: Vec<Server>,
     agenda: Vec<(Time, Act)>,
+    /// What it does out of turn, the earliest first.
+    strays: Vec<(Time, Stray)>,
     stage: Stage,
     /// The 2xx of the call was acknowledged.
     acked: bool,
@@ -197,7 +204,12 @@ impl Phone {
 
     /// The first final status that its INVITE got.
     pub fn first_final(&self) -> Option<u16> {
-        self.results.iter().find(|(method, _)| *method == "INVITE").map(|(_, status)| *status)
+        let invite = self.clients.iter().find(|client| client.purpose == Purpose::Invite)?;
+        match invite.state {
+            ClientState::Finished(status) => Some(status),
+            ClientState::TimedOut => Some(408),
+            ClientState::Waiting | ClientState::Proceeding => None,
+        }
     }
 
     /// Whether it has answered a call.
@@ -218,6 +230,7 @@ impl Phone {
     /// Forgets all that it meant to do.
     pub(crate) fn stay_at_home(&mut self) {
         self.agenda.clear();
+        self.strays.clear();
         self.rearm();
     }
 
@@ -255,6 +268,7 @@ impl Phone {
             let (_, act) = self.agenda.remove(at);
             self.perform(act, now);
         }
+        self.stray(now);
         for at in 0..self.clients.len() {
             match self.clients[at].on_timeout(now) {
                 Due::Nothing => {}
@@ -290,7 +304,8 @@ impl Phone {
     }
 
     fn rearm(&mut self) {
-        let acts = self.agenda.iter().map(|(time, _)| *time);
+        let strays = self.strays.first().map(|(time, _)| *time);
+        let acts = self.agenda.iter().map(|(time, _)| *time).chain(strays);
         let clients = self.clients.iter().filter_map(Client::deadline);
         let servers = self.servers.iter().filter_map(Server::deadline);
         self.deadline = if self.dead { None } else { acts.chain(clients).chain(servers).min() };
@@ -327,6 +342,7 @@ impl Phone {
             Act::Withdraw { branch } => self.withdraw(&branch, now),
             Act::Refresh => self.refresh(now),
             Act::Expire => self.hang_up(now),
+            Act::Challenge { branch } => self.challenge_late(&branch, now),
         }
     }
 
@@ -386,6 +402,9 @@ impl Phone {
         }
         self.servers.push(Server::new(branch.clone(), method, cseq.number, bytes.clone()));
         let at = self.servers.len() - 1;
+        if self.ignores(request) {
+            return;
+        }
         if request.to().is_ok_and(|to| to.tag().is_some()) {
             self.on_dialog_request(at, request, now);
         } else {
@@ -508,7 +527,18 @@ impl Phone {
             body,
         });
         let timer = self.ask(method);
-        let bytes = early::with_headers(&early::with_headers(&bytes, lines), &timer);
+        let mark = match purpose {
+            Purpose::Reinvite { .. } => {
+                let at = self.session.listens_at().port();
+                format!("{MARK}: {at}-{}\r\n", self.cseq)
+            }
+            Purpose::Invite
+            | Purpose::Refer { .. }
+            | Purpose::Prack
+            | Purpose::Update { .. }
+            | Purpose::Other => String::new(),
+        };
+        let bytes = early::with_headers(&early::with_headers(&bytes, lines), &(timer + &mark));
         self.outbox.push(bytes.clone());
         self.clients.push(Client::new(branch, method, self.cseq, purpose, bytes, (now, self.stream)));
         self.clients.len() - 1
@@ -552,6 +582,10 @@ impl Phone {
         if let Some(info) = talk.info {
             self.plan(now + info, Act::Info);
         }
+    }
+
+    fn is_caller(&self) -> bool {
+        matches!(self.role, Role::Caller { .. })
     }
 
     fn talk(&self) -> &Talk {

@@ -29,6 +29,9 @@ impl Phone {
             return self.respond(at, 500, None, now);
         }
         self.remote_cseq = Some(number);
+        if self.disowns(request) {
+            return self.respond(at, 481, None, now);
+        }
         let manners = if self.stage == Stage::Early { Manners::Polite } else { self.talk().manners };
         match manners {
             Manners::Forgets => {
@@ -85,6 +88,9 @@ impl Phone {
         if open > 1 {
             return self.respond_with(at, 500, &[("Retry-After", "2")], None, now);
         }
+        if self.refuses_out_of_a_mood(at, now) {
+            return;
+        }
         self.retarget(invite);
         if self.talk().terms.trying {
             self.respond(at, 100, None, now);
@@ -122,6 +128,9 @@ impl Phone {
             self.respond(open, 487, None, now);
         }
         self.send("BYE", Purpose::Other, None, now);
+        if self.quirks().vanishes {
+            self.plan(now + Duration::from_millis(400), Act::Die);
+        }
     }
 
     /// Whether an offer of this side's would meet another one.

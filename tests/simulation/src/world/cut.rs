@@ -67,6 +67,9 @@ impl FromStr for Cut {
 /// How many of 1000 worlds have calls that outlast the interval of their sessions.
 const LONG: u64 = 40;
 
+/// How many of 1000 worlds have contrary parties.
+const CONTRARY: u64 = 80;
+
 impl World {
     /// The world of a seed: its calls, its network, its habits.
     pub fn seeded(seed: u64) -> World {
@@ -87,6 +90,14 @@ impl World {
         if apart.happens(LONG) {
             habits.session_expires = Duration::from_secs(90);
             scripts.iter_mut().for_each(|script| script.lengthen(&mut apart));
+            if apart.happens(300) {
+                habits.relay = apart.pick(&[Duration::from_millis(900), Duration::from_secs(4)]);
+                scripts.iter_mut().for_each(|script| script.offer_at_the_end_of_the_session(&mut apart));
+            }
+        }
+        let mut apart = Chance::new(seed.rotate_left(32) ^ CONTRARY);
+        if apart.happens(CONTRARY) {
+            scripts.iter_mut().for_each(|script| script.contradict(&mut apart));
         }
         let chance = if cut.luck > 0 { Chance::new(seed ^ cut.luck << 40) } else { chance };
         let mut world = World::new(chance, network, habits, shards, scripts);
