@@ -118,6 +118,7 @@ impl Oracle {
         let Some(key) = key(request) else { return };
         let Some(asked) = self.asked.get(&key) else { return };
         let call = asked.call.map(|(call, _)| call);
+        let status = asked.status();
         let unanswered = asked.end.is_none();
         let silent = unanswered && asked.provisionals.is_empty();
         match asked.method {
@@ -128,7 +129,9 @@ impl Oracle {
                 if unanswered {
                     self.fail(call, "a BYE is not answered at once");
                 }
-                if let Some(call) = call {
+                if status == Some(481) {
+                    self.bye_means_nothing(now, request);
+                } else if let Some(call) = call {
                     self.check_hung_up(now, call, request);
                 }
             }
@@ -209,6 +212,7 @@ impl Oracle {
                 // A request that overtook the 2xx is answered without a transaction (RFC 3261 §8.2.7): its repetition,
                 // which finds the dialog, is judged anew.
                 asked.end = (status >= 200).then(|| (status, bytes.clone()));
+                asked.provisionals.extend((status < 200).then(|| bytes.clone()));
                 let referring =
                     asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
                 self.note_refer(referring);

@@ -314,6 +314,13 @@ impl Oracle {
         }
     }
 
+    /// A callee's BYE before its 2xx got 481, and its repetition after the 2xx the same again (RFC 3261 §15).
+    pub(super) fn bye_means_nothing(&mut self, now: Time, bye: &Message<'_>) {
+        if let Some(dialog) = DialogKey::of_received(bye).and_then(|id| self.dialogs.get_mut(&id)) {
+            dialog.bye_received.take_if(|at| *at == now);
+        }
+    }
+
     /// Whether the Core has sent a BYE within a dialog of this Call-ID.
     pub(crate) fn has_hung_up(&self, call_id: &[u8]) -> bool {
         self.dialogs.iter().any(|(id, dialog)| id.call_id == call_id && dialog.bye_sent.is_some())
