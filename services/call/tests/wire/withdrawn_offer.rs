@@ -245,7 +245,7 @@ fn cancel_s9_require_and_proxy_require_are_ignored() {
 }
 
 #[test]
-fn cancel_s5_what_is_put_back_is_not_counted_as_changed_where_it_was_offered_last() {
+fn what_is_put_back_is_not_counted_as_changed_where_it_was_offered_last() {
     let (mut world, ok, _, across) = hold_begun();
     world.receive(CALLEE, &response(&across, "488 Not Acceptable Here", "", None));
     world.expect(CALLEE, "ACK");
