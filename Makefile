@@ -7,7 +7,7 @@ PROGRAMS := sipp baresip ip
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	bench-sipp bench-signalling bench-memory bench-delay bench-media bench-programs
+	bench-sipp bench-renewal bench-signalling bench-memory bench-delay bench-media bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ demo: build ## the box and two built-in phones that call each other
 bench-sipp: deps release ## 10,000 calls at 300/s and 2,000 cancels, none may fail
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_CALLS=10000 DRAWBRIDGE_RATE=300 \
 		DRAWBRIDGE_CANCELS=2000 $(CARGO) test --locked -p interop --test load -- --nocapture
+
+bench-renewal: deps release ## a certificate that changes under 500 TLS calls, none may be dropped
+	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_TLS_CALLS=500 \
+		$(CARGO) test --locked -p interop --test transports certificate_changes
 
 bench-programs:
 	$(CARGO) build --locked --release -p bench

@@ -149,6 +149,11 @@ impl Drawbridge {
         }
     }
 
+    /// Tells it to read its configuration again.
+    pub fn read_again(&self) {
+        self.process.signal(Signal::HUP);
+    }
+
     /// Asks it to end and waits for it.
     pub fn stop(mut self) {
         self.process.signal(Signal::TERM);

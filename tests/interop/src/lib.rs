@@ -6,24 +6,30 @@
 //! errors: it is test code, and the first thing that is not as it should be is the answer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod certificates;
 mod drawbridge;
 mod http;
+mod line;
 mod phone;
 mod place;
 mod postgres;
 mod process;
 mod sip_log;
 mod sipp;
+mod softphone;
 mod tone;
 mod wire;
 
+pub use crate::certificates::Authority;
 pub use crate::drawbridge::{Drawbridge, Metrics, run_command};
 pub use crate::http::{Answer, request};
+pub use crate::line::{Line, Over};
 pub use crate::phone::Phone;
 pub use crate::place::Place;
 pub use crate::postgres::Postgres;
 pub use crate::process::{Process, until};
 pub use crate::sip_log::{Direction, Message};
 pub use crate::sipp::{Outcome, Sipp, Sipping};
+pub use crate::softphone::{Heard, Softphone};
 pub use crate::tone::{heard, write_tone};
 pub use crate::wire::Wire;

@@ -7,6 +7,7 @@ mod certificates;
 mod datagrams;
 mod hairpin;
 mod operator;
+mod smuggling;
 mod start;
 mod streams;
 mod tls;

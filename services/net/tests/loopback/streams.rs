@@ -150,6 +150,24 @@ fn no_more_connections_are_held_than_may_be() {
 }
 
 #[test]
+fn a_peer_that_takes_nothing_is_cut_off_long_before_its_place_is_full() {
+    let stall = Duration::from_millis(400);
+    let sbc = Sbc::start_with(1, |config| config.limits.write_stall = stall);
+    let mut deaf = sbc.dial();
+    deaf.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    let pings = "\r\n\r\n".repeat(16_384);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while sbc.net.handle().net_totals().connections_slow == 0 && Instant::now() < deadline {
+        use std::io::Write as _;
+        if deaf.stream.write_all(pings.as_bytes()).is_err() {
+            break;
+        }
+    }
+    sbc.await_totals(|totals| totals.connections_slow == 1);
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
 fn a_peer_that_does_not_read_is_cut_off_and_the_others_go_on() {
     let sbc = Sbc::start_with(1, |config| config.limits.connection_octets = 10_000);
     let mut deaf = sbc.dial();

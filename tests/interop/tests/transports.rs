@@ -1,0 +1,167 @@
+//! Every transport on every side of a call, over IPv4 and IPv6, with media; and certificates that change meanwhile.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use interop::{Authority, Drawbridge, Line, Over, Place, Softphone, until};
+
+const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+const NAMES: [&str; 1] = ["edge.example"];
+
+/// The port of a transport, in both families. UDP and TCP over IPv4 are those that every box of these tests has.
+fn port(over: Over) -> u16 {
+    match over {
+        Over::Udp | Over::Tcp => 5060,
+        Over::Tls => 5061,
+        Over::Ws => 5080,
+        Over::Wss => 5443,
+    }
+}
+
+/// Listeners for all of it, beside those that the box has.
+fn listeners(place: &Place, certificate: &str) -> String {
+    let mut text = String::new();
+    for (family, ip) in [(4, IpAddr::V4(place.ip(Place::BOX))), (6, IPV6)] {
+        for over in Over::ALL {
+            if family == 4 && matches!(over, Over::Udp | Over::Tcp) {
+                continue;
+            }
+            let certificate = if matches!(over, Over::Tls | Over::Wss) { certificate } else { "" };
+            let (name, at) = (over.name(), SocketAddr::new(ip, port(over)));
+            text += &format!(
+                "[[listener]]\nname = \"{name}{family}\"\ntransport = \"{name}\"\nbind = \"{at}\"\n{certificate}\n"
+            );
+        }
+    }
+    text + "[access]\nopen_loopback = true\n"
+}
+
+fn names() -> Vec<String> {
+    NAMES.map(str::to_owned).to_vec()
+}
+
+#[test]
+fn every_transport_and_family_calls_every_other_with_media() {
+    Place::own_network();
+    let place = Place::new("transports");
+    let authority = Authority::new("all");
+    let drawbridge = Drawbridge::start(&place, &listeners(&place, &authority.write(&place, &names())));
+    let tls = authority.client(None);
+    let phone = |side: &str, host: u8, over: Over, family: u8| {
+        let (from, at) = match family {
+            4 => (IpAddr::V4(place.ip(host)), IpAddr::V4(place.ip(Place::BOX))),
+            _ => (IPV6, IPV6),
+        };
+        let line = Line::open(over, from, SocketAddr::new(at, port(over)), &tls).unwrap();
+        let user = format!("{side}-{}{family}", over.name());
+        Softphone::registered(line, over, &user, IpAddr::V4(place.ip(host)))
+    };
+    let kinds: Vec<(Over, u8)> =
+        [4, 6].into_iter().flat_map(|family| Over::ALL.map(|over| (over, family))).collect();
+    for (over, family) in &kinds {
+        let mut callee = phone("b", Place::B, *over, *family);
+        for (caller_over, caller_family) in &kinds {
+            // A user of its own for each call: the ids of a phone are made of its name.
+            let name = format!("a-{}{family}", over.name());
+            let mut caller = phone(&name, Place::A, *caller_over, *caller_family);
+            caller.call(&format!("b-{}{family}", over.name()));
+            let invite = callee.answer();
+            let ok = caller.confirm();
+            callee.take("ACK");
+            caller.say(&ok, 7);
+            assert!(callee.listens(7), "{caller_over:?}{caller_family} is not heard by {over:?}{family}");
+            callee.say(&invite, 9);
+            assert!(caller.listens(9), "{over:?}{family} is not heard by {caller_over:?}{caller_family}");
+            caller.hang_up(&ok);
+            callee.take("BYE");
+        }
+    }
+    let cdrs = drawbridge.cdrs(100);
+    let pairs: BTreeSet<(String, String)> = cdrs
+        .iter()
+        .filter(|cdr| cdr["disposition"] == "answered")
+        .map(|cdr| (cdr["a_transport"].to_string(), cdr["b_transport"].to_string()))
+        .collect();
+    assert_eq!((cdrs.len(), pairs.len()), (100, 25), "{pairs:?}");
+}
+
+/// The first fifty callees have TLS as well.
+fn callee_over(number: usize) -> Over {
+    if number < 50 { Over::Tls } else { Over::Udp }
+}
+
+/// `DRAWBRIDGE_TLS_CALLS` says how many calls there are while the certificate changes.
+#[test]
+fn a_certificate_changes_under_tls_calls_and_none_is_dropped() {
+    let calls = std::env::var("DRAWBRIDGE_TLS_CALLS").map_or(50, |text| text.parse().unwrap());
+    let place = Place::new("renewal");
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let at = SocketAddr::from((place.ip(Place::BOX), 5061));
+    let config = format!(
+        "[[listener]]\nname = \"tls\"\ntransport = \"tls\"\nbind = \"{at}\"\n{}[access]\nopen_loopback = true\n",
+        old.write(&place, &names())
+    );
+    let drawbridge = Drawbridge::start(&place, &config);
+    // One address may have a quarter of the connections that there may be.
+    let host = |number: usize| IpAddr::V4(place.ip(2 + (number % 8) as u8));
+    let open = |authority: &Authority| Line::open(Over::Tls, host(0), at, &authority.client(None));
+    let (believing, udp) = (old.client(None), place.sip(Place::BOX));
+    let phone = |user: &str, over: Over, number: usize| {
+        let remote = if over == Over::Udp { udp } else { at };
+        let line = Line::open(over, host(number), remote, &believing).unwrap();
+        Softphone::registered(line, over, user, host(number))
+    };
+    let mut up = Vec::new();
+    // All first: a shard hears of another's registration a moment after the phone does.
+    let both = |n| (phone(&format!("a{n}"), Over::Tls, n), phone(&format!("b{n}"), callee_over(n), n));
+    let phones: Vec<_> = (0..calls).map(both).collect();
+    for (number, (mut caller, mut callee)) in phones.into_iter().enumerate() {
+        caller.call(&format!("b{number}"));
+        callee.answer();
+        let ok = caller.confirm();
+        callee.take("ACK");
+        up.push((caller, callee, ok));
+    }
+    assert!(open(&new).is_err(), "nobody has seen the new certificate yet");
+    new.write(&place, &names());
+    drawbridge.read_again();
+    until("new connections see the new certificate", std::time::Duration::from_secs(10), || open(&new).ok());
+    assert!(open(&old).is_err(), "the old one is not shown any more");
+    for (caller, callee, ok) in &mut up {
+        caller.hang_up(ok);
+        callee.take("BYE");
+    }
+    let cdrs = drawbridge.cdrs(calls);
+    let ended =
+        cdrs.iter().filter(|cdr| cdr["disposition"] == "answered" && cdr["ended_by"] == "caller").count();
+    assert_eq!(ended, calls);
+}
+
+#[test]
+fn a_listener_with_a_client_ca_lets_only_those_in_who_have_a_certificate() {
+    let place = Place::new("mutual");
+    let (ours, theirs, strangers) = (Authority::new("ours"), Authority::new("theirs"), Authority::new("x"));
+    // What is written last stays: the authority of those who connect has its own file.
+    theirs.write(&place, &names());
+    let client_ca = place.write("peers.pem", &std::fs::read_to_string(place.path("ca.pem")).unwrap());
+    let at = SocketAddr::from((place.ip(Place::BOX), 5061));
+    let config = format!(
+        "[[listener]]\nname = \"tls\"\ntransport = \"tls\"\nbind = \"{at}\"\n{}client_ca = \"{}\"\n\
+         [access]\nopen_loopback = true\n",
+        ours.write(&place, &names()),
+        client_ca.display()
+    );
+    let _drawbridge = Drawbridge::start(&place, &config);
+    let host = IpAddr::V4(place.ip(Place::A));
+    let open = |identity| Line::open(Over::Tls, host, at, &ours.client(identity));
+    Softphone::registered(open(Some(&theirs)).unwrap(), Over::Tls, "good", host);
+    for identity in [None, Some(&strangers)] {
+        // In TLS 1.3 a client is done before the server has looked at its certificate.
+        let refused = open(identity).and_then(|mut line| {
+            line.send("\r\n\r\n");
+            line.receive()
+        });
+        assert!(refused.is_err(), "{refused:?}");
+    }
+}
