@@ -4,6 +4,7 @@
 //! behaviour itself is in `leg` and `bridge`; nothing here knows what a CANCEL means for the other side.
 
 mod candidates;
+mod destination;
 mod hairpin;
 mod ingress;
 mod invite;
@@ -15,6 +16,7 @@ mod rewritten;
 mod steps;
 mod transfer;
 
+pub(crate) use destination::Destination;
 pub(crate) use invite::RouteQuestion;
 
 pub(crate) use ingress::{Arrival, Sender, unsupported};
@@ -150,7 +152,9 @@ impl Core {
             Input::Closed { flow } => self.on_connection_closed(flow, now),
             Input::Undeliverable { token } => self.step(Stimulus::Undeliverable { token }, now),
             Input::Routed { query, decision } => self.step(Stimulus::Routed { query, decision }, now),
-            Input::Resolved { query, addresses } => self.step(Stimulus::Resolved { query, addresses }, now),
+            Input::Resolved { query, hops, note } => {
+                self.step(Stimulus::Resolved { query, hops, note }, now);
+            }
             Input::Media(report) => self.step(Stimulus::Media(report), now),
             // What follows concerns no call, or is taken apart into steps that do.
             Input::Binding(change) => self.registrar.learn(change, &mut self.wire, now),
@@ -391,7 +395,7 @@ impl Core {
         let asked: smallvec::SmallVec<[QueryId; 2]> = call.queries().collect();
         for query in asked {
             self.queries.forget(query);
-            self.on_resolved(key, query, &[], now);
+            self.on_resolved(key, query, &[], None, now);
         }
     }
 

@@ -73,6 +73,15 @@ impl Flow {
     }
 }
 
+/// A server that a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NextHop {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What it is spoken to in.
+    pub transport: Transport,
+}
+
 /// Ties the answer of the outside to its question. Never reused within a Core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueryId(pub u64);
@@ -113,12 +122,14 @@ pub enum Input<'a> {
         /// What routing decided.
         decision: Decision,
     },
-    /// The answer to an [`Output::Resolve`]; no addresses: not found or timed out.
+    /// The answer to an [`Output::Resolve`].
     Resolved {
         /// The question's id.
         query: QueryId,
-        /// In order of preference.
-        addresses: Vec<SocketAddr>,
+        /// In the order in which they are to be tried; none: not found, or not in time.
+        hops: Vec<NextHop>,
+        /// What an operator should know of it: why there is none, or what of the answer could not be used.
+        note: Option<Box<str>>,
     },
     /// News of the relay.
     Media(MediaReport),
@@ -192,16 +203,21 @@ pub enum Output {
     },
     /// Where does this call go? Answered by [`Input::Routed`].
     Route(Box<RouteQuery>),
-    /// Which addresses has this host? Answered by [`Input::Resolved`]. Literal addresses are never asked for.
+    /// Which servers does this name stand for (RFC 3263 §4)? Answered by [`Input::Resolved`]. Literal addresses are never
+    /// asked for.
     Resolve {
         /// To be repeated in the answer.
         query: QueryId,
-        /// A host name.
+        /// A host or domain name.
         host: Box<str>,
-        /// The port, when the URI named one.
+        /// The port, when the URI named one: then only addresses are looked for.
         port: Option<u16>,
-        /// The transport that will be used.
-        transport: Transport,
+        /// The transport, where the URI or its port settles it; else the records of the name do.
+        transport: Option<Transport>,
+        /// Of a `sips` URI: every hop must be over TLS.
+        secure: bool,
+        /// A random number for the choice among servers of one priority (RFC 2782): the same number, the same choice.
+        draw: u64,
     },
     /// An order to the relay.
     Media(MediaOrder),

@@ -30,7 +30,7 @@ pub use crate::core::Core;
 #[cfg(feature = "coverage")]
 pub use crate::coverage::{Cell, Coverage};
 pub use crate::io::{
-    Command, Event, EventKind, Flow, Input, Now, Output, QueryId, Reply, RouteQuery, SendToken, Utc,
+    Command, Event, EventKind, Flow, Input, NextHop, Now, Output, QueryId, Reply, RouteQuery, SendToken, Utc,
 };
 pub use crate::media::{
     DirectionStats, Engine, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts,

@@ -26,10 +26,7 @@ use crate::streams::{Berth, Secrets, Streams};
 use crate::tls::Identities;
 use crate::totals::Counters;
 use crate::worker::{Parts, Worker};
-use crate::{Config, Limits, Listen, Records, Wakers};
-
-/// Threads of one shard that may wait for the system's resolver.
-const RESOLVER_THREADS: usize = 32;
+use crate::{Config, Dns, Limits, Listen, Records, Wakers};
 
 /// How long a shard may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Names the listener, its address and what the system said, or which parts do not fit together.
 pub fn bind(config: Config) -> Result<Bound, NetError> {
-    let Config { listeners, wakers, settings, snapshot, engines, records, mut limits } = config;
+    let Config { listeners, wakers, settings, snapshot, engines, records, dns, mut limits } = config;
     let most = socket::most_connections();
     if limits.connections > most {
         limits.connections = most;
@@ -63,7 +60,7 @@ pub fn bind(config: Config) -> Result<Bound, NetError> {
     }
     let mut runtimes = Vec::with_capacity(shards);
     for shard in 0..shards {
-        runtimes.push(runtime(shard).map_err(|source| NetError::Start { shard, source })?);
+        runtimes.push(runtime().map_err(|source| NetError::Start { shard, source })?);
     }
     let identity = |listen: &Listen| listen.tls.clone().map(ArcSwap::from_pointee);
     let identities = listeners.iter().map(identity).collect();
@@ -77,6 +74,7 @@ pub fn bind(config: Config) -> Result<Bound, NetError> {
         snapshot,
         engines,
         records,
+        dns,
         limits,
         runtimes,
         ports: Vec::new(),
@@ -96,6 +94,7 @@ pub struct Bound {
     snapshot: Arc<Snapshot>,
     engines: Vec<Box<dyn Engine + Send>>,
     records: Vec<Box<dyn Records>>,
+    dns: Dns,
     limits: Limits,
     runtimes: Vec<Runtime>,
     /// By shard.
@@ -160,12 +159,8 @@ fn with_port(host: &str, port: u16) -> String {
     if has_port { host.to_owned() } else { format!("{host}:{port}") }
 }
 
-fn runtime(shard: usize) -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(RESOLVER_THREADS)
-        .thread_name(format!("resolver-{shard}"))
-        .build()
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 impl Bound {
@@ -210,7 +205,7 @@ impl Bound {
     ///
     /// [`NetError::Start`] when the system has no thread for one; those started by then have ended again.
     pub fn run(self) -> Result<Net, NetError> {
-        let Bound { listeners, wakers, settings, snapshot, engines, records, limits, .. } = self;
+        let Bound { listeners, wakers, settings, snapshot, engines, records, dns, limits, .. } = self;
         let Bound { identities, origins, runtimes, ports, .. } = self;
         let mailboxes: Arc<[Arc<Mailbox>]> = wakers
             .iter()
@@ -233,7 +228,7 @@ impl Bound {
             runtime: door.as_ref().map(|runtime| runtime.handle().clone()),
         };
         let streams = Arc::new(Streams::new(berths.collect(), listeners.clone(), limits, secrets));
-        let resolver = Arc::new(Resolver::new(Arc::clone(&mailboxes)));
+        let resolver = Resolver::start(&dns, &listeners, Arc::clone(&mailboxes))?;
         let admission = Arc::new(Mutex::new(Admission::new()));
         let clock = Clock::start();
         let names = listeners.iter().map(|listener| listener.name.as_str().into()).collect();
@@ -357,7 +352,6 @@ impl Net {
                 runtime.spawn(Arc::clone(&parts.streams).accept(id, listener));
             }
             runtime.block_on(async move { Shard::new(Worker::new(parts), mailbox, stop).run().await });
-            // The system's resolver may hold a thread for as long as it likes; the process need not wait for it.
             runtime.shutdown_background();
         });
         self.threads.push(thread.map_err(|source| NetError::Start { shard, source })?);

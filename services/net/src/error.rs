@@ -54,6 +54,12 @@ pub enum NetError {
         /// What the system says.
         source: io::Error,
     },
+    /// The system has no thread for looking names up.
+    #[error("cannot start looking names up: {source}")]
+    Names {
+        /// What the system says.
+        source: io::Error,
+    },
     /// A shard did not end when told to.
     #[error("shard {shard} does not end")]
     Stuck {

@@ -59,8 +59,27 @@ pub struct Config {
     pub engines: Vec<Box<dyn Engine + Send>>,
     /// One for each shard, in order.
     pub records: Vec<Box<dyn Records>>,
+    /// Who is asked for names.
+    pub dns: Dns,
     /// How much of everything.
     pub limits: Limits,
+}
+
+/// Who is asked for names, and how patiently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// The name servers; none: those that the system is configured with.
+    pub servers: Vec<SocketAddr>,
+    /// How long one of them may take.
+    pub timeout: Duration,
+    /// How often a question is asked before it counts as not answered.
+    pub attempts: usize,
+}
+
+impl Default for Dns {
+    fn default() -> Dns {
+        Dns { servers: Vec::new(), timeout: Duration::from_secs(2), attempts: 2 }
+    }
 }
 
 /// A listener that shall be.

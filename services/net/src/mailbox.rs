@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
-use call::{BindingChange, Command, Flow, QueryId, RegistrarPolicy, Reply, SendToken};
+use call::{BindingChange, Command, Flow, NextHop, QueryId, RegistrarPolicy, Reply, SendToken};
 use routing::Snapshot;
 use tokio::sync::oneshot;
 
@@ -32,8 +32,8 @@ pub(crate) enum Letter {
     Closed { flow: Flow },
     /// Something sent could not be delivered.
     Undeliverable { token: SendToken },
-    /// The addresses of a host; shared, since several may have asked.
-    Resolved { query: QueryId, addresses: Arc<[std::net::SocketAddr]> },
+    /// The servers of a name, in order.
+    Resolved { query: QueryId, hops: Vec<NextHop>, note: Option<Box<str>> },
     /// Registrations of other shards, or kept over a restart.
     Bindings(Arc<[BindingChange]>),
     /// A new configuration: trunks and routes, and who may register.

@@ -16,7 +16,7 @@ use call::{
     Reply, SendToken,
 };
 use routing::Snapshot;
-use sip::{Time, Transport};
+use sip::Time;
 
 use crate::Records;
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ use crate::events::EventLog;
 use crate::handle::ShardStats;
 use crate::mailbox::{Answer, Letter, Mailbox};
 use crate::overload;
-use crate::resolver::{self, Resolver};
+use crate::resolver::{self, Asker, Question, Resolver};
 use crate::streams::Streams;
 use crate::totals::Counters;
 
@@ -126,9 +126,7 @@ impl Worker {
             }
             Letter::Closed { flow } => self.handle(Input::Closed { flow }),
             Letter::Undeliverable { token } => self.handle(Input::Undeliverable { token }),
-            Letter::Resolved { query, addresses } => {
-                self.handle(Input::Resolved { query, addresses: addresses.to_vec() });
-            }
+            Letter::Resolved { query, hops, note } => self.handle(Input::Resolved { query, hops, note }),
             Letter::Bindings(bindings) => {
                 for binding in bindings.iter() {
                     self.handle(Input::Binding(binding.clone()));
@@ -205,7 +203,9 @@ impl Worker {
                 let decision = self.parts.dispatch.decide(&query, self.now.time);
                 self.answers.push_back(Input::Routed { query: query.query, decision });
             }
-            Output::Resolve { query, host, port, transport } => self.resolve(query, host, port, transport),
+            Output::Resolve { query, host, port, transport, secure, draw } => {
+                self.resolve(query, draw, Question { host, port, transport, secure });
+            }
             Output::Media(order) => {
                 self.parts.engine.order(order, self.now.time, &mut self.reports);
                 self.take_reports();
@@ -247,12 +247,11 @@ impl Worker {
         }
     }
 
-    fn resolve(&mut self, query: QueryId, host: Box<str>, port: Option<u16>, transport: Transport) {
-        let port = port.unwrap_or(transport.default_port());
+    fn resolve(&mut self, query: QueryId, draw: u64, question: Question) {
         let Parts { resolver, shard, counters, .. } = &self.parts;
-        match resolver.resolve(host, port, *shard, query, counters) {
-            resolver::Answer::Now(addresses) => {
-                self.answers.push_back(Input::Resolved { query, addresses: addresses.to_vec() });
+        match resolver.resolve(question, Asker { shard: *shard, query, draw }, counters) {
+            resolver::Answer::Now { hops, note } => {
+                self.answers.push_back(Input::Resolved { query, hops, note });
             }
             resolver::Answer::Later => {}
         }

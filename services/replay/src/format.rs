@@ -9,7 +9,7 @@ use call::{Flow, ListenerId};
 use serde::{Deserialize, Serialize};
 
 /// Which format this is.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first line: the surroundings of the call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -133,7 +133,7 @@ pub(crate) enum InputLine {
     Undeliverable { token: u64 },
     Routed { query: u64, route: Option<String>, targets: Vec<TargetLine>, failover: Vec<u16>, parallel: bool },
     Refused { query: u64, status: u16, why: String, blocked: bool },
-    Resolved { query: u64, addresses: Vec<SocketAddr> },
+    Resolved { query: u64, servers: Vec<ServerLine>, note: Option<String> },
     Opened { session: u64, address: IpAddr, ports: Vec<[u16; 4]> },
     NoPorts { session: u64, why: String },
     Silent { session: u64, side: SideLine },
@@ -157,6 +157,13 @@ pub(crate) enum OwnerLine {
     Server(u64),
     Leg(u64),
     Call(u64),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerLine {
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -2,11 +2,13 @@
 //! name, so that a new field cannot be forgotten here.
 
 use call::journal::{Fact, Keys, Ordered, Owner, Stimulus};
-use call::{DirectionStats, MediaId, MediaReport, PortPair, QueryId, SendToken, Side, StreamPorts};
+use call::{DirectionStats, MediaId, MediaReport, NextHop, PortPair, QueryId, SendToken, Side, StreamPorts};
 use routing::{Decision, Fork, Plan, Refusal, Target, TrunkId};
+use sip::Transport;
 
 use crate::format::{
-    Bytes, CountersLine, InputLine, KeysLine, OrderLine, OwnerLine, SideLine, TargetLine, hex, unhex,
+    Bytes, CountersLine, InputLine, KeysLine, OrderLine, OwnerLine, ServerLine, SideLine, TargetLine, hex,
+    unhex,
 };
 
 pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
@@ -38,8 +40,16 @@ pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
         Stimulus::Routed { query, decision: Decision::Refuse(Refusal { status, why, blocked }) } => {
             InputLine::Refused { query: query.0, status: *status, why: why.clone(), blocked: *blocked }
         }
-        Stimulus::Resolved { query, addresses } => {
-            InputLine::Resolved { query: query.0, addresses: addresses.clone() }
+        Stimulus::Resolved { query, hops, note } => {
+            let server = |&NextHop { address, transport }: &NextHop| ServerLine {
+                address,
+                transport: transport.as_param().to_owned(),
+            };
+            InputLine::Resolved {
+                query: query.0,
+                servers: hops.iter().map(server).collect(),
+                note: note.as_deref().map(str::to_owned),
+            }
         }
         Stimulus::Media(report) => report_line(report),
         Stimulus::Timer(owner) => InputLine::Timer { of: owner_line(*owner) },
@@ -83,8 +93,16 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
             let refusal = Refusal { status: *status, why: why.clone(), blocked: *blocked };
             Stimulus::Routed { query: QueryId(*query), decision: Decision::Refuse(refusal) }
         }
-        InputLine::Resolved { query, addresses } => {
-            Stimulus::Resolved { query: QueryId(*query), addresses: addresses.clone() }
+        InputLine::Resolved { query, servers, note } => {
+            let hop = |ServerLine { address, transport }: &ServerLine| {
+                let transport = Transport::parse(transport.as_bytes())?;
+                Some(NextHop { address: *address, transport })
+            };
+            Stimulus::Resolved {
+                query: QueryId(*query),
+                hops: servers.iter().map(hop).collect::<Option<_>>()?,
+                note: note.as_deref().map(Box::from),
+            }
         }
         InputLine::Opened { session, address, ports } => Stimulus::Media(MediaReport::Opened {
             session: MediaId(*session),

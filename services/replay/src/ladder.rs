@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use call::{Flow, ListenerId};
 use sip::Message;
 
-use crate::format::{InputLine, OrderLine, OutputLine, OwnerLine, StateLine, TargetLine};
+use crate::format::{InputLine, OrderLine, OutputLine, OwnerLine, ServerLine, StateLine, TargetLine};
 use crate::read::Recording;
 
 /// More parties than this are not drawn apart.
@@ -176,13 +176,17 @@ impl Drawing {
                 format!("routed{route} to {}", targets.join(between))
             }
             InputLine::Refused { status, why, .. } => format!("refused by routing with {status}: {why}"),
-            InputLine::Resolved { addresses, .. } => match addresses.is_empty() {
-                true => "name not found".to_owned(),
-                false => format!(
-                    "name found: {}",
-                    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-                ),
-            },
+            InputLine::Resolved { servers, note, .. } => {
+                let servers: Vec<String> = servers
+                    .iter()
+                    .map(|ServerLine { address, transport }| format!("{address} {transport}"))
+                    .collect();
+                let found = match servers.is_empty() {
+                    true => "name not found".to_owned(),
+                    false => format!("name found: {}", servers.join(", ")),
+                };
+                note.as_ref().map_or(found.clone(), |note| format!("{found} ({note})"))
+            }
             InputLine::Opened { address, ports, .. } => {
                 let ports: Vec<String> =
                     ports.iter().map(|[a, _, b, _]| format!("{a} towards A, {b} towards B")).collect();

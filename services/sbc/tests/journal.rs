@@ -83,10 +83,10 @@ fn the_journal_of_a_call_is_handed_out_replayed_and_drawn() {
     assert!(ladder.contains("INVITE (1)") && ladder.contains("486 Busy Here (1 INVITE)"), "{ladder}");
     assert!(std::fs::read_to_string(folder.0.join("call.svg")).unwrap().ends_with("</svg>\n"));
 
-    folder.write("broken", &journal.replacen("\"drawbridge_journal\":1", "\"drawbridge_journal\":2", 1));
+    folder.write("broken", &journal.replacen("\"drawbridge_journal\":2", "\"drawbridge_journal\":1", 1));
     let refused = output(&folder, &["replay", "broken"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert_eq!(text(&refused.stderr), "broken:1: expected a call journal of version 1, found version 2\n");
+    assert_eq!(text(&refused.stderr), "broken:1: expected a call journal of version 2, found version 1\n");
     let (status, problem) = get(api, "/v1/calls/01987e9f-0000-7000-8000-000000000000/journal");
     assert_eq!(status, 404, "{problem}");
 }

@@ -120,8 +120,11 @@ pub fn check(members: &[Member]) -> Vec<Breach> {
         };
         for dependency in &member.dependencies {
             let name = dependency.name.as_str();
-            let inside = members.iter().any(|other| other.name == name);
-            if inside && !allowed.contains(&name) {
+            let other = members.iter().find(|other| other.name == name);
+            let inside = other.is_some();
+            // A peer that only tests talk to is no part of the product.
+            let of_tests = other.is_some_and(|other| dependency.dev && other.manifest.starts_with("tests"));
+            if inside && !of_tests && !allowed.contains(&name) {
                 let list = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
                 breach(format!(
                     "`{}` depends on `{name}`; of the workspace it may know: {list}",

@@ -187,13 +187,15 @@ impl Core {
                 follow.push_back(Cause::new(Event::Resolved).branch(number));
                 None
             }
-            Reach::Name { host, port, transport } => {
+            Reach::Name { host, port, transport, secure } => {
                 let query = self.queries.ask(key);
                 self.wire.outputs.push_back(Output::Resolve {
                     query,
                     host: host.clone(),
                     port: *port,
                     transport: *transport,
+                    secure: *secure,
+                    draw: self.wire.ids.random(),
                 });
                 Some(query)
             }
@@ -275,10 +277,18 @@ impl Core {
         let Some(call) = self.calls.get_mut(key) else { return (Event::Refused, None) };
         let alive = !call.others.is_empty();
         let Some(setup) = call.setup.as_mut() else { return (Event::Refused, None) };
-        let listed = |status: u16| setup.failover.contains(&status);
         let line = setup.current.as_ref().map(Candidate::line);
         let elsewhere = goes_on == GoesOn::Elsewhere;
-        let goes_on = elsewhere || goes_on == GoesOn::Always || listed(status);
+        let by_rule = match goes_on {
+            GoesOn::Elsewhere | GoesOn::Always => true,
+            GoesOn::Unreached => line.is_some_and(|line| setup.has_alternative(line)),
+            GoesOn::AsListed => {
+                line.into_iter().for_each(|line| setup.drop_alternatives(line));
+                false
+            }
+        };
+        let listed = |status: u16| setup.failover.contains(&status);
+        let goes_on = by_rule || listed(status);
         if !goes_on {
             setup.targets.retain(|candidate| Some(candidate.line()) != line);
         }
@@ -314,7 +324,10 @@ impl Core {
 pub(crate) enum GoesOn {
     /// As the route's list of codes says.
     AsListed,
-    /// In any case: the target was not reached.
+    /// To another server of the same name in any case, for this one was not reached or takes nothing (RFC 3263 §4.3);
+    /// else as the list says.
+    Unreached,
+    /// In any case: the target was not found.
     Always,
     /// In any case, and it was no failure: the target named others.
     Elsewhere,

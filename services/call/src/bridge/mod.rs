@@ -94,6 +94,17 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
+    /// A server of this line's target answered: what it said counts for all servers of its name.
+    pub(crate) fn drop_alternatives(&mut self, line: (u16, u16)) {
+        drop_alternatives(&mut self.targets, line);
+    }
+
+    /// Whether what comes next in this line is another server of the same name.
+    pub(crate) fn has_alternative(&self, line: (u16, u16)) -> bool {
+        let next = self.targets.iter().find(|candidate| candidate.line() == line);
+        next.is_some_and(|next| next.is_alternative)
+    }
+
     /// Whether the caller's INVITE describes a session; else the callee is to offer one (RFC 3261 §13.2.1).
     pub(crate) fn has_offer(&self) -> bool {
         Message::parse(&self.invite).is_ok_and(|invite| sdp_of(&invite).is_some())
@@ -115,6 +126,9 @@ pub(crate) struct Candidate {
     pub(crate) hops: u8,
     /// A 3xx named it and it is no peer of its trunk: the trunk's credentials are not for it.
     pub(crate) is_stranger: bool,
+    /// Another server of the name that the one before it in its line was found by: only for when that one was not
+    /// reached (RFC 3263 §4.3).
+    pub(crate) is_alternative: bool,
 }
 
 impl Candidate {
@@ -134,6 +148,7 @@ impl Candidate {
             line: 0,
             hops: 0,
             is_stranger: false,
+            is_alternative: false,
         }
     }
 
@@ -143,13 +158,22 @@ impl Candidate {
     }
 }
 
+/// Forgets the other servers of the name that stand first in this line.
+pub(crate) fn drop_alternatives(targets: &mut VecDeque<Candidate>, line: (u16, u16)) {
+    let mut is_first = true;
+    targets.retain(|candidate| {
+        is_first &= candidate.line() != line || candidate.is_alternative;
+        !is_first || candidate.line() != line
+    });
+}
+
 /// How a candidate is reached.
 #[derive(Clone, Debug)]
 pub(crate) enum Reach {
     /// Over this flow: a registered phone, or a literal address.
     Flow { flow: crate::io::Flow, registered: bool },
     /// By name.
-    Name { host: Box<str>, port: Option<u16>, transport: sip::Transport },
+    Name { host: Box<str>, port: Option<u16>, transport: Option<sip::Transport>, secure: bool },
 }
 
 /// What goes with an event: everything that an order may need to know of its cause.

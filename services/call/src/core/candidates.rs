@@ -9,14 +9,17 @@ use sip::{Transport, Uri};
 use crate::bridge::table::Event;
 use crate::bridge::{CallKey, Candidate, Cause, GoesOn, Reach};
 use crate::cdr::EndedBy;
-use crate::core::Core;
+use crate::core::{Core, Destination};
 use crate::headers::advertised_host;
-use crate::io::{EventKind, Flow, Now, QueryId};
+use crate::io::{EventKind, Flow, NextHop, Now, QueryId};
 use crate::journal::{Reachable, put_contact, take_contacts};
 use crate::settings::ListenerId;
 
 /// More peers and contacts than this are not tried for one call.
 pub(super) const MAX_CANDIDATES: usize = 32;
+
+/// More servers of one name are not tried.
+const MAX_SERVERS: usize = 16;
 
 impl Core {
     pub(super) fn candidates(&mut self, key: CallKey, plan: &Plan, now: Now) -> VecDeque<Candidate> {
@@ -86,6 +89,7 @@ impl Core {
                 line,
                 hops: 0,
                 is_stranger: false,
+                is_alternative: false,
             });
         }
     }
@@ -106,26 +110,35 @@ impl Core {
     /// A trunk's peer with the called number in it.
     fn peer_candidate(&self, peer: &str, by: Option<&str>, called: Option<&[u8]>) -> Option<Candidate> {
         let uri = Uri::parse(peer.as_bytes()).ok()?;
-        let secure = uri.scheme == sip::Scheme::Sips;
-        let transport = uri.carried_by();
-        let scheme: &[u8] = if secure { b"sips:" } else { b"sip:" };
+        let scheme: &[u8] = if uri.scheme == sip::Scheme::Sips { b"sips:" } else { b"sip:" };
         let port = uri.port.map(|port| format!(":{port}")).unwrap_or_default();
         let (user, at): (&[u8], &[u8]) = called.map_or((b"", b""), |user| (user, b"@"));
         let to = [scheme, user, at, uri.host, port.as_bytes()].concat();
         let full = [&to, uri.params.raw()].concat();
-        let reach = match uri.host_ip() {
-            Some(ip) => {
-                let remote = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
+        let reach = self.reach(Destination::of(&uri)?, by)?;
+        Some(Candidate {
+            uri: full.into(),
+            to: to.into(),
+            trunk: None,
+            reach,
+            group: 0,
+            line: 0,
+            hops: 0,
+            is_stranger: false,
+            is_alternative: false,
+        })
+    }
+
+    /// How a destination is reached; `None` when no listener of ours speaks to it.
+    pub(super) fn reach(&self, destination: Destination, by: Option<&str>) -> Option<Reach> {
+        Some(match destination {
+            Destination::Address(remote, transport) => {
                 Reach::Flow { flow: self.flow_to(remote, transport, by)?, registered: false }
             }
-            None => Reach::Name {
-                host: String::from_utf8_lossy(uri.host).into_owned().into(),
-                port: uri.port,
-                transport,
-            },
-        };
-        let (uri, to) = (full.into(), to.into());
-        Some(Candidate { uri, to, trunk: None, reach, group: 0, line: 0, hops: 0, is_stranger: false })
+            Destination::Name { host, port, transport, secure } => {
+                Reach::Name { host, port, transport, secure }
+            }
+        })
     }
 
     /// Which listener of ours speaks to this address.
@@ -142,26 +155,58 @@ impl Core {
         Some(Flow { listener: ListenerId(u16::try_from(index).ok()?), remote, connection: 0 })
     }
 
-    /// A named candidate, once for each address of its name: each is a target of its own (RFC 3263 §4.3).
-    pub(crate) fn at_addresses(
-        &self,
+    /// A named candidate, once for each server of its name: each is a target of its own (RFC 3263 §4.3).
+    pub(crate) fn at_servers(
+        &mut self,
+        call: Option<uuid::Uuid>,
         named: &Candidate,
-        addresses: &[SocketAddr],
+        hops: &[NextHop],
         snapshot: &Snapshot,
     ) -> VecDeque<Candidate> {
-        let Reach::Name { transport, .. } = named.reach else { return VecDeque::new() };
+        let Reach::Name { host, .. } = &named.reach else { return VecDeque::new() };
         let trunk = named.trunk.and_then(|trunk| snapshot.trunk(trunk));
         let by = trunk.and_then(|trunk| trunk.listener.as_deref());
-        let at = |&remote: &SocketAddr| {
-            let reach = Reach::Flow { flow: self.flow_to(remote, transport, by)?, registered: false };
-            Some(Candidate { reach, ..named.clone() })
-        };
-        // A name may lead anywhere; one that a peer chose may not lead back here.
-        let is_allowed = |remote: &&SocketAddr| named.hops == 0 || self.may_be_sent_to(**remote);
-        addresses.iter().take(MAX_CANDIDATES).filter(is_allowed).filter_map(at).collect()
+        let mut found: VecDeque<Candidate> = VecDeque::new();
+        let mut left_out = None;
+        for NextHop { address, transport } in hops {
+            // A name may lead anywhere; one that a peer chose may not lead back here.
+            if named.hops > 0 && !self.may_be_sent_to(*address) {
+                continue;
+            }
+            let flow = self.flow_to(*address, *transport, by);
+            let Some(flow) = flow.filter(|flow| self.is_of_family(*flow)) else {
+                left_out = left_out.or(Some(NextHop { address: *address, transport: *transport }));
+                continue;
+            };
+            let reach = Reach::Flow { flow, registered: false };
+            let is_alternative = named.is_alternative || !found.is_empty();
+            found.push_back(Candidate { reach, is_alternative, ..named.clone() });
+            if found.len() == MAX_SERVERS {
+                break;
+            }
+        }
+        if let Some(NextHop { address, transport }) = left_out {
+            let transport = transport.as_param();
+            let by = by.map_or(String::new(), |by| format!(" called {by:?}"));
+            let what = format!("{host}: no {transport} listener{by} speaks to {address}, which is left out");
+            self.wire.event(call, EventKind::Warning { what });
+        }
+        found
     }
 
-    pub(super) fn on_resolved(&mut self, key: CallKey, query: QueryId, addresses: &[SocketAddr], now: Now) {
+    /// Whether the listener of a flow can send to its peer at all: an IPv6 socket of ours speaks IPv6 only.
+    fn is_of_family(&self, flow: Flow) -> bool {
+        same_kind(self.wire.listener(flow.listener).bind.ip(), flow.remote.ip())
+    }
+
+    pub(super) fn on_resolved(
+        &mut self,
+        key: CallKey,
+        query: QueryId,
+        hops: &[NextHop],
+        note: Option<Box<str>>,
+        now: Now,
+    ) {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.setup.is_some()) else { return };
         if !call.focus_query(query) {
             return;
@@ -169,14 +214,18 @@ impl Core {
         let Some(setup) = call.setup.as_mut() else { return };
         setup.query = None;
         let Some(current) = setup.current.clone() else { return };
-        let Some(snapshot) = self.calls.get(key).map(|call| call.snapshot.clone()) else { return };
-        let mut flows = self.at_addresses(&current, addresses, &snapshot);
-        let first = flows.pop_front();
+        let (id, snapshot) = (call.id, call.snapshot.clone());
+        if let Some(note) = note {
+            self.wire.event(Some(id), EventKind::Warning { what: note.into() });
+        }
+        let mut servers = self.at_servers(Some(id), &current, hops, &snapshot);
+        let first = servers.pop_front();
         let Some(setup) = self.calls.get_mut(key).and_then(|call| call.setup.as_mut()) else { return };
         let cause = match first {
             Some(first) => {
                 setup.current = Some(first);
-                for candidate in flows.into_iter().rev() {
+                servers.truncate(MAX_CANDIDATES.saturating_sub(setup.targets.len() + setup.tried.len()));
+                for candidate in servers.into_iter().rev() {
                     setup.targets.push_front(candidate);
                 }
                 Cause::new(Event::Resolved)

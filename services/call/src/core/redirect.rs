@@ -11,7 +11,7 @@ use sip::{Address, Message, Name, Scheme, Uri};
 
 use super::candidates::MAX_CANDIDATES;
 use crate::bridge::{CallKey, Candidate, GoesOn, Reach};
-use crate::core::Core;
+use crate::core::{Core, Destination};
 use crate::io::EventKind;
 
 /// How often one call may be sent on from where it was sent to.
@@ -35,7 +35,7 @@ impl Core {
         let Some(current) = call.setup.as_ref().and_then(|setup| setup.current.as_ref()) else {
             return passed;
         };
-        let snapshot = call.snapshot.clone();
+        let (snapshot, line) = (call.snapshot.clone(), current.line());
         let trunk = match current.trunk.and_then(|trunk| snapshot.trunk(trunk)) {
             Some(trunk) if trunk.redirect == Redirect::Follow => trunk,
             Some(_) | None => return passed,
@@ -63,6 +63,7 @@ impl Core {
             return (502, GoesOn::AsListed);
         }
         if let Some(setup) = self.calls.get_mut(key).and_then(|call| call.setup.as_mut()) {
+            setup.drop_alternatives(line);
             setup.targets.retain(|waiting| !found.iter().any(|next| same_place(&waiting.uri, &next.uri)));
             found.truncate(MAX_CANDIDATES.saturating_sub(setup.targets.len() + setup.tried.len()).max(1));
             found.into_iter().rev().for_each(|next| setup.targets.push_front(next));
@@ -83,7 +84,8 @@ impl Core {
                 let port = at.port.map(|port| format!(":{port}")).unwrap_or_default();
                 let to = [b"sip:", number, b"@", at.host, port.as_bytes()].concat();
                 let full = [&to, at.params.raw()].concat();
-                return Some(Candidate { uri: full.into(), to: to.into(), hops, ..current.clone() });
+                let next = Candidate { uri: full.into(), to: to.into(), hops, ..current.clone() };
+                return Some(Candidate { is_alternative: false, ..next });
             }
             Scheme::Other => return None,
         }
@@ -99,6 +101,7 @@ impl Core {
             reach,
             hops,
             is_stranger,
+            is_alternative: false,
             ..current.clone()
         })
     }
@@ -110,24 +113,17 @@ impl Core {
     }
 
     fn reach_of(&self, uri: &Uri<'_>, trunk: &Trunk) -> Option<Reach> {
-        let transport = uri.carried_by();
-        match uri.host_ip() {
-            Some(ip) => {
-                let remote = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
-                let flow = self.flow_to(remote, transport, trunk.listener.as_deref())?;
-                self.may_be_sent_to(remote).then_some(Reach::Flow { flow, registered: false })
-            }
-            None => {
-                let named = |listener: &crate::settings::Listener| {
-                    crate::headers::advertised_host(listener).as_bytes().eq_ignore_ascii_case(uri.host)
-                };
-                if self.wire.settings.listeners.iter().any(named) {
-                    return None;
-                }
-                let host = std::str::from_utf8(uri.host).ok().filter(|host| !host.is_empty())?;
-                Some(Reach::Name { host: host.into(), port: uri.port, transport })
-            }
-        }
+        let destination = Destination::of(uri)?;
+        let is_allowed = match &destination {
+            Destination::Address(remote, _) => self.may_be_sent_to(*remote),
+            Destination::Name { host, .. } => !self
+                .wire
+                .settings
+                .listeners
+                .iter()
+                .any(|listener| crate::headers::advertised_host(listener).eq_ignore_ascii_case(host)),
+        };
+        if is_allowed { self.reach(destination, trunk.listener.as_deref()) } else { None }
     }
 
     /// Whether a redirection may lead there: to a host, and not to this box itself.
@@ -172,9 +168,9 @@ fn same_place(one: &[u8], other: &[u8]) -> bool {
 /// Whether this is a host that the trunk was given the credentials for.
 fn is_peer(uri: &Uri<'_>, trunk: &Trunk) -> bool {
     trunk.peers.iter().filter_map(|peer| Uri::parse(peer.as_bytes()).ok()).any(|peer| {
-        match (peer.host_ip(), uri.host_ip()) {
+        match (peer.target_ip(), uri.target_ip()) {
             (Some(peer), Some(ip)) => peer == ip,
-            (None, None) => peer.host.eq_ignore_ascii_case(uri.host),
+            (None, None) => peer.target().eq_ignore_ascii_case(uri.target()),
             (Some(_), None) | (None, Some(_)) => false,
         }
     })

@@ -289,7 +289,9 @@ impl Core {
                     None if status == 408 => EndedBy::Timer,
                     None => EndedBy::Error,
                 };
-                return self.target_failed(call_key, status, message, GoesOn::AsListed, by, now);
+                let goes_on =
+                    if message.is_none() || status == 503 { GoesOn::Unreached } else { GoesOn::AsListed };
+                return self.target_failed(call_key, status, message, goes_on, by, now);
             }
             News::Expired => {
                 return self.target_failed(call_key, 408, None, GoesOn::AsListed, EndedBy::Timer, now);

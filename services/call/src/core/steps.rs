@@ -68,9 +68,9 @@ impl Core {
                 Some(Asker::Standalone(request)) => self.on_standalone_routed(request, decision, now),
                 None => {}
             },
-            Stimulus::Resolved { query, addresses } => match self.queries.answered(query) {
-                Some(Asker::Call(call)) => self.on_resolved(call, query, &addresses, now),
-                Some(Asker::Standalone(request)) => self.on_standalone_resolved(request, &addresses, now),
+            Stimulus::Resolved { query, hops, note } => match self.queries.answered(query) {
+                Some(Asker::Call(call)) => self.on_resolved(call, query, &hops, note, now),
+                Some(Asker::Standalone(request)) => self.on_standalone_resolved(request, &hops, note, now),
                 None => {}
             },
             Stimulus::Media(report) => self.on_media(report, now),

@@ -26,7 +26,9 @@ fn add(output: &Output, hasher: &mut impl Hasher) {
             let RouteQuery { query, call, snapshot: _, trunk, source, caller, uri, local_user } = &**query;
             (query, call, trunk, source, caller, uri, local_user).hash(hasher);
         }
-        Output::Resolve { query, host, port, transport } => (query, host, port, transport).hash(hasher),
+        Output::Resolve { query, host, port, transport, secure, draw } => {
+            (query, host, port, transport, secure, draw).hash(hasher);
+        }
         Output::Media(order) => order.hash(hasher),
         Output::Cdr(fact) => fact.hash(hasher),
         Output::Event(Event { call, kind }) => (call, kind).hash(hasher),

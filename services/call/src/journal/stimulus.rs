@@ -3,13 +3,12 @@
 //! [`Stimulus`] is [`Input`](crate::Input) as one call sees it. What concerns no call is not here, a deadline that has come
 //! is, and an order for all calls is an order for each.
 
-use std::net::SocketAddr;
-
 use routing::{Decision, Fork, Plan, Refusal, Target, TrunkId};
+use sip::Transport;
 use smallvec::SmallVec;
 
 use super::bytes::{Reader, put_address, put_bytes, put_ip};
-use crate::io::{Flow, QueryId, SendToken};
+use crate::io::{Flow, NextHop, QueryId, SendToken};
 use crate::media::{DirectionStats, MediaId, MediaReport, PortPair, Side, StreamPorts};
 use crate::settings::ListenerId;
 
@@ -46,8 +45,10 @@ pub enum Stimulus<'a> {
     Resolved {
         /// The question.
         query: QueryId,
-        /// The answer.
-        addresses: Vec<SocketAddr>,
+        /// The servers, in order.
+        hops: Vec<NextHop>,
+        /// What was told with them.
+        note: Option<Box<str>>,
     },
     /// The relay has news.
     Media(MediaReport),
@@ -125,10 +126,15 @@ pub(super) fn put(stimulus: &Stimulus<'_>, to: &mut Vec<u8>) {
             to.push(u8::from(*blocked));
             put_bytes(to, why.as_bytes());
         }
-        Stimulus::Resolved { query, addresses } => {
+        Stimulus::Resolved { query, hops, note } => {
             to.push(RESOLVED);
             to.extend_from_slice(&query.0.to_le_bytes());
-            addresses.iter().for_each(|address| put_address(to, *address));
+            to.push(u8::from(note.is_some()));
+            put_bytes(to, note.as_deref().unwrap_or_default().as_bytes());
+            for NextHop { address, transport } in hops {
+                put_bytes(to, transport.as_str().as_bytes());
+                put_address(to, *address);
+            }
         }
         Stimulus::Media(report) => {
             to.push(MEDIA);
@@ -169,11 +175,14 @@ pub(super) fn take<'a>(mut from: Reader<'a>) -> Option<Stimulus<'a>> {
         }
         RESOLVED => {
             let query = QueryId(from.u64()?);
-            let mut addresses = Vec::new();
+            let has_note = from.u8()? != 0;
+            let note = Some(from.text()?.into()).filter(|_| has_note);
+            let mut hops = Vec::new();
             while !from.is_empty() {
-                addresses.push(from.address()?);
+                let transport = Transport::parse(from.bytes()?)?;
+                hops.push(NextHop { address: from.address()?, transport });
             }
-            Stimulus::Resolved { query, addresses }
+            Stimulus::Resolved { query, hops, note }
         }
         MEDIA => Stimulus::Media(report(from)?),
         TIMER => Stimulus::Timer(owner(from)?),

@@ -1,14 +1,12 @@
 //! Towards the target: sending a request with ids of the box, and what its answer, silence or failure means.
 
-use std::net::SocketAddr;
-
 use sip::{Message, Method, Name, Writer};
 
 use super::{Standalone, StandaloneKey, State, copy_across};
-use crate::bridge::Reach;
+use crate::bridge::{Candidate, Reach, drop_alternatives};
 use crate::core::Core;
 use crate::headers::{advertised_host, contact, copy_body_headers};
-use crate::io::{Flow, Now, Output};
+use crate::io::{EventKind, Flow, NextHop, Now, Output};
 use crate::leg::{again_with, from_header, via};
 use crate::timers::TimerOf;
 use crate::wire::{ClientKey, ClientUser};
@@ -28,19 +26,31 @@ impl Core {
         request.current = Some(candidate);
         match reach {
             Reach::Flow { flow, .. } => self.send_standalone(key, flow, now),
-            Reach::Name { host, port, transport } => {
+            Reach::Name { host, port, transport, secure } => {
                 let query = self.queries.ask(key);
                 request.state = State::Resolving { query };
-                self.wire.outputs.push_back(Output::Resolve { query, host, port, transport });
+                let draw = self.wire.ids.random();
+                let question = Output::Resolve { query, host, port, transport, secure, draw };
+                self.wire.outputs.push_back(question);
             }
         }
     }
 
-    /// The name of the current target has these addresses.
-    pub(crate) fn on_standalone_resolved(&mut self, key: StandaloneKey, found: &[SocketAddr], now: Now) {
+    /// The name of the current target stands for these servers.
+    pub(crate) fn on_standalone_resolved(
+        &mut self,
+        key: StandaloneKey,
+        hops: &[NextHop],
+        note: Option<Box<str>>,
+        now: Now,
+    ) {
         let Some(request) = self.standalones.get(key) else { return };
         let Some(named) = request.current.clone() else { return };
-        let mut flows = self.at_addresses(&named, found, &request.snapshot.clone());
+        let snapshot = request.snapshot.clone();
+        if let Some(note) = note {
+            self.wire.event(None, EventKind::Warning { what: note.into() });
+        }
+        let mut flows = self.at_servers(None, &named, hops, &snapshot);
         let Some(request) = self.standalones.get_mut(key) else { return };
         if flows.is_empty() {
             request.last_failure = 503;
@@ -108,7 +118,15 @@ impl Core {
         let Some(request) = self.standalones.get_mut(key) else { return };
         // The challenge of a peer is this box's business; nobody else can answer it.
         let status = if matches!(status, 401 | 407) { BAD_GATEWAY } else { status };
-        if status >= 300 && !request.targets.is_empty() && request.failover.contains(&status) {
+        // RFC 3263 §4.3: 503 is of this server, everything else of all that its name stands for.
+        let is_elsewhere = status == 503 && request.targets.front().is_some_and(|next| next.is_alternative);
+        if status != 503
+            && let Some(line) = request.current.as_ref().map(Candidate::line)
+        {
+            drop_alternatives(&mut request.targets, line);
+        }
+        let goes_on = !request.targets.is_empty() && request.failover.contains(&status);
+        if status >= 300 && (is_elsewhere || goes_on) {
             request.last_failure = status;
             return self.next_standalone_target(key, now);
         }

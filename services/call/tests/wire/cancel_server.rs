@@ -238,7 +238,7 @@ fn cancel_s8_while_a_name_is_looked_up_ends_the_call_and_no_leg_b_is_ever_made()
     let gone = world.expect(CALLER, "SIP/2.0 487");
     world.receive(CALLER, &ack_failure("1", &gone));
     let [query] = world.resolves[..] else { panic!("{:?}", world.resolves) };
-    world.input(call::Input::Resolved { query, addresses: vec![CALLEE.parse().unwrap()] });
+    world.input(found(query, &[CALLEE]));
     world.expect_silence();
     assert_eq!(world.records.len(), 1);
     world.expect_nothing_left();

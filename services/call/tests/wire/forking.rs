@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::harness::*;
-use call::{Disposition, EndedBy, Input, MediaOrder, RegistrarPolicy, Side};
+use call::{Disposition, EndedBy, MediaOrder, RegistrarPolicy, Side};
 use routing::{Fork, Source, Trunk, TrunkId};
 
 /// The first peer of a third trunk.
@@ -177,7 +177,7 @@ fn cancel_s8_a_branch_whose_address_is_not_known_yet_is_never_invited() {
     world.receive(CALLER, &cancel("1"));
     world.expect(CALLER, "SIP/2.0 200");
     world.expect(CALLER, "SIP/2.0 487");
-    world.input(Input::Resolved { query, addresses: vec![OTHER.parse().unwrap()] });
+    world.input(found(query, &[OTHER]));
     world.expect_silence();
     let attempts: Vec<_> = world.records.iter().map(|r| (r.attempt, r.b_sip_call_id.is_some())).collect();
     assert_eq!(attempts, [(2, false)], "the one that was invited tells how the call ended");
@@ -188,7 +188,7 @@ fn a_name_is_looked_up_while_others_ring_and_invited_then() {
     let mut world = parallel_with(|_, other| other.peers = vec!["sip:far.example".into()]);
     let (one, _) = call_ringing(&mut world);
     let [query] = world.resolves[..] else { panic!("{:?}", world.resolves) };
-    world.input(Input::Resolved { query, addresses: vec![OTHER.parse().unwrap()] });
+    world.input(found(query, &[OTHER]));
     let other = world.expect(OTHER, "INVITE sip:4912345@far.example SIP/2.0");
     world.receive(OTHER, &response(&other, "200 OK", "c1", Some(ANSWER)));
     world.expect(CALLER, "SIP/2.0 200");

@@ -11,6 +11,7 @@ mod hairpin;
 mod harness;
 mod journal;
 mod long_requests;
+mod names;
 mod reason;
 mod redirect;
 mod refusals;

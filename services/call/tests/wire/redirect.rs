@@ -1,7 +1,7 @@
 //! 3xx of a target (RFC 3261 §8.1.3.4): followed, within bounds, or passed on.
 
 use crate::harness::*;
-use call::{Disposition, Input, RegistrarPolicy};
+use call::{Disposition, RegistrarPolicy};
 use routing::{Credentials, Redirect};
 use sip::Authorization;
 
@@ -143,7 +143,7 @@ fn a_name_that_leads_back_to_the_box_is_not_called() {
     world.receive(CALLEE, &moved(&first, "302 Moved", &["<sip:x@loop.example:5060>"]));
     world.expect(CALLEE, "ACK");
     let query = world.resolves[0];
-    world.input(Input::Resolved { query, addresses: vec![BOX.parse().unwrap()] });
+    world.input(found(query, &[BOX]));
     world.expect(CALLER, "SIP/2.0 503");
     world.expect_silence();
 }

@@ -10,7 +10,7 @@ use call::{
     BindingChange, CdrFact, Engine, JournalLimits, MediaOrder, MediaReport, PortPair, RegistrarPolicy,
     Settings, StreamPorts,
 };
-use net::{Config, Limits, Listen, Net, Records, Wakers, bind};
+use net::{Config, Dns, Limits, Listen, Net, Records, Wakers, bind};
 use routing::Snapshot;
 use sip::{Time, Timing, Transport};
 
@@ -110,6 +110,7 @@ pub fn config(shards: usize) -> (Config, Vec<Ports>, Kept) {
         snapshot: Arc::new(Snapshot::empty()),
         engines: engines.iter().map(|engine| Box::new(engine.clone()) as Box<dyn Engine + Send>).collect(),
         records: (0..shards).map(|_| Box::new(kept.clone()) as Box<dyn Records>).collect(),
+        dns: Dns::default(),
         limits: Limits::default(),
     };
     (config, engines, kept)

@@ -124,6 +124,7 @@ impl Running {
             snapshot,
             engines,
             records: records.collect(),
+            dns: ::net::Dns::default(),
             limits: Limits::default(),
         })?;
         let listeners = bound.listeners().to_vec();

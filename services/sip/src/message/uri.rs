@@ -126,6 +126,16 @@ impl<'a> Uri<'a> {
         host_ip(self.host)
     }
 
+    /// The host that a request is sent to: `maddr` where there is one (RFC 3261 §19.1.1), else the host.
+    pub fn target(&self) -> &'a [u8] {
+        self.params.value("maddr").unwrap_or(self.host)
+    }
+
+    /// The [`target`](Uri::target) as an address; `None` when it is a name.
+    pub fn target_ip(&self) -> Option<IpAddr> {
+        host_ip(self.target())
+    }
+
     /// The `transport` parameter, when it names one that we speak.
     pub fn transport(&self) -> Option<Transport> {
         self.params.value("transport").and_then(Transport::parse)

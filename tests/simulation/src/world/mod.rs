@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use call::{Core, Coverage, Input, MediaId, MediaReport, Now, QueryId, SendToken, Utc, shard_of};
+use call::{Core, Coverage, Input, MediaId, MediaReport, NextHop, Now, QueryId, SendToken, Utc, shard_of};
 use routing::Decision;
-use sip::Time;
+use sip::{Time, Transport};
 use uuid::Uuid;
 
 use crate::chance::Chance;
@@ -413,7 +413,9 @@ impl World {
             }
             Happening::Resolved { shard, query, addresses, call } => {
                 self.tape.note(self.now, call, format!("resolved: {addresses:?}"));
-                self.input(shard, Input::Resolved { query, addresses })
+                let hop = |address| NextHop { address, transport: Transport::Udp };
+                let hops = addresses.into_iter().map(hop).collect();
+                self.input(shard, Input::Resolved { query, hops, note: None })
             }
             Happening::Media { shard, report } => self.input(shard, Input::Media(report)),
             Happening::Undeliverable { shard, token, call, bytes } => {

@@ -71,8 +71,8 @@ fn what_is_no_journal_is_refused_with_its_line_and_what_was_expected() {
     assert_eq!(refused(""), "line 1: expected a journal, found nothing");
     assert!(refused("INVITE sip:x SIP/2.0").starts_with("line 1: expected the first line of a call journal"));
     assert!(refused("{}").contains("found none"));
-    let newer = text.replacen("\"drawbridge_journal\":1", "\"drawbridge_journal\":7", 1);
-    assert_eq!(refused(&newer), "line 1: expected a call journal of version 1, found version 7");
+    let newer = text.replacen("\"drawbridge_journal\":2", "\"drawbridge_journal\":7", 1);
+    assert_eq!(refused(&newer), "line 1: expected a call journal of version 2, found version 7");
     let unknown = text.replacen("\"timer\":", "\"lunch\":", 1);
     assert!(refused(&unknown).contains("unknown variant `lunch`"), "{}", refused(&unknown));
     let far = text.replacen("\"generation\":0,\"draining\"", "\"generation\":9,\"draining\"", 1);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use call::{
     CdrFact, Command, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits, Listener,
-    ListenerId, MediaOrder, MediaReport, Now, Output, PortPair, QueryId, RegistrarPolicy, Reply, RouteQuery,
-    SendToken, Settings, StreamPorts, Utc,
+    ListenerId, MediaOrder, MediaReport, NextHop, Now, Output, PortPair, QueryId, RegistrarPolicy, Reply,
+    RouteQuery, SendToken, Settings, StreamPorts, Utc,
 };
 use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
@@ -65,6 +65,16 @@ impl Sent {
     }
 }
 
+/// A question for a name.
+#[derive(Clone, Debug)]
+pub struct Name {
+    pub host: String,
+    pub port: Option<u16>,
+    pub transport: Option<Transport>,
+    pub secure: bool,
+    pub draw: u64,
+}
+
 pub struct World {
     pub core: Core,
     pub now: Now,
@@ -82,6 +92,8 @@ pub struct World {
     pub questions: Vec<RouteQuery>,
     /// Names that were asked for; nobody answers them.
     pub resolves: Vec<QueryId>,
+    /// What was asked for.
+    pub names: Vec<Name>,
     /// What the operator was warned of.
     pub warnings: Vec<String>,
     /// The calls that began.
@@ -168,6 +180,7 @@ impl World {
             slow_routing: false,
             questions: Vec::new(),
             resolves: Vec::new(),
+            names: Vec::new(),
             warnings: Vec::new(),
             begun: Vec::new(),
         }
@@ -223,7 +236,10 @@ impl World {
                 }
                 Output::Route(query) if self.slow_routing => self.questions.push(*query),
                 Output::Route(query) => self.route(&query),
-                Output::Resolve { query, .. } => self.resolves.push(query),
+                Output::Resolve { query, host, port, transport, secure, draw } => {
+                    self.resolves.push(query);
+                    self.names.push(Name { host: host.into(), port, transport, secure, draw });
+                }
                 Output::Media(order) => self.relay(order),
                 Output::Cdr(fact) => self.records.push(*fact),
                 Output::Reply { reply, .. } => self.replies.push(reply),
@@ -374,6 +390,12 @@ X-Trace: 42
 {}",
         body.unwrap_or_default()
     )
+}
+
+/// The answer to a question for a name: these addresses, over UDP, in this order.
+pub fn found(query: QueryId, addresses: &[&str]) -> Input<'static> {
+    let hop = |address: &&str| NextHop { address: address.parse().unwrap(), transport: Transport::Udp };
+    Input::Resolved { query, hops: addresses.iter().map(hop).collect(), note: None }
 }
 
 /// A response to a request that the box sent, of whom it went to.
