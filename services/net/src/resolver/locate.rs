@@ -41,7 +41,8 @@ pub(crate) struct Question {
     pub(crate) secure: bool,
 }
 
-/// What this box can speak: the transport and family of each listener, in the order of the configuration.
+/// What this box can begin to speak: the transport and family of each listener, in the order of the configuration. Who
+/// speaks WebSocket connects, nobody can connect to them (RFC 7118).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spoken(Vec<(Transport, Family)>);
 
@@ -100,7 +101,7 @@ pub(super) async fn locate(records: &Arc<Records>, spoken: &Spoken, question: &Q
 impl Search<'_> {
     async fn servers(&mut self, mut name: Name, question: &Question) -> Vec<Vec<Server>> {
         if let Some(transport) = question.transport.filter(|transport| !self.spoken.has(*transport)) {
-            self.note(format!("no {} listener", transport.as_param()));
+            self.note(self.why_not(transport));
             return Vec::new();
         }
         // A name without a dot is a host of this network and no domain: it has addresses, under the search list.
@@ -146,6 +147,15 @@ impl Search<'_> {
         transports(question.secure).iter().copied().find(|transport| self.spoken.has(*transport))
     }
 
+    fn why_not(&self, transport: Transport) -> String {
+        match transport {
+            Transport::Udp | Transport::Tcp | Transport::Tls => {
+                format!("no {} listener", transport.as_param())
+            }
+            Transport::Ws | Transport::Wss => "nobody can connect to a WebSocket peer".to_owned(),
+        }
+    }
+
     fn nothing_spoken(&mut self, question: &Question) -> Vec<Vec<Server>> {
         self.note(if question.secure { "no tls listener" } else { "no udp or tcp listener" });
         Vec::new()
@@ -170,7 +180,7 @@ impl Search<'_> {
                 continue;
             }
             if !self.spoken.has(transport) {
-                self.note(format!("NAPTR {service} is left out: no {} listener", transport.as_param()));
+                self.note(format!("NAPTR {service} is left out: {}", self.why_not(transport)));
                 continue;
             }
             let groups = match service.leads_to {

@@ -124,7 +124,11 @@ impl Running {
             snapshot,
             engines,
             records: records.collect(),
-            dns: ::net::Dns::default(),
+            dns: ::net::Dns {
+                servers: settings.dns.servers.clone(),
+                timeout: settings.dns.timeout,
+                attempts: settings.dns.attempts as usize,
+            },
             limits: Limits::default(),
         })?;
         let listeners = bound.listeners().to_vec();

@@ -19,6 +19,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
     let Settings {
         node,
         sip,
+        dns,
         listeners,
         // Read anew and put in force with every reload.
         tls: _,
@@ -42,6 +43,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("node.workers", node.workers == new.node.workers),
         ("node.max_calls", node.max_calls == new.node.max_calls),
         ("sip", *sip == new.sip),
+        ("dns", *dns == new.dns),
         ("listener", listeners.iter().map(socket).eq(new.listeners.iter().map(socket))),
         ("media", *media == new.media),
         ("api", *api == new.api),

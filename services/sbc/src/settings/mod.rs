@@ -39,6 +39,8 @@ pub struct Settings {
     pub node: Node,
     /// `[sip]`
     pub sip: Timers,
+    /// `[dns]`
+    pub dns: Dns,
     /// `[[listener]]`, at least one.
     pub listeners: Vec<Listener>,
     /// What encrypted listeners show, by their names; read from the files that they name.
@@ -89,6 +91,17 @@ pub struct Timers {
     pub session_expires: Duration,
     /// The smallest session interval that is accepted.
     pub min_se: Duration,
+}
+
+/// `[dns]`: who is asked for the servers of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Name servers; none: those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// How long one of them may take.
+    pub timeout: Duration,
+    /// How often a question is asked.
+    pub attempts: u32,
 }
 
 /// `[[listener]]`: a socket for signalling.
@@ -243,6 +256,7 @@ impl Default for Settings {
                 session_expires: Duration::from_secs(1_800),
                 min_se: Duration::from_secs(90),
             },
+            dns: Dns { servers: Vec::new(), timeout: Duration::from_secs(2), attempts: 2 },
             listeners: vec![listener("udp", Transport::Udp), listener("tcp", Transport::Tcp)],
             tls: BTreeMap::new(),
             media: Media {

@@ -144,6 +144,11 @@ fn check_peers(
     for peer in peers {
         // What is no URI at all is found when trunks and routes are held against each other.
         let Ok(uri) = Uri::parse(peer.value.as_bytes()) else { continue };
+        // Without any of these the records of the name say what it is spoken to in (RFC 3263 §4.1).
+        let says = uri.port.is_some() || uri.params.has("transport") || uri.target_ip().is_some();
+        if uri.scheme == sip::Scheme::Sip && !says {
+            continue;
+        }
         let transport = uri.carried_by();
         match transport {
             Transport::Ws | Transport::Wss => {

@@ -10,10 +10,12 @@ use sip::{Timing, Transport};
 
 use super::section::{Document, Place, Placed, Section};
 use super::values::{
-    address, choice, duration, flag, host_port, name, number, path, ports, postgres, sha256, socket,
+    address, choice, duration, flag, host_port, name, name_server, number, path, ports, postgres, sha256,
+    socket,
 };
 use super::{
-    Access, Api, Cdr, Engine, Journal, Listener, Media, Node, Settings, Timers, Token, certificates, routing,
+    Access, Api, Cdr, Dns, Engine, Journal, Listener, Media, Node, Settings, Timers, Token, certificates,
+    routing,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -24,6 +26,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let default = Settings::default();
     let node = node(root.section("node"), default.node);
     let sip = timers(root.section("sip"), default.sip);
+    let dns = dns(root.section("dns"), default.dns);
     let listeners = listeners(&mut root, default.listeners);
     let media = media(root.section("media"), default.media);
     let api = api(root.section("api"), default.api);
@@ -37,7 +40,22 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let trunks = trunks.into_iter().map(|entry| entry.value).collect();
     root.finish();
     let tls = BTreeMap::new();
-    Settings { node, sip, listeners, tls, media, api, cdr, journal, access, users, trunks, routes, notices }
+    Settings {
+        node,
+        sip,
+        dns,
+        listeners,
+        tls,
+        media,
+        api,
+        cdr,
+        journal,
+        access,
+        users,
+        trunks,
+        routes,
+        notices,
+    }
 }
 
 fn node(mut section: Section<'_>, default: Node) -> Node {
@@ -83,6 +101,23 @@ fn timers(mut section: Section<'_>, default: Timers) -> Timers {
         session_expires.map_or(default.session_expires.max(min_se), |session| session.value);
     section.finish();
     Timers { timing, timer_c, session_expires, min_se }
+}
+
+fn dns(mut section: Section<'_>, default: Dns) -> Dns {
+    const MOST: usize = 8;
+    let servers =
+        section.list("servers", "name servers like \"192.0.2.53\"", name_server).unwrap_or_default();
+    if let Some(beyond) = servers.get(MOST) {
+        section.document().mistake(&beyond.place, format!("at most {MOST} name servers"));
+    }
+    let dns = Dns {
+        servers: servers.into_iter().map(|server| server.value).collect(),
+        // A caller waits for it: what takes longer than a look-up may take in all is of no use.
+        timeout: section.or("timeout", default.timeout, duration(Duration::from_millis(100)..=5 * SECOND)),
+        attempts: section.or("attempts", default.attempts, number(1..=5)),
+    };
+    section.finish();
+    dns
 }
 
 fn listeners(root: &mut Section<'_>, default: Vec<Listener>) -> Vec<Listener> {

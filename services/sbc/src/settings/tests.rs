@@ -48,6 +48,7 @@ fn no_key_is_missing_from_the_example() {
         "",
         "node",
         "sip",
+        "dns",
         "[listener]",
         "media",
         "api",
@@ -106,6 +107,7 @@ fn values_arrive_as_written() {
     let settings = Settings::parse(
         "[node]\nworkers = 3\ndrain_timeout = '1h 30m'\n\
          [[listener]]\nname = 'out'\ntransport = 'tcp'\nbind = '[::1]:5062'\nadvertise = 'edge.example.com:5060'\n\
+         [dns]\nservers = ['192.0.2.53', '[2001:db8::53]:5353']\nattempts = 3\n\
          [media]\naddress = '::1'\nports = '2000-2999'\n\
          [[trunk]]\nname = 'pbx'\nsources = ['127.0.0.1:5070']\ncancel_matching = 'lenient'\nmax_cps = 7\n\
          [[route]]\nname = 'all'\nto = ['far']\nfailover = [486, '502-504']\nfork = 'parallel'\n\
@@ -115,6 +117,9 @@ fn values_arrive_as_written() {
     assert_eq!((settings.node.workers, settings.node.drain_timeout), (3, Duration::from_secs(5400)));
     assert_eq!(settings.listeners.len(), 1, "a file with a listener has that one and no other");
     assert_eq!(settings.listeners[0].advertise.as_deref(), Some("edge.example.com:5060"));
+    let servers: Vec<String> = settings.dns.servers.iter().map(SocketAddr::to_string).collect();
+    assert_eq!(servers, ["192.0.2.53:53", "[2001:db8::53]:5353"]);
+    assert_eq!((settings.dns.timeout, settings.dns.attempts), (Duration::from_secs(2), 3));
     assert_eq!(settings.media.ports, (2000, 2999));
     assert_eq!(settings.trunks[0].cancel_matching, CancelMatching::Lenient);
     assert_eq!(settings.trunks[0].max_cps, 7);

@@ -109,6 +109,16 @@ pub(super) fn address(value: &DeValue<'_>) -> Result<IpAddr, Expected> {
     value.as_str().and_then(|text| text.parse().ok()).ok_or(Cow::from("an IP address"))
 }
 
+/// `IP` or `IP:PORT` of a name server; without a port the usual one.
+pub(super) fn name_server(value: &DeValue<'_>) -> Result<SocketAddr, Expected> {
+    const PORT: u16 = 53;
+    let read = |text: &str| {
+        let usual = || text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, PORT));
+        text.parse().ok().or_else(usual).filter(|server: &SocketAddr| server.port() != 0)
+    };
+    value.as_str().and_then(read).ok_or(Cow::from("the address of a name server, IP or IP:PORT"))
+}
+
 /// `host`, `host:port`, `IP:port` or `[IPv6]:port`, as Via and Contact will say it.
 pub(super) fn host_port(value: &DeValue<'_>) -> Result<String, Expected> {
     let fits = |text: &str| {
