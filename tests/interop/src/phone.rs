@@ -63,7 +63,11 @@ impl Phone {
             voice = voice.display(),
             heard = recordings.display(),
         );
-        std::fs::write(folder.join("config"), config).unwrap();
+        // A place with an authority of its own: its certificates are good.
+        let authority = place.path("ca.pem");
+        let trusted =
+            if authority.exists() { format!("sip_cafile {}\n", authority.display()) } else { String::new() };
+        std::fs::write(folder.join("config"), config + &trusted).unwrap();
         std::fs::write(folder.join("accounts"), account).unwrap();
         std::fs::write(folder.join("contacts"), "").unwrap();
         // It goes into Contact as it stands, so it must not end with a line end.

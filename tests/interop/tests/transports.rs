@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
-use interop::{Authority, Drawbridge, Line, Over, Place, Softphone, until};
+use interop::{Authority, Drawbridge, Line, Over, Phone, Place, Softphone, heard, until};
 
 const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 const NAMES: [&str; 1] = ["edge.example"];
@@ -86,6 +87,38 @@ fn every_transport_and_family_calls_every_other_with_media() {
     assert_eq!((cdrs.len(), pairs.len()), (100, 25), "{pairs:?}");
 }
 
+#[test]
+fn two_phones_of_another_make_call_over_tls_and_hear_each_other() {
+    const LIMIT: Duration = Duration::from_secs(15);
+    Place::own_network();
+    let place = Place::new("tls-phones");
+    let at = SocketAddr::from((place.ip(Place::BOX), 5061));
+    let certificate = Authority::new("all").write(&place, &[names(), vec![at.ip().to_string()]].concat());
+    let listener =
+        format!("[[listener]]\nname = \"tls\"\ntransport = \"tls\"\nbind = \"{at}\"\n{certificate}\n");
+    let drawbridge = Drawbridge::start(&place, &(listener + "[access]\nopen_loopback = true\n"));
+    let account = |user: &str| {
+        format!("<sip:{user}@{at};transport=tls>;regint=120;answermode=auto;audio_codecs=PCMA\n")
+    };
+    let phone = |user: &str, port: u16, hertz: f64| {
+        let phone =
+            Phone::start(&place, user, SocketAddr::from(([127, 0, 0, 1], port)), &account(user), hertz);
+        phone.says("200 OK", LIMIT);
+        phone
+    };
+    let mut bob = phone("bob", 5082, 1500.0);
+    let mut alice = phone("alice", 5071, 600.0);
+    alice.dial(&format!("sip:bob@{at};transport=tls"));
+    alice.expect("CALL_ESTABLISHED", LIMIT);
+    std::thread::sleep(Duration::from_secs(3));
+    alice.hang_up();
+    bob.expect("CALL_CLOSED", LIMIT);
+    assert!(heard(&alice.recording(), 1500.0) > 2.0, "alice hears bob");
+    assert!(heard(&bob.recording(), 600.0) > 2.0, "bob hears alice");
+    let cdr = &drawbridge.cdrs(1)[0];
+    assert_eq!((&cdr["a_transport"], &cdr["b_transport"]), (&"tls".into(), &"tls".into()), "{cdr:#}");
+}
+
 /// The first fifty callees have TLS as well.
 fn callee_over(number: usize) -> Over {
     if number < 50 { Over::Tls } else { Over::Udp }
@@ -126,7 +159,7 @@ fn a_certificate_changes_under_tls_calls_and_none_is_dropped() {
     assert!(open(&new).is_err(), "nobody has seen the new certificate yet");
     new.write(&place, &names());
     drawbridge.read_again();
-    until("new connections see the new certificate", std::time::Duration::from_secs(10), || open(&new).ok());
+    until("new connections see the new certificate", Duration::from_secs(10), || open(&new).ok());
     assert!(open(&old).is_err(), "the old one is not shown any more");
     for (caller, callee, ok) in &mut up {
         caller.hang_up(ok);

@@ -254,6 +254,14 @@ impl<S: Read + Write> Line<S> {
         }
     }
 
+    /// Throws the body away of the message that came last, where it has come with its head.
+    pub fn skip_body(&mut self) {
+        if self.read.is_empty() {
+            let _ = self.read_more();
+        }
+        self.read.clear();
+    }
+
     /// Throws so many octets away: a body that nobody wants.
     pub fn skip(&mut self, octets: usize) {
         while self.read.len() < octets {

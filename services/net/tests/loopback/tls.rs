@@ -134,40 +134,107 @@ fn trunk_to(carrier: SocketAddr, host: &str, phone: SocketAddr) -> Arc<Snapshot>
     Arc::new(Snapshot::new(vec![pbx, far], vec![route]).unwrap())
 }
 
-/// What becomes of a call to a carrier that shows `identity` and is called by `host`: the status, or the INVITE.
-fn call_to(host: &str, identity: &Identity, believed: &Authority) -> Result<String, String> {
-    let carrier = TcpListener::bind("127.0.0.1:0").unwrap();
-    let ours = Authority::new("box").identity("edge.example").tls(None, Some(believed));
-    let phone = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    phone.set_read_timeout(Some(PATIENCE)).unwrap();
-    let snapshot = trunk_to(carrier.local_addr().unwrap(), host, phone.local_addr().unwrap());
-    let sbc = Sbc::start_with(1, |config| {
-        config.listeners[1] = listen("tls", Transport::Tls, "127.0.0.1:0");
-        config.listeners[1].tls = Some(ours);
-        config.snapshot = snapshot;
-    });
-    let config = identity.server();
-    let answering = std::thread::spawn(move || {
-        let (stream, _) = carrier.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut line = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
-        let mut room = [0; 4096];
-        let count = line.read(&mut room).unwrap_or(0);
-        String::from_utf8_lossy(&room[..count]).into_owned()
-    });
-    phone.send_to(request("INVITE", "out", "UDP", phone.local_addr().unwrap()).as_bytes(), sbc.udp).unwrap();
-    let invite = answering.join().unwrap();
-    if invite.starts_with("INVITE ") {
-        return Ok(invite);
+/// A carrier that shows `identity`, called by `host` from the UDP phone, and the box between them.
+struct Outward {
+    sbc: Sbc,
+    phone: std::net::UdpSocket,
+    carrier: TcpListener,
+    identity: Arc<rustls::ServerConfig>,
+}
+
+impl Outward {
+    fn new(host: &str, identity: &Identity, believed: &Authority) -> Outward {
+        let carrier = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = Authority::new("box").identity("edge.example").tls(None, Some(believed));
+        let phone = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        phone.set_read_timeout(Some(PATIENCE)).unwrap();
+        let snapshot = trunk_to(carrier.local_addr().unwrap(), host, phone.local_addr().unwrap());
+        let sbc = Sbc::start_with(1, |config| {
+            config.listeners[1] = listen("tls", Transport::Tls, "127.0.0.1:0");
+            config.listeners[1].tls = Some(ours);
+            config.snapshot = snapshot;
+        });
+        let outward = Outward { sbc, phone, carrier, identity: identity.server() };
+        outward.say(&request("INVITE", "out", "UDP", outward.phone.local_addr().unwrap()));
+        outward
     }
-    let mut room = [0; 4096];
-    loop {
-        let count = phone.recv(&mut room).expect("an answer");
-        let text = String::from_utf8_lossy(&room[..count]).into_owned();
-        if !text.starts_with("SIP/2.0 100 ") {
-            return Err(text);
+
+    fn say(&self, text: &str) {
+        self.phone.send_to(text.as_bytes(), self.sbc.udp).unwrap();
+    }
+
+    /// What the phone hears next that is not a 100.
+    fn hear(&self) -> String {
+        let mut room = [0; 4096];
+        loop {
+            let count = self.phone.recv(&mut room).expect("an answer");
+            let text = String::from_utf8_lossy(&room[..count]).into_owned();
+            if !text.starts_with("SIP/2.0 100 ") {
+                return text;
+            }
         }
     }
+
+    /// The connection that the box opens to the carrier.
+    fn accept(&self) -> Line<StreamOwned<ServerConnection, TcpStream>> {
+        let (stream, _) = self.carrier.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Line::over(StreamOwned::new(ServerConnection::new(Arc::clone(&self.identity)).unwrap(), stream))
+    }
+}
+
+/// What becomes of a call: the INVITE that the carrier gets, or what the phone is told.
+fn call_to(host: &str, identity: &Identity, believed: &Authority) -> Result<String, String> {
+    let outward = Outward::new(host, identity, believed);
+    outward.accept().try_receive().ok_or_else(|| outward.hear())
+}
+
+/// The value of a header.
+fn header<'t>(text: &'t str, name: &str) -> &'t str {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    value.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}
+
+#[test]
+fn a_call_to_a_trunk_uses_one_connection_both_ways_and_pings_on_it_are_answered() {
+    let authority = Authority::new("all");
+    let outward = Outward::new("localhost", &authority.identity("localhost"), &authority);
+    let mut carrier = outward.accept();
+    let invite = carrier.receive();
+    let all = ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", header(&invite, name)));
+    let body =
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+    carrier.send(&format!(
+        "SIP/2.0 200 OK\r\n{}To: {};tag=far\r\nContact: <sip:far@localhost;transport=tls>\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+        all.concat(),
+        header(&invite, "To"),
+        body.len()
+    ));
+    let ok = outward.hear();
+    assert!(ok.starts_with("SIP/2.0 200 "), "{ok}");
+    let ack = request("ACK", "out", "UDP", outward.phone.local_addr().unwrap());
+    let answer = "Content-Type: application/sdp\r\nContent-Length: ";
+    let ack = ack
+        .replace("To: <sip:bob@127.0.0.1>", &format!("To: {}", header(&ok, "To")))
+        .replace("Content-Length: 0\r\n\r\n", &format!("{answer}{}\r\n\r\n{body}", body.len()));
+    outward.say(&ack);
+    assert!(carrier.receive().starts_with("ACK "), "on the connection that is open");
+    carrier.skip_body();
+    carrier.send("\r\n\r\n");
+    assert_eq!(carrier.receive_some(), "\r\n", "whoever opened it (RFC 5626 §3.5.1)");
+    // The Contact of the box says TLS; its answer comes by this connection, and by no other.
+    carrier.send(&format!(
+        "BYE sip:drawbridge@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS localhost;branch=z9hG4bKbye\r\nMax-Forwards: 70\r\n\
+         From: {};tag=far\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+        header(&invite, "To"),
+        header(&invite, "From"),
+        header(&invite, "Call-ID")
+    ));
+    assert!(carrier.receive().starts_with("SIP/2.0 200 "));
+    assert!(outward.hear().starts_with("BYE "));
+    let totals = outward.sbc.net.handle().net_totals();
+    assert_eq!((totals.connections_opened, totals.connections_open), (1, 1));
 }
 
 #[test]
