@@ -18,19 +18,28 @@ pub(crate) enum Glare {
     NotFinished,
 }
 
+/// What the leg makes of an UPDATE before the call is answered (RFC 3311 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EarlyOffer {
+    /// It is the bridge's to answer.
+    Possible,
+    Refused(Glare),
+    /// The call is answered, or over: it is an offer like any other.
+    NotEarly,
+}
+
 impl Leg {
     /// An offer of the peer. The bridge is told only where nothing else is under way.
     pub(crate) fn on_offer(&mut self, server: ServerKey, by: OfferBy, wire: &mut Wire, now: Now) -> News {
-        if by == OfferBy::Update
-            && let Some(early) = self.early_glare(server, wire)
-        {
-            return match early {
-                None => self.peer_offers(server, by, wire, now),
-                Some(glare) => {
+        if by == OfferBy::Update {
+            match self.early_offer(server, wire) {
+                EarlyOffer::Possible => return self.peer_offers(server, by, wire, now),
+                EarlyOffer::Refused(glare) => {
                     self.refuse_glare(server, glare, wire, now);
-                    News::Nothing
+                    return News::Nothing;
                 }
-            };
+                EarlyOffer::NotEarly => {}
+            }
         }
         let glare = match (&self.state, &self.exchange) {
             (LegState::Up, Exchange::Idle) => return self.peer_offers(server, by, wire, now),
@@ -69,15 +78,15 @@ impl Leg {
         News::Nothing
     }
 
-    /// Before the call is answered: why this UPDATE cannot be taken, if it cannot (RFC 3311 §5.2).
-    fn early_glare(&self, server: ServerKey, wire: &Wire) -> Option<Option<Glare>> {
-        let request = wire.server_request(server)?;
-        let request = Message::parse(&request).ok()?;
-        let agreement = self.agreement(request.from().ok()?.tag())?;
-        Some(match (agreement, &self.exchange) {
-            (Agreement::OursPending, _) => Some(Glare::RequestPending),
-            (Agreement::TheirsPending, _) => Some(Glare::NotFinished),
-            (Agreement::Reached | Agreement::Unconfirmed, Exchange::Idle) => None,
+    fn early_offer(&self, server: ServerKey, wire: &Wire) -> EarlyOffer {
+        let request = wire.server_request(server);
+        let request = request.as_ref().and_then(|request| Message::parse(request).ok());
+        let tag = request.and_then(|request| request.from().ok()?.tag());
+        let Some(agreement) = self.agreement(tag) else { return EarlyOffer::NotEarly };
+        match (agreement, &self.exchange) {
+            (Agreement::OursPending, _) => EarlyOffer::Refused(Glare::RequestPending),
+            (Agreement::TheirsPending, _) => EarlyOffer::Refused(Glare::NotFinished),
+            (Agreement::Reached | Agreement::Unconfirmed, Exchange::Idle) => EarlyOffer::Possible,
             (
                 Agreement::Reached | Agreement::Unconfirmed,
                 Exchange::WeOffer { .. }
@@ -85,12 +94,12 @@ impl Leg {
                 | Exchange::WithdrawWaiting { .. }
                 | Exchange::Withdrawing { .. }
                 | Exchange::BackOff { .. },
-            ) => Some(Glare::RequestPending),
+            ) => EarlyOffer::Refused(Glare::RequestPending),
             (
                 Agreement::Reached | Agreement::Unconfirmed,
                 Exchange::PeerOffers { .. } | Exchange::PeerAnswered { .. },
-            ) => Some(Glare::NotFinished),
-        })
+            ) => EarlyOffer::Refused(Glare::NotFinished),
+        }
     }
 
     /// An UPDATE without description: the peer says where it is, and that it lives (RFC 3311 §5.2, RFC 4028 §7.4).
