@@ -418,6 +418,24 @@ fn hops_end_between_shards_as_anywhere() {
 }
 
 #[test]
+fn a_dialog_in_another_shard_may_be_named_as_its_far_side_knows_it() {
+    let (mut shards, first, second) = two_calls();
+    // Somebody sees through the box: the dialog of the far party is meant, and the party opposite it is replaced.
+    let (call_id, ours) = (second.out.header("Call-ID"), second.out.tag("From"));
+    let named = format!("{call_id}%3Bto-tag%3Db1%3Bfrom-tag%3D{ours}");
+    let refer_to = format!("Refer-To: <sip:888@192.0.2.1?Replaces={named}>\n");
+    shards.receive(CALLER, &first.of_caller("REFER", 2, &refer_to));
+    shards.expect(CALLER, "SIP/2.0 202");
+    notified(&mut shards, "SIP/2.0 100 Trying");
+    let offer = shards.expect(FAR, "INVITE");
+    complete(&mut shards, &offer);
+    notified(&mut shards, "SIP/2.0 200 OK");
+    let_go(&mut shards, CALLER, &second.call_id);
+    let_go(&mut shards, CALLER, &first.call_id);
+    ends_by_the_callee(&mut shards, &first, &second);
+}
+
+#[test]
 fn who_was_joined_across_shards_can_be_transferred_again() {
     let (mut shards, first, second) = joined();
     // The callee consults somebody in the far party's shard and leaves the two alone.
