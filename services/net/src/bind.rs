@@ -21,7 +21,7 @@ use crate::handle::Handle;
 use crate::mailbox::Mailbox;
 use crate::resolver::Resolver;
 use crate::shard::Shard;
-use crate::socket::{self, bind_tcp, bind_udp};
+use crate::socket::{bind_tcp, bind_udp};
 use crate::streams::{Berth, Secrets, Streams};
 use crate::tls::Identities;
 use crate::totals::Counters;
@@ -38,12 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Names the listener, its address and what the system said, or which parts do not fit together.
 pub fn bind(config: Config) -> Result<Bound, NetError> {
-    let Config { listeners, wakers, settings, snapshot, engines, records, dns, mut limits } = config;
-    let most = socket::most_connections();
-    if limits.connections > most {
-        limits.connections = most;
-        limits.connections_per_source = limits.connections_per_source.min(most / 4);
-    }
+    let Config { listeners, wakers, settings, snapshot, engines, records, dns, limits } = config;
     let shards = wakers.shards();
     expect("media engines", shards, engines.len())?;
     expect("records", shards, records.len())?;

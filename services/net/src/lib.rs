@@ -127,6 +127,19 @@ pub struct Limits {
     pub write_stall: Duration,
 }
 
+impl Limits {
+    /// The defaults, with no more connections than the system's limit of file descriptors has room for.
+    pub fn of_this_system() -> Limits {
+        let most = socket::most_connections();
+        let limits = Limits::default();
+        Limits {
+            connections: limits.connections.min(most),
+            connections_per_source: limits.connections_per_source.min((most / 4).max(1)),
+            ..limits
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

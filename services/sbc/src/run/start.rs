@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::control::Glass;
-use crate::settings::{Api, Journal, Media, Settings};
+use crate::settings::{Api, Connections, Journal, Media, Settings};
 
 /// What the system refused, or the parts to each other.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +129,7 @@ impl Running {
                 timeout: settings.dns.timeout,
                 attempts: settings.dns.attempts as usize,
             },
-            limits: Limits::default(),
+            limits: limits(&settings.connections),
         })?;
         let listeners = bound.listeners().to_vec();
         let bindings = store.bindings().await?;
@@ -285,6 +285,20 @@ fn media_config(media: &Media, shards: usize) -> media::Config {
         threads: usize::from(media.threads).min(shards),
         dscp: media.dscp,
         ..media::Config::default()
+    }
+}
+
+/// Zero is as many as this system has room for.
+fn limits(connections: &Connections) -> Limits {
+    let limits = Limits::of_this_system();
+    let or = |configured: u32, limit: usize| if configured == 0 { limit } else { configured as usize };
+    Limits {
+        connections: or(connections.max, limits.connections),
+        connections_per_source: or(connections.per_source, limits.connections_per_source),
+        handshakes: connections.handshakes as usize,
+        handshake: connections.handshake_timeout,
+        idle: connections.idle,
+        ..limits
     }
 }
 

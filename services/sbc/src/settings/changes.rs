@@ -23,6 +23,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         listeners,
         // Read anew and put in force with every reload.
         tls: _,
+        connections,
         media,
         api,
         cdr,
@@ -45,6 +46,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("sip", *sip == new.sip),
         ("dns", *dns == new.dns),
         ("listener", listeners.iter().map(socket).eq(new.listeners.iter().map(socket))),
+        ("connections", *connections == new.connections),
         ("media", *media == new.media),
         ("api", *api == new.api),
         ("cdr", *cdr == new.cdr),

@@ -45,6 +45,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// What encrypted listeners show, by their names; read from the files that they name.
     pub tls: BTreeMap<String, ::net::Tls>,
+    /// `[connections]`
+    pub connections: Connections,
     /// `[media]`
     pub media: Media,
     /// `[api]`
@@ -119,6 +121,21 @@ pub struct Listener {
     pub certificate: Option<Certificate>,
     /// Of ws and wss: whose pages may connect; nobody named: all.
     pub origins: Vec<String>,
+}
+
+/// `[connections]`: how many streams of any kind, and how long they may be silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// At once; 0: what the limit of file descriptors has room for.
+    pub max: u32,
+    /// Of one host; 0: a quarter of that.
+    pub per_source: u32,
+    /// How long one lives on which nothing comes.
+    pub idle: Duration,
+    /// Handshakes of TLS and WebSocket under way at once.
+    pub handshakes: u32,
+    /// How long they may take.
+    pub handshake_timeout: Duration,
 }
 
 /// `[media]`: the relay.
@@ -259,6 +276,13 @@ impl Default for Settings {
             dns: Dns { servers: Vec::new(), timeout: Duration::from_secs(2), attempts: 2 },
             listeners: vec![listener("udp", Transport::Udp), listener("tcp", Transport::Tcp)],
             tls: BTreeMap::new(),
+            connections: Connections {
+                max: 0,
+                per_source: 0,
+                idle: Duration::from_secs(60 * 60),
+                handshakes: 512,
+                handshake_timeout: Duration::from_secs(8),
+            },
             media: Media {
                 address: IpAddr::from(Ipv4Addr::LOCALHOST),
                 advertise: None,

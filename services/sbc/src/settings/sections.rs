@@ -14,8 +14,8 @@ use super::values::{
     socket,
 };
 use super::{
-    Access, Api, Cdr, Dns, Engine, Journal, Listener, Media, Node, Settings, Timers, Token, certificates,
-    routing,
+    Access, Api, Cdr, Connections, Dns, Engine, Journal, Listener, Media, Node, Settings, Timers, Token,
+    certificates, routing,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let sip = timers(root.section("sip"), default.sip);
     let dns = dns(root.section("dns"), default.dns);
     let listeners = listeners(&mut root, default.listeners);
+    let connections = connections(root.section("connections"), default.connections);
     let media = media(root.section("media"), default.media);
     let api = api(root.section("api"), default.api);
     let cdr = cdr(root.section("cdr"));
@@ -46,6 +47,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
         dns,
         listeners,
         tls,
+        connections,
         media,
         api,
         cdr,
@@ -161,6 +163,23 @@ fn listeners(root: &mut Section<'_>, default: Vec<Listener>) -> Vec<Listener> {
         (true, false) => listeners,
         (false, _) => Vec::new(),
     }
+}
+
+fn connections(mut section: Section<'_>, default: Connections) -> Connections {
+    const MOST: u32 = 1_000_000;
+    let connections = Connections {
+        max: section.or("max", default.max, number(0..=MOST)),
+        per_source: section.or("per_source", default.per_source, number(0..=MOST)),
+        idle: section.or("idle", default.idle, duration(SECOND..=DAY)),
+        handshakes: section.or("handshakes", default.handshakes, number(1..=MOST)),
+        handshake_timeout: section.or(
+            "handshake_timeout",
+            default.handshake_timeout,
+            duration(SECOND..=60 * SECOND),
+        ),
+    };
+    section.finish();
+    connections
 }
 
 fn transport(section: &mut Section<'_>) -> Option<Transport> {
