@@ -13,6 +13,7 @@ mod prack;
 mod redirect;
 mod replies;
 mod rewritten;
+mod rules;
 mod steps;
 mod transfer;
 

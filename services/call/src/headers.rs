@@ -215,13 +215,6 @@ pub(crate) fn advertised_host(listener: &Listener) -> &str {
     }
 }
 
-/// The description in a message, when its body is one.
-pub(crate) fn sdp_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
-    let body = message.body();
-    let is_sdp = message.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(SDP));
-    (is_sdp && !body.is_empty()).then_some(body)
-}
-
 /// Whether the sender demands reliable provisional responses, or a PRACK for this one (RFC 3262 §3, §4).
 pub(crate) fn requires_reliability(message: &Message<'_>) -> bool {
     message.token_list(Name::Require).any(|tag| tag.eq_ignore_ascii_case(RELIABLE))

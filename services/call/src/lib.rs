@@ -6,7 +6,8 @@
 //! `subscription` what crosses outside calls, `registrar` who can be called by name. [`media`] is the
 //! seam to a relay, [`CdrFact`] the record of an attempt.
 
-pub mod bridge;
+pub mod bodies;
+mod bridge;
 mod cdr;
 mod core;
 mod coverage;

@@ -63,6 +63,10 @@ pub(crate) struct TrunkLine {
     pub(crate) cancel_matching: Matching,
     pub(crate) refer: ReferLine,
     pub(crate) redirect: RedirectLine,
+    #[serde(default, skip_serializing_if = "BodiesLine::is_strict")]
+    pub(crate) bodies: BodiesLine,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) methods: Option<Vec<String>>,
     /// Whether there were credentials for it; they are in no journal.
     pub(crate) authenticates: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -88,6 +92,20 @@ pub(crate) enum ReferLine {
 pub(crate) enum RedirectLine {
     Follow,
     Pass,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum BodiesLine {
+    #[default]
+    Strict,
+    Pass,
+}
+
+impl BodiesLine {
+    fn is_strict(&self) -> bool {
+        *self == BodiesLine::Strict
+    }
 }
 
 /// One input, and what came of it.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use call::journal::Step;
 use call::{JournalLimits, Listener, Now, RegistrarPolicy, Settings, Utc};
-use routing::{CancelMatching, Challenges, Credentials, Redirect, Refer, Snapshot, Source, Trunk};
+use routing::{Bodies, CancelMatching, Challenges, Credentials, Redirect, Refer, Snapshot, Source, Trunk};
 use sip::{Time, Timing, Transport};
 
 use crate::format::{
-    Configuration, Header, InputLine, Line, ListenerLine, Matching, RedirectLine, ReferLine, TrunkLine,
-    VERSION,
+    BodiesLine, Configuration, Header, InputLine, Line, ListenerLine, Matching, RedirectLine, ReferLine,
+    TrunkLine, VERSION,
 };
 use crate::inputs::{fact, keys, stimulus};
 
@@ -195,6 +195,8 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
         cancel_matching,
         refer,
         redirect,
+        bodies,
+        methods,
         authenticates,
         passes_challenges,
     } = line;
@@ -217,6 +219,11 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
             RedirectLine::Follow => Redirect::Follow,
             RedirectLine::Pass => Redirect::Pass,
         },
+        bodies: match bodies {
+            BodiesLine::Strict => Bodies::Strict,
+            BodiesLine::Pass => Bodies::Pass,
+        },
+        methods: methods.clone(),
         // What they answered is on the tape.
         auth: authenticates.then(|| Credentials { username: String::new(), password: String::new() }),
         challenges: if *passes_challenges { Challenges::Pass } else { Challenges::Answer },

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use call::journal::{Journal, Replay, Step, Stimulus};
 use call::{CallView, Event, EventKind, Listener, Output, RouteQuery, Settings};
-use routing::{CancelMatching, Decision, Redirect, Refer, Snapshot, Target, Trunk, TrunkId};
+use routing::{Bodies, CancelMatching, Decision, Redirect, Refer, Snapshot, Target, Trunk, TrunkId};
 
 use crate::format::{
-    Bytes, Configuration, Header, Line, ListenerLine, Matching, OutputLine, RedirectLine, ReferLine,
-    StateLine, TrunkLine, VERSION,
+    BodiesLine, Bytes, Configuration, Header, Line, ListenerLine, Matching, OutputLine, RedirectLine,
+    ReferLine, StateLine, TrunkLine, VERSION,
 };
 use crate::inputs::{fact_line, input_line, keys_line};
 
@@ -106,9 +106,12 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
         cancel_matching,
         refer,
         redirect,
+        bodies,
+        methods,
         auth,
         challenges: _,
-        // Limits and pings are no business of a call that was let in.
+        // Limits, pings and what a new call must support are no business of a call that was let in.
+        require: _,
         max_calls: _,
         max_cps: _,
         options_ping: _,
@@ -131,6 +134,11 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
             Redirect::Follow => RedirectLine::Follow,
             Redirect::Pass => RedirectLine::Pass,
         },
+        bodies: match bodies {
+            Bodies::Strict => BodiesLine::Strict,
+            Bodies::Pass => BodiesLine::Pass,
+        },
+        methods: methods.clone(),
         authenticates: auth.is_some(),
         passes_challenges: trunk.passes_challenges(),
     }

@@ -22,4 +22,4 @@ pub use explain::Explanation;
 pub use route::{Fork, Route, default_failover};
 pub use snapshot::Snapshot;
 pub use source::{Source, SourceError};
-pub use trunk::{CancelMatching, Challenges, Credentials, Redirect, Refer, Trunk, TrunkId};
+pub use trunk::{Bodies, CancelMatching, Challenges, Credentials, Redirect, Refer, Trunk, TrunkId};

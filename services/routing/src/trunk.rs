@@ -26,6 +26,13 @@ pub struct Trunk {
     pub refer: Refer,
     /// Who follows a 3xx of this trunk.
     pub redirect: Redirect,
+    /// What becomes of bodies that the box does not understand, in its requests that make or change a session.
+    pub bodies: Bodies,
+    /// Methods of its requests that cross besides those of a call. `None`: those that are known to make sense outside of
+    /// calls, and within a dialog any.
+    pub methods: Option<Vec<String>>,
+    /// Option tags that the caller of a new call must support (RFC 3261 §21.4.16).
+    pub require: Vec<String>,
     /// What a challenge of this trunk is answered with.
     pub auth: Option<Credentials>,
     /// Who answers the challenges of this trunk.
@@ -39,6 +46,12 @@ pub struct Trunk {
 }
 
 impl Trunk {
+    /// Whether a request of this method may cross; `None` when that is not for the trunk to say.
+    pub fn lets_cross(&self, method: &[u8]) -> Option<bool> {
+        let methods = self.methods.as_ref()?;
+        Some(methods.iter().any(|listed| listed.as_bytes() == method))
+    }
+
     /// A trunk without sources, peers and limits, everything else as when the configuration is silent.
     pub fn new(name: impl Into<String>) -> Trunk {
         Trunk {
@@ -49,6 +62,9 @@ impl Trunk {
             cancel_matching: CancelMatching::default(),
             refer: Refer::default(),
             redirect: Redirect::default(),
+            bodies: Bodies::default(),
+            methods: None,
+            require: Vec::new(),
             auth: None,
             challenges: Challenges::default(),
             max_calls: 0,
@@ -100,6 +116,16 @@ pub enum Challenges {
     #[default]
     Answer,
     /// The caller, who is shown the challenge and whose credentials are carried to the trunk.
+    Pass,
+}
+
+/// What becomes of a body that the box does not understand (RFC 5621).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bodies {
+    /// One that must be understood is refused, one that need not is left out.
+    #[default]
+    Strict,
+    /// It crosses as it is.
     Pass,
 }
 

@@ -46,11 +46,16 @@ impl Dialog {
     /// The dialog that a received request creates when it is answered with `local_tag` (§12.1.1).
     ///
     /// # Errors
-    /// From, To, Call-ID, CSeq or a Record-Route that cannot be read, or no Contact with a sip or sips URI. Such a
-    /// request cannot create a dialog and is answered with the fault.
+    /// From, To, Call-ID, CSeq or a Record-Route that cannot be read, or no Contact with a sip or sips URI, which only a
+    /// caller of RFC 2543 may leave out. Such a request cannot create a dialog and is answered with the fault.
     pub fn uas(request: &Message<'_>, local_tag: &[u8]) -> Result<Dialog, Fault> {
         let from = request.from()?;
-        let contact = request.contact()?.ok_or(Fault::missing("Contact"))?;
+        let contact = match request.contact()? {
+            Some(contact) => contact.uri,
+            // RFC 2543 §6.13 lets a caller do without, and be reached where it says it is from.
+            None if !request.via()?.has_magic_cookie() => from.uri,
+            None => return Err(Fault::missing("Contact")),
+        };
         let request_uri = Uri::parse(request.request_uri().unwrap_or_default());
         Ok(Dialog {
             call_id: request.call_id()?.into(),
@@ -58,7 +63,7 @@ impl Dialog {
             remote_tag: from.tag().unwrap_or_default().into(),
             local_uri: without_tag(&request.to()?),
             remote_uri: without_tag(&from),
-            remote_target: target(contact.uri).ok_or(Fault::new("Contact", "a sip or sips uri"))?,
+            remote_target: target(contact).ok_or(Fault::new("Contact", "a sip or sips uri"))?,
             route_set: route_set(request)?,
             local_cseq: 0,
             remote_cseq: Some(request.cseq()?.number),

@@ -15,9 +15,9 @@ pub mod write;
 pub use dialog::{Dialog, OutOfOrder};
 pub use digest::{Algorithm, Authorization, Challenge, NonceCheck, Nonces};
 pub use message::{
-    Address, CSeq, Fault, Header, List, MAX_HEADER_LINE, MAX_HEADERS, MAX_LIST, MAX_MESSAGE, Message, Method,
-    Name, Params, ParseError, RAck, Reason, Refresher, Replaces, Scheme, SessionExpires, Uri, Via,
-    call_id_of, reason_phrase, unquote,
+    Address, CSeq, Fault, Header, List, MAX_HEADER_LINE, MAX_HEADERS, MAX_LIST, MAX_MESSAGE, MAX_PARTS,
+    Message, Method, Multipart, Name, Params, ParseError, Part, RAck, Reason, Refresher, Replaces, Scheme,
+    SessionExpires, Uri, Via, call_id_of, reason_phrase, unquote,
 };
 pub use sdp::{Direction, Edit, Host, MAX_STREAMS, Origin, Sdp, SdpError, Stream, StreamPorts};
 pub use time::Time;

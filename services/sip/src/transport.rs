@@ -53,6 +53,14 @@ impl Transport {
         }
     }
 
+    /// Whether nobody on the way can read along.
+    pub const fn is_secure(self) -> bool {
+        match self {
+            Transport::Udp | Transport::Tcp | Transport::Ws => false,
+            Transport::Tls | Transport::Wss => true,
+        }
+    }
+
     /// The port where a URI names none (RFC 3261 §19.1.2, RFC 7118 §5).
     pub const fn default_port(self) -> u16 {
         match self {

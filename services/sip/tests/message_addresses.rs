@@ -68,10 +68,16 @@ fn ipv6_hosts_have_brackets_and_are_checked() {
     let ambiguous = uri("sip:[2001:db8::10:5070]");
     assert_eq!((ambiguous.host_ip(), ambiguous.port), (Some("2001:db8::10:5070".parse().unwrap()), None));
     assert_eq!(uri("sip:a@[::ffff:192.0.2.10]:5060").host_ip(), Some("::ffff:192.0.2.10".parse().unwrap()));
+    // A colon too many, which the grammar of RFC 3261 allows in this place alone (RFC 5118 §4.10).
+    let three = uri("sip:a@[2001:db8:::192.0.2.1]");
+    assert_eq!(three.host_ip(), Some("2001:db8::192.0.2.1".parse().unwrap()));
     for wrong in [
         "sip:2001:db8::10",
         "sip:a@2001:db8::1",
-        "sip:a@[2001:db8:::192.0.2.1]",
+        "sip:a@[2001:db8:::1]",
+        "sip:a@[2001:db8::::192.0.2.1]",
+        "sip:a@[2001::db8:::192.0.2.1]",
+        "sip:a@[1:2:3:4:5:6:7:8:9:a:b:c:d:e:f:a:b:c:d:e:f:::192.0.2.1]",
         "sip:[::1",
         "sip:[::1]x",
         "sip:[1.2.3.4]",

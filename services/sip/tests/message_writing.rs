@@ -128,7 +128,7 @@ fn a_response_copies_what_must_come_back_and_completes_the_top_via() {
     let trying = respond(&message, 100, Some(b"Wait"), None, source()).finish();
     assert!(text(&trying).starts_with("SIP/2.0 100 Wait\r\n"));
     assert!(text(&trying).contains("To: <sip:b@example.com>\r\n"));
-    assert!(text(&trying).contains("\r\nTimestamp: 54\r\n"));
+    assert!(text(&trying).contains("\r\nTimestamp: 54 0\r\n"));
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Message {
 
     /// The method of CSeq.
     pub fn method(&self) -> &str {
-        self.header("CSeq").and_then(|value| value.split(' ').nth(1)).unwrap_or_default()
+        self.header("CSeq").and_then(|value| value.split_whitespace().nth(1)).unwrap_or_default()
     }
 
     /// What follows the headers.

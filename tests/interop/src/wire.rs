@@ -34,6 +34,11 @@ impl Wire {
 
     /// The next datagram from the box, or nothing when it stays silent for so long.
     pub fn hear(&self, limit: Duration) -> Option<String> {
+        self.hear_bytes(limit).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// [`hear`](Wire::hear) for what need not be text.
+    pub fn hear_bytes(&self, limit: Duration) -> Option<Vec<u8>> {
         let end = Instant::now() + limit;
         let mut buffer = vec![0; 65_536];
         loop {
@@ -41,7 +46,7 @@ impl Wire {
             self.socket.set_read_timeout(Some(left)).unwrap();
             match self.socket.recv_from(&mut buffer) {
                 Ok((length, from)) if from == self.remote => {
-                    return Some(String::from_utf8_lossy(&buffer[..length]).into_owned());
+                    return Some(buffer[..length].to_vec());
                 }
                 Ok(_) | Err(_) if Instant::now() >= end => return None,
                 Ok(_) | Err(_) => {}

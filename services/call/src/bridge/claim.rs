@@ -60,7 +60,7 @@ impl Core {
         let stood = leg.session.standing().to_vec();
         let body = leg.session.propose(&sdp, call.media.address, &call.media.streams, side);
         let ours = Ours::new(OfferBy::Invite, Aim::Proposed, false);
-        if !leg.offer(party, &Offer { ours, from: None, body: Some(&body) }, &mut self.wire, now) {
+        if !leg.offer(party, &Offer { ours, from: None, body: Some(&body.into()) }, &mut self.wire, now) {
             return Err(491);
         }
         if let Some(transfer) = &mut call.transfer {

@@ -5,8 +5,8 @@ use sip::{Message, Sdp};
 use super::orders::Follow;
 use super::table::Event;
 use super::{CallKey, Cause};
+use crate::bodies::{Body, sdp_of};
 use crate::core::Core;
-use crate::headers::sdp_of;
 use crate::io::Now;
 use crate::leg::{Aim, EarlyUpdate, LegKey, Offer, OfferBy, Ours};
 use crate::media::Side;
@@ -28,10 +28,10 @@ impl Core {
             return;
         }
         let body = self.describe_to(key, Side::A, cause);
-        self.release_prack(target, body.as_deref(), now);
+        self.release_prack(target, body.as_ref(), now);
     }
 
-    pub(super) fn release_prack(&mut self, target: LegKey, body: Option<&[u8]>, now: Now) {
+    pub(super) fn release_prack(&mut self, target: LegKey, body: Option<&Body>, now: Now) {
         if let Some(leg) = self.legs.get_mut(target) {
             leg.release_prack(target, body, &mut self.wire, now);
         }
@@ -40,7 +40,7 @@ impl Core {
     /// What the callee's reliable response answered, for a caller to whom that was no answer: it gets it with the 2xx,
     /// which need not say it again on the callee's side (RFC 3262 §5). Where the caller has an answer already, only the
     /// relay is told: it may have followed another branch's early media since.
-    pub(super) fn early_answer(&mut self, key: CallKey) -> Option<Vec<u8>> {
+    pub(super) fn early_answer(&mut self, key: CallKey) -> Option<Body> {
         let call = self.calls.get(key)?;
         let is_answered = self.legs.get(call.a)?.was_described();
         let target = self.legs.get(call.b?)?;
@@ -66,6 +66,7 @@ impl Core {
         let sdp = sdp_of(&message).and_then(|body| Sdp::parse(body).ok());
         // More streams than there are ports for can be had when the call is answered.
         let sdp = sdp.filter(|sdp| call.media.covers(sdp));
+        let bodies = call.bodies_of(self.legs.get(from).and_then(|leg| leg.trunk));
         let (Some(leg), Some(sdp)) = (self.legs.get_mut(to), sdp) else {
             return follow.push_back(refused(UNACCEPTABLE));
         };
@@ -75,7 +76,8 @@ impl Core {
             EarlyUpdate::Busy => return follow.push_back(refused(GLARE)),
             EarlyUpdate::Unknown => return follow.push_back(refused(UNACCEPTABLE)),
         }
-        let body = leg.session.propose(&sdp, call.media.address, &call.media.streams, side.other());
+        let written = leg.session.propose(&sdp, call.media.address, &call.media.streams, side.other());
+        let body = Body::in_place(Some(&message), written, bodies);
         let ours = Ours::new(OfferBy::Update, Aim::Carried, false);
         let offer = Offer { ours, from: Some(&message), body: Some(&body) };
         leg.offer(to, &offer, &mut self.wire, now);

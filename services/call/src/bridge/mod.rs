@@ -28,8 +28,8 @@ use slotmap::new_key_type;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use crate::bodies::sdp_of;
 use crate::cdr::EndedBy;
-use crate::headers::sdp_of;
 use crate::leg::LegKey;
 use crate::media::Side;
 
@@ -91,6 +91,13 @@ pub(crate) struct Setup {
     pub(crate) early: Option<LegKey>,
     /// The best of what targets said that failed, for the caller.
     pub(crate) best: Option<Failure>,
+}
+
+impl Call {
+    /// What becomes of bodies that come from this trunk, or from a phone.
+    pub(crate) fn bodies_of(&self, trunk: Option<routing::TrunkId>) -> routing::Bodies {
+        trunk.and_then(|trunk| self.snapshot.trunk(trunk)).map_or_else(Default::default, |trunk| trunk.bodies)
+    }
 }
 
 impl Setup {

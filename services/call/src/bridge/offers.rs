@@ -5,8 +5,8 @@ use sip::{Message, Sdp};
 use super::orders::Follow;
 use super::table::Event;
 use super::{CallKey, Cause};
+use crate::bodies::{Body, sdp_of};
 use crate::core::Core;
-use crate::headers::sdp_of;
 use crate::io::Now;
 use crate::leg::{Aim, Leg, Offer, Ours};
 use crate::media::Side;
@@ -26,6 +26,7 @@ impl Core {
             call.media.open(sdp.streams().len(), &mut self.wire);
             return;
         }
+        let bodies = call.bodies_of(self.legs.get(from).and_then(|leg| leg.trunk));
         let Some(leg) = self.legs.get_mut(to) else { return };
         if !leg.is_confirmed() {
             follow.push_back(Cause::new(Event::OfferRefused).status(491));
@@ -34,10 +35,12 @@ impl Core {
             return;
         }
         // Of the offer the relay hears only when it is accepted; a refused one leaves the session as it was.
-        let body =
-            sdp.map(|sdp| leg.session.propose(&sdp, call.media.address, &call.media.streams, side.other()));
+        let body = sdp.map(|sdp| {
+            let written = leg.session.propose(&sdp, call.media.address, &call.media.streams, side.other());
+            Body::in_place(Some(&message), written, bodies)
+        });
         let ours = Ours::new(leg.carrier_of(message.method()), Aim::Carried, body.is_none());
-        let offer = Offer { ours, from: Some(&message), body: body.as_deref() };
+        let offer = Offer { ours, from: Some(&message), body: body.as_ref() };
         if !leg.offer(to, &offer, &mut self.wire, now) {
             follow.push_back(Cause::new(Event::OfferRefused).status(491));
         }
@@ -56,7 +59,7 @@ impl Core {
         }
         let body = self.describe_to(key, side.other(), cause);
         if let Some(leg) = self.legs.get_mut(from) {
-            leg.answer_offer(message, body.as_deref(), &mut self.wire, now);
+            leg.answer_offer(message, body.as_ref(), &mut self.wire, now);
         }
     }
 
@@ -79,7 +82,7 @@ impl Core {
         }
         let body = self.describe_to(key, side, cause);
         if let Some(leg) = self.legs.get_mut(to) {
-            leg.acknowledge(&mut self.wire, body.as_deref());
+            leg.acknowledge(&mut self.wire, body.as_ref());
         }
     }
 
@@ -116,7 +119,7 @@ impl Core {
         let Some(call) = self.calls.get(key) else { return false };
         let Some(leg_key) = call.leg(side) else { return false };
         let Some(leg) = self.legs.get_mut(leg_key).filter(|leg| leg.can_offer()) else { return false };
-        let body = leg.session.propose(sdp, call.media.address, &call.media.streams, side);
+        let body = Body::from(leg.session.propose(sdp, call.media.address, &call.media.streams, side));
         let ours = Ours::new(crate::leg::OfferBy::Invite, Aim::Proposed, false);
         let offer = Offer { ours, from: None, body: Some(&body) };
         leg.offer(leg_key, &offer, &mut self.wire, now)

@@ -8,9 +8,10 @@ use sip::{Message, Sdp};
 use super::session::{codec, warning};
 use super::table::{Event, Order, State, step};
 use super::{Call, CallKey, Candidate, Cause, LocalSession, Reach};
+use crate::bodies::{Body, sdp_of};
 use crate::cdr::EndedBy;
 use crate::core::Core;
-use crate::headers::{advertised_host, sdp_of, text};
+use crate::headers::{advertised_host, text};
 use crate::io::{EventKind, Now, Output};
 use crate::leg::{Leg, LegKey, Target};
 use crate::media::Side;
@@ -144,14 +145,17 @@ impl Core {
         let bytes = setup.invite.clone();
         let side = call.target_side();
         let Ok(invite) = Message::parse(&bytes) else { return };
+        let bodies = call.bodies_of(call.trunk_in);
         let mut session = LocalSession::new(self.wire.ids.random());
         let body = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok()).map(|sdp| {
             // Who stays in a transfer is described already.
             if call.transfer.is_none() {
                 call.media.describe(&sdp, Side::A, call.record.a_source.ip(), &mut self.wire);
             }
-            session.write(&sdp, call.media.address, &call.media.streams, side)
+            let written = session.write(&sdp, call.media.address, &call.media.streams, side);
+            Body::in_place(Some(&invite), written, bodies)
         });
+        let body = body.or_else(|| Body::passed(&invite, bodies));
         let first = call.record.attempt.number == 1;
         // What a phone answered was asked by this box.
         let passes_credentials = self.legs.get(call.a).is_some_and(|caller| caller.trunk.is_some())
@@ -170,7 +174,7 @@ impl Core {
         let wire = &mut self.wire;
         let leg = self
             .legs
-            .insert_with_key(|leg| Leg::invite(leg, key, &target, &invite, body.as_deref(), wire, now));
+            .insert_with_key(|leg| Leg::invite(leg, key, &target, &invite, body.as_ref(), wire, now));
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.session = session;
             leg.side = side;
@@ -209,7 +213,7 @@ impl Core {
         let owed = b.filter(|b| holds_offer && self.legs.get(*b).is_some_and(Leg::owes_prack));
         let awaited_by = owed.filter(|_| !told);
         let Some(leg) = self.legs.get_mut(a) else { return };
-        let will_prack = leg.progress(&mut self.wire, message, body.as_deref(), awaited_by, now);
+        let will_prack = leg.progress(&mut self.wire, message, body.as_ref(), awaited_by, now);
         if !(will_prack && awaited_by.is_some())
             && let Some(b) = owed
         {
@@ -226,7 +230,7 @@ impl Core {
         call.record.a_reason = Some(text(message.reason_phrase()));
         let offered = call.setup.take().is_some_and(|setup| setup.has_offer());
         if let Some(leg) = self.legs.get_mut(call.a) {
-            leg.answer(&mut self.wire, message, body.as_deref(), now);
+            leg.answer(&mut self.wire, message, body.as_ref(), now);
         }
         // A 2xx with an answer is acknowledged at once; one with an offer when the caller has answered it.
         if !offered && body.is_some() {
@@ -246,7 +250,7 @@ impl Core {
         let body = self.describe_to(key, Side::A, cause);
         let b = self.calls.get(key).and_then(|call| call.b);
         if let Some(leg) = b.and_then(|leg| self.legs.get_mut(leg)) {
-            leg.acknowledge(&mut self.wire, body.as_deref());
+            leg.acknowledge(&mut self.wire, body.as_ref());
         }
     }
 
@@ -310,7 +314,7 @@ impl Core {
     }
 
     /// Tells the relay what this side's description says, and writes it anew for the other side.
-    pub(super) fn describe_to(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) -> Option<Vec<u8>> {
+    pub(super) fn describe_to(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) -> Option<Body> {
         let read;
         let sdp = match cause.sdp {
             Some(sdp) => sdp,
@@ -327,8 +331,10 @@ impl Core {
             setup.early = call.b;
         }
         let to = call.leg(side.other())?;
+        let bodies = call.bodies_of(call.leg(side).and_then(|leg| self.legs.get(leg)?.trunk));
         let leg = self.legs.get_mut(to)?;
-        Some(leg.session.write(sdp, call.media.address, &call.media.streams, side.other()))
+        let written = leg.session.write(sdp, call.media.address, &call.media.streams, side.other());
+        Some(Body::in_place(cause.message, written, bodies))
     }
 
     pub(super) fn describe_only(&mut self, key: CallKey, side: Side, message: &Message<'_>) {

@@ -7,8 +7,8 @@ use super::claim::given_up;
 use super::orders::Follow;
 use super::table::{Event, State};
 use super::{CallKey, Cause};
+use crate::bodies::{Body, sdp_of};
 use crate::core::Core;
-use crate::headers::sdp_of;
 use crate::io::Now;
 use crate::media::Side;
 
@@ -47,8 +47,10 @@ impl Core {
             call.media.describe(&sdp, side, leg.flow.remote.ip(), &mut self.wire);
         }
         let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
-        let body = answer.map(|sdp| leg.session.write(&sdp, call.media.address, &call.media.streams, side));
-        leg.answer(&mut self.wire, response, body.as_deref(), now);
+        let body = answer
+            .map(|sdp| leg.session.write(&sdp, call.media.address, &call.media.streams, side))
+            .map(Body::from);
+        leg.answer(&mut self.wire, response, body.as_ref(), now);
         let goes = match side {
             Side::A => Some(std::mem::replace(&mut call.a, comes)),
             Side::B => call.b.replace(comes),

@@ -39,7 +39,8 @@ impl Core {
         plan: &Plan,
         now: Now,
     ) -> VecDeque<Candidate> {
-        let called = request.request_uri().and_then(|uri| Uri::parse(uri).ok()?.user);
+        let uri = request.request_uri().and_then(|uri| Uri::parse(uri).ok());
+        let called = uri.and_then(|uri| uri.user);
         let mut found: VecDeque<Candidate> = VecDeque::new();
         for target in &plan.targets {
             match target {
@@ -65,8 +66,21 @@ impl Core {
                 }
             }
         }
+        if uri.is_some_and(|uri| uri.scheme == sip::Scheme::Sips) {
+            found.retain(|candidate| self.is_reached_securely(candidate));
+        }
         found.truncate(MAX_CANDIDATES);
         found
+    }
+
+    /// RFC 5630 §3.1.3: what is to be secure goes over nothing else.
+    fn is_reached_securely(&self, candidate: &Candidate) -> bool {
+        match &candidate.reach {
+            Reach::Flow { flow, .. } => self.wire.listener(flow.listener).transport.is_secure(),
+            Reach::Name { transport, secure, .. } => {
+                *secure || transport.is_some_and(sip::Transport::is_secure)
+            }
+        }
     }
 
     /// The contacts of a user: those of one preference at once, those of a lower one after them (RFC 3261 §16.6).

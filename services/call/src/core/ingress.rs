@@ -1,18 +1,19 @@
 //! Requests: from bytes to the transaction, dialog or new call they belong to (RFC 3261 §8.2 in its order).
 
-use routing::TrunkId;
+use routing::{Bodies, TrunkId};
 use sip::{Message, Method, Name, Via};
 
+use crate::bodies::{ACCEPT, judge, sdp_of, shows_addresses};
 use crate::core::Core;
 use crate::coverage::LegInput;
-use crate::headers::{ALLOW, RELIABLE, SDP, SUPPORTED, TIMER, sdp_of};
+use crate::headers::{ALLOW, RELIABLE, SDP, SUPPORTED, TIMER};
 use crate::ids::leg_of_tag;
 use crate::io::{EventKind, Flow, Now, SendToken};
 use crate::leg::{Leg, LegKey, News, OfferBy, interval_too_small};
 use crate::media::Side;
 use crate::registrar::Verdict;
 use crate::settings::RegistrarPolicy;
-use crate::standalone::{Policy, policy};
+use crate::standalone::Policy;
 use crate::wire::ServerKey;
 
 /// Whose a request is, by where it came from.
@@ -29,6 +30,13 @@ pub(crate) enum Sender {
 }
 
 impl Sender {
+    pub(crate) fn trunk(self) -> Option<TrunkId> {
+        match self {
+            Sender::Trunk(trunk) => Some(trunk),
+            Sender::Phone | Sender::Unproven | Sender::Stranger | Sender::Shard => None,
+        }
+    }
+
     /// As the tape of a journal has it.
     fn number(self) -> u64 {
         match self {
@@ -64,25 +72,42 @@ impl Core {
         match Message::parse(bytes) {
             Ok(message) if message.is_request() => self.on_request(flow, &message, now),
             Ok(message) => self.on_response(flow, &message, now),
-            Err(_) => {
+            Err(error) => {
                 self.wire.stats.malformed += 1;
-                // What can be answered is told what is wrong with it, if it comes from somebody we deal with.
-                if let Some(message) = Message::salvage(bytes)
-                    && message.is_request()
-                    && let Ok(via) = message.via()
-                    && matches!(self.sender(flow), Sender::Trunk(_) | Sender::Phone)
-                {
-                    self.answer_fault(&Arrival { flow, message: &message, via: &via, now });
+                if let Some(message) = Message::salvage(bytes).filter(Message::is_request) {
+                    self.refuse_unreadable(flow, &message, (error.status(), error.phrase()), now);
                 }
             }
         }
     }
 
+    /// What can be answered is told what is wrong with it, if it comes from somebody we deal with.
+    fn refuse_unreadable(
+        &mut self,
+        flow: Flow,
+        message: &Message<'_>,
+        (status, phrase): (u16, &str),
+        now: Now,
+    ) {
+        if let Some(via) = message.via_for_refusal()
+            && !matches!(message.method(), Method::Ack | Method::Cancel)
+            && matches!(self.sender(flow), Sender::Trunk(_) | Sender::Phone)
+        {
+            let arrival = Arrival { flow, message, via: &via, now };
+            self.stateless(&arrival, status, Some(phrase), &[]);
+        }
+    }
+
     fn on_request(&mut self, flow: Flow, message: &Message<'_>, now: Now) {
         self.wire.stats.requests_in += 1;
-        let Ok(via) = message.via() else {
-            self.wire.stats.malformed += 1;
-            return;
+        let via = match message.via() {
+            Ok(via) => via,
+            Err(fault) => {
+                self.wire.stats.malformed += 1;
+                // What is wrong with the request line weighs more.
+                let fault = message.check().err().unwrap_or(fault);
+                return self.refuse_unreadable(flow, message, (fault.status(), &fault.phrase()), now);
+            }
         };
         let arrival = Arrival { flow, message, via: &via, now };
         match message.method() {
@@ -98,10 +123,12 @@ impl Core {
     fn on_new_request(&mut self, arrival: &Arrival<'_>) {
         let message = arrival.message;
         let sender = self.sender(arrival.flow);
-        if message.check().is_err() {
+        if let Err(fault) = message.check() {
             self.wire.stats.malformed += 1;
             match sender {
-                Sender::Trunk(_) | Sender::Phone => self.answer_fault(arrival),
+                Sender::Trunk(_) | Sender::Phone => {
+                    self.stateless(arrival, fault.status(), Some(&fault.phrase()), &[]);
+                }
                 Sender::Unproven | Sender::Stranger | Sender::Shard => self.refuse_stranger(arrival),
             }
             return;
@@ -119,12 +146,12 @@ impl Core {
             (Method::Options, Sender::Trunk(_) | Sender::Phone) if Self::is_for_the_box(arrival) => {
                 self.answer_options(arrival);
             }
-            (method, _) => match (policy(method), sender) {
+            (_, sender) => match (self.policy(message, sender), sender) {
                 (Policy::Carry, _) => self.on_standalone(arrival, sender),
                 (_, Sender::Unproven) => self.refuse_stranger(arrival),
                 (Policy::NeedsDialog, _) => self.stateless(arrival, 481, None, &[]),
-                (Policy::Refuse, _) => self.stateless(arrival, 405, None, &[("Allow", ALLOW)]),
-                (Policy::Unknown, _) => self.stateless(arrival, 501, None, &[("Allow", ALLOW)]),
+                (Policy::Refuse, _) => self.refuse_method(arrival, 405, sender.trunk()),
+                (Policy::Unknown, _) => self.refuse_method(arrival, 501, sender.trunk()),
             },
         }
     }
@@ -231,6 +258,9 @@ impl Core {
             self.respond(server, 420, None, &tag, &[("Unsupported", &unsupported)], now);
             return;
         }
+        if let Some(refusal) = self.method_within(key, message) {
+            return self.refuse_in(server, &refusal, &tag, now);
+        }
         match message.method() {
             Method::Bye => self.on_bye(key, server, message, now),
             Method::Prack => self.on_prack(key, server, message, now),
@@ -279,6 +309,7 @@ impl Core {
     fn on_reinvite(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get_mut(key) else { return };
         let (call, tag) = (leg.call, leg.tag.clone());
+        let bodies = self.bodies_from(key);
         self.wire.set_server_user(server, key);
         if let Some(trying) = self.wire.response(server, 100, None, None) {
             self.wire.respond(server, 100, trying.finish(), now);
@@ -286,11 +317,8 @@ impl Core {
         if let Some(least) = interval_too_small(message, &self.wire.settings) {
             return self.respond(server, 422, None, &tag, &[("Min-SE", least.as_bytes())], now);
         }
-        if let Some((status, headers)) = self.content_fault(message) {
-            let headers: Vec<(&str, &[u8])> =
-                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-            self.respond(server, status, None, &tag, &headers, now);
-            return;
+        if let Some(refusal) = self.content_fault(message, bodies) {
+            return self.refuse_in(server, &refusal, &tag, now);
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
         self.wire.coverage.leg(leg, LegInput::Reinvite);
@@ -304,18 +332,16 @@ impl Core {
     fn on_update(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get_mut(key) else { return };
         let (call, tag) = (leg.call, leg.tag.clone());
+        let bodies = self.bodies_from(key);
         if let Some(least) = interval_too_small(message, &self.wire.settings) {
             return self.respond(server, 422, None, &tag, &[("Min-SE", least.as_bytes())], now);
         }
-        if let Some((status, headers)) = self.content_fault(message) {
-            let headers: Vec<(&str, &[u8])> =
-                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-            self.respond(server, status, None, &tag, &headers, now);
-            return;
+        if let Some(refusal) = self.content_fault(message, bodies) {
+            return self.refuse_in(server, &refusal, &tag, now);
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
         self.wire.coverage.leg(leg, LegInput::Update);
-        let news = if message.body().is_empty() {
+        let news = if sdp_of(message).is_none() {
             leg.on_refresh(server, message, &mut self.wire, now)
         } else {
             leg.on_offer(server, OfferBy::Update, &mut self.wire, now)
@@ -336,7 +362,7 @@ impl Core {
             Side::B => Some(call.a),
         });
         // A description would show the other side addresses that no relay stands in front of.
-        if sdp_of(message).is_some() {
+        if shows_addresses(message) {
             return self.respond(server, 415, Some("No Session To Describe"), &tag, &[], now);
         }
         let carried = other.is_some_and(|other| {
@@ -347,7 +373,7 @@ impl Core {
         }
         if message.method() == Method::Options {
             // Whether the dialog lives is asked of the box as long as it has no other side.
-            let able = [("Allow", ALLOW), ("Supported", SUPPORTED), ("Accept", SDP)];
+            let able = [("Allow", ALLOW), ("Supported", SUPPORTED), ("Accept", ACCEPT)];
             self.respond(server, 200, None, &tag, &able, now);
         } else {
             // 481 would end the dialog at the peer; this only says "not now".
@@ -397,26 +423,49 @@ impl Core {
             })
     }
 
-    /// Why the body of an offer cannot be used: the status and the headers that explain it (RFC 3261 §8.2.3).
-    pub(super) fn content_fault(&self, message: &Message<'_>) -> Option<(u16, Vec<(&'static str, String)>)> {
-        if message.body().is_empty() {
-            return None;
+    /// Why the body of an offer cannot be used, if it cannot (RFC 3261 §8.2.3).
+    pub(super) fn content_fault(&self, message: &Message<'_>, bodies: Bodies) -> Option<Refusal> {
+        // A caller that takes no description in an answer takes no call of this box.
+        if message.method() == Method::Invite && !takes_descriptions(message) {
+            return Some(Refusal::new(406));
         }
-        if message
-            .first(Name::ContentEncoding)
-            .is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"))
-        {
-            return Some((415, vec![("Accept-Encoding", "identity".to_owned())]));
+        if let Err(unusable) = judge(message, bodies) {
+            let headers = unusable.headers.iter().map(|(name, value)| (*name, (*value).into()));
+            return Some(Refusal {
+                status: unusable.status,
+                phrase: unusable.phrase,
+                headers: headers.collect(),
+            });
         }
-        if sdp_of(message).is_none() {
-            return Some((415, vec![("Accept", "application/sdp".to_owned())]));
-        }
-        self.unreadable(message).map(|warning| (488, vec![("Warning", warning)]))
+        let warning = self.unreadable(message)?;
+        Some(Refusal { headers: vec![("Warning", warning.into_bytes().into())], ..Refusal::new(488) })
+    }
+
+    /// What becomes of bodies of a leg's peer.
+    pub(super) fn bodies_from(&self, key: LegKey) -> Bodies {
+        let leg = self.legs.get(key);
+        let call = leg.and_then(|leg| self.calls.get(leg.call?));
+        call.map(|call| call.bodies_of(leg.and_then(|leg| leg.trunk))).unwrap_or_default()
+    }
+
+    /// Refuses a request that has no transaction.
+    pub(crate) fn refuse(&mut self, arrival: &Arrival<'_>, refusal: &Refusal) {
+        self.stateless(arrival, refusal.status, refusal.phrase, &refusal.headers());
+    }
+
+    /// Refuses a request within a dialog.
+    pub(super) fn refuse_in(&mut self, server: ServerKey, refusal: &Refusal, tag: &str, now: Now) {
+        self.respond(server, refusal.status, refusal.phrase, tag, &refusal.headers(), now);
     }
 
     fn on_register(&mut self, arrival: &Arrival<'_>) {
         let Arrival { flow, message, via, now } = *arrival;
-        let name = message.to().ok().and_then(|to| to.parsed_uri().ok()).and_then(|uri| {
+        let aor = message.to().ok().and_then(|to| to.parsed_uri().ok());
+        // RFC 3261 §10.3 step 5: an address of record is a SIP URI.
+        if aor.is_some_and(|uri| uri.scheme == sip::Scheme::Other) {
+            return self.stateless(arrival, 400, Some("Bad To Header"), &[]);
+        }
+        let name = aor.and_then(|uri| {
             String::from_utf8(uri.unescaped_user().into_owned()).ok().filter(|name| !name.is_empty())
         });
         let Some(name) = name else {
@@ -446,24 +495,17 @@ impl Core {
         if let Some(unsupported) = unsupported(arrival.message) {
             return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
         }
-        let headers: [(&str, &[u8]); 4] =
-            [("Allow", ALLOW), ("Supported", SUPPORTED), ("Accept", SDP), ("Accept-Encoding", b"identity")];
+        let headers: [(&str, &[u8]); 4] = [
+            ("Allow", ALLOW),
+            ("Supported", SUPPORTED),
+            ("Accept", ACCEPT),
+            ("Accept-Encoding", b"identity"),
+        ];
         if self.draining {
             self.stateless(arrival, 503, Some("Draining"), &[("Retry-After", b"60")]);
         } else {
             self.stateless(arrival, 200, None, &headers);
         }
-    }
-
-    fn answer_fault(&mut self, arrival: &Arrival<'_>) {
-        if matches!(arrival.message.method(), Method::Ack | Method::Cancel) {
-            return;
-        }
-        let (status, phrase) = match arrival.message.check() {
-            Err(fault) => (fault.status(), fault.phrase()),
-            Ok(()) => (400, "Bad Message".to_owned()),
-        };
-        self.stateless(arrival, status, Some(&phrase), &[]);
     }
 
     pub(super) fn refuse_stranger(&mut self, arrival: &Arrival<'_>) {
@@ -550,6 +592,39 @@ impl Core {
 /// Whether both come from one host; no host of a network is a shard.
 fn is_same_source(one: Flow, other: Flow) -> bool {
     one.remote.ip() == other.remote.ip() && one.is_inner() == other.is_inner()
+}
+
+/// Why a request is refused.
+pub(crate) struct Refusal {
+    status: u16,
+    phrase: Option<&'static str>,
+    headers: Vec<(&'static str, Box<[u8]>)>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: u16) -> Refusal {
+        Refusal { status, phrase: None, headers: Vec::new() }
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Box<[u8]>>) -> Refusal {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn headers(&self) -> Vec<(&str, &[u8])> {
+        self.headers.iter().map(|(name, value)| (*name, &**value)).collect()
+    }
+}
+
+/// Whether SDP is among what the sender accepts, or it says nothing of it (RFC 3261 §20.1).
+fn takes_descriptions(message: &Message<'_>) -> bool {
+    const RANGES: [&[u8]; 3] = [SDP, b"application/*", b"*/*"];
+    !message.has(Name::Accept)
+        || message.elements(Name::Accept).any(|element| {
+            let (range, params) = sip::Params::split(element);
+            let refused = params.value("q").is_some_and(|q| q.iter().all(|byte| matches!(byte, b'0' | b'.')));
+            !refused && RANGES.iter().any(|known| range.eq_ignore_ascii_case(known))
+        })
 }
 
 /// Option tags that are required and not understood (RFC 3261 §8.2.2.3).

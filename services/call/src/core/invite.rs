@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sip::{Message, Method, Uri};
 
-use super::ingress::{Arrival, Sender, unsupported};
+use super::ingress::{Arrival, Sender};
 use super::media_id;
 use crate::bridge::table::{Event, State};
 use crate::bridge::{Call, CallKey, CallMedia, Cause, Record, Setup};
@@ -32,23 +32,16 @@ impl Core {
     pub(super) fn on_invite(&mut self, arrival: &Arrival<'_>, sender: Sender) {
         let message = arrival.message;
         let Some(trunk) = self.known_source(arrival, sender) else { return };
-        if let Some(unsupported) = unsupported(message) {
-            return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
-        }
-        if self.wire.is_merged(message) {
-            return self.stateless(arrival, 482, None, &[]);
-        }
-        // §8.2.6 leaves a UAS alone with its Max-Forwards; what goes on must not go on for ever (§16.3).
-        if message.max_forwards().is_ok_and(|hops| hops == Some(0)) {
-            return self.stateless(arrival, 483, None, &[]);
+        let fault = self.header_fault(arrival, trunk).or_else(|| self.extension_fault(message, trunk));
+        if let Some(refusal) = fault {
+            return self.refuse(arrival, &refusal);
         }
         if let Some(least) = interval_too_small(message, &self.wire.settings) {
             return self.stateless(arrival, 422, None, &[("Min-SE", least.as_bytes())]);
         }
-        if let Some((status, headers)) = self.content_fault(message) {
-            let headers: Vec<(&str, &[u8])> =
-                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-            return self.stateless(arrival, status, None, &headers);
+        let bodies = trunk.and_then(|trunk| self.snapshot.trunk(trunk)).map(|trunk| trunk.bodies);
+        if let Some(refusal) = self.content_fault(message, bodies.unwrap_or_default()) {
+            return self.refuse(arrival, &refusal);
         }
         if message.has(sip::Name::Replaces) {
             return self.on_replacement(arrival, trunk);

@@ -2,6 +2,7 @@
 
 use sip::Message;
 
+use crate::bodies::sdp_of;
 use crate::bridge::CallKey;
 use crate::core::Core;
 use crate::coverage::LegInput;
@@ -14,18 +15,18 @@ impl Core {
     pub(super) fn on_prack(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get(key) else { return };
         let (call, tag) = (leg.call, leg.tag.clone());
+        let bodies = self.bodies_from(key);
+        let Some(leg) = self.legs.get(key) else { return };
         let acknowledges = leg.acknowledges(message);
         let fault = match acknowledges {
             Acknowledges::Nothing => return self.respond(server, 481, None, &tag, &[], now),
-            Acknowledges::Response | Acknowledges::Offer => self.content_fault(message),
+            Acknowledges::Response | Acknowledges::Offer => self.content_fault(message, bodies),
         };
-        if let Some((status, headers)) = fault {
-            let headers: Vec<(&str, &[u8])> =
-                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-            return self.respond(server, status, None, &tag, &headers, now);
+        if let Some(refusal) = fault {
+            return self.refuse_in(server, &refusal, &tag, now);
         }
         // A description in it that answers nothing is another offer: the 200 waits for its answer (RFC 3262 §5).
-        let offers = acknowledges == Acknowledges::Response && !message.body().is_empty();
+        let offers = acknowledges == Acknowledges::Response && sdp_of(message).is_some();
         if !offers {
             self.respond(server, 200, None, &tag, &[], now);
         }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use routing::{Credentials, Snapshot, Trunk};
 use sip::{Message, Method, Sdp};
 
+use crate::bodies::sdp_of;
 use crate::bridge::table::{Event, State};
 use crate::bridge::{CallKey, Cause, Failure, GoesOn};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::coverage::LegInput;
-use crate::headers::sdp_of;
 use crate::ids::leg_of_tag;
 use crate::io::{Flow, Now};
 use crate::leg::{Challenged, Leg, LegKey, News, acknowledge_late, end_fork};

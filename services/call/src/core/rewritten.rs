@@ -93,7 +93,7 @@ impl Core {
     }
 }
 
-fn is_same_uri(one: &[u8], other: &[u8]) -> bool {
+pub(super) fn is_same_uri(one: &[u8], other: &[u8]) -> bool {
     one == other
         || matches!((Uri::parse(one), Uri::parse(other)), (Ok(one), Ok(other)) if one.equivalent(&other))
 }

@@ -6,10 +6,10 @@ use sip::{Address, Message, Method, Name, Replaces, Sdp, Writer};
 
 use super::hairpin::NOT_HERE;
 use super::ingress::Arrival;
+use crate::bodies::sdp_of;
 use crate::bridge::table::{Event, State};
 use crate::bridge::{CallKey, Cause, Transfer};
 use crate::core::Core;
-use crate::headers::sdp_of;
 use crate::ids::leg_of_tag;
 use crate::io::Now;
 use crate::leg::{Leg, LegKey, Referral};

@@ -7,8 +7,9 @@ use sip::{Dialog, Message, Method, Name, Uri, Writer};
 
 use super::uac::via_pieces;
 use super::{Exchange, Leg, LegKey, LegState, News};
+use crate::bodies::Body;
 use crate::coverage::LegInput;
-use crate::headers::{ALLOW, SDP, SUPPORTED, contact, copy_body_headers};
+use crate::headers::{ALLOW, SUPPORTED, contact, copy_body_headers};
 use crate::io::{Flow, Now, SendToken};
 use crate::standalone::copy_across;
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Wire};
@@ -19,7 +20,7 @@ const MAX_UNWANTED: usize = 8;
 
 impl Leg {
     /// Acknowledges the callee's 2xx, with the answer where the 2xx was an offer.
-    pub(crate) fn acknowledge(&mut self, wire: &mut Wire, body: Option<&[u8]>) {
+    pub(crate) fn acknowledge(&mut self, wire: &mut Wire, body: Option<&Body>) {
         wire.coverage.leg(self, LegInput::Acknowledge);
         if let LegState::AckDue { client, cseq } = self.state {
             self.send_ack(client, cseq, body, wire);
@@ -32,12 +33,12 @@ impl Leg {
     }
 
     /// RFC 3261 §13.2.2.4: a new branch, the INVITE's CSeq number, kept for repetitions of the 2xx.
-    pub(super) fn send_ack(&mut self, client: ClientKey, cseq: u32, body: Option<&[u8]>, wire: &mut Wire) {
+    pub(super) fn send_ack(&mut self, client: ClientKey, cseq: u32, body: Option<&Body>, wire: &mut Wire) {
         let flow = self.request_flow(wire);
         let branch = wire.ids.branch_without_transaction();
         let Some(mut writer) = self.in_dialog(b"ACK", Some(cseq), &branch, wire) else { return };
         self.copy_credentials(client, &mut writer, wire);
-        let ack = writer.body(body.map(|_| SDP), body.unwrap_or_default());
+        let ack = Body::finish(body, writer);
         wire.acknowledge(client, flow, ack);
     }
 

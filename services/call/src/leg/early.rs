@@ -12,7 +12,8 @@ use super::dialog::MAX_FORWARDS;
 use super::reliable::Agreement;
 use super::uac::via_pieces;
 use super::{Exchange, Leg, LegKey, LegState, News};
-use crate::headers::{SDP, requires_reliability, sdp_of};
+use crate::bodies::{Body, sdp_of};
+use crate::headers::requires_reliability;
 use crate::io::Now;
 use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
 
@@ -139,14 +140,14 @@ impl Leg {
     }
 
     /// Sends the PRACK that has waited longest, with the caller's answer when it gave one.
-    pub(crate) fn release_prack(&mut self, key: LegKey, body: Option<&[u8]>, wire: &mut Wire, now: Now) {
+    pub(crate) fn release_prack(&mut self, key: LegKey, body: Option<&Body>, wire: &mut Wire, now: Now) {
         let Some(early) = self.early.as_mut().filter(|early| !early.due.is_empty()) else { return };
         let due = early.due.remove(0);
         self.prack(key, due, body, wire, now);
     }
 
     /// RFC 3262 §4 and §7.2.
-    fn prack(&mut self, key: LegKey, due: PrackDue, body: Option<&[u8]>, wire: &mut Wire, now: Now) {
+    fn prack(&mut self, key: LegKey, due: PrackDue, body: Option<&Body>, wire: &mut Wire, now: Now) {
         let early = self.early.as_ref().and_then(|early| early.dialogs.get(due.at));
         let flow =
             self.flow_to(early.and_then(|early| early.dialog.as_deref()).or(self.dialog.as_deref()), wire);
@@ -160,7 +161,7 @@ impl Leg {
         writer.header("User-Agent", wire.settings.product.as_bytes());
         let rack = format!("{} {} INVITE", due.rseq, due.cseq);
         writer.header("RAck", rack.as_bytes());
-        wire.launch(client, writer.body(body.map(|_| SDP), body.unwrap_or_default()), now);
+        wire.launch(client, Body::finish(body, writer), now);
         self.note_spent(wire);
         if let Some(early) = &mut self.early {
             early.unanswered += 1;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use sip::{Message, Method, Name, Sdp};
 
 use super::{Aim, EarlyUpdate, Exchange, Leg, LegKey, LegState, News, OfferBy, Ours};
+use crate::bodies::{Body, sdp_of};
 use crate::coverage::LegInput;
-use crate::headers::{ALLOW, SDP, TIMER, contact, copy_crossing, sdp_of};
+use crate::headers::{ALLOW, TIMER, contact, copy_crossing};
 use crate::io::{Now, SendToken};
 use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
 
@@ -21,7 +22,7 @@ pub(crate) struct Offer<'a> {
     pub(crate) ours: Ours,
     /// The other peer's request, of which the headers cross.
     pub(crate) from: Option<&'a Message<'a>>,
-    pub(crate) body: Option<&'a [u8]>,
+    pub(crate) body: Option<&'a Body>,
 }
 
 impl Leg {
@@ -53,7 +54,7 @@ impl Leg {
         }
         // A peer that says 100 and then nothing must not hold the call for ever (RFC 3261 §14.1, §16.8).
         wire.limit(client, now.time + wire.settings.timer_c);
-        wire.launch(client, writer.body(offer.body.map(|_| SDP), offer.body.unwrap_or_default()), now);
+        wire.launch(client, Body::finish(offer.body, writer), now);
         self.note_spent(wire);
         let cseq = self.current_dialog().map_or(0, |dialog| dialog.local_cseq);
         self.exchange = Exchange::WeOffer { client, cseq, ours: offer.ours };
@@ -69,7 +70,7 @@ impl Leg {
     pub(crate) fn put_back(&mut self, key: LegKey, wire: &mut Wire, now: Now) -> bool {
         wire.coverage.leg(self, LegInput::PutBack);
         self.session.refused();
-        let body = self.session.again();
+        let body = self.session.again().map(Body::from);
         let ours = Ours::new(OfferBy::Invite, Aim::PutBack, false);
         body.is_some_and(|body| self.offer(key, &Offer { ours, from: None, body: Some(&body) }, wire, now))
     }
@@ -331,7 +332,7 @@ impl Leg {
         // An offer in the 2xx is answered with what we had, where that answers as many streams.
         let answer = if ours.offerless { self.answer_as_before(response) } else { None };
         if ours.by == OfferBy::Invite {
-            self.send_ack(client, cseq, answer.as_deref(), wire);
+            self.send_ack(client, cseq, answer.as_ref(), wire);
         }
         if !self.is_confirmed() {
             return News::Nothing;
@@ -380,9 +381,9 @@ impl Leg {
         true
     }
 
-    fn answer_as_before(&mut self, response: &Message<'_>) -> Option<Vec<u8>> {
+    fn answer_as_before(&mut self, response: &Message<'_>) -> Option<Body> {
         let offered = Sdp::parse(sdp_of(response)?).ok()?.streams().len();
-        if self.session.streams() == offered { self.session.again() } else { None }
+        if self.session.streams() == offered { self.session.again().map(Body::from) } else { None }
     }
 
     /// Which methods the peer says it takes (RFC 3261 §20.5); a message without Allow says nothing.

@@ -4,8 +4,9 @@ use sip::Message;
 
 use super::reliable::Agreement;
 use super::{Aim, Exchange, Leg, LegState, News, OfferBy};
+use crate::bodies::Body;
 use crate::coverage::LegInput;
-use crate::headers::{SDP, contact, copy_crossing};
+use crate::headers::{contact, copy_crossing};
 use crate::io::Now;
 use crate::wire::{ServerKey, Wire};
 
@@ -147,7 +148,7 @@ impl Leg {
     pub(crate) fn answer_offer(
         &mut self,
         from: &Message<'_>,
-        body: Option<&[u8]>,
+        body: Option<&Body>,
         wire: &mut Wire,
         now: Now,
     ) {
@@ -179,7 +180,7 @@ impl Leg {
         &mut self,
         server: ServerKey,
         from: Option<&Message<'_>>,
-        body: Option<&[u8]>,
+        body: Option<&Body>,
         wire: &mut Wire,
         now: Now,
     ) {
@@ -195,7 +196,7 @@ impl Leg {
         if let Some(from) = from {
             copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
         }
-        let bytes = writer.body(body.map(|_| SDP), body.unwrap_or_default());
+        let bytes = Body::finish(body, writer);
         wire.respond(server, 200, bytes, now);
     }
 

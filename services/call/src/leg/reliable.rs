@@ -10,7 +10,8 @@ use bytes::Bytes;
 use sip::{Message, Method, Name, RAck, Time, Writer};
 
 use super::{Leg, LegKey, LegState, News};
-use crate::headers::{RELIABLE, SDP, requires_reliability, takes_reliability};
+use crate::bodies::Body;
+use crate::headers::{RELIABLE, requires_reliability, takes_reliability};
 use crate::io::Now;
 use crate::wire::{ServerKey, Wire};
 
@@ -145,7 +146,7 @@ impl Leg {
         &mut self,
         server: ServerKey,
         mut writer: Writer,
-        (status, body): (u16, Option<&[u8]>),
+        (status, body): (u16, Option<&Body>),
         awaited_by: Option<LegKey>,
         wire: &mut Wire,
         now: Now,
@@ -161,9 +162,15 @@ impl Leg {
         }
         reliable.rseq += 1;
         writer.header("Require", RELIABLE).number("RSeq", u64::from(reliable.rseq));
-        let bytes = writer.body(body.map(|_| SDP), body.unwrap_or_default());
+        let bytes = Body::finish(body, writer);
         let rseq = reliable.rseq;
-        reliable.queue.push_back(Provisional { status, bytes, rseq, described: body.is_some(), awaited_by });
+        reliable.queue.push_back(Provisional {
+            status,
+            bytes,
+            rseq,
+            described: body.is_some_and(Body::is_described),
+            awaited_by,
+        });
         self.next_provisional(server, wire, now);
         true
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use sip::{Message, Name, Refresher, SessionExpires, Time, Writer};
 
 use super::{Aim, Exchange, Leg, LegKey, LegState, News, Offer, OfferBy, Ours};
+use crate::bodies::Body;
 use crate::headers::{TIMER, requires_or_supports};
 use crate::io::Now;
 use crate::settings::Settings;
@@ -91,10 +92,10 @@ impl Leg {
         let by = if self.allows_update { OfferBy::Update } else { OfferBy::Invite };
         let body = match by {
             OfferBy::Update => None,
-            OfferBy::Invite => self.session.again(),
+            OfferBy::Invite => self.session.again().map(Body::from),
         };
         let ours = Ours::new(by, Aim::Refresh, body.is_none());
-        self.offer(key, &Offer { ours, from: None, body: body.as_deref() }, wire, now)
+        self.offer(key, &Offer { ours, from: None, body: body.as_ref() }, wire, now)
     }
 
     /// A 2xx to an INVITE or UPDATE of ours (§7.2).

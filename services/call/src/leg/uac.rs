@@ -7,9 +7,10 @@ use sip::{Dialog, Message, Method, Name, Writer};
 use super::dialog::{end_fork, end_unwanted};
 use super::session_timer::SessionTimer;
 use super::{AuthTries, Challenged, Leg, LegKey, LegState, News};
+use crate::bodies::Body;
 use crate::bridge::CallKey;
 use crate::headers::{
-    ALLOW, SDP, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing, copy_named,
+    ALLOW, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing, copy_named,
     requires_reliability, takes_reliability,
 };
 use crate::io::{Flow, Now};
@@ -42,7 +43,7 @@ impl Leg {
         call: CallKey,
         target: &Target<'_>,
         source: &Message<'_>,
-        body: Option<&[u8]>,
+        body: Option<&Body>,
         wire: &mut Wire,
         now: Now,
     ) -> Leg {
@@ -64,7 +65,7 @@ impl Leg {
         writer.header("Allow", ALLOW);
         // An offer in a reliable 18x needs a caller whose PRACK answers it, and a caller answers one.
         let answers = takes_reliability(source) || requires_reliability(source);
-        let reliably = body.is_some() || target.first && answers;
+        let reliably = body.is_some_and(Body::is_described) || target.first && answers;
         writer.header("Supported", if reliably { SUPPORTED } else { SUPPORTED_UNRELIABLE });
         writer.header("User-Agent", wire.settings.product.as_bytes());
         SessionTimer::default().ask(&mut writer, &wire.settings);
@@ -76,8 +77,7 @@ impl Leg {
         if target.passes_credentials {
             copy_named(source, &mut writer, &[Name::Authorization, Name::ProxyAuthorization]);
         }
-        let request = writer.body(body.map(|_| SDP), body.unwrap_or_default());
-        wire.launch(client, request, now);
+        wire.launch(client, Body::finish(body, writer), now);
         let mut leg = Leg::new(call, Side::B, LegState::Calling { client }, target.flow, tag, call_id);
         leg.trunk = target.trunk;
         leg.by_flow = target.by_flow;

@@ -5,9 +5,10 @@ use sip::{Dialog, Fault, Message, Name};
 
 use super::reliable::Reliability;
 use super::{Leg, LegKey, LegState, News, Unacked};
+use crate::bodies::Body;
 use crate::bridge::CallKey;
 use crate::coverage::LegInput;
-use crate::headers::{SDP, contact, copy_crossing, copy_named};
+use crate::headers::{contact, copy_crossing, copy_named};
 use crate::io::{Flow, Now};
 use crate::media::Side;
 use crate::wire::{ServerKey, Wire};
@@ -45,7 +46,7 @@ impl Leg {
         &mut self,
         wire: &mut Wire,
         from: &Message<'_>,
-        body: Option<&[u8]>,
+        body: Option<&Body>,
         awaited_by: Option<LegKey>,
         now: Now,
     ) -> bool {
@@ -62,13 +63,13 @@ impl Leg {
             self.capabilities(&mut writer, wire);
             return self.progress_reliably(server, writer, (status, body), awaited_by, wire, now);
         }
-        let bytes = writer.body(body.map(|_| SDP), body.unwrap_or_default());
+        let bytes = Body::finish(body, writer);
         wire.respond(server, status, bytes, now);
         false
     }
 
     /// Answers the call. The 2xx is repeated until its ACK comes.
-    pub(crate) fn answer(&mut self, wire: &mut Wire, from: &Message<'_>, body: Option<&[u8]>, now: Now) {
+    pub(crate) fn answer(&mut self, wire: &mut Wire, from: &Message<'_>, body: Option<&Body>, now: Now) {
         wire.coverage.leg(self, LegInput::Answer);
         let LegState::Invited { server } = self.state else { return };
         let status = from.status().unwrap_or(200);
@@ -88,7 +89,7 @@ impl Leg {
         status: u16,
         wire: &mut Wire,
         from: &Message<'_>,
-        body: Option<&[u8]>,
+        body: Option<&Body>,
         now: Now,
     ) -> Option<Box<Unacked>> {
         let request = wire.server_request(server)?;
@@ -100,7 +101,7 @@ impl Leg {
         contact(&mut writer, wire.listener(self.flow.listener));
         self.capabilities(&mut writer, wire);
         copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
-        let bytes: Bytes = writer.body(body.map(|_| SDP), body.unwrap_or_default());
+        let bytes: Bytes = Body::finish(body, writer);
         wire.respond(server, status, bytes.clone(), now);
         Some(Box::new(Unacked::new(bytes, flow, cseq, wire, now)))
     }

@@ -1,11 +1,11 @@
 //! From the asker: who may send a request across, and the question where it goes.
 
 use routing::Decision;
-use sip::{Dialog, Method, Uri};
+use sip::{Dialog, Method, Scheme, Uri};
 
 use super::{Standalone, StandaloneKey, State};
-use crate::core::{Arrival, Core, Sender, unsupported};
-use crate::headers::sdp_of;
+use crate::bodies::shows_addresses;
+use crate::core::{Arrival, Core, Sender};
 use crate::io::{Now, Output, RouteQuery};
 use crate::registrar::is_configured;
 use crate::subscription::{Subscription, SubscriptionKey};
@@ -15,14 +15,11 @@ impl Core {
     pub(crate) fn on_standalone(&mut self, arrival: &Arrival<'_>, sender: Sender) {
         let message = arrival.message;
         let Some(trunk) = self.known_source(arrival, sender) else { return };
-        if let Some(unsupported) = unsupported(message) {
-            return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
-        }
-        if message.max_forwards().is_ok_and(|hops| hops == Some(0)) {
-            return self.stateless(arrival, 483, None, &[]);
+        if let Some(refusal) = self.header_fault(arrival, trunk) {
+            return self.refuse(arrival, &refusal);
         }
         // A description would show the other side addresses that no relay stands in front of.
-        if sdp_of(message).is_some() {
+        if shows_addresses(message) {
             return self.stateless(
                 arrival,
                 415,
@@ -141,6 +138,9 @@ impl Core {
     /// OPTIONS to the box and not through it: to no user, or to the one that its own Contact names.
     pub(crate) fn is_for_the_box(arrival: &Arrival<'_>) -> bool {
         let uri = arrival.message.request_uri().and_then(|uri| Uri::parse(uri).ok());
-        uri.is_none_or(|uri| uri.user.is_none_or(|user| user == b"drawbridge"))
+        uri.is_some_and(|uri| match uri.scheme {
+            Scheme::Sip | Scheme::Sips => uri.user.is_none_or(|user| user == b"drawbridge"),
+            Scheme::Tel | Scheme::Other => false,
+        })
     }
 }

@@ -26,9 +26,10 @@ use routing::{Snapshot, TrunkId};
 use sip::{Message, Method, Name, Time, Writer};
 use slotmap::{SlotMap, new_key_type};
 
+use crate::bodies::shows_addresses;
 use crate::bridge::Candidate;
 use crate::core::Core;
-use crate::headers::{ALLOW, contact, copy_body_headers, copy_some, crosses, sdp_of};
+use crate::headers::{ALLOW, contact, copy_body_headers, copy_some, crosses};
 use crate::io::QueryId;
 use crate::leg::AuthTries;
 use crate::settings::Listener;
@@ -156,7 +157,7 @@ impl Wire {
         }
         copy_across(response, &mut writer, listener);
         // The description in an answer to OPTIONS names addresses behind the box.
-        if response.body().is_empty() || sdp_of(response).is_some() {
+        if response.body().is_empty() || shows_addresses(response) {
             return Some(writer.finish());
         }
         copy_body_headers(response, &mut writer);

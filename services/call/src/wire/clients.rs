@@ -213,6 +213,15 @@ impl Wire {
         }
     }
 
+    /// Whether a client transaction has this very branch.
+    pub(crate) fn has_branch(&self, key: ClientKey, branch: &[u8]) -> bool {
+        self.clients.get(key).is_some_and(|client| client.branch.as_bytes() == branch)
+    }
+
+    pub(crate) fn client_user(&self, key: ClientKey) -> Option<ClientUser> {
+        self.clients.get(key).map(|client| client.user)
+    }
+
     /// Hands a response to its transaction; says whether the user is to see it. Follow with
     /// [`settle_client`](Wire::settle_client) when the user has: over a reliable transport a failure ends the transaction
     /// at once, and a user that is challenged makes the next request out of this one.

@@ -55,7 +55,8 @@ pub(crate) struct Wire {
     servers: Slab<ServerKey, Server>,
     /// RFC 3261 §17.2.3.
     by_branch: Index<ServerKey>,
-    /// §8.2.2.2: one entry for each INVITE being served, by Call-ID, From-tag and CSeq.
+    /// §8.2.2.2: one entry for each request outside dialogs that is being served, by Call-ID, From-tag and CSeq; an
+    /// INVITE's has no method in it, so that a CANCEL finds it.
     by_request: Index<ServerKey>,
     deaf: carriage::Deaf,
     hashers: [FixedState; 2],

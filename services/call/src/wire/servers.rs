@@ -57,7 +57,10 @@ impl Wire {
                 ServerMachine::Invite(InviteServer::new(now.time, timing, reliable)),
                 self.merge_fingerprint(request),
             ),
-            _ => (ServerMachine::Other(NonInviteServer::new(now.time, timing, reliable)), None),
+            _ => {
+                let machine = NonInviteServer::new(now.time, timing, reliable);
+                (ServerMachine::Other(machine), self.merge_fingerprint(request))
+            }
         };
         let branch = self.branch_fingerprint(via, request, method);
         let key = self.servers.insert(Server {
@@ -80,7 +83,7 @@ impl Wire {
         key
     }
 
-    /// Whether this INVITE, which no transaction knows, is another copy of one being served (RFC 3261 §8.2.2.2).
+    /// Whether this request, which no transaction knows, is another copy of one being served (RFC 3261 §8.2.2.2).
     pub(crate) fn is_merged(&self, request: &Message<'_>) -> bool {
         self.merge_fingerprint(request).is_some_and(|print| self.by_request.contains_key(&print))
     }
@@ -305,7 +308,18 @@ impl Wire {
         if request.to().ok()?.tag().is_some() {
             return None;
         }
-        self.request_fingerprint(request)
+        match request.method() {
+            Method::Invite => self.request_fingerprint(request),
+            // A phone registers again and again, and CANCEL is its INVITE's.
+            Method::Register | Method::Cancel | Method::Ack => None,
+            _ => {
+                let cseq = request.cseq().ok()?;
+                let from = request.from().ok()?;
+                let tag = from.tag().unwrap_or_default();
+                let number = cseq.number.to_be_bytes();
+                Some(self.fingerprint(&[request.call_id().ok()?, tag, &number, cseq.method_text]))
+            }
+        }
     }
 
     fn request_fingerprint(&self, request: &Message<'_>) -> Option<Fingerprint> {

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod basic_call;
+mod bodies;
 mod cancel_client;
 mod cancel_server;
+mod corpora;
 mod digest;
 mod early_update;
 mod forking;
@@ -19,6 +21,7 @@ mod registrar;
 mod reinvite;
 mod reliable;
 mod replaces;
+mod rules;
 mod session_timer;
 mod shards;
 mod standalone;

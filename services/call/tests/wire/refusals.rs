@@ -78,7 +78,7 @@ fn a_body_that_cannot_be_used_is_refused_with_what_can() {
     let mut world = World::new();
     let odd = invite("1", Some(OFFER)).replace("application/sdp", "text/plain");
     world.receive(CALLER, &odd);
-    assert_eq!(world.expect(CALLER, "SIP/2.0 415").header("Accept"), "application/sdp");
+    assert_eq!(world.expect(CALLER, "SIP/2.0 415").header("Accept"), "application/sdp, multipart/mixed");
     world.receive(CALLER, &invite("2", Some("v=0\nm=audio none RTP/AVP 0\n")));
     assert!(world.expect(CALLER, "SIP/2.0 488").header("Warning").contains("line 2"));
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ::routing::{
-    CancelMatching, Challenges, Credentials, Entry, Fork, Problem, Redirect, Refer, Route, Snapshot,
+    Bodies, CancelMatching, Challenges, Credentials, Entry, Fork, Problem, Redirect, Refer, Route, Snapshot,
     SnapshotError, Trunk, TrunkId, default_failover,
 };
 use call::User;
@@ -12,7 +12,7 @@ use sip::{Transport, Uri};
 
 use super::section::{Document, Place, Placed, Section, one_of};
 use super::sections::Taken;
-use super::values::{choice, codes, duration, name, number, pattern, source, text, user_name};
+use super::values::{choice, codes, duration, method, name, number, pattern, source, text, token, user_name};
 use super::{Listener, Notice};
 
 /// A trunk or route with the places of its keys, and of the elements of its lists.
@@ -72,6 +72,7 @@ fn trunk(
     const MATCHING: &[(&str, CancelMatching)] =
         &[("strict", CancelMatching::Strict), ("lenient", CancelMatching::Lenient)];
     const REFER: &[(&str, Refer)] = &[("local", Refer::Local), ("pass", Refer::Pass)];
+    const BODIES: &[(&str, Bodies)] = &[("strict", Bodies::Strict), ("pass", Bodies::Pass)];
     const REDIRECT: &[(&str, Redirect)] = &[("follow", Redirect::Follow), ("pass", Redirect::Pass)];
     let mut trunk = Written::new(Trunk::new(name));
     let sources = section.list("sources", "IP addresses, IP:PORT or NETWORK/PREFIX", source);
@@ -106,6 +107,13 @@ fn trunk(
     if let Some(redirect) = section.get("redirect", choice(REDIRECT)) {
         trunk.value.redirect = redirect.value;
     }
+    if let Some(bodies) = section.get("bodies", choice(BODIES)) {
+        trunk.value.bodies = bodies.value;
+    }
+    let methods = section.list("methods", "methods like MESSAGE", method);
+    trunk.value.methods = methods.map(|list| list.into_iter().map(|method| method.value).collect());
+    let require = section.list("require", "option tags like 100rel", token);
+    trunk.value.require = require.unwrap_or_default().into_iter().map(|tag| tag.value).collect();
     trunk.value.max_calls = section.or("max_calls", 0, number(0..=u32::MAX));
     trunk.value.max_cps = section.or("max_cps", 0, number(0..=u32::MAX));
     if let Some(ping) = section.get("options_ping", duration(SECOND..=DAY)) {

@@ -54,6 +54,29 @@ pub(super) fn user_name(value: &DeValue<'_>) -> Result<String, Expected> {
     }
 }
 
+/// A word of SIP: a method, an option tag.
+pub(super) fn token(value: &DeValue<'_>) -> Result<String, Expected> {
+    // RFC 3261 §25.1.
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
+    match value.as_str() {
+        Some(text) if !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(allowed) => {
+            Ok(text.to_owned())
+        }
+        Some(_) | None => Err(Cow::from("one word of 1 to 64 letters, digits and -.!%*_+`'~")),
+    }
+}
+
+/// A method that may cross or not: what makes, changes and ends calls always does, and REGISTER and REFER have keys of
+/// their own.
+pub(super) fn method(value: &DeValue<'_>) -> Result<String, Expected> {
+    const OURS: [&str; 8] = ["INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "REGISTER", "REFER"];
+    let method = token(value)?;
+    if OURS.contains(&method.as_str()) {
+        return Err(Cow::from("a method that is not a call's own, like MESSAGE"));
+    }
+    Ok(method)
+}
+
 /// `true` or `false`.
 pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, Expected> {
     value.as_bool().ok_or(Cow::from("true or false"))

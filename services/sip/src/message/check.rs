@@ -2,7 +2,7 @@
 
 use super::fault::{REQUEST_LINE, REQUEST_URI, VERSION};
 use super::parse::Start;
-use super::text::number;
+use super::text::{is_space, number};
 use super::{Address, Fault, MAX_LIST, Message, Name, Scheme, Uri};
 
 /// The headers without which neither a request nor its response can be placed (RFC 3261 §8.1.1).
@@ -102,6 +102,17 @@ impl Message<'_> {
 
     /// Content-Length was compared with the body when the message was indexed.
     fn check_numbers(&self) -> Result<(), Fault> {
+        // Who reads a time of another zone as the one that it must be in is hours wrong (RFC 3261 §20.17). A response is not
+        // thrown away for it.
+        if let Some(value) = self.first(Name::Date)
+            && self.is_request()
+            && !value
+                .rsplit(|byte| is_space(*byte))
+                .next()
+                .is_some_and(|zone| zone.eq_ignore_ascii_case(b"GMT"))
+        {
+            return Err(Fault::new("Date", "a time in GMT"));
+        }
         if let Some(value) = self.first(Name::RSeq)
             && number(value).is_none_or(|number| number == 0 || number > u64::from(u32::MAX))
         {

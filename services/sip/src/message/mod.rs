@@ -13,6 +13,7 @@ mod fault;
 mod fields;
 mod list;
 mod method;
+mod multipart;
 mod name;
 mod params;
 mod parse;
@@ -30,12 +31,13 @@ pub use fault::Fault;
 pub use fields::{CSeq, RAck, Reason, Refresher, Replaces, SessionExpires};
 pub use list::List;
 pub use method::Method;
+pub use multipart::{MAX_PARTS, Multipart, Part};
 pub use name::Name;
 pub(crate) use params::parameter;
 pub use params::{Params, unquote};
 pub use scan::call_id_of;
 pub use status::reason_phrase;
-pub(crate) use text::{is_token, is_token_byte, is_uri_text};
+pub(crate) use text::{is_space, is_token, is_token_byte, is_uri_text};
 pub use uri::{Scheme, Uri};
 pub use via::Via;
 
@@ -185,6 +187,12 @@ impl<'a> Message<'a> {
     /// The topmost Via.
     pub fn via(&self) -> Result<Via<'a>, Fault> {
         Via::parse(self.top_via().ok_or(Fault::missing("Via"))?)
+    }
+
+    /// The topmost Via for an answer to a request that [`Message::check`] refuses: what tells where it goes can be read,
+    /// its version and parameters may be anything.
+    pub fn via_for_refusal(&self) -> Option<Via<'a>> {
+        Via::parse_sent_by(self.top_via()?).ok().map(|(via, _)| via)
     }
 
     /// From.

@@ -1,7 +1,9 @@
 //! URIs (RFC 3261 §19.1, RFC 3966).
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use arrayvec::ArrayVec;
 
 use super::equivalent::Unescaped;
 use super::text::{is_uri_text, number, trim};
@@ -245,9 +247,26 @@ pub(super) fn host_port(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
 pub(super) fn host_ip(host: &[u8]) -> Option<IpAddr> {
     let inside = host.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
     match inside {
-        Some(address) => std::str::from_utf8(address).ok()?.parse().ok().map(IpAddr::V6),
+        Some(address) => match std::str::from_utf8(address).ok()?.parse() {
+            Ok(address) => Some(IpAddr::V6(address)),
+            Err(_) => with_a_colon_too_many(address).map(IpAddr::V6),
+        },
         None => std::str::from_utf8(host).ok()?.parse().ok(),
     }
+}
+
+/// The grammar of RFC 3261 §25.1 writes `:::` before an IPv4 address at the end, by a mistake of the one that it was
+/// taken from; both ways are to be read (RFC 5118 §4.10).
+fn with_a_colon_too_many(text: &[u8]) -> Option<Ipv6Addr> {
+    const LONGEST: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
+    let at = memchr::memmem::find(text, b":::")?;
+    let (head, tail) = (text.get(..at)?, text.get(at + 3..)?);
+    std::str::from_utf8(tail).ok()?.parse::<Ipv4Addr>().ok()?;
+    let mut address = ArrayVec::<u8, LONGEST>::new();
+    address.try_extend_from_slice(head).ok()?;
+    address.try_extend_from_slice(b"::").ok()?;
+    address.try_extend_from_slice(tail).ok()?;
+    std::str::from_utf8(&address).ok()?.parse().ok()
 }
 
 fn is_separator(byte: u8) -> bool {

@@ -27,12 +27,23 @@ const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
 impl<'a> Via<'a> {
     /// Reads one element. White space is legal around each of its separators.
     pub fn parse(element: &'a [u8]) -> Result<Via<'a>, Fault> {
-        let fault = |expected| Fault::new("Via", expected);
+        let (via, version) = Via::parse_sent_by(element)?;
+        if version != b"2.0" {
+            return Err(fault("SIP/2.0 as its protocol"));
+        }
+        if !via.params.is_well_formed() {
+            return Err(fault("each parameter once, as ;name or ;name=value"));
+        }
+        Ok(via)
+    }
+
+    /// Reads an element whose parameters may be anything, and gives the version of its protocol.
+    pub(super) fn parse_sent_by(element: &'a [u8]) -> Result<(Via<'a>, &'a [u8]), Fault> {
         let shape = fault("SIP/2.0/TRANSPORT host:port;parameters");
         let (sent, params) = Params::split(element);
         let (name, rest) = split(sent, b'/').ok_or(shape)?;
         let (version, rest) = split(rest, b'/').ok_or(shape)?;
-        if !name.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
+        if !name.eq_ignore_ascii_case(b"SIP") {
             return Err(fault("SIP/2.0 as its protocol"));
         }
         let rest = trim_start(rest);
@@ -42,10 +53,8 @@ impl<'a> Via<'a> {
             return Err(shape);
         }
         let (host, port) = host_port(trim(sent_by)).ok_or(fault("host or host:port as sent-by"))?;
-        if !params.is_well_formed() {
-            return Err(fault("each parameter once, as ;name or ;name=value"));
-        }
-        Ok(Via { transport: Transport::parse(transport_text), transport_text, host, port, params })
+        let transport = Transport::parse(transport_text);
+        Ok((Via { transport, transport_text, host, port, params }, version))
     }
 
     /// The branch; `None` when it is absent or empty, as RFC 2543 peers may leave it.
@@ -100,6 +109,10 @@ impl<'a> Via<'a> {
     pub fn is_sent_by(&self, address: IpAddr) -> bool {
         host_ip(self.host).is_some_and(|host| host.to_canonical() == address.to_canonical())
     }
+}
+
+fn fault(expected: &'static str) -> Fault {
+    Fault::new("Via", expected)
 }
 
 fn is_after_cookie(branch: &[u8]) -> bool {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use super::{Folds, Writer, decimal, push_value};
-use crate::message::{Fault, List, Message, Name, Params, Via, parameter, reason_phrase};
+use crate::message::{Fault, List, Message, Name, Params, Via, is_space, parameter, reason_phrase};
 
 /// Starts the response to a request that came from `source` (RFC 3261 §8.2.6): all Via in order, the top one completed
 /// with `received` and `rport` (§18.2.1, RFC 3581 §4), From, To, Call-ID and CSeq as they came, and Timestamp for a
@@ -37,7 +37,9 @@ pub fn respond(
         writer.out.extend_from_slice(b"\r\n");
     }
     if let (100, Some(timestamp)) = (status, request.first(Name::Timestamp)) {
-        writer.header("Timestamp", timestamp);
+        // RFC 3261 §8.2.6.1: with the delay, which is none: a 100 goes out with what it answers.
+        let stamp = timestamp.split(|byte| is_space(*byte)).next().unwrap_or(timestamp);
+        writer.parts("Timestamp", &[stamp, b" 0"]);
     }
     writer
 }

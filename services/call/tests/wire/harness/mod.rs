@@ -32,7 +32,9 @@ const START: i64 = 1_767_225_600_000_000;
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub to: SocketAddr,
+    /// What of it is text.
     pub text: String,
+    pub bytes: bytes::Bytes,
     pub flow: Flow,
     pub token: SendToken,
 }
@@ -230,9 +232,16 @@ impl World {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Send { flow, bytes, token } => {
-                    Message::parse(&bytes).unwrap().check().unwrap();
-                    let text = String::from_utf8(bytes.to_vec()).unwrap();
-                    self.sent.push_back(Sent { to: flow.remote, text, flow, token });
+                    let message = Message::parse(&bytes).unwrap();
+                    // A refusal repeats what was wrong, and every response every Via of who asked.
+                    if message.is_request()
+                        || !matches!(message.status(), Some(400 | 505))
+                            && message.elements(sip::Name::Via).count() == 1
+                    {
+                        message.check().unwrap();
+                    }
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    self.sent.push_back(Sent { to: flow.remote, text, bytes, flow, token });
                 }
                 Output::Route(query) if self.slow_routing => self.questions.push(*query),
                 Output::Route(query) => self.route(&query),

@@ -1,0 +1,192 @@
+//! Bodies: which ones the box understands, what becomes of the others, and the description among several parts.
+//!
+//! The box reads one thing, a session description. It may stand alone or be one part of a `multipart/…` body. What else
+//! comes with a request that makes or changes a session is for somebody behind the box: whether it crosses, says the
+//! trunk ([`Bodies`]). What comes with other requests (MESSAGE, INFO) is between the two ends, and is not looked at here.
+
+use bytes::Bytes;
+use routing::Bodies;
+use sip::{Message, Multipart, Name, Params, Part, Writer};
+
+use crate::headers::SDP;
+
+/// What an INVITE's answer may hold.
+pub(crate) const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
+
+/// The description in a message, when its body is one or has one among its parts.
+pub(crate) fn sdp_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+    let body = message.body();
+    let kind = message.content_type().filter(|_| !body.is_empty())?;
+    if kind.eq_ignore_ascii_case(SDP) {
+        return Some(body);
+    }
+    let cut = message.multipart()?.ok()?;
+    description(&cut).map(|part| part.body)
+}
+
+/// Whether a description stands anywhere in a body, whatever it is for.
+pub(crate) fn shows_addresses(message: &Message<'_>) -> bool {
+    let has_sdp = |cut: Multipart<'_>| cut.parts().iter().any(is_sdp);
+    sdp_of(message).is_some() || message.multipart().is_some_and(|cut| cut.is_ok_and(has_sdp))
+}
+
+/// Why the box cannot take a body.
+pub(crate) struct Unusable {
+    pub(crate) status: u16,
+    pub(crate) phrase: Option<&'static str>,
+    pub(crate) headers: &'static [(&'static str, &'static [u8])],
+}
+
+const UNKNOWN: Unusable = Unusable { status: 415, phrase: None, headers: &[("Accept", ACCEPT)] };
+const ENCODED: Unusable =
+    Unusable { status: 415, phrase: None, headers: &[("Accept-Encoding", b"identity")] };
+const ENCRYPTED: Unusable = Unusable { status: 493, phrase: None, headers: &[] };
+const BAD_PARTS: Unusable = Unusable { status: 400, phrase: Some("Bad Multipart Body"), headers: &[] };
+
+/// Judges the body of a request that makes or changes a session (RFC 3261 §8.2.3, RFC 5621 §6).
+pub(crate) fn judge(message: &Message<'_>, bodies: Bodies) -> Result<(), Unusable> {
+    if message.body().is_empty() {
+        return Ok(());
+    }
+    let is_coded = |coding: &[u8]| !coding.eq_ignore_ascii_case(b"identity");
+    if message.elements(Name::ContentEncoding).any(is_coded) {
+        return Err(ENCODED);
+    }
+    let disposition = message.first(Name::ContentDisposition);
+    let kind = message.content_type().unwrap_or(b"text/plain");
+    if kind.eq_ignore_ascii_case(SDP) {
+        return Ok(());
+    }
+    match message.multipart() {
+        None => understood_by_somebody(kind, disposition, bodies),
+        Some(Err(_)) => Err(BAD_PARTS),
+        Some(Ok(cut)) => {
+            let known = description(&cut);
+            for part in cut.parts().iter().filter(|part| Some(*part) != known) {
+                // Another description crosses nowhere: no relay stands in front of its addresses.
+                let bodies = if is_sdp(part) { Bodies::Strict } else { bodies };
+                understood_by_somebody(part.kind(), part.disposition, bodies)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A body or part that the box does not understand.
+fn understood_by_somebody(kind: &[u8], disposition: Option<&[u8]>, bodies: Bodies) -> Result<(), Unusable> {
+    match bodies {
+        Bodies::Pass => Ok(()),
+        Bodies::Strict if is_optional(disposition) => Ok(()),
+        Bodies::Strict if is_encrypted(kind) => Err(ENCRYPTED),
+        Bodies::Strict => Err(UNKNOWN),
+    }
+}
+
+/// RFC 5621 §5.2: what says nothing is required.
+fn is_optional(disposition: Option<&[u8]>) -> bool {
+    disposition.is_some_and(|value| {
+        let (_, params) = Params::split(value);
+        params.value("handling").is_some_and(|handling| handling.eq_ignore_ascii_case(b"optional"))
+    })
+}
+
+/// S/MIME (RFC 3261 §23.3) and OpenPGP (RFC 3156).
+fn is_encrypted(kind: &[u8]) -> bool {
+    let kinds: [&[u8]; 4] = [
+        b"application/pkcs7-mime",
+        b"application/x-pkcs7-mime",
+        b"application/pgp-encrypted",
+        b"multipart/encrypted",
+    ];
+    kinds.iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// The part that describes the session: the first that is one and is for that (RFC 3959 has others).
+fn description<'c, 'a>(cut: &'c Multipart<'a>) -> Option<&'c Part<'a>> {
+    let is_session = |part: &&Part<'_>| {
+        let purpose = part.disposition.map(|value| Params::split(value).0);
+        purpose.is_none_or(|purpose| purpose.eq_ignore_ascii_case(b"session"))
+    };
+    cut.parts().iter().filter(is_session).find(|part| is_sdp(part) && !part.is_encoded)
+}
+
+fn is_sdp(part: &Part<'_>) -> bool {
+    part.kind().eq_ignore_ascii_case(SDP)
+}
+
+/// A body for the other leg.
+#[derive(Debug)]
+pub(crate) struct Body {
+    bytes: Vec<u8>,
+    /// Of anything but a description alone: its type, and what else is said of it.
+    about: Option<Box<About>>,
+    described: bool,
+}
+
+#[derive(Debug)]
+struct About {
+    kind: Box<[u8]>,
+    headers: Vec<(&'static str, Box<[u8]>)>,
+}
+
+impl From<Vec<u8>> for Body {
+    /// A description alone.
+    fn from(description: Vec<u8>) -> Body {
+        Body { bytes: description, about: None, described: true }
+    }
+}
+
+impl Body {
+    /// A description that was written anew, in the place where it stood in this message if other parts cross with it.
+    pub(crate) fn in_place(message: Option<&Message<'_>>, description: Vec<u8>, bodies: Bodies) -> Body {
+        let parts = message.filter(|_| bodies == Bodies::Pass).and_then(|message| {
+            let cut = message.multipart()?.ok()?;
+            let place = *self::description(&cut)?;
+            let bytes = cut.rewrite(|part| match *part == place {
+                true => Some(&description),
+                false => (!is_sdp(part)).then_some(part.body),
+            });
+            Some((bytes, About::of(message)))
+        });
+        match parts {
+            Some((bytes, about)) => Body { bytes, about: Some(about), described: true },
+            None => Body::from(description),
+        }
+    }
+
+    /// A body without a description, where the trunk lets it cross.
+    pub(crate) fn passed(message: &Message<'_>, bodies: Bodies) -> Option<Body> {
+        let crosses = bodies == Bodies::Pass && !message.body().is_empty() && !shows_addresses(message);
+        crosses.then(|| Body {
+            bytes: message.body().to_vec(),
+            about: Some(About::of(message)),
+            described: false,
+        })
+    }
+
+    /// Whether there is a description in it.
+    pub(crate) fn is_described(&self) -> bool {
+        self.described
+    }
+
+    /// Ends a message with a body, if there is one.
+    pub(crate) fn finish(body: Option<&Body>, mut writer: Writer) -> Bytes {
+        let Some(body) = body else { return writer.finish() };
+        let Some(about) = &body.about else { return writer.body(Some(SDP), &body.bytes) };
+        for (name, value) in &about.headers {
+            writer.header(name, value);
+        }
+        writer.body(Some(&about.kind), &body.bytes)
+    }
+}
+
+impl About {
+    fn of(message: &Message<'_>) -> Box<About> {
+        let named = [Name::MimeVersion, Name::ContentDisposition];
+        let header = |name: Name| Some((name.as_str(), message.first(name)?.into()));
+        Box::new(About {
+            kind: message.first(Name::ContentType).unwrap_or(b"text/plain").into(),
+            headers: named.into_iter().filter_map(header).collect(),
+        })
+    }
+}
