@@ -16,6 +16,7 @@ mod rewritten;
 mod rules;
 mod steps;
 mod transfer;
+mod ways;
 
 pub(crate) use destination::Destination;
 pub(crate) use invite::RouteQuestion;
@@ -88,11 +89,19 @@ pub(crate) struct Queries {
 pub(crate) enum Asker {
     Call(CallKey),
     Standalone(StandaloneKey),
+    /// For the host that its dialog names.
+    Leg(LegKey),
 }
 
 impl From<CallKey> for Asker {
     fn from(key: CallKey) -> Asker {
         Asker::Call(key)
+    }
+}
+
+impl From<LegKey> for Asker {
+    fn from(key: LegKey) -> Asker {
+        Asker::Leg(key)
     }
 }
 
@@ -322,12 +331,17 @@ impl Core {
         let Some(leg) = self.legs.get_mut(key) else { return };
         if matches!(leg.state, LegState::Gone) && (call_is_over || former || leg.call.is_none()) {
             self.wire.timers.set(TimerOf::Leg(key), &mut leg.armed, None);
+            leg.way_query().into_iter().for_each(|query| self.queries.forget(query));
             self.legs.remove(key);
             return;
         }
         if call_is_over {
             leg.call = None;
         }
+        if leg.way_due {
+            self.look_for_way(key);
+        }
+        let Some(leg) = self.legs.get_mut(key) else { return };
         let deadline = leg.deadline();
         self.wire.timers.set(TimerOf::Leg(key), &mut leg.armed, deadline);
     }

@@ -212,6 +212,9 @@ impl Core {
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
         self.wire.coverage.leg(leg, LegInput::no_response(purpose, status));
+        if purpose != Purpose::Invite {
+            leg.way_failed();
+        }
         let call = leg.call;
         let news = match purpose {
             Purpose::Invite => leg.on_invite_unanswered(status, unanswered.request, &self.wire, now),

@@ -66,11 +66,12 @@ impl Core {
             Stimulus::Routed { query, decision } => match self.queries.answered(query) {
                 Some(Asker::Call(call)) => self.on_routed(call, decision, now),
                 Some(Asker::Standalone(request)) => self.on_standalone_routed(request, decision, now),
-                None => {}
+                Some(Asker::Leg(_)) | None => {}
             },
             Stimulus::Resolved { query, hops, note } => match self.queries.answered(query) {
                 Some(Asker::Call(call)) => self.on_resolved(call, query, &hops, note, now),
                 Some(Asker::Standalone(request)) => self.on_standalone_resolved(request, &hops, note, now),
+                Some(Asker::Leg(leg)) => self.on_way_found(leg, query, &hops),
                 None => {}
             },
             Stimulus::Media(report) => self.on_media(report, now),

@@ -232,7 +232,7 @@ impl Leg {
     }
 
     /// Where requests of this dialog go: a stream that is open and a registered phone by their flow (RFC 5626 §5.3),
-    /// else where the route set or the remote target say when they say it with an address.
+    /// else where the route set or the remote target say.
     pub(super) fn request_flow(&self, wire: &Wire) -> Flow {
         self.flow_to(self.current_dialog(), wire)
     }
@@ -242,7 +242,7 @@ impl Leg {
         let stream = wire.listener(self.flow.listener).transport.is_reliable();
         let by_flow = self.by_flow || (stream && self.flow.connection != 0);
         match dialog {
-            Some(dialog) if !by_flow => Flow { remote: next_hop(dialog, self.flow.remote), ..self.flow },
+            Some(dialog) if !by_flow => Flow { remote: self.remote_of(dialog), ..self.flow },
             Some(_) | None => self.flow,
         }
     }
@@ -309,7 +309,7 @@ pub(crate) fn next_hop(dialog: &Dialog, source: SocketAddr) -> SocketAddr {
 }
 
 /// RFC 1918, RFC 6598, RFC 4193, loopback and link-local addresses.
-fn is_private(ip: IpAddr) -> bool {
+pub(super) fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let [first, second, ..] = ip.octets();

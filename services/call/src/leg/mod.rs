@@ -34,6 +34,7 @@ mod reliable;
 mod session_timer;
 mod uac;
 mod uas;
+mod way;
 
 use std::time::Duration;
 
@@ -191,6 +192,10 @@ pub(crate) struct Leg {
     pub(crate) session: crate::bridge::LocalSession,
     /// What its peer is told of the transfer that it asked for.
     subscription: Option<Box<refer::Subscription>>,
+    /// Where requests go, when the peer named a host.
+    way: Option<Box<way::Way>>,
+    /// The peer may have named one that was not looked up.
+    pub(crate) way_due: bool,
     pub(crate) armed: Option<Time>,
 }
 
@@ -220,6 +225,8 @@ impl Leg {
             timer: session_timer::SessionTimer::default(),
             session: crate::bridge::LocalSession::default(),
             subscription: None,
+            way: None,
+            way_due: true,
             armed: None,
         }
     }

@@ -183,6 +183,7 @@ impl Leg {
         if let Some(dialog) = self.dialog_with(response.to().ok().and_then(|to| to.tag()).unwrap_or_default())
         {
             dialog.refresh_target(response);
+            self.way_due = true;
         }
         let up = self.may_be_answered();
         match ours.by {
@@ -328,6 +329,7 @@ impl Leg {
         self.session.refused();
         if let Some(dialog) = &mut self.dialog {
             dialog.refresh_target(response);
+            self.way_due = true;
         }
         // An offer in the 2xx is answered with what we had, where that answers as many streams.
         let answer = if ours.offerless { self.answer_as_before(response) } else { None };

@@ -98,6 +98,7 @@ impl Leg {
     ) {
         if let Some(dialog) = &mut self.dialog {
             dialog.refresh_target(refer);
+            self.way_due = true;
         }
         if let Some(mut writer) = wire.response(server, 202, None, Some(&self.tag)) {
             contact(&mut writer, wire.listener(self.flow.listener));

@@ -114,6 +114,7 @@ impl Leg {
         self.learn_methods(update);
         if let Some(dialog) = self.dialog_with(peer_tag(update)) {
             dialog.refresh_target(update);
+            self.way_due = true;
         }
         self.answer_update(server, None, None, wire, now);
         News::Nothing
@@ -161,6 +162,7 @@ impl Leg {
             self.learn_methods(&request);
             if let Some(dialog) = self.dialog_with(peer_tag(&request)) {
                 dialog.refresh_target(&request);
+                self.way_due = true;
             }
         }
         self.exchange = match by {

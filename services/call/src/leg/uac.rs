@@ -283,6 +283,7 @@ impl Leg {
     }
 
     fn make_dialog(&mut self, client: ClientKey, response: &Message<'_>, wire: &Wire) -> bool {
+        self.way_due = true;
         match self.confirm_early(response) {
             Ok(None) => {}
             Ok(dialog) => {

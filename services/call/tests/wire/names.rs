@@ -224,3 +224,78 @@ fn a_request_outside_calls_goes_to_the_next_server_only_after_503() {
         world.expect_nothing_left();
     }
 }
+
+/// The callee's 200 by way of a proxy that names itself, and the caller's ACK.
+fn up_through_a_proxy() -> (World, Sent, Sent) {
+    let mut world = World::new();
+    let (out, _) = call_ringing(&mut world);
+    let ok = response(&out, "200 OK", "b1", Some(ANSWER))
+        .replace("Contact: ", "Record-Route: <sip:proxy.example;lr>\nContact: ");
+    world.receive(CALLEE, &ok);
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    // Nothing is known of the proxy but where its messages come from.
+    let ack = world.expect(CALLEE, "ACK");
+    assert_eq!(ack.header("Route"), "<sip:proxy.example;lr>");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    world.expect_silence();
+    (world, ok, out)
+}
+
+#[test]
+fn a_route_by_name_is_looked_up_and_later_requests_go_there() {
+    let (mut world, ok, _) = up_through_a_proxy();
+    let [asked] = &world.names[..] else { panic!("{:?}", world.names) };
+    assert_eq!((asked.host.as_str(), asked.port), ("proxy.example", None));
+    assert_eq!(asked.transport, Some(Transport::Udp), "the dialog stays with its transport");
+    answer(&mut world, &[hop("10.7.7.7:5099", Transport::Tcp), hop(THIRD, Transport::Udp)], None);
+    world.receive(CALLER, &from_caller("BYE", 2, &ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    let bye = world.expect(THIRD, "BYE");
+    world.receive(THIRD, &response(&bye, "200 OK", "", None));
+    world.sent.clear();
+    world.expect_nothing_left();
+}
+
+#[test]
+fn a_2xx_that_is_repeated_because_the_ack_went_astray_gets_it_by_the_route() {
+    let (mut world, _, out) = up_through_a_proxy();
+    answer(&mut world, &[hop(THIRD, Transport::Udp)], None);
+    let again = response(&out, "200 OK", "b1", Some(ANSWER))
+        .replace("Contact: ", "Record-Route: <sip:proxy.example;lr>\nContact: ");
+    world.receive(CALLEE, &again);
+    world.expect(THIRD, "ACK");
+}
+
+#[test]
+fn a_route_that_nobody_knows_or_that_is_not_known_yet_leaves_requests_where_the_peer_is() {
+    for answered in [true, false] {
+        let (mut world, ok, _) = up_through_a_proxy();
+        if answered {
+            answer(&mut world, &[], Some("proxy.example: no such name"));
+        }
+        ends_by_the_caller(&mut world, &ok, 2);
+    }
+}
+
+#[test]
+fn a_caller_whose_contact_is_a_name_is_looked_up_once_the_call_is_up() {
+    let mut world = World::new();
+    let named = invite("1", Some(OFFER))
+        .replace("Contact: <sip:alice@10.1.1.1:5060>", "Contact: <sip:alice@pc.example>");
+    world.receive(CALLER, &named);
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    assert!(world.names.is_empty(), "a call that fails needs no way back: {:?}", world.names);
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    assert_eq!(world.names[0].host, "pc.example");
+    answer(&mut world, &[hop("10.1.1.9:5060", Transport::Udp)], None);
+    world.receive(CALLEE, &from_callee("BYE", 1, &out, ""));
+    world.expect(CALLEE, "SIP/2.0 200");
+    let bye = world.expect("10.1.1.9:5060", "BYE sip:alice@pc.example SIP/2.0");
+    world.receive("10.1.1.9:5060", &response(&bye, "200 OK", "", None));
+    world.sent.clear();
+    world.expect_nothing_left();
+}
