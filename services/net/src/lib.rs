@@ -4,8 +4,9 @@
 //! first message is read. [`Bound::run`] then starts one thread for each shard, and [`Net::handle`] gives the
 //! operator's side of it. A shard owns its Core, its media engine and its own socket on each UDP listener; a message
 //! of a call that belongs to another shard is put into that shard's bounded [queue](Wakers), and that is all that
-//! shards share per message. Stream connections are tasks beside the shards, and names are looked up beside them too,
-//! so that nothing a peer or a name server does can make a shard wait.
+//! shards share per message. Stream connections are tasks beside the shards, handshakes of TLS and WebSocket have a
+//! thread of their own, and names are looked up beside them too, so that nothing a peer or a name server does can make
+//! a shard wait.
 
 mod bind;
 mod clock;

@@ -83,6 +83,7 @@ fn who_takes_no_connection_gets_the_datagram_and_the_next_one_at_once() {
     world.input(Input::Undeliverable { token: out.token });
     // And now it is an ordinary failure.
     world.expect(SPARE, "INVITE");
+    world.expect_replays();
 }
 
 #[test]
@@ -94,6 +95,7 @@ fn a_connection_that_breaks_after_the_callee_rang_ends_the_attempt() {
     world.input(Input::Undeliverable { token: out.token });
     let next = world.sent.pop_front().unwrap();
     assert!(next.to != CALLEE.parse().unwrap(), "rung a second time:\n{}", next.text);
+    world.expect_replays();
 }
 
 #[test]

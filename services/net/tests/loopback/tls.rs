@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, ServerConnection, StreamOwned};
 use rustls_pki_types::ServerName;
 use sip::Transport;
 
-use crate::bench::{Line, PATIENCE, Sbc, listen, request};
+use crate::bench::{Line, PATIENCE, Sbc, call_id, listen, request};
 use crate::certificates::{Authority, Identity};
 
 type Encrypted = StreamOwned<ClientConnection, TcpStream>;
@@ -26,7 +26,10 @@ fn start(identity: &Identity, client_ca: Option<&Authority>) -> Sbc {
 
 /// Connects and finishes the handshake; the error is what a peer is told that is not let in.
 fn dial(sbc: &Sbc, config: &Arc<ClientConfig>) -> std::io::Result<Line<Encrypted>> {
-    let stream = TcpStream::connect(sbc.tcp)?;
+    shake_hands(TcpStream::connect(sbc.tcp)?, config)
+}
+
+fn shake_hands(stream: TcpStream, config: &Arc<ClientConfig>) -> std::io::Result<Line<Encrypted>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let name = ServerName::try_from("edge.example").unwrap();
     let mut session = ClientConnection::new(Arc::clone(config), name).unwrap();
@@ -59,6 +62,33 @@ fn a_request_over_tls_is_answered_on_its_connection_and_a_ping_with_a_pong() {
     line.send(&many);
     for _ in 0..200 {
         assert!(line.receive().starts_with("SIP/2.0 481 "));
+    }
+    sbc.net.shutdown().unwrap();
+}
+
+/// Much waits for a peer that reads late: what the socket takes in pieces arrives whole and in order.
+#[test]
+fn what_waits_for_a_slow_reader_arrives_whole() {
+    const REQUESTS: usize = 10_000;
+    let authority = Authority::new("all");
+    let tls = authority.identity("edge.example").tls(None, None);
+    let sbc = Sbc::start_with(1, |config| {
+        config.listeners[1] = listen("tls", Transport::Tls, "127.0.0.1:0");
+        config.listeners[1].tls = Some(tls);
+        config.limits.connection_octets = 64 << 20;
+    });
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&sbc.tcp.into()).unwrap();
+    let mut line = shake_hands(socket.into(), &authority.client(None)).unwrap();
+    let local = line.stream.sock.local_addr().unwrap();
+    for number in 0..REQUESTS {
+        line.send(&request("BYE", &format!("slow{number}"), "TLS", local));
+    }
+    for number in 0..REQUESTS {
+        let answer = line.receive();
+        assert!(answer.starts_with("SIP/2.0 481 "), "{answer}");
+        assert_eq!(call_id(&answer), format!("slow{number}"));
     }
     sbc.net.shutdown().unwrap();
 }

@@ -127,6 +127,31 @@ fn a_message_in_fragments_is_put_together() {
 }
 
 #[test]
+fn what_waits_for_a_slow_reader_arrives_whole() {
+    const REQUESTS: usize = 10_000;
+    let sbc = start(&[], |config| config.limits.connection_octets = 64 << 20);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&sbc.tcp.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut socket = open(stream, Some("sip"), None).unwrap().0;
+    for number in 0..REQUESTS {
+        socket.write(Message::text(from_browser("BYE", &format!("slow{number}")))).unwrap();
+    }
+    socket.send(Message::Ping("all of it".into())).unwrap();
+    let (mut answers, mut pongs) = (0, 0);
+    while answers < REQUESTS || pongs == 0 {
+        match socket.read().unwrap() {
+            Message::Text(text) if text.starts_with("SIP/2.0 481 ") => answers += 1,
+            Message::Pong(_) => pongs += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
 fn a_handshake_without_sip_or_from_a_strange_page_is_refused() {
     let sbc = start(&["https://phone.example"], |_| {});
     let refused = |protocol, origin| match open(connect(sbc.tcp), protocol, origin) {
