@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use interop::{Authority, Drawbridge, Line, Over, Phone, Place, Softphone, heard, until};
+use interop::{Authority, Drawbridge, Line, Over, Phone, Place, Softphone, Wire, heard, until};
 
 const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 const NAMES: [&str; 1] = ["edge.example"];
@@ -117,6 +117,55 @@ fn two_phones_of_another_make_call_over_tls_and_hear_each_other() {
     assert!(heard(&bob.recording(), 600.0) > 2.0, "bob hears alice");
     let cdr = &drawbridge.cdrs(1)[0];
     assert_eq!((&cdr["a_transport"], &cdr["b_transport"]), (&"tls".into(), &"tls".into()), "{cdr:#}");
+}
+
+/// A call from A to the carrier at B that is too long for a datagram.
+fn long_call(place: &Place) -> Wire {
+    let caller = Wire::new(place.ip(Place::A), place.sip(Place::BOX));
+    let (ip, to) = (place.ip(Place::A), place.ip(Place::BOX));
+    let more: String = (0..40).map(|n| format!("a=x-attribute:{n:030}\n")).collect();
+    let body =
+        format!("v=0\no=- 1 1 IN IP4 {ip}\ns=-\nc=IN IP4 {ip}\nt=0 0\nm=audio 30000 RTP/AVP 0\n{more}");
+    let length = body.replace('\n', "\r\n").len();
+    caller.say(&format!(
+        "INVITE sip:12125551000@{to} SIP/2.0\nVia: SIP/2.0/UDP {};branch=z9hG4bKlong;rport\nMax-Forwards: 70\n\
+         From: <sip:a@{ip}>;tag=a\nTo: <sip:12125551000@{to}>\nCall-ID: long@{ip}\nCSeq: 1 INVITE\n\
+         Contact: <sip:a@{ip}>\nContent-Type: application/sdp\nContent-Length: {length}\n\n{body}",
+        caller.local()
+    ));
+    caller
+}
+
+fn one_carrier(place: &Place) -> String {
+    format!(
+        "[[trunk]]\nname = \"pbx\"\nsources = [\"{}\"]\n\n[[trunk]]\nname = \"carrier\"\npeers = [\"sip:{}:5060\"]\n\n\
+         [[route]]\nname = \"out\"\nto = [\"carrier\"]\n",
+        place.ip(Place::A),
+        place.ip(Place::B)
+    )
+}
+
+#[test]
+fn a_long_invite_comes_by_tcp_where_that_is_taken_and_else_by_udp_at_once() {
+    let place = Place::new("long");
+    let _drawbridge = Drawbridge::start(&place, &one_carrier(&place));
+    let udp = Wire::new(place.ip(Place::B), place.sip(Place::BOX));
+    let _caller = long_call(&place);
+    let invite = udp.hear(Duration::from_secs(3)).expect("the datagram, for nobody takes connections");
+    assert!(invite.len() > 1300 && invite.contains("\r\nVia: SIP/2.0/UDP "), "{invite}");
+
+    let place = Place::new("longer");
+    let _drawbridge = Drawbridge::start(&place, &one_carrier(&place));
+    let tcp = std::net::TcpListener::bind(place.sip(Place::B)).unwrap();
+    let udp = Wire::new(place.ip(Place::B), place.sip(Place::BOX));
+    let _caller = long_call(&place);
+    let (mut stream, _) = tcp.accept().unwrap();
+    let mut invite = String::new();
+    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    // Until it falls silent: only how it begins matters here.
+    let _ = std::io::Read::read_to_string(&mut stream, &mut invite);
+    assert!(invite.starts_with("INVITE ") && invite.contains("\r\nVia: SIP/2.0/TCP "), "{invite}");
+    assert_eq!(udp.hear(Duration::from_millis(100)), None, "and not by UDP as well");
 }
 
 /// The first fifty callees have TLS as well.
