@@ -299,3 +299,15 @@ fn a_caller_whose_contact_is_a_name_is_looked_up_once_the_call_is_up() {
     world.sent.clear();
     world.expect_nothing_left();
 }
+
+#[test]
+fn a_server_of_the_route_that_cannot_be_reached_is_followed_by_the_next() {
+    let (mut world, ok, _) = up_through_a_proxy();
+    answer(&mut world, &[hop(THIRD, Transport::Udp), hop(SPARE, Transport::Udp)], None);
+    world.receive(CALLER, &from_caller("INFO", 2, &ok, ""));
+    let info = world.expect(THIRD, "INFO");
+    world.input(Input::Undeliverable { token: info.token });
+    // RFC 3261 §12.2.1.2: the dialog counts as lost, and its end is told to whoever still hears.
+    world.expect(SPARE, "BYE");
+    world.expect(CALLER, "BYE");
+}
