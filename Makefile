@@ -7,7 +7,7 @@ PROGRAMS := sipp baresip ip
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	bench-sipp bench-renewal bench-signalling bench-memory bench-delay bench-media bench-programs
+	bench-sipp bench-renewal bench-signalling bench-memory bench-delay bench-media bench-codec bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ bench-sipp: deps release ## 10,000 calls at 300/s and 2,000 cancels, none may fa
 bench-renewal: deps release ## a certificate that changes under 500 TLS calls, none may be dropped
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_TLS_CALLS=500 \
 		$(CARGO) test --locked -p interop --test transports certificate_changes
+
+bench-codec: ## reading, rewriting and writing an INVITE of 961 bytes, beside rsip
+	$(CARGO) run --locked --release -p bench --bin codec
+
+bench-linear: ## instructions a byte of the dearest headers, by valgrind; fails above three times an ordinary message
+	$(CARGO) bench --locked -p torture --bench linear
 
 bench-programs:
 	$(CARGO) build --locked --release -p bench

@@ -1,7 +1,7 @@
 //! Comma-separated lists.
 
 use super::Name;
-use super::text::{quote_end, trim};
+use super::text::{find_any, is_space, quote_end, trim};
 
 /// The elements of one value that is a comma-separated list, trimmed, empty ones left out. An unclosed quote or `<`
 /// takes all that follows into its element, where reading that element will fail.
@@ -36,7 +36,7 @@ impl<'a> List<'a> {
             let mark = if self.comments {
                 rest.iter().position(|byte| matches!(byte, b',' | b'"' | b'<' | b'('))
             } else {
-                memchr::memchr3(b',', b'"', b'<', rest)
+                find_any(rest, [b',', b'"', b'<'], |[a, b, c], rest| memchr::memchr3(a, b, c, rest))
             };
             let Some(mark) = mark else { return text.len() };
             at += mark;
@@ -79,7 +79,16 @@ impl<'a> Iterator for List<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        while !self.rest.is_empty() {
+        loop {
+            // Empty elements, of which there may be one at each byte.
+            while let [first, rest @ ..] = self.rest
+                && (*first == b',' || is_space(*first))
+            {
+                self.rest = rest;
+            }
+            if self.rest.is_empty() {
+                return None;
+            }
             let end = self.element_end();
             let (element, rest) = self.rest.split_at_checked(end)?;
             self.rest = rest.get(1..).unwrap_or_default();
@@ -88,6 +97,5 @@ impl<'a> Iterator for List<'a> {
                 return Some(element);
             }
         }
-        None
     }
 }

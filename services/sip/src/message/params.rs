@@ -1,6 +1,9 @@
 //! Parameters: `;name=value;flag`.
 
-use super::text::{is_plain_value, is_token, quote_end, trim};
+use super::text::{find_any, is_plain_value, is_token, quote_end, trim};
+
+/// The most parameters of one value in a header.
+const MAX_PARAMS: usize = 128;
 
 /// The parameters of a header value or URI, from the first semicolon on. Reading them never fails; what makes no
 /// sense is found by [`Params::is_well_formed`].
@@ -46,14 +49,18 @@ impl<'a> Params<'a> {
 
     /// Whether each parameter is a token or `token=value` with a value that is quoted or has neither white space nor
     /// a separator in it, and no name that identifies a dialog or transaction (`tag`, `branch`) comes twice: readers
-    /// that take the first and readers that take the last must not differ on those. One semicolon at the end is
-    /// forgiven, since phones in the field write it.
+    /// that take the first and readers that take the last must not differ on those. More than 128 are too many. One
+    /// semicolon at the end is forgiven, since phones in the field write it.
     pub fn is_well_formed(&self) -> bool {
         let mut tags = 0;
         let mut empty = false;
-        for piece in self.pieces() {
+        for (count, piece) in self.pieces().enumerate() {
             let (name, value) = parameter(piece);
-            if empty || !(is_token(name) || piece.is_empty()) || !value.is_none_or(is_value) {
+            if count == MAX_PARAMS
+                || empty
+                || !(is_token(name) || piece.is_empty())
+                || !value.is_none_or(is_value)
+            {
                 return false;
             }
             empty = piece.is_empty();
@@ -91,7 +98,8 @@ impl<'a> Iterator for Pieces<'a> {
 /// Where the first semicolon outside quotes stands, or the end.
 fn piece_end(text: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b';', b'"', rest)) {
+    let next = |rest| find_any(rest, [b';', b'"'], |[a, b], rest| memchr::memchr2(a, b, rest));
+    while let Some(found) = text.get(at..).and_then(next) {
         at += found;
         if text.get(at) == Some(&b';') {
             return at;
@@ -106,7 +114,9 @@ fn piece_end(text: &[u8]) -> usize {
 
 /// A parameter's name and value.
 pub(crate) fn parameter(piece: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memchr(b'=', piece).and_then(|at| Some((piece.get(..at)?, piece.get(at + 1..)?))) {
+    match find_any(piece, [b'='], |[equals], rest| memchr::memchr(equals, rest))
+        .and_then(|at| Some((piece.get(..at)?, piece.get(at + 1..)?)))
+    {
         Some((name, value)) => (trim(name), Some(trim(value))),
         None => (piece, None),
     }

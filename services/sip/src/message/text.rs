@@ -95,11 +95,28 @@ pub(crate) fn number(text: &[u8]) -> Option<u64> {
     })
 }
 
+/// Where one of these bytes first stands. The first few bytes are looked at one by one: a search of many bytes at a time
+/// costs as much to begin as a dozen of them, and who writes a separator at every other byte would pay for it each time.
+pub(crate) fn find_any<const N: usize>(
+    text: &[u8],
+    bytes: [u8; N],
+    search: impl FnOnce([u8; N], &[u8]) -> Option<usize>,
+) -> Option<usize> {
+    const NEAR: usize = 12;
+    let (near, far) = text.split_at_checked(NEAR).unwrap_or((text, &[]));
+    match near.iter().position(|byte| bytes.contains(byte)) {
+        Some(at) => Some(at),
+        None if far.is_empty() => None,
+        None => search(bytes, far).map(|at| near.len() + at),
+    }
+}
+
 /// Where the quoted string ends whose opening quote stands just before `at`: just after its closing quote, or `None`
 /// when it is never closed.
 pub(crate) fn quote_end(text: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        let found = at + memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        let found =
+            at + find_any(text.get(at..)?, [b'"', b'\\'], |[a, b], rest| memchr::memchr2(a, b, rest))?;
         if text.get(found) == Some(&b'"') {
             return Some(found + 1);
         }

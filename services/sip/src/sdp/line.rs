@@ -2,6 +2,8 @@
 
 use memchr::memchr2;
 
+use crate::message::find_any;
+
 /// A line of a description.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a> {
@@ -57,7 +59,8 @@ pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
     let mut start = 0;
     std::iter::from_fn(move || {
         let rest = bytes.get(start..).filter(|rest| !rest.is_empty())?;
-        let length = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+        let found = find_any(rest, [b'\r', b'\n'], |[cr, lf], rest| memchr2(cr, lf, rest));
+        let length = found.unwrap_or(rest.len());
         let (text, after) = rest.split_at(length);
         let eol = match after {
             [b'\r', b'\n', ..] => &after[..2],
