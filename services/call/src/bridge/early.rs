@@ -56,10 +56,11 @@ impl Core {
     /// Carries an UPDATE with a description over before the call is answered (RFC 3311 §5.1), where the other side can
     /// take one.
     pub(super) fn relay_early_offer(&mut self, key: CallKey, side: Side, follow: &mut Follow<'_>, now: Now) {
-        let refused = |status| Cause::new(Event::OfferRefused).status(status);
         let Some((from, to)) = self.pair(key, side) else {
-            return follow.push_back(refused(NOT_YET));
+            return follow.push_back(Cause::new(Event::OfferRefused).status(NOT_YET));
         };
+        let refused =
+            |status| Cause { offerer: Some(from), ..Cause::new(Event::OfferRefused).status(status) };
         let request = self.legs.get(from).and_then(|leg| leg.open_offer(&self.wire));
         let (Some(request), Some(call)) = (request, self.calls.get(key)) else { return };
         let Ok(message) = Message::parse(&request) else { return };
@@ -84,12 +85,12 @@ impl Core {
     }
 
     pub(super) fn answer_early_offer(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
-        let Some(side) = self.early_offerer(key) else { return };
+        let Some(side) = self.early_offerer(key, cause) else { return };
         self.relay_offer_answer(key, side, cause, now);
     }
 
     pub(super) fn refuse_early_offer(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
-        let Some(side) = self.early_offerer(key) else { return };
+        let Some(side) = self.early_offerer(key, cause) else { return };
         let leg = self.calls.get(key).and_then(|call| call.leg(side));
         let Some(leg) = leg.and_then(|leg| self.legs.get_mut(leg)) else { return };
         let response = cause.message.filter(|message| message.status() == Some(cause.status));
@@ -101,11 +102,11 @@ impl Core {
     }
 
     /// The side whose offer waits for an answer; of several branches the call speaks of that one from now on.
-    fn early_offerer(&mut self, key: CallKey) -> Option<Side> {
+    fn early_offerer(&mut self, key: CallKey, cause: &Cause<'_>) -> Option<Side> {
         let call = self.calls.get_mut(key)?;
         let waits =
             |leg: &LegKey| self.legs.get(*leg).is_some_and(|leg| leg.open_offer(&self.wire).is_some());
-        let offerer = call.legs().find(waits)?;
+        let offerer = cause.offerer.or_else(|| call.legs().find(waits))?;
         if offerer == call.a { Some(Side::A) } else { call.focus_leg(offerer).then_some(Side::B) }
     }
 }

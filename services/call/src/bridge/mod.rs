@@ -191,6 +191,8 @@ pub(crate) struct Cause<'m> {
     pub(crate) attempt: u32,
     /// The transaction of a request that the bridge itself answers.
     pub(crate) server: Option<crate::wire::ServerKey>,
+    /// Whose offer is refused, where several may be open: of the caller, and of targets that ring at the same time.
+    pub(crate) offerer: Option<LegKey>,
     /// The message that brought it.
     pub(crate) message: Option<&'m Message<'m>>,
     /// Its description, when it was read already.
@@ -210,6 +212,7 @@ impl<'m> Cause<'m> {
             event,
             attempt: 0,
             server: None,
+            offerer: None,
             message: None,
             sdp: None,
             status: 0,

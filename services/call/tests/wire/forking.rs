@@ -435,3 +435,37 @@ fn prack_with_the_answer_goes_to_its_target_in_the_session_of_that_target() {
     let hold = world.expect(CALLEE, "INVITE");
     assert_eq!(session(&hold), session(&prack));
 }
+
+#[test]
+fn update_of_a_target_while_the_callers_is_with_another_is_refused_and_the_callers_goes_on() {
+    let kind = "Content-Type: application/sdp\n\n";
+    let allow = "Allow: INVITE, ACK, BYE, CANCEL, PRACK, UPDATE";
+    let mut world = parallel();
+    let supports = format!("Supported: 100rel\n{allow}\nContact:");
+    world.receive(CALLER, &invite("1", Some(OFFER)).replacen("Contact:", &supports, 1));
+    world.expect(CALLER, "SIP/2.0 100");
+    let one = world.expect(CALLEE, "INVITE");
+    let other = world.expect(OTHER, "INVITE");
+    let mut early = None;
+    for (cseq, (at, out, tag)) in [(CALLEE, &one, "b1"), (OTHER, &other, "c1")].into_iter().enumerate() {
+        let rings = response(out, "183 Session Progress", tag, Some(ANSWER));
+        let reliably = format!("Require: 100rel\nRSeq: 1\n{allow}\nContact:");
+        world.receive(at, &rings.replacen("Contact:", &reliably, 1));
+        let prack = world.expect(at, "PRACK");
+        world.receive(at, &response(&prack, "200 OK", "", None));
+        let heard = world.expect(CALLER, "SIP/2.0 183");
+        let rack = format!("RAck: {} 1 INVITE\n", heard.header("RSeq"));
+        world.receive(CALLER, &from_caller("PRACK", 2 + cseq as u32, &heard, &rack));
+        world.expect(CALLER, "SIP/2.0 200");
+        early.get_or_insert(heard);
+    }
+    let early = early.unwrap();
+    world.receive(CALLER, &(from_caller("UPDATE", 4, &early, kind) + OFFER + "a=sendonly\n"));
+    let across = world.expect(OTHER, "UPDATE");
+    // An offer of the target that was heard before: the caller has one of its own under way (RFC 3311 §5.2).
+    world.receive(CALLEE, &(from_callee("UPDATE", 1, &one, kind) + ANSWER));
+    world.expect(CALLEE, "SIP/2.0 491");
+    world.expect_silence();
+    world.receive(OTHER, &response(&across, "200 OK", "", Some(ANSWER)));
+    assert_eq!(world.expect(CALLER, "SIP/2.0 200").header("CSeq"), "4 UPDATE");
+}
