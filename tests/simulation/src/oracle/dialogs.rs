@@ -317,7 +317,7 @@ impl Oracle {
     /// A callee's BYE before its 2xx got 481, and its repetition after the 2xx the same again (RFC 3261 §15).
     pub(super) fn bye_means_nothing(&mut self, now: Time, bye: &Message<'_>) {
         if let Some(dialog) = DialogKey::of_received(bye).and_then(|id| self.dialogs.get_mut(&id)) {
-            dialog.bye_received.take_if(|at| *at == now);
+            dialog.bye_received.take_if(|at| *at == now && !dialog.bye_accepted);
         }
     }
 

@@ -52,6 +52,7 @@ impl Phone {
             local: text(invite.first(Name::To)),
             local_tag: format!("tb{}", chance.word()),
             rang_as: None,
+            muddled: false,
             remote: from.split(";tag=").next().unwrap_or_default().to_owned(),
             remote_tag: invite.from().ok().and_then(|from| from.tag()).map(|tag| text(Some(tag))),
             target: text(contact),

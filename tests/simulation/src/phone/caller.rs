@@ -35,6 +35,7 @@ impl Phone {
             local: format!("\"Caller\" <sip:caller@{}>", address.ip()),
             local_tag: format!("tc{}", chance.word()),
             rang_as: None,
+            muddled: false,
             remote: format!("<sip:{number}@{}>", the_box.ip()),
             remote_tag: None,
             target: format!("sip:{number}@{}", the_box.ip()),

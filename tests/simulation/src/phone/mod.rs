@@ -131,6 +131,8 @@ pub struct Phone {
     /// Our From or To without tag.
     local: String,
     local_tag: String,
+    /// It has acknowledged what it should have answered.
+    muddled: bool,
     /// The tag of the phone that rang, when another one answered.
     rang_as: Option<String>,
     remote: String,
@@ -194,7 +196,8 @@ impl Phone {
         let asked = self.servers.iter().any(|server| server.method == "INVITE" && !server.is_done());
         let acknowledged =
             self.clients.iter().all(|client| client.method != "INVITE" || client.is_acknowledged());
-        self.stage == Stage::Confirmed && !asks && !asked && acknowledged && self.twin.is_none()
+        let settled = acknowledged && !self.muddled && self.twin.is_none();
+        self.stage == Stage::Confirmed && !asks && !asked && settled
     }
 
     /// Where it hears what the other one says.

@@ -114,6 +114,8 @@ impl Phone {
             refer_to: None,
             body: None,
         });
+        // What has the number of the INVITE acknowledges it, without the answer that it may owe.
+        self.muddled = true;
         self.outbox.push(ack);
     }
 
