@@ -35,6 +35,8 @@ impl Core {
         follow: &mut Follow<'_>,
         now: Now,
     ) {
+        // What is said now depends on the other call, also where that stays as it is: both are told in one journal.
+        self.legs.get_mut(named);
         if let Err(status) = self.try_claim(key, side, named, offer, now) {
             follow.push_back(Cause::new(Event::Refused).status(status).by(EndedBy::Error));
         }
@@ -80,7 +82,11 @@ impl Core {
         let side = self.side_of(other, named).ok_or(481_u16)?;
         let party = call.leg(side.other()).ok_or(481_u16)?;
         let free = self.legs.get(party).is_some_and(|leg| leg.can_offer());
-        if call.state == State::Up && free { Ok(Claim { call: other, side, party }) } else { Err(491) }
+        if call.state == State::Up && free && self.is_settled(other) {
+            Ok(Claim { call: other, side, party })
+        } else {
+            Err(491)
+        }
     }
 
     /// The party opposite `side` accepted: it goes over to the call that wanted it.

@@ -86,6 +86,16 @@ impl Core {
         }
     }
 
+    /// The ACK of the other side that would bring the answer does not come any more (RFC 3261 §13.2.2.4).
+    pub(super) fn release_ack(&mut self, key: CallKey, side: Side) {
+        let Some((to, gone)) = self.pair(key, side) else { return };
+        let offered = self.legs.get(gone).map(|leg| leg.session.streams());
+        let Some(leg) = self.legs.get_mut(to).filter(|leg| leg.owes_ack()) else { return };
+        let answer = if offered == Some(leg.session.streams()) { leg.session.again() } else { None };
+        let answer = answer.map(Body::from);
+        leg.acknowledge(&mut self.wire, answer.as_ref());
+    }
+
     pub(super) fn withdraw_offer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         let Some(leg) = self.calls.get(key).and_then(|call| call.leg(side)) else { return };
         let reason = cause.reason_value();

@@ -85,6 +85,7 @@ impl Core {
             Order::RelayOfferAnswer(side) => self.relay_offer_answer(key, side, cause, now),
             Order::RefuseOffer(side) => self.refuse_offer(key, side, cause, now),
             Order::RelayOfferAck(side) => self.relay_offer_ack(key, side, cause),
+            Order::ReleaseAck(side) => self.release_ack(key, side),
             Order::AcceptRefer(side) => self.accept_refer(key, side, cause, follow, now),
             Order::RefuseRefer(side) => self.refuse_refer(key, side, cause, now),
             Order::NotifyProgress(side) => self.notify_progress(key, side, cause, now),

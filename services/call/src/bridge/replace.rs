@@ -70,7 +70,10 @@ impl Core {
             call.transfer = None;
         }
         call.former.push(comes);
-        let status = if cause.status >= 300 { cause.status } else { given_up(cause.event) };
+        // 487 is for who gave up itself: that a side left, or left an offer of ours unanswered, is no CANCEL of who comes.
+        let left = matches!(cause.event, Event::Bye(_) | Event::Lost(_) | Event::Silent(_));
+        let says = cause.event == Event::Cancelled || !left && cause.status >= 300 && cause.status != 487;
+        let status = if says { cause.status } else { given_up(cause.event) };
         if let Some(leg) = self.legs.get_mut(comes) {
             let response = cause.message.filter(|message| message.status() == Some(status));
             leg.reject(&mut self.wire, status, response.map(Message::reason_phrase), response, now);

@@ -176,6 +176,8 @@ pub enum Order {
     RefuseOffer(Side),
     /// An acknowledgement within the dialog releases the other side's, with the answer when it carries one.
     RelayOfferAck(Side),
+    /// Who would have answered what this side offered in a 2xx is gone: acknowledge it with what both had.
+    ReleaseAck(Side),
     /// Take the REFER of this side: 202, a subscription, and the question where its target is.
     AcceptRefer(Side),
     /// Refuse the REFER of this side.

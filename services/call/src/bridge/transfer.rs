@@ -259,7 +259,10 @@ impl Core {
         // A reliable response may have answered already, and the 2xx need not say it again (RFC 3262 §5).
         let described = sdp_of(response).map(Bytes::copy_from_slice).or_else(|| leg.early_description());
         let newcomer = described.unwrap_or_default();
-        leg.acknowledge(&mut self.wire, None);
+        // A party of another call has its ACK already.
+        if leg.owes_ack() {
+            leg.acknowledge(&mut self.wire, None);
+        }
         if let Ok(sdp) = Sdp::parse(&newcomer) {
             call.media.describe(&sdp, side, leg.flow.remote.ip(), &mut self.wire);
         }

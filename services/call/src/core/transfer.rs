@@ -8,7 +8,7 @@ use super::hairpin::NOT_HERE;
 use super::ingress::Arrival;
 use crate::bodies::sdp_of;
 use crate::bridge::table::{Event, State};
-use crate::bridge::{CallKey, Cause, Transfer};
+use crate::bridge::{CallKey, Cause, MediaState, Transfer};
 use crate::core::Core;
 use crate::ids::leg_of_tag;
 use crate::io::Now;
@@ -46,7 +46,19 @@ impl Core {
         if referrals >= MAX_REFERRALS {
             return self.respond(server, 403, Some("Too Many Transfers"), &tag, &[], now);
         }
+        if !self.is_settled(call) {
+            return self.respond(server, 491, None, &tag, &[], now);
+        }
         self.drive(call, Cause::new(Event::Referred(side)).message(message).server(server), now);
+    }
+
+    /// Whether nothing is on the way that came before the sides of a call are exchanged and would be taken for a part of
+    /// that: the answer to an offer made before the 2xx, or ports for an offer that was taken back.
+    pub(crate) fn is_settled(&self, call: CallKey) -> bool {
+        let Some(call) = self.calls.get(call) else { return true };
+        let sides = [Side::A, Side::B].into_iter().filter_map(|side| self.legs.get(call.leg(side)?));
+        call.state != State::Up
+            || call.media.state != MediaState::Growing && !sides.into_iter().any(Leg::carries)
     }
 
     /// Which side of its call a leg is, if it is one.
@@ -73,10 +85,12 @@ impl Core {
 
     /// A REFER that goes on to the other side, with a dialog of ours in its Refer-To called what it is called there;
     /// `None` when there is nothing to change.
-    fn with_mapped_replaces(&self, refer: &Message<'_>) -> Option<Bytes> {
+    fn with_mapped_replaces(&mut self, refer: &Message<'_>) -> Option<Bytes> {
         let address = Address::parse(refer.first(Name::ReferTo)?).ok()?;
         let uri = address.parsed_uri().ok()?;
         let named = self.leg_named(&uri.header_values("Replaces").next()?)?;
+        // Told in one journal, for what is written here stands in the other call.
+        self.legs.get_mut(named);
         let call = self.legs.get(named)?.call?;
         let far = self.calls.get(call)?.leg(self.side_of(call, named)?.other())?;
         let dialog = self.legs.get(far)?.dialog.as_ref()?;
@@ -114,7 +128,13 @@ impl Core {
         match replaced {
             Ok(Place::Here((call, side))) => self.begin_replacement(arrival, trunk, call, side),
             Ok(Place::Elsewhere(shard)) => self.call_inside(arrival, trunk, shard),
-            Err((status, phrase)) => self.stateless(arrival, status, phrase, &[]),
+            Err((status, phrase)) => {
+                // By a transaction: what is said of it is another thing when its repetition comes (RFC 3261 §17.2.1).
+                let Arrival { flow, message, via, now } = *arrival;
+                let server = self.wire.accept(message, via, flow, true, now);
+                let tag = format!("{:016x}", self.wire.ids.random());
+                self.respond(server, status, phrase, &tag, &[], now);
+            }
         }
     }
 
@@ -144,7 +164,7 @@ impl Core {
         if offered != Some(stays.session.streams()) {
             return Err((488, Some("An Offer With As Many Streams Is Needed")));
         }
-        if call.state != State::Up || !stays.can_offer() {
+        if call.state != State::Up || !stays.can_offer() || !self.is_settled(call_key) {
             return Err((491, None));
         }
         Ok((call_key, side))

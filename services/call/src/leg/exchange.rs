@@ -188,6 +188,20 @@ impl Leg {
         matches!((&self.state, &self.exchange), (LegState::Up, Exchange::Idle))
     }
 
+    /// Whether an offer of either peer is being carried over this leg.
+    pub(crate) fn carries(&self) -> bool {
+        match self.exchange {
+            Exchange::PeerOffers { .. } => true,
+            Exchange::WeOffer { ours, .. } => ours.aim == Aim::Carried,
+            Exchange::Idle
+            | Exchange::PeerAnswered { .. }
+            | Exchange::AckDue { .. }
+            | Exchange::WithdrawWaiting { .. }
+            | Exchange::Withdrawing { .. }
+            | Exchange::BackOff { .. } => false,
+        }
+    }
+
     /// Whether the peer takes an UPDATE before the call is answered (RFC 3311 §5.1).
     pub(crate) fn early_update(&self) -> EarlyUpdate {
         match (self.agreement(None), &self.exchange) {

@@ -204,6 +204,10 @@ impl Leg {
         self.put_off = 0;
         self.session.refused();
         match ours.aim {
+            // The side has left meanwhile; that the call goes on without it is not for its last offer to say.
+            Aim::Carried | Aim::Proposed | Aim::PutBack | Aim::Refresh if !self.may_be_answered() => {
+                News::Nothing
+            }
             Aim::Carried | Aim::Proposed => News::OfferRefused(status),
             Aim::PutBack => News::NotPutBack,
             Aim::Refresh => News::CanOffer,

@@ -29,5 +29,6 @@ mod streams;
 mod subscription;
 mod teardown;
 mod transfer;
+mod transfer_races;
 mod update;
 mod withdrawn_offer;

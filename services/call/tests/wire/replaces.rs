@@ -3,8 +3,8 @@
 use crate::harness::*;
 use call::{EndedBy, MediaOrder, RegistrarPolicy};
 
-const FAR: &str = "10.3.3.3:5060";
-const DESK: &str = "10.1.1.7:5060";
+pub const FAR: &str = "10.3.3.3:5060";
+pub const DESK: &str = "10.1.1.7:5060";
 
 /// The caller of [`call_up_in`] has another call: to 888, answered by [`FAR`] with tag `f1`.
 fn consultation(world: &mut World) -> (Sent, Sent) {
@@ -24,7 +24,7 @@ fn consultation(world: &mut World) -> (Sent, Sent) {
 }
 
 /// A request of the caller, in its second call.
-fn of_second(text: &str) -> String {
+pub fn of_second(text: &str) -> String {
     text.replace("call-a@", "call-c@")
         .replace("tag=a1", "tag=a2")
         .replace("branch=z9hG4bK", "branch=z9hG4bKsecond")
@@ -36,12 +36,12 @@ fn from_far(method: &str, cseq: u32, out: &Sent) -> String {
 }
 
 /// A Refer-To for the dialog of the caller's second call, as the caller knows it.
-fn to_consulted(ok: &Sent) -> String {
+pub fn to_consulted(ok: &Sent) -> String {
     let tag = ok.tag("To");
     format!("Refer-To: <sip:888@192.0.2.1?Replaces=call-c%4010.1.1.1%3Bto-tag%3D{tag}%3Bfrom-tag%3Da2>\n")
 }
 
-fn two_calls() -> (World, Sent, Sent, Sent, Sent) {
+pub fn two_calls() -> (World, Sent, Sent, Sent, Sent) {
     let mut world = World::new();
     let (ok, out) = call_up_in(&mut world);
     let (ok2, out2) = consultation(&mut world);
@@ -49,7 +49,7 @@ fn two_calls() -> (World, Sent, Sent, Sent, Sent) {
     (world, ok, out, ok2, out2)
 }
 
-fn notified(world: &mut World, line: &str) {
+pub fn notified(world: &mut World, line: &str) {
     let notify = world.expect(CALLER, "NOTIFY");
     assert_eq!(notify.body().trim_end(), line);
     world.receive(CALLER, &response(&notify, "200 OK", "", None));
@@ -173,7 +173,7 @@ fn who_stays_and_hangs_up_leaves_the_consultation_as_it_was() {
 }
 
 /// An INVITE of another phone of the caller's network, in the place of the caller.
-fn pickup(ok: &Sent, extra: &str) -> String {
+pub fn pickup(ok: &Sent, extra: &str) -> String {
     invite("p1", Some(OFFER))
         .replace(CALLER, DESK)
         .replace("call-a@10.1.1.1", "call-p@10.1.1.7")

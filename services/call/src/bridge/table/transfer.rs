@@ -78,12 +78,15 @@ pub(super) fn transferring(side: Side, event: E) -> Next {
         }
         E::Answered => (
             S::Rejoining(side),
-            orders!(side, T, R => [O::DropBranches, O::NotifyEnd(T), O::HangUp(T), O::Join(T), O::OfferJoin(T)]),
+            orders!(side, T, R => [
+                O::ReleaseAck(R), O::DropBranches, O::NotifyEnd(T), O::HangUp(T), O::Join(T), O::OfferJoin(T),
+            ]),
         ),
         // Who asked for a transfer may leave at once; that must not end what it asked for.
-        E::Bye(by) | E::Lost(by) | E::Silent(by) if by == side => {
-            (S::TransferringAlone(side), orders!(side, T, R => [O::HangUp(T), O::ForgetMedia(T)]))
-        }
+        E::Bye(by) | E::Lost(by) | E::Silent(by) if by == side => (
+            S::TransferringAlone(side),
+            orders!(side, T, R => [O::ReleaseAck(R), O::HangUp(T), O::ForgetMedia(T)]),
+        ),
         E::Bye(_)
         | E::Lost(_)
         | E::Silent(_)
@@ -272,7 +275,9 @@ pub(super) fn yielding(side: Side, event: E) -> Next {
         E::Cancelled => (S::Reverting(side), &[]),
         E::CanOffer(by) if by != side => (S::Up, &[O::Keep]),
         E::Overtook(by) if by != side => (S::Up, orders!(side, T, R => [O::RefuseOffer(R), O::Keep])),
-        E::OfferRefused | E::BadAnswer => (S::Up, &[O::Keep]),
+        E::OfferRefused => (S::Up, &[O::Keep]),
+        // It has accepted what this box cannot use.
+        E::BadAnswer => (S::Up, orders!(side, T, R => [O::Keep, O::PutBack(R)])),
         E::Bye(by) | E::Lost(by) if by == side => {
             (S::YieldingAlone(side), orders!(side, T, R => [O::HangUp(T), O::ForgetMedia(T)]))
         }
@@ -366,7 +371,8 @@ pub(super) fn replacing(side: Side, event: E) -> Next {
         E::Overtook(by) if by != side => {
             (S::Up, orders!(side, T, R => [O::RefuseReplacement, O::RefuseOffer(R)]))
         }
-        E::OfferRefused | E::BadAnswer => (S::Up, &[O::RefuseReplacement]),
+        E::OfferRefused => (S::Up, &[O::RefuseReplacement]),
+        E::BadAnswer => (S::Up, orders!(side, T, R => [O::RefuseReplacement, O::PutBack(R)])),
         E::Cancelled => (S::Reverting(side), &[O::RefuseReplacement]),
         // Who transfers a call by way of a caller with Replaces may leave at once, as with a REFER.
         E::Bye(by) | E::Lost(by) if by == side => {
@@ -459,7 +465,8 @@ pub(super) fn reverting(side: Side, event: E) -> Next {
     match event {
         // It is told again what the one still there described.
         E::OfferAccepted => (S::Rejoining(side), orders!(side, T, R => [O::OfferJoin(T)])),
-        E::OfferRefused | E::BadAnswer => (S::Up, &[O::ResumeTalk]),
+        E::OfferRefused => (S::Up, &[O::ResumeTalk]),
+        E::BadAnswer => (S::Up, orders!(side, T, R => [O::ResumeTalk, O::PutBack(R)])),
         E::CanOffer(by) if by != side => (S::Up, &[O::ResumeTalk]),
         E::Overtook(by) if by != side => (S::Up, orders!(side, T, R => [O::RefuseOffer(R), O::ResumeTalk])),
         E::Bye(_)
