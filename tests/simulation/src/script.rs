@@ -1,12 +1,15 @@
 //! Scripts: what each party of a call means to do, chosen by a seed or written by a test.
 
+mod contrary;
+mod transfer;
+
 use std::time::Duration;
 
 use crate::chance::Chance;
 
-mod contrary;
-
 pub use contrary::{Quirks, Stray};
+pub(crate) use transfer::seeded as seeded_transfers;
+pub use transfer::{How, Party, Stir, Transfer};
 
 /// One call: who calls, and what becomes of it at each target in turn.
 #[derive(Clone, Debug)]
@@ -209,6 +212,10 @@ pub struct Terms {
     pub trying: bool,
     /// The answers in its ACKs cannot be read.
     pub garbles: bool,
+    /// Its answers within the dialog have a stream too many.
+    pub botches: bool,
+    /// Acknowledges the 2xx of its re-INVITEs so much later.
+    pub dawdles: Duration,
 }
 
 /// What a party makes of requests within the dialog.
@@ -620,6 +627,8 @@ fn bargain(talk: &mut Talk, chance: &mut Chance) {
         withdrawn,
         trying: chance.happens(600),
         garbles: chance.happens(60),
+        botches: false,
+        dawdles: Duration::ZERO,
     };
     if chance.happens(700) {
         talk.offers.push((chance.up_to(MS(5_000)), chance.pick(&OFFERS)));

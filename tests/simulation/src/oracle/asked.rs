@@ -5,7 +5,7 @@ use call::Side;
 use sip::{Message, Method, Time};
 
 use super::dialogs::{Dialog, DialogKey};
-use super::{Oracle, PATIENCE, key, withdrawn};
+use super::{Key, Oracle, PATIENCE, key, withdrawn};
 
 /// A request that the Core received.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Oracle {
             }
             Method::Refer => {
                 if let Some((call, _)) = call {
-                    self.calls[call].moved = true;
+                    self.refer_received(call, &key, request);
                 }
             }
             Method::Cancel => {
@@ -93,6 +93,7 @@ impl Oracle {
                 if let Some((call, side)) = call {
                     self.calls[call].invited.get_or_insert(now);
                     self.keep_secret(call, side, &key.0);
+                    self.replacement_received(call, request);
                 }
             }
             _ => {}
@@ -215,7 +216,7 @@ impl Oracle {
                 asked.provisionals.extend((status < 200).then(|| bytes.clone()));
                 let referring =
                     asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
-                self.note_refer(referring);
+                self.note_refer(&key, referring);
                 return true;
             }
             self.fail(call, format!("a second final or late response: {status} after {first}"));
@@ -250,7 +251,11 @@ impl Oracle {
         let referring = asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
         let left = asked.dialog.clone().filter(|_| asked.method == Method::Bye);
         let (method, of, in_dialog) = (asked.method, asked.call, asked.in_dialog);
-        self.note_refer(referring);
+        // An UPDATE that could wait no longer for the other side is as good as taken back.
+        if let Some((call, _)) = of.filter(|_| method == Method::Update && status == 504) {
+            self.calls[call].withdrew = true;
+        }
+        self.note_refer(&key, referring);
         if let Some(dialog) = left.and_then(|id| self.dialogs.get_mut(&id)) {
             dialog.bye_refused |= status == 500;
             dialog.bye_accepted |= status == 200;
@@ -275,10 +280,12 @@ impl Oracle {
     }
 
     /// The Core accepted a REFER within this dialog: it calls somebody in the name of who stays.
-    fn note_refer(&mut self, dialog: Option<DialogKey>) {
+    fn note_refer(&mut self, refer: &Key, dialog: Option<DialogKey>) {
         if let Some(dialog) = dialog.and_then(|id| self.dialogs.get_mut(&id)) {
             dialog.referred = true;
-            self.calls[dialog.call].referred = Some(dialog.side);
+            let place = (dialog.call, dialog.side);
+            self.calls[place.0].referred = Some(place.1);
+            self.refer_accepted(refer, place);
         }
     }
 
@@ -301,6 +308,9 @@ impl Oracle {
         if let Some(tag) = response.to().ok().and_then(|to| to.tag()) {
             let tag = tag.to_vec();
             self.keep_secret(call, side, &tag);
+        }
+        if (200..300).contains(&status) && self.newcomer_answered(now, call, response) {
+            return;
         }
         if (200..300).contains(&status) {
             if !answered {

@@ -269,6 +269,8 @@ impl Oracle {
         let watched = &self.calls[at];
         watched.broken
             || watched.referred.is_some()
+            || watched.wanted.is_some()
+            || watched.replaced
             || watched.cancelled
             || watched.refused_or_answered.is_some_and(|status| status >= 300)
             || self.dialogs.values().any(|dialog| {
@@ -317,7 +319,16 @@ impl Oracle {
     /// A callee's BYE before its 2xx got 481, and its repetition after the 2xx the same again (RFC 3261 §15).
     pub(super) fn bye_means_nothing(&mut self, now: Time, bye: &Message<'_>) {
         if let Some(dialog) = DialogKey::of_received(bye).and_then(|id| self.dialogs.get_mut(&id)) {
-            dialog.bye_received.take_if(|at| *at == now && !dialog.bye_accepted);
+            // Another BYE of the same moment may have been the end.
+            let ended = dialog.bye_accepted;
+            dialog.bye_received.take_if(|at| *at == now && !ended);
+        }
+    }
+
+    /// The dialogs of this Call-ID are of another call from now on.
+    pub(super) fn move_dialogs(&mut self, call_id: &[u8], (call, side): (usize, Side)) {
+        for (_, dialog) in self.dialogs.iter_mut().filter(|(id, _)| id.call_id == call_id) {
+            (dialog.call, dialog.side) = (call, side);
         }
     }
 

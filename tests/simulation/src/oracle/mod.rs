@@ -6,6 +6,7 @@
 mod asked;
 mod dialogs;
 mod early;
+mod places;
 mod records;
 mod secrecy;
 mod sent;
@@ -22,6 +23,7 @@ use sip::{Message, Method, Time};
 use crate::relay::Relay;
 use asked::Asked;
 use dialogs::{Dialog, DialogKey};
+use places::{Places, Wanted};
 use records::Records;
 use secrecy::Origins;
 use sent::Sent;
@@ -62,6 +64,12 @@ pub(crate) struct Watched {
     targets_done: Option<Time>,
     /// The side whose REFER was accepted last: it may leave, and the next target takes its place.
     pub(crate) referred: Option<Side>,
+    /// A party of another call, or a newcomer, is to come.
+    mixed: bool,
+    /// One of another call that names a dialog of this one.
+    wanted: Option<Wanted>,
+    /// A newcomer took a place.
+    replaced: bool,
     /// Something that ends calls without a word of the peers: an operator, silence, a lost peer.
     pub(crate) broken: bool,
     /// A re-INVITE was cancelled.
@@ -78,6 +86,9 @@ pub struct Oracle {
     pub(crate) calls: Vec<Watched>,
     /// Which call and side a Call-ID belongs to.
     sides: BTreeMap<Vec<u8>, (usize, Side)>,
+    /// The calls by the Call-ID that began them.
+    placed: BTreeMap<Vec<u8>, usize>,
+    places: Places,
     asked: BTreeMap<Key, Asked>,
     sent: BTreeMap<Key, Sent>,
     dialogs: BTreeMap<DialogKey, Dialog>,
@@ -99,6 +110,8 @@ impl Oracle {
         Oracle {
             calls: Vec::new(),
             sides: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            places: Places::default(),
             asked: BTreeMap::new(),
             sent: BTreeMap::new(),
             dialogs: BTreeMap::new(),
@@ -123,6 +136,7 @@ impl Oracle {
         self.calls.push(Watched::default());
         let call = self.calls.len() - 1;
         self.sides.insert(call_id.as_bytes().to_vec(), (call, Side::A));
+        self.placed.insert(call_id.as_bytes().to_vec(), call);
         self.keep_secrets(call, Side::A, secrets);
         call
     }
@@ -150,7 +164,7 @@ impl Oracle {
         self.breaches.push(Breach { call, what: what.into() });
     }
 
-    /// Which call a Call-ID belongs to.
+    /// Which call and side a Call-ID belongs to now.
     pub fn call_of(&self, call_id: &[u8]) -> Option<(usize, Side)> {
         self.sides.get(call_id).copied()
     }
@@ -230,11 +244,8 @@ impl Oracle {
         {
             self.fail(call.map(|(call, _)| call), what);
         }
-        if let Some((call, side)) = call {
-            // The target of the caller's transfer stands where callees do.
-            if self.calls[call].referred != Some(Side::A) {
-                self.check_secrecy(call, side, &message);
-            }
+        if let Some((call, side)) = message.call_id().ok().and_then(|id| self.stands(id)) {
+            self.check_secrecy(call, side, &message);
             self.check_description(call, side, &message, relay);
         }
     }

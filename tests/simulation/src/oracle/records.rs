@@ -21,7 +21,7 @@ impl Oracle {
 
     /// The number of the call that a record is of.
     pub(crate) fn call_of_record(&self, fact: &CdrFact) -> Option<usize> {
-        self.call_of(fact.a_sip_call_id.as_bytes()).map(|(call, _)| call)
+        self.placed.get(fact.a_sip_call_id.as_bytes()).copied()
     }
 
     /// The Core wrote this record.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use call::{MediaId, Side};
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use sip::{Message, Sdp};
 
 use super::{Oracle, index};
@@ -26,10 +26,17 @@ impl Oracle {
     /// Invariant 8: nothing of one leg is seen on the other.
     pub(super) fn check_secrecy(&mut self, call: usize, side: Side, message: &Message<'_>) {
         let bytes = message.bytes();
-        let seen = self.calls[call].secrets[index(side.other())]
-            .iter()
-            .find(|secret| secret.find(bytes).is_some())
-            .map(|secret| String::from_utf8_lossy(secret.needle()).into_owned());
+        // Two parties of a transfer may be at one address.
+        let own = |secret: &Finder<'_>| {
+            self.calls[call].secrets[index(side)].iter().any(|known| known.needle() == secret.needle())
+        };
+        let opposite = self.opposite((call, side));
+        let foreign =
+            opposite.iter().flatten().flat_map(|(call, side)| &self.calls[*call].secrets[index(*side)]);
+        let seen = foreign
+            .filter(|secret| secret.find(bytes).is_some() && !own(secret))
+            .map(|secret| String::from_utf8_lossy(secret.needle()).into_owned())
+            .next();
         if let Some(secret) = seen {
             let brief = crate::tape::brief(bytes);
             self.fail(Some(call), format!("side {side:?} sees {secret:?} of the other side in {brief}"));
@@ -68,7 +75,9 @@ impl Oracle {
                 return Err(format!("port {} is not the relay's", stream.port));
             };
             let of_call = *self.origins.sessions.entry(call).or_insert(session);
-            if owner != side || of_call != session {
+            if owner == side && of_call == session {
+                self.keeps_its_place(message.call_id().unwrap_or_default());
+            } else if !self.is_offered_a_place((call, side), message, (session, owner)) {
                 return Err(format!("port {} is of side {owner:?} of {session:?}", stream.port));
             }
             if !stream.is_held_address() && stream.address().and_then(|host| host.ip()) != Some(ADDRESS) {

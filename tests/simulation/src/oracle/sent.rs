@@ -100,6 +100,7 @@ impl Oracle {
     /// A leg begins, or tries again with credentials.
     fn invite_sent(&mut self, invite: &Message<'_>) -> Option<usize> {
         let uri = invite.request_uri().and_then(|uri| sip::Uri::parse(uri).ok());
+        let host = uri.as_ref().map(|uri| uri.host.to_vec()).unwrap_or_default();
         let number = uri.and_then(|uri| uri.user).map(|user| String::from_utf8_lossy(user).into_owned());
         let call =
             number.as_deref().and_then(crate::world::call_of_number).filter(|at| *at < self.calls.len());
@@ -107,6 +108,7 @@ impl Oracle {
             self.fail(None, format!("an INVITE to a number that nobody called: {number:?}"));
             return None;
         };
+        let call = self.caller_of(call);
         let id = invite.call_id().unwrap_or_default().to_vec();
         let Watched { cancelled, refused_or_answered, referred, .. } = self.calls[call];
         if referred.is_none() && (cancelled || refused_or_answered.is_some()) {
@@ -119,6 +121,7 @@ impl Oracle {
         let side = referred.unwrap_or(Side::B);
         self.sides.insert(id.clone(), (call, side));
         self.keep_secret(call, side, &id);
+        self.keep_secret(call, side, &host);
         if let Some(tag) = invite.from().ok().and_then(|from| from.tag()) {
             self.keep_secret(call, side, tag);
         }
@@ -243,6 +246,9 @@ impl Oracle {
         }
         let is_success =
             response.method() == Method::Invite && response.status().is_some_and(|s| s / 100 == 2);
+        if is_success {
+            self.place_accepted(response);
+        }
         let Some(sent) = key(response).filter(|_| is_success).and_then(|key| self.sent.get(&key)) else {
             return;
         };

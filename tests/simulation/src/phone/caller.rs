@@ -6,7 +6,7 @@ use sip::{Message, Time};
 
 use super::client::{Client, ClientState, Purpose};
 use super::compose::{self, Request, request};
-use super::{Act, Phone, Role, SDP, Session, Stage};
+use super::{Act, Phone, Role, SDP, Session, Stage, TOO_MANY};
 use crate::chance::Chance;
 use crate::script::{Ack, CallerScript, Cancel};
 
@@ -70,12 +70,13 @@ impl Phone {
         phone
     }
 
-    pub(super) fn invite(&mut self, now: Time) {
+    /// The INVITE, with header lines of its own.
+    pub(super) fn invite(&mut self, lines: &str, now: Time) {
         let Role::Caller { script, .. } = &self.role else { return };
         let script = script.clone();
         let offer = script.offer.then(|| self.session.offer("sendrecv"));
         self.stage = Stage::Early;
-        let abilities = self.abilities();
+        let abilities = self.abilities() + lines;
         let body = offer.as_deref().map(|offer| (SDP, offer));
         self.send_with("INVITE", Purpose::Invite, &abilities, body, now);
         self.plan_strays(now);
@@ -235,6 +236,12 @@ impl Phone {
         if let Some(answer) = answer.as_mut().filter(|_| self.talk().terms.garbles) {
             "m=nonsense\r\n".clone_into(answer);
         }
+        let again = matches!(self.clients[at].purpose, Purpose::Reinvite { .. });
+        if again && self.talk().terms.botches {
+            // Also where nothing is to be answered.
+            let offer = || self.session.clone().offer("sendrecv");
+            answer = Some(answer.unwrap_or_else(offer) + TOO_MANY);
+        }
         let branch = format!("z9hG4bK{}", self.chance.word());
         let from = format!("{};tag={}", self.local, self.local_tag);
         let to = format!("{};tag={}", self.remote, self.remote_tag.as_deref().unwrap_or_default());
@@ -251,7 +258,6 @@ impl Phone {
             cseq: self.clients[at].cseq,
             contact: None,
             product: &self.product,
-            refer_to: None,
             body: answer.as_deref().map(|answer| (SDP, answer)),
         });
         self.outbox.push(ack.clone());

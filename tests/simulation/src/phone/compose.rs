@@ -20,7 +20,6 @@ pub(crate) struct Request<'a> {
     pub(crate) cseq: u32,
     pub(crate) contact: Option<&'a str>,
     pub(crate) product: &'a str,
-    pub(crate) refer_to: Option<&'a str>,
     /// Content-Type and body.
     pub(crate) body: Option<(&'a str, &'a str)>,
 }
@@ -39,9 +38,6 @@ pub(crate) fn request(parts: &Request<'_>) -> Bytes {
     }
     let _ = write!(text, "From: {}\r\nTo: {}\r\nCall-ID: {}\r\n", parts.from, parts.to, parts.call_id);
     let _ = write!(text, "CSeq: {} {}\r\nUser-Agent: {}\r\n", parts.cseq, parts.method, parts.product);
-    if let Some(target) = parts.refer_to {
-        let _ = write!(text, "Refer-To: <{target}>\r\n");
-    }
     if let Some(contact) = parts.contact {
         let _ = write!(text, "Contact: {contact}\r\n");
     }

@@ -9,13 +9,13 @@ mod callee;
 mod caller;
 mod client;
 mod compose;
-
 mod early;
 mod server;
 mod session;
 mod stray;
 mod talk;
 mod timer;
+mod transfer;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,6 +34,8 @@ use session::Session;
 pub use callee::{PASSWORD, USERNAME};
 
 const SDP: &str = "application/sdp";
+/// A stream that nobody offered.
+const TOO_MANY: &str = "m=text 9 RTP/AVP 98\r\n";
 
 /// What a phone means to do at a moment.
 #[derive(Clone, Debug)]
@@ -77,6 +79,11 @@ enum Act {
     Info,
     Refer {
         leaves: Option<Duration>,
+    },
+    /// The ACK of a re-INVITE.
+    AckOffer {
+        at: usize,
+        answer: Option<String>,
     },
     RingAgain {
         rseq: u32,
@@ -215,9 +222,14 @@ impl Phone {
         }
     }
 
-    /// Whether it has answered a call.
+    /// Whether it has answered a call, or its own was answered.
     pub fn has_answered(&self) -> bool {
-        self.answered
+        self.answered || matches!(self.first_final(), Some(200..300))
+    }
+
+    /// Whether its answers have a stream too many.
+    pub(crate) fn botches(&self) -> bool {
+        self.talk().terms.botches
     }
 
     /// Whether it speaks TCP.
@@ -321,7 +333,7 @@ impl Phone {
 
     fn perform(&mut self, act: Act, now: Time) {
         match act {
-            Act::Invite => self.invite(now),
+            Act::Invite => self.invite("", now),
             Act::Cancel { rash } => self.leave(rash, now),
             Act::EarlyBye { tag } => self.leave_early(tag, now),
             Act::Ack => self.send_ack(now),
@@ -338,7 +350,8 @@ impl Phone {
             }
             Act::Offer { offer, tries } => self.offer(offer, tries, now),
             Act::Info => self.inform(now),
-            Act::Refer { leaves } => self.refer(leaves, now),
+            Act::Refer { leaves } => self.refer("", leaves, now),
+            Act::AckOffer { at, answer } => self.ack_success(at, answer),
             Act::RingAgain { rseq, interval } => self.ring_again(rseq, interval, now),
             Act::Prack { rack, answer } => self.send_prack(rack, answer, now),
             Act::Update => self.update(now),
@@ -512,7 +525,6 @@ impl Phone {
             Some(tag) => format!("{};tag={tag}", self.remote),
             None => self.remote.clone(),
         };
-        let refer_to = (method == "REFER").then(|| self.number_called());
         let bytes = request(&Request {
             method,
             uri: &self.target,
@@ -526,7 +538,6 @@ impl Phone {
             cseq: self.cseq,
             contact: matches!(method, "INVITE" | "REFER" | "UPDATE").then_some(&self.contact),
             product: &self.product,
-            refer_to: refer_to.as_deref(),
             body,
         });
         let timer = self.ask(method);

@@ -111,7 +111,6 @@ impl Phone {
             cseq: self.cseq,
             contact: None,
             product: &self.product,
-            refer_to: None,
             body: None,
         });
         // What has the number of the INVITE acknowledges it, without the answer that it may owe.

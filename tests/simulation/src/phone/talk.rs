@@ -6,7 +6,7 @@ use sip::{Message, Method, Time};
 
 use super::client::{ClientState, Purpose};
 use super::server::{Server, ServerState};
-use super::{Act, Client, Phone, Role, SDP, Stage};
+use super::{Act, Client, Phone, Role, SDP, Stage, TOO_MANY};
 use crate::script::{Ack, Manners, Offer};
 
 impl Phone {
@@ -109,7 +109,10 @@ impl Phone {
 
     pub(super) fn answer_offer(&mut self, branch: &str, now: Time) {
         let Some(at) = self.open_server(branch) else { return };
-        let body = self.describe(at);
+        let mut body = self.describe(at);
+        if let Some(body) = body.as_mut().filter(|_| self.talk().terms.botches) {
+            body.push_str(TOO_MANY);
+        }
         self.respond(at, 200, body.as_deref(), now);
     }
 
@@ -140,6 +143,9 @@ impl Phone {
             Role::Caller { script, .. } => script.ack == Ack::Never || !self.acked,
             Role::Callee { .. } => !self.acked,
         };
+        let is_late =
+            |client: &Client| matches!(client.purpose, Purpose::Reinvite { .. }) && !client.is_acknowledged();
+        let unacked = unacked || self.clients.iter().any(is_late);
         let asked =
             |server: &Server| server.method == "INVITE" && !matches!(server.state, ServerState::Done(_));
         unacked || self.clients.iter().any(asks) || self.servers.iter().any(asked)
@@ -200,7 +206,10 @@ impl Phone {
                         }
                     }
                 };
-                self.ack_success(at, answer);
+                match self.talk().terms.dawdles {
+                    Duration::ZERO => self.ack_success(at, answer),
+                    late => self.plan(now + late, Act::AckOffer { at, answer }),
+                }
             }
             200..300 => self.outbox.extend(self.clients[at].ack.clone()),
             _ => {
@@ -226,22 +235,6 @@ impl Phone {
             let body = format!("Signal={}\r\n", self.chance.below(10));
             self.send("INFO", Purpose::Other, Some(("application/dtmf-relay", &body)), now);
         }
-    }
-
-    pub(super) fn refer(&mut self, leaves: Option<Duration>, now: Time) {
-        if self.stage == Stage::Confirmed {
-            self.send("REFER", Purpose::Refer { leaves }, None, now);
-        }
-    }
-
-    /// The number that the call went to, at the box.
-    pub(super) fn number_called(&self) -> String {
-        let called = match &self.role {
-            Role::Caller { .. } => &self.remote,
-            Role::Callee { .. } => &self.local,
-        };
-        let number = called.split("sip:").nth(1).and_then(|rest| rest.split('@').next()).unwrap_or_default();
-        format!("sip:{number}@192.0.2.1")
     }
 
     pub(super) fn on_client_timeout(&mut self, at: usize, now: Time) {

@@ -251,6 +251,7 @@ fn talks_contrarily(talk: &mut Talk, (around, stays): (Duration, Duration), chan
         ]),
         trying: chance.happens(700),
         garbles: chance.happens(80),
+        ..Terms::default()
     };
     let mut quirks = quirks(chance, MS(3_000));
     quirks.strays.iter_mut().for_each(|(after, _)| *after += around);

@@ -115,7 +115,7 @@ impl World {
         }
         if let MediaOrder::Describe { session, .. } = order {
             let of_session = self.sessions.iter().find(|(_, of)| *of == session).map(|(call, _)| *call);
-            if of_session.is_some_and(|call| self.oracle.calls[call].referred == Some(Side::A)) {
+            if of_session.is_some_and(|call| self.oracle.calls[call].is_mixed()) {
                 self.relay.mix(*session);
             }
         }

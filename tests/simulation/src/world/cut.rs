@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Happening, READ_TWICE, World};
 use crate::chance::Chance;
 use crate::network::Network;
-use crate::script::CallScript;
+use crate::script::{CallScript, seeded_transfers};
 use crate::world::Habits;
 
 /// What of a seed's world is left out.
@@ -66,6 +66,10 @@ impl FromStr for Cut {
 
 /// How many of 1000 worlds have calls that outlast the interval of their sessions.
 const LONG: u64 = 40;
+/// How many of 1000 have two calls more, and transfers between them.
+const TRANSFERS: u64 = 200;
+/// How many of 1000 of these wait until their sessions are nearly over.
+const LATE: u64 = 180;
 
 /// How many of 1000 worlds have contrary parties.
 const CONTRARY: u64 = 80;
@@ -82,7 +86,7 @@ impl World {
         let seeded = Network::seeded(&mut chance);
         let network = if cut.perfect { Network::perfect() } else { seeded };
         let mut habits = Habits::seeded(&mut chance);
-        let shards = 1 + u16::try_from(chance.below(2)).unwrap_or(0);
+        let mut shards = 1 + u16::try_from(chance.below(2)).unwrap_or(0);
         let calls = 1 + chance.below(7);
         let mut scripts: Vec<CallScript> = (0..calls).map(|_| CallScript::seeded(&mut chance)).collect();
         // Few worlds, for their calls are long; what they draw moves no other luck.
@@ -99,8 +103,21 @@ impl World {
         if apart.happens(CONTRARY) {
             scripts.iter_mut().for_each(|script| script.contradict(&mut apart));
         }
+        let mut apart = Chance::new(seed.rotate_left(20));
+        let mut transfers = Vec::new();
+        if apart.happens(TRANSFERS) {
+            let late = apart.happens(LATE);
+            if late {
+                habits.session_expires = Duration::from_secs(90);
+            }
+            let more;
+            (more, transfers) = seeded_transfers(scripts.len(), late, &mut apart);
+            scripts.extend(more);
+            // Who is to meet is in one Core.
+            shards = 1;
+        }
         let chance = if cut.luck > 0 { Chance::new(seed ^ cut.luck << 40) } else { chance };
-        let mut world = World::new(chance, network, habits, shards, scripts);
+        let mut world = World::new(chance, network, habits, shards, scripts).transferring(transfers);
         world.seed = Some(seed);
         world.cut = cut;
         if !seed.is_multiple_of(READ_TWICE) {
@@ -119,15 +136,17 @@ impl World {
         world
     }
 
+    /// Nothing but this call, and what it meets.
     fn place_only(&mut self, only: usize) {
+        let kept = self.together_with(only);
         for (at, caller) in self.callers.iter_mut().enumerate() {
-            if at != only {
+            if !kept.contains(&at) {
                 caller.stay_at_home();
             }
         }
         self.waiting.retain(|_, happening| match happening {
             Happening::Operator { call } | Happening::Silence { call } | Happening::Listen { call } => {
-                *call == only
+                kept.contains(call)
             }
             _ => true,
         });

@@ -8,6 +8,7 @@ mod mishaps;
 mod registrants;
 mod setup;
 mod streams;
+mod transfers;
 mod verdict;
 mod wire;
 
@@ -28,7 +29,7 @@ use crate::network::Network;
 use crate::oracle::Oracle;
 use crate::phone::Phone;
 use crate::relay::Relay;
-use crate::script::{CallScript, CalleeScript};
+use crate::script::{CallScript, CalleeScript, Party, Stir, Transfer};
 use crate::tape::Tape;
 
 use mishaps::Partition;
@@ -137,6 +138,18 @@ enum Happening {
     Silence {
         call: usize,
     },
+    /// Are all here that a transfer needs?
+    Gather {
+        transfer: usize,
+        looks: u16,
+    },
+    Transfer {
+        transfer: usize,
+    },
+    Stir {
+        who: Party,
+        stir: Stir,
+    },
     /// Do those who talk hear each other?
     Listen {
         call: usize,
@@ -192,6 +205,7 @@ pub struct World {
     waiting: BTreeMap<u64, Happening>,
     next_id: u64,
     scripts: Vec<CallScript>,
+    transfers: Vec<Transfer>,
     callers: Vec<Phone>,
     slots: BTreeMap<Vec<u8>, Slot>,
     relay: Relay,
@@ -264,6 +278,7 @@ impl World {
             waiting: BTreeMap::new(),
             next_id: 0,
             scripts,
+            transfers: Vec::new(),
             callers: Vec::new(),
             slots: BTreeMap::new(),
             relay: Relay::default(),
@@ -293,6 +308,8 @@ impl World {
             let start = script.caller.start;
             let phone = Phone::caller(caller_address(at), BOX, &number, script.caller, world.chance.apart());
             world.oracle.expect_call(phone.call_id(), phone.secrets());
+            world.oracle.calls[at].broken = script.callees.iter().any(|callee| callee.talk.terms.botches);
+            world.oracle.calls[at].broken |= phone.botches();
             world.callers.push(phone);
             for seconds in [2, 5, 15] {
                 world.schedule(start + Duration::from_secs(seconds), Happening::Listen { call: at });
@@ -425,6 +442,12 @@ impl World {
             }
             Happening::Operator { call } => self.operate(call),
             Happening::Silence { call } => self.fall_silent(call),
+            Happening::Gather { transfer, looks } => {
+                self.gather(transfer, looks);
+                Ok(())
+            }
+            Happening::Transfer { transfer } => self.begin_transfer(transfer),
+            Happening::Stir { who, stir } => self.stir(who, stir),
             Happening::Listen { call } => self.listen(call),
             Happening::Deed(deed) => self.perform(deed),
             Happening::Piece { connection, way, bytes } => self.piece(connection, way, &bytes),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use call::{Disposition, Side, Stats};
+use smallvec::SmallVec;
 
 use super::{BOX, Failure, STRANGER, Summary, World};
 use crate::phone::Phone;
@@ -34,18 +35,18 @@ impl World {
     /// a call with whom.
     pub(super) fn listen(&mut self, call: usize) -> Result<(), Box<Failure>> {
         let Some(&session) = self.sessions.get(&call) else { return Ok(()) };
-        let mut callees = self.callees(call).filter(|phone| phone.is_in_call());
-        let (Some(callee), None) = (callees.next(), callees.next()) else { return Ok(()) };
-        let caller = &self.callers[call];
-        if !self.relay.is_open(session) || !caller.is_at_rest() || !callee.is_at_rest() {
+        let there: SmallVec<[(Side, &Phone); 3]> = self.parties(call).collect();
+        let both = matches!(&*there, [(one, _), (other, _)] if one != other);
+        if !both || !self.relay.is_open(session) || !there.iter().all(|(_, phone)| phone.is_at_rest()) {
             return Ok(());
         }
-        let heard = [(Side::A, caller.listens_at()), (Side::B, callee.listens_at())];
-        let at_odds = heard.into_iter().find(|(side, at)| self.relay.sends_to(session, *side) != Some(*at));
-        // A target that answered too late is told so by a BYE that it has not heard yet.
-        let is_told = || self.oracle.has_hung_up(callee.call_id().as_bytes());
-        if let Some((side, at)) = at_odds.filter(|_| !is_told()) {
-            let sends = self.relay.sends_to(session, side);
+        let at_odds = there
+            .iter()
+            .find(|(side, phone)| self.relay.sends_to(session, *side) != Some(phone.listens_at()));
+        // Somebody who answered too late, or was replaced, is told so by a BYE that it has not heard yet.
+        let is_told = there.iter().any(|(_, phone)| self.oracle.has_hung_up(phone.call_id().as_bytes()));
+        if let Some((side, phone)) = at_odds.filter(|_| !is_told) {
+            let (at, sends) = (phone.listens_at(), self.relay.sends_to(session, *side));
             let what =
                 format!("the phone of side {side:?} listens at {at}, and the relay sends to {sends:?}");
             return Err(self.failure(Some(call), what));
@@ -68,7 +69,7 @@ impl World {
         for record in (0..self.callers.len()).flat_map(|call| self.oracle.records(call)) {
             let answered = record.is_last && record.disposition == Disposition::Answered;
             let by = record.b_sip_call_id.as_deref().unwrap_or_default();
-            let phone = self.slots.get(by.as_bytes()).and_then(|slot| slot.phone.as_ref());
+            let phone = self.phone_of(by.as_bytes());
             if answered && !phone.is_some_and(Phone::has_answered) {
                 let call = self.oracle.call_of_record(record);
                 return Err(self.failure(call, "the record says answered, and no phone did"));
@@ -112,8 +113,9 @@ impl World {
     }
 
     pub(crate) fn failure(&self, call: Option<usize>, what: impl Into<String>) -> Box<Failure> {
+        let together = call.map(|call| self.together_with(call)).unwrap_or_default();
         let ids: BTreeSet<Vec<u8>> =
-            call.map(|call| self.oracle.call_ids(call).cloned().collect()).unwrap_or_default();
+            together.iter().flat_map(|call| self.oracle.call_ids(*call).cloned()).collect();
         let script = match call.and_then(|call| self.scripts.get(call)) {
             Some(script) => format!("{script:?}\n{:?} {:?}", self.network, self.habits),
             None => format!("{:?} {:?}", self.network, self.habits),
