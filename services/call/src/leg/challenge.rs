@@ -93,8 +93,13 @@ impl Leg {
         now: Now,
     ) -> Option<ClientKey> {
         let credentials = asked.credentials?;
-        // What was withdrawn is not asked for again (row C9).
-        if asked.purpose == Purpose::Offer && !self.exchange.is_out(asked.client) {
+        // What was withdrawn is not asked for again (row C9), nor is anything in a dialog that is over.
+        let is_wanted = match asked.purpose {
+            Purpose::Offer => self.exchange.is_out(asked.client) && !self.has_left(),
+            Purpose::Carry(_) | Purpose::Prack => !self.has_left(),
+            Purpose::Invite | Purpose::Bye | Purpose::Notify => true,
+        };
+        if !is_wanted {
             return None;
         }
         let old = wire.client_request(asked.client)?;

@@ -194,6 +194,32 @@ fn cancel_c9_a_challenge_after_the_cancel_is_not_answered() {
 }
 
 #[test]
+fn cancel_c9_a_challenge_of_an_offer_behind_the_bye_is_not_answered() {
+    let mut world = world();
+    let (ok, out) = call_up_in(&mut world);
+    world.receive(CALLER, &(from_caller("INVITE", 2, &ok, "Content-Type: application/sdp\n\n") + OFFER));
+    world.expect(CALLER, "SIP/2.0 100");
+    let hold = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&hold, "100 Trying", "", None));
+    let cancel = from_caller("CANCEL", 2, &ok, "").replace("bKCANCEL2", "bKINVITE2");
+    world.receive(CALLER, &cancel);
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+    world.receive(CALLER, &from_caller("ACK", 2, &ok, "").replace("bKACK2", "bKINVITE2"));
+    let cancel = world.expect(CALLEE, "CANCEL");
+    world.receive(CALLEE, &response(&cancel, "200 OK", "", None));
+    world.receive(CALLEE, &from_callee("BYE", 1, &out, ""));
+    world.expect(CALLEE, "SIP/2.0 200");
+    // The call waits for the caller's answer to this.
+    let bye = world.expect(CALLER, "BYE");
+    world.receive(CALLEE, &challenge(&hold, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    world.expect_silence();
+    world.receive(CALLER, &response(&bye, "200 OK", "", None));
+    world.expect_nothing_left();
+}
+
+#[test]
 fn requests_within_the_call_are_answered_too_and_never_show_the_challenge() {
     let mut world = world();
     let (ok, _) = call_up_in(&mut world);
