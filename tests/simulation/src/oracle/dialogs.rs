@@ -161,7 +161,7 @@ impl Dialog {
         });
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.over_since().is_some() && !self.owes_bye()
     }
 
@@ -330,6 +330,11 @@ impl Oracle {
         for (_, dialog) in self.dialogs.iter_mut().filter(|(id, _)| id.call_id == call_id) {
             (dialog.call, dialog.side) = (call, side);
         }
+    }
+
+    /// Whether either side has ended a dialog of this Call-ID.
+    pub(super) fn is_over(&self, call_id: &[u8]) -> bool {
+        self.dialogs.iter().any(|(id, dialog)| id.call_id == call_id && dialog.is_over())
     }
 
     /// Whether the Core has sent a BYE within a dialog of this Call-ID.

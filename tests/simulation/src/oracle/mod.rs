@@ -66,6 +66,8 @@ pub(crate) struct Watched {
     pub(crate) referred: Option<Side>,
     /// A party of another call, or a newcomer, is to come.
     mixed: bool,
+    /// What its REFERs said of their targets.
+    named: Vec<Vec<u8>>,
     /// One of another call that names a dialog of this one.
     wanted: Option<Wanted>,
     /// A newcomer took a place.

@@ -58,6 +58,7 @@ impl Oracle {
             self.call_of(id.as_bytes())
         });
         self.places.referrals.entry(key.clone()).or_insert((named, number));
+        self.calls[call].named.push(value.replace("%40", "@").into_bytes());
     }
 
     /// The Core accepted a REFER of this side.
@@ -116,7 +117,9 @@ impl Oracle {
         let fits = |(offered, _): &&(Vec<u8>, Place)| *offered == branch;
         let Some((_, place)) = self.places.offered.get(id).filter(fits).cloned() else { return };
         self.places.offered.remove(id);
-        if self.has_hung_up(id) {
+        let comes_too_late =
+            self.dialogs.values().filter(|dialog| dialog.call == place.0).all(Dialog::is_over);
+        if comes_too_late || self.is_over(id) {
             return;
         }
         self.sides.insert(id.to_vec(), place);

@@ -30,11 +30,14 @@ impl Oracle {
         let own = |secret: &Finder<'_>| {
             self.calls[call].secrets[index(side)].iter().any(|known| known.needle() == secret.needle())
         };
+        // Whom a REFER names in words that the box has never given it, the target is to hear of (RFC 3891 §4).
+        let named =
+            |secret: &Finder<'_>| self.calls[call].named.iter().any(|text| secret.find(text).is_some());
         let opposite = self.opposite((call, side));
         let foreign =
             opposite.iter().flatten().flat_map(|(call, side)| &self.calls[*call].secrets[index(*side)]);
         let seen = foreign
-            .filter(|secret| secret.find(bytes).is_some() && !own(secret))
+            .filter(|secret| secret.find(bytes).is_some() && !own(secret) && !named(secret))
             .map(|secret| String::from_utf8_lossy(secret.needle()).into_owned())
             .next();
         if let Some(secret) = seen {

@@ -203,6 +203,7 @@ impl Oracle {
         }
         let before = *sent.end.get_or_insert(status);
         let (method, is_first_invite) = (sent.method, sent.is_first_invite);
+        let withdrawn = sent.cancelled.is_some();
         // Row C6: how long after the end of the transaction a 2xx is still looked after.
         let ghost_until = match (sent.undelivered, sent.cancelled, sent.provisional) {
             (Some(at), _, _) => Some(at + PATIENCE),
@@ -228,6 +229,10 @@ impl Oracle {
             dialog.agreed(response, "uas", now);
         }
         if first && matches!(status, 408 | 481) && !is_first_invite && method != Method::Cancel {
+            self.calls[call].broken = true;
+        }
+        // It gives up what it was asked because it leaves itself (§15.1.2).
+        if first && method == Method::Invite && !is_first_invite && status == 487 && !withdrawn {
             self.calls[call].broken = true;
         }
         // A session that cannot be put back after an offer was taken back is none (row C4, within the dialog).
@@ -260,7 +265,7 @@ impl Oracle {
         // A target of a transfer rings while others talk.
         let answered =
             self.calls[call].refused_or_answered == Some(200) && self.calls[call].referred.is_none();
-        if answered && self.sent.values().any(rings_on) {
+        if answered && !self.abandoned && self.sent.values().any(rings_on) {
             self.fail(
                 Some(call),
                 "somebody answered, and another target rings on without a CANCEL (row C12)",
