@@ -188,7 +188,10 @@ impl Leg {
         let up = self.may_be_answered();
         match ours.by {
             // The call may have ended meanwhile; the BYE is on its way, the ACK is owed all the same.
-            OfferBy::Invite if ours.offerless && up => self.exchange = Exchange::AckDue { client, cseq },
+            // A refresh of a session that nobody described asks for nothing, and has nobody to answer what it gets.
+            OfferBy::Invite if ours.offerless && up && ours.aim != Aim::Refresh => {
+                self.exchange = Exchange::AckDue { client, cseq };
+            }
             OfferBy::Invite => self.send_ack(client, cseq, None, wire),
             OfferBy::Update => {}
         }

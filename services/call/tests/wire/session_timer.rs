@@ -316,6 +316,30 @@ fn a_refresh_after_two_refused_offers_says_again_what_the_second_said() {
 }
 
 #[test]
+fn a_refresh_of_a_call_that_nobody_described_is_acknowledged() {
+    let mut world = World::new();
+    world.receive(CALLER, &invite("1", None));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", None));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    world.expect(CALLEE, "ACK");
+    world.pass(Duration::from_secs(900));
+    let (a, b) = (world.expect(CALLER, "INVITE"), world.expect(CALLEE, "INVITE"));
+    for (side, refresh, described) in [(CALLER, a, None), (CALLEE, b, Some(ANSWER))] {
+        assert_eq!(refresh.body(), "");
+        world.receive(side, &response(&refresh, "200 OK", "", described));
+        assert_eq!(
+            world.expect(side, "ACK").header("CSeq").split(' ').next(),
+            refresh.header("CSeq").split(' ').next()
+        );
+    }
+    world.expect_silence();
+    ends_by_the_caller(&mut world, &ok, 2);
+}
+
+#[test]
 fn a_422_to_a_refresh_raises_the_interval() {
     let (mut world, _, _, _, b) = refreshed_by_the_box();
     let too_small = response(&b, "422 Session Interval Too Small", "", None);
