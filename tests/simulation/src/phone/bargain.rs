@@ -7,7 +7,7 @@ use sip::{Message, Name, Time};
 
 use super::client::{Client, ClientState, Purpose};
 use super::server::ServerState;
-use super::{Act, Phone, SDP, Stage, compose, early};
+use super::{Act, Phone, SDP, Session, Stage, compose, early};
 use crate::script::{Offer, OnCancel};
 
 impl Phone {
@@ -19,6 +19,7 @@ impl Phone {
 
     pub(super) fn on_update_response(
         &mut self,
+        at: usize,
         first: bool,
         offered: bool,
         response: &Message<'_>,
@@ -34,7 +35,8 @@ impl Phone {
                     self.retarget(response);
                     self.agree(response, now);
                 }
-                if offered && let Err(what) = self.session.accepts(response.body()) {
+                let streams = self.clients[at].streams_offered();
+                if offered && let Err(what) = Session::answers(response.body(), streams) {
                     self.complaints.push(format!("200 to an UPDATE: {what}"));
                 }
                 if !offered && !response.body().is_empty() {

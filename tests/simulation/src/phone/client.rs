@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sip::Time;
+use sip::{Message, Sdp, Time};
 
 /// T1.
 pub(crate) const T1: Duration = Duration::from_millis(500);
@@ -63,6 +63,12 @@ pub(crate) enum Due {
 }
 
 impl Client {
+    /// How many m= lines its offer has, whatever was agreed on since.
+    pub(crate) fn streams_offered(&self) -> usize {
+        let Ok(request) = Message::parse(&self.request) else { return 0 };
+        Sdp::parse(request.body()).map_or(0, |sdp| sdp.streams().len())
+    }
+
     pub(crate) fn new(
         branch: String,
         method: &'static str,

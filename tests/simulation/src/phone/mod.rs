@@ -390,7 +390,7 @@ impl Phone {
                 }
             }
             Purpose::Prack if first && status < 300 => self.plan_update(now),
-            Purpose::Update { offered } => self.on_update_response(first, offered, response, now),
+            Purpose::Update { offered } => self.on_update_response(at, first, offered, response, now),
             Purpose::Prack | Purpose::Other => {}
         }
     }

@@ -6,7 +6,7 @@ use sip::{Message, Method, Time};
 
 use super::client::{ClientState, Purpose};
 use super::server::{Server, ServerState};
-use super::{Act, Client, Phone, Role, SDP, Stage, TOO_MANY};
+use super::{Act, Client, Phone, Role, SDP, Session, Stage, TOO_MANY};
 use crate::script::{Ack, Manners, Offer};
 
 impl Phone {
@@ -193,7 +193,7 @@ impl Phone {
                 self.agree(response, now);
                 let body = response.body();
                 let answer = if offered {
-                    if let Err(what) = self.session.accepts(body) {
+                    if let Err(what) = Session::answers(body, self.clients[at].streams_offered()) {
                         self.complaints.push(format!("200 to a re-INVITE: {what}"));
                     }
                     None
