@@ -2,8 +2,9 @@
 //!
 //! Messages of one call always take the same way, so their order is the order of arrival. The queue is bounded for
 //! messages, by number and by octets, and as much again for those of other shards, so that what the network brings too
-//! much of does not come between two shards that share a call; answers to a shard's own questions and orders of the operator are bounded where
-//! they arise, and by a far larger number here. Nobody ever waits for a shard: what does not fit comes back.
+//! much of does not come between two shards that share a call; answers to a shard's own questions and orders of the
+//! operator are bounded where they arise, and by a far larger number here. Nobody ever waits for a shard: what does not
+//! fit comes back.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
