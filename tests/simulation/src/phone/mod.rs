@@ -138,7 +138,7 @@ pub struct Phone {
     /// Our From or To without tag.
     local: String,
     local_tag: String,
-    /// It has acknowledged what it should have answered.
+    /// It has said what it does not mean: an ACK in the place of an answer, a BYE before there was a call.
     muddled: bool,
     /// The tag of the phone that rang, when another one answered.
     rang_as: Option<String>,
@@ -205,6 +205,11 @@ impl Phone {
             self.clients.iter().all(|client| client.method != "INVITE" || client.is_acknowledged());
         let settled = acknowledged && !self.muddled && self.twin.is_none();
         self.stage == Stage::Confirmed && !asks && !asked && settled
+    }
+
+    /// Whether it may have said something else than it believes.
+    pub fn is_muddled(&self) -> bool {
+        self.muddled
     }
 
     /// Where it hears what the other one says.

@@ -81,6 +81,8 @@ impl Phone {
             // In a call that is up it is the end of it.
             Stray::Bye if self.stage == Stage::Confirmed || self.is_caller() => {}
             Stray::Bye => {
+                // A copy that comes after its 2xx ends the call, which it does not mean.
+                self.muddled = true;
                 self.send("BYE", Purpose::Other, None, now);
             }
             Stray::Ack => self.acknowledge_again(),

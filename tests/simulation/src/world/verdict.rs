@@ -99,8 +99,8 @@ impl World {
         // On a worse network a phone may miss every one of eleven BYEs.
         let bad = self.network.loss > 100 || self.network.strays > 0 || self.habits.undeliverable > 0;
         if !bad && self.partitions.is_empty() && !self.oracle.abandoned && !self.torn {
-            let talking =
-                self.phones().find(|phone| phone.is_in_call()).map(|phone| phone.call_id().to_owned());
+            let believes = |phone: &&Phone| phone.is_in_call() && !phone.is_muddled();
+            let talking = self.phones().find(believes).map(|phone| phone.call_id().to_owned());
             if let Some(id) = talking {
                 let call = self.oracle.call_of(id.as_bytes()).map(|(call, _)| call);
                 return Err(self.failure(call, "a phone believes that it still talks"));
