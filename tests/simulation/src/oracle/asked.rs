@@ -22,6 +22,8 @@ pub(super) struct Asked {
     /// A CANCEL that came before its INVITE, and gets the same 481 again.
     overtook: bool,
     number: u32,
+    /// It came with a body.
+    described: bool,
     /// A re-INVITE, by its mark.
     pub(super) offered: Option<withdrawn::Offered>,
     /// When its 2xx was sent and has had no ACK since.
@@ -29,6 +31,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// Whether the 2xx has an offer, which the ACK is to answer (RFC 3264 §4).
+    fn asks_for_an_answer(&self) -> bool {
+        let offers = |bytes: &Bytes| Message::parse(bytes).is_ok_and(|response| !response.body().is_empty());
+        !self.described && self.end.as_ref().is_some_and(|(_, bytes)| offers(bytes))
+    }
+
     pub(super) fn status(&self) -> Option<u16> {
         self.end.as_ref().map(|(status, _)| *status)
     }
@@ -49,8 +57,14 @@ impl Oracle {
                 }
                 let id = DialogKey::of_received(request);
                 let acknowledged = self.asked.values_mut().filter(|asked| asked.number == number);
+                let mut unanswered = false;
                 for asked in acknowledged.filter(|asked| asked.dialog == id) {
-                    asked.unacknowledged = None;
+                    // Who owes an answer and sends none cannot be brought back to what was never agreed on.
+                    let owes = asked.unacknowledged.take().is_some() && asked.asks_for_an_answer();
+                    unanswered |= owes && request.body().is_empty();
+                }
+                if let Some((call, _)) = call.filter(|_| unanswered) {
+                    self.calls[call].broken = true;
                 }
                 if let Some(dialog) = id.and_then(|id| self.dialogs.get_mut(&id)) {
                     dialog.ack_received(number);
@@ -75,6 +89,9 @@ impl Oracle {
                     self.calls[call].withdrew = true;
                 }
             }
+            // The copy of a BYE that was refused gets the same answer, whatever dialog there is by now.
+            Method::Bye
+                if self.asked.get(&key).is_some_and(|known| matches!(known.status(), Some(481 | 500))) => {}
             Method::Bye => {
                 if let Some(dialog) = DialogKey::of_received(request).and_then(|id| self.dialogs.get_mut(&id))
                 {
@@ -109,6 +126,7 @@ impl Oracle {
             to_tag: None,
             overtook,
             number,
+            described: !request.body().is_empty(),
             offered: call.and_then(|(call, _)| Some((call, withdrawn::mark(request)?))),
             unacknowledged: None,
         });
@@ -140,7 +158,7 @@ impl Oracle {
                 if unanswered {
                     self.fail(call, "a CANCEL is not answered at once");
                 }
-                self.check_cancelled(&key.0, call);
+                self.check_cancelled(now, &key.0, call);
                 self.check_taken_back(now, &key.0);
             }
             _ => {}
@@ -148,7 +166,7 @@ impl Oracle {
     }
 
     /// Row S1: 200 to the CANCEL and 487 to the INVITE, with one To-tag; row C1: leg B is cancelled at once.
-    fn check_cancelled(&mut self, branch: &[u8], call: Option<usize>) {
+    fn check_cancelled(&mut self, now: Time, branch: &[u8], call: Option<usize>) {
         let cancel = self.asked.get(&(branch.to_vec(), b"CANCEL".to_vec()));
         let invite = self.asked.get(&(branch.to_vec(), b"INVITE".to_vec()));
         let (Some(cancel), Some(invite)) = (cancel, invite) else { return };
@@ -158,7 +176,8 @@ impl Oracle {
         let status = cancel.status();
         // An INVITE whose transaction has ended is known no more, and a call that is over may have lost its To-tag
         // (RFC 3261 §9.2 says SHOULD).
-        let was_open = call.is_some_and(|call| self.calls[call].cancelled);
+        let known = invite.ended.is_none_or(|ended| now.since(ended) < PATIENCE);
+        let was_open = known && call.is_some_and(|call| self.calls[call].cancelled);
         if was_open && status == Some(481) {
             return self.fail(call, "481 to a CANCEL whose INVITE is pending");
         }

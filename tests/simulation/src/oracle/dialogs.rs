@@ -292,7 +292,7 @@ impl Oracle {
     /// A BYE came and was handled: the other side's dialog is ended by now, unless its ACK is still awaited.
     pub(super) fn check_hung_up(&mut self, now: Time, call: usize, bye: &Message<'_>) {
         // Who was asked to be replaced may leave without the other one.
-        if self.calls[call].moved {
+        if self.calls[call].moved || self.abandoned {
             return;
         }
         let ours = DialogKey::of_received(bye);
@@ -332,9 +332,9 @@ impl Oracle {
         }
     }
 
-    /// Whether either side has ended a dialog of this Call-ID.
+    /// Whether every dialog of this Call-ID has ended: of several that forked, one goes on.
     pub(super) fn is_over(&self, call_id: &[u8]) -> bool {
-        self.dialogs.iter().any(|(id, dialog)| id.call_id == call_id && dialog.is_over())
+        self.dialogs.iter().filter(|(id, _)| id.call_id == call_id).all(|(_, dialog)| dialog.is_over())
     }
 
     /// Whether the Core has sent a BYE within a dialog of this Call-ID.
