@@ -144,19 +144,24 @@ impl Candidate {
         (self.group, self.line)
     }
 
-    /// The leg that another shard is to put into the place of one that it has.
-    pub(crate) fn inside(shard: u16, uri: &[u8]) -> Candidate {
+    /// A place that is no trunk's and the only one, as far as is known yet.
+    pub(crate) fn new(uri: impl Into<Box<[u8]>>, to: impl Into<Box<[u8]>>, reach: Reach) -> Candidate {
         Candidate {
             uri: uri.into(),
-            to: uri.into(),
+            to: to.into(),
             trunk: None,
-            reach: Reach::Flow { flow: crate::io::Flow::inner(shard), registered: true },
+            reach,
             group: 0,
             line: 0,
             hops: 0,
             is_stranger: false,
             is_alternative: false,
         }
+    }
+
+    /// The leg that another shard is to put into the place of one that it has.
+    pub(crate) fn inside(shard: u16, uri: &[u8]) -> Candidate {
+        Candidate::new(uri, uri, Reach::Flow { flow: crate::io::Flow::inner(shard), registered: true })
     }
 
     /// Whether it is in another shard.

@@ -94,17 +94,9 @@ impl Core {
             };
             preference = Some(q);
             let host = advertised_host(self.wire.listener(flow.listener));
-            found.push_back(Candidate {
-                uri: contact,
-                to: [b"sip:", name.as_bytes(), b"@", host.as_bytes()].concat().into(),
-                trunk: None,
-                reach: Reach::Flow { flow, registered: true },
-                group,
-                line,
-                hops: 0,
-                is_stranger: false,
-                is_alternative: false,
-            });
+            let to = [b"sip:", name.as_bytes(), b"@", host.as_bytes()].concat();
+            let reach = Reach::Flow { flow, registered: true };
+            found.push_back(Candidate { group, line, ..Candidate::new(contact, to, reach) });
         }
     }
 
@@ -130,17 +122,7 @@ impl Core {
         let to = [scheme, user, at, uri.host, port.as_bytes()].concat();
         let full = [&to, uri.params.raw()].concat();
         let reach = self.reach(Destination::of(&uri)?, by)?;
-        Some(Candidate {
-            uri: full.into(),
-            to: to.into(),
-            trunk: None,
-            reach,
-            group: 0,
-            line: 0,
-            hops: 0,
-            is_stranger: false,
-            is_alternative: false,
-        })
+        Some(Candidate::new(full, to, reach))
     }
 
     /// How a destination is reached; `None` when no listener of ours speaks to it.
