@@ -10,6 +10,10 @@ use call::Cell;
 use simulation::coverage::render;
 use simulation::sweep::{parse_seeds, run_seeds};
 
+/// Phones and oracle make many small things that live for one datagram.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let text = std::env::var("SEEDS").unwrap_or_else(|_| "0..10000".to_owned());
     let seeds = match parse_seeds(&text) {

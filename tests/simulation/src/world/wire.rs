@@ -56,10 +56,15 @@ impl World {
             return;
         }
         let mut bytes = line.bytes.to_vec();
-        // A response finds its transaction by a branch that only the parties know.
-        if Message::parse(&bytes).is_ok_and(|message| !message.is_request()) {
+        // A response finds its transaction by a branch, and when that is no more its leg by a tag, that only the parties
+        // know: whoever hears both stands on the way and could say all that a party says.
+        if let Some(response) = Message::parse(&line.bytes).ok().filter(|message| !message.is_request()) {
             for at in memchr::memmem::find_iter(&line.bytes, b"z9hG4bK") {
                 bytes[at + 6] = b'X';
+            }
+            let tag = response.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+            for at in memchr::memmem::find_iter(&line.bytes, tag).filter(|_| !tag.is_empty()) {
+                bytes[at] = b'X';
             }
         }
         if self.chance.happens(300) {
