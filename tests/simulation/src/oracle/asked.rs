@@ -89,9 +89,9 @@ impl Oracle {
                     self.calls[call].withdrew = true;
                 }
             }
-            // The copy of a BYE that was refused gets the same answer, whatever dialog there is by now.
-            Method::Bye
-                if self.asked.get(&key).is_some_and(|known| matches!(known.status(), Some(481 | 500))) => {}
+            // The copy of a BYE that came too late gets the same answer, whatever dialog there is by now. That of one
+            // which came before its dialog is the end of it, unless it is answered with 481 once more.
+            Method::Bye if self.asked.get(&key).is_some_and(|known| known.status() == Some(500)) => {}
             Method::Bye => {
                 if let Some(dialog) = DialogKey::of_received(request).and_then(|id| self.dialogs.get_mut(&id))
                 {
