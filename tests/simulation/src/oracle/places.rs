@@ -135,6 +135,8 @@ impl Oracle {
         self.places.arrivals.insert(id.to_vec(), place);
         self.calls[place.0].moved = true;
         self.calls[place.0].mixed = true;
+        // A newcomer that gives up leaves an offer behind that has to be taken back.
+        self.calls[place.0].withdrew = true;
         self.share_secrets((comes, Side::A), place);
     }
 
