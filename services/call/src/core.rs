@@ -380,7 +380,7 @@ impl Core {
             | State::Offering(_)
             | State::Transferring(_)
             | State::TransferringAlone(_) => {
-                call.media.state = MediaState::Open;
+                call.media.refused();
                 Cause::new(Event::NoPorts).status(503)
             }
             State::Answered
@@ -405,7 +405,7 @@ impl Core {
     fn give_up_names(&mut self, key: CallKey, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.media.state == MediaState::Growing {
-            call.media.state = MediaState::Open;
+            call.media.refused();
         }
         let asked: smallvec::SmallVec<[QueryId; 2]> = call.queries().collect();
         for query in asked {
@@ -423,20 +423,12 @@ impl Core {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.media.id == *session) else { return };
         match report {
             MediaReport::Opened { address, streams, .. } => {
-                call.media.address = address;
-                call.media.streams = streams;
-                if call.media.state != MediaState::Closing {
-                    call.media.state = MediaState::Open;
-                }
+                call.media.opened(address, streams, &mut self.wire);
                 self.drive(key, Cause::new(Event::Opened), now);
                 self.resume_deferred(key, now);
             }
             MediaReport::Refused { why, .. } => {
-                call.media.state = match call.media.state {
-                    MediaState::Growing | MediaState::Open => MediaState::Open,
-                    MediaState::Closing => MediaState::Closing,
-                    MediaState::Unopened | MediaState::Opening | MediaState::Closed => MediaState::Unopened,
-                };
+                call.media.refused();
                 let id = call.id;
                 let what = format!("no media ports: {why}");
                 self.wire.event(Some(id), crate::io::EventKind::Warning { what });

@@ -150,6 +150,9 @@ pub(crate) struct CallMedia {
     pub(crate) state: MediaState,
     pub(crate) address: IpAddr,
     pub(crate) streams: SmallVec<[StreamPorts; 1]>,
+    /// How many streams to ask for when the relay has answered: it is asked one thing at a time, so that what it says is
+    /// about what is waited for.
+    next: u8,
 }
 
 /// Whether the relay holds anything for the call.
@@ -171,17 +174,45 @@ impl CallMedia {
             state: MediaState::Unopened,
             address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
             streams: SmallVec::new(),
+            next: 0,
         }
     }
 
     pub(crate) fn open(&mut self, streams: usize, wire: &mut Wire) {
+        let streams = u8::try_from(streams.max(1)).unwrap_or(u8::MAX);
         self.state = match self.state {
-            MediaState::Unopened | MediaState::Opening => MediaState::Opening,
-            MediaState::Open | MediaState::Growing => MediaState::Growing,
+            MediaState::Unopened => MediaState::Opening,
+            MediaState::Open => MediaState::Growing,
+            MediaState::Opening | MediaState::Growing => {
+                self.next = self.next.max(streams);
+                return;
+            }
             MediaState::Closing | MediaState::Closed => return,
         };
-        let streams = u8::try_from(streams.max(1)).unwrap_or(u8::MAX);
         wire.outputs.push_back(Output::Media(MediaOrder::Open { session: self.id, streams }));
+    }
+
+    /// The relay has these ports for the call.
+    pub(crate) fn opened(&mut self, address: IpAddr, streams: SmallVec<[StreamPorts; 1]>, wire: &mut Wire) {
+        (self.address, self.streams) = (address, streams);
+        if matches!(self.state, MediaState::Closing | MediaState::Closed) {
+            return;
+        }
+        self.state = MediaState::Open;
+        let next = std::mem::take(&mut self.next);
+        if usize::from(next) > self.streams.len() {
+            self.open(usize::from(next), wire);
+        }
+    }
+
+    /// The relay has not what it was asked for last, and so nothing beyond it either.
+    pub(crate) fn refused(&mut self) {
+        self.next = 0;
+        self.state = match self.state {
+            MediaState::Growing | MediaState::Open => MediaState::Open,
+            MediaState::Closing => MediaState::Closing,
+            MediaState::Unopened | MediaState::Opening | MediaState::Closed => MediaState::Unopened,
+        };
     }
 
     /// Whether every stream of this description has its ports.

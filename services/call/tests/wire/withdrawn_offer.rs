@@ -262,3 +262,24 @@ fn what_is_put_back_is_not_counted_as_changed_where_it_was_offered_last() {
     world.expect(CALLEE, "ACK");
     assert_eq!(world.expect(CALLEE, "INVITE").body(), resume.body());
 }
+
+#[test]
+fn ports_for_an_offer_that_was_taken_back_are_not_asked_for_twice() {
+    let (mut world, ok, _) = call_up();
+    let video = OFFER.to_owned() + "m=video 4002 RTP/AVP 96\n";
+    world.slow_ports = true;
+    world.receive(CALLER, &(from_caller("INVITE", 2, &ok, KIND) + &video));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.receive(CALLER, &cancel_of_hold(&ok));
+    expect_cancelled(&mut world, &ok);
+    // A refusal of what was asked for a second time would come when the offer is on its way already.
+    world.refuse_ports = true;
+    world.receive(CALLER, &(from_caller("INVITE", 3, &ok, KIND) + &video));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.open_ports();
+    let across = world.expect(CALLEE, "INVITE");
+    world.expect_silence();
+    world.receive(CALLEE, &response(&across, "200 OK", "", Some(&video)));
+    world.expect(CALLEE, "ACK");
+    assert!(world.expect(CALLER, "SIP/2.0 200").body().contains("m=video 3"));
+}
