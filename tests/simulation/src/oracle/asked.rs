@@ -1,11 +1,16 @@
 //! What the peers ask of the Core, and how it answers: the server side.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use call::Side;
 use sip::{Message, Method, Time};
 
 use super::dialogs::{Dialog, DialogKey};
 use super::{Key, Oracle, PATIENCE, key, withdrawn};
+
+/// RFC 3261 Table 4: T4, over UDP.
+const TIMER_I: Duration = Duration::from_secs(5);
 
 /// A request that the Core received.
 #[derive(Debug)]
@@ -174,9 +179,9 @@ impl Oracle {
             return;
         }
         let status = cancel.status();
-        // An INVITE whose transaction has ended is known no more, and a call that is over may have lost its To-tag
-        // (RFC 3261 §9.2 says SHOULD).
-        let known = invite.ended.is_none_or(|ended| now.since(ended) < PATIENCE);
+        // An INVITE whose transaction has ended, at the earliest Timer I after its final response, is known no more, and a
+        // call that is over may have lost its To-tag (RFC 3261 §9.2 says SHOULD).
+        let known = invite.ended.is_none_or(|ended| now.since(ended) < TIMER_I);
         let was_open = known && call.is_some_and(|call| self.calls[call].cancelled);
         if was_open && status == Some(481) {
             return self.fail(call, "481 to a CANCEL whose INVITE is pending");
