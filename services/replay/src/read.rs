@@ -19,6 +19,8 @@ use crate::inputs::{fact, keys, stimulus};
 const MAX_TEXT: usize = 64 << 20;
 /// The most inputs.
 const MAX_LINES: usize = 100_000;
+/// The most trunks of all configurations together, those included that stand between the ones named.
+const MAX_TRUNKS: usize = 4 << 16;
 /// Microseconds within which no sum of times overflows: 285 years.
 const MAX_MICROS: u64 = 1 << 53;
 /// The longest of the timers: a day.
@@ -80,7 +82,14 @@ pub fn read(text: &str) -> Result<Recording, Mistake> {
     let header = header(first).map_err(|what| wrong(1, what))?;
     let settings = settings(&header).map_err(|what| wrong(1, what))?;
     let mut snapshots = BTreeMap::new();
+    let mut trunks = 0_usize;
     for configuration in &header.configurations {
+        let highest = configuration.trunks.iter().map(|trunk| usize::from(trunk.id) + 1).max();
+        trunks = trunks.saturating_add(highest.unwrap_or(1));
+        if trunks > MAX_TRUNKS {
+            let bound = format!("trunks numbered below {MAX_TRUNKS} in all configurations together");
+            return Err(wrong(1, format!("expected {bound}, found more")));
+        }
         let snapshot = snapshot(configuration).map_err(|what| wrong(1, what))?;
         snapshots.insert(configuration.generation, Arc::new(snapshot));
     }

@@ -25,3 +25,24 @@ fn a_drawing_needs_nothing_but_itself() {
     }
     assert!(DRAWING.contains("prefers-color-scheme:dark"));
 }
+
+/// A line of a few bytes that numbers its trunk 65535 has a snapshot of 65536 trunks made of it.
+#[test]
+fn trunks_that_a_short_file_numbers_high_take_no_memory_without_bound() {
+    let (header, steps) = JOURNAL.split_once('\n').unwrap();
+    let with = |configurations: usize| {
+        let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
+        let mut configuration = header["configurations"][0].clone();
+        for (trunk, id) in [(0, 0), (1, 65_535)] {
+            configuration["trunks"][trunk]["id"] = id.into();
+        }
+        header["configurations"] = vec![configuration; configurations].into();
+        replay::read(&format!("{header}\n{steps}"))
+    };
+    with(1).unwrap();
+    let mistake = with(100).unwrap_err().to_string();
+    assert_eq!(
+        mistake,
+        "line 1: expected trunks numbered below 262144 in all configurations together, found more"
+    );
+}
