@@ -207,7 +207,7 @@ fn content_length(head: &[u8]) -> Result<usize, FramingFault> {
     lines.next();
     for line in lines {
         let Some(value) = length_value(line) else { continue };
-        let length = decimal(value.trim_ascii())?;
+        let length = decimal(trim(value))?;
         match found {
             Some(earlier) if earlier != length => return Err(FramingFault::LengthAmbiguous),
             Some(_) | None => found = Some(length),
@@ -219,9 +219,25 @@ fn content_length(head: &[u8]) -> Result<usize, FramingFault> {
 /// What stands behind the colon, if this header line is a Content-Length.
 fn length_value(line: &[u8]) -> Option<&[u8]> {
     let (name, value) = line.split_at(memchr::memchr(b':', line)?);
-    let name = name.trim_ascii();
+    let name = trim(name);
     let named = name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"l");
     if named { value.get(1..) } else { None }
+}
+
+/// Without the white space of RFC 3261 §25.1, which a form feed is not: who does not trim it reads another length.
+fn trim(mut text: &[u8]) -> &[u8] {
+    let is_blank = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    while let [first, rest @ ..] = text
+        && is_blank(*first)
+    {
+        text = rest;
+    }
+    while let [rest @ .., last] = text
+        && is_blank(*last)
+    {
+        text = rest;
+    }
+    text
 }
 
 /// Whether a header line is a Content-Length.

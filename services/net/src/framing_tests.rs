@@ -116,6 +116,8 @@ fn a_length_that_cannot_be_believed_breaks_the_stream() {
         ("Content-Length: 5, 5", FramingFault::LengthUnreadable),
         ("Content-Length: 5;x=y", FramingFault::LengthUnreadable),
         ("Content-Length: 0x5", FramingFault::LengthUnreadable),
+        ("Content-Length: \x0c5", FramingFault::LengthUnreadable),
+        ("Content-Length\x0c: 5", FramingFault::LengthMissing),
         ("Content-Length: 5\r\n 5", FramingFault::LengthUnreadable),
         ("Content-Length: 5\r\nContent-Length: 6", FramingFault::LengthAmbiguous),
         ("l: 5\r\nContent-Length: 0", FramingFault::LengthAmbiguous),
