@@ -151,6 +151,27 @@ fn rsip_ignores_content_length() {
 }
 
 #[test]
+fn rsip_takes_a_line_feed_alone_into_a_value() {
+    let request = rsip_request("X-One: a\nX-Two: b", b"").unwrap();
+    let seen = |name: &str| {
+        request
+            .headers()
+            .iter()
+            .any(|header| matches!(header, rsip::Header::Other(found, _) if found == name))
+    };
+    assert!(seen("X-One") && !seen("X-Two"));
+}
+
+#[test]
+fn rsip_takes_an_angle_bracket_in_a_quoted_name_for_the_uri() {
+    let text = "\"a<b\" <sip:a@b.example>;tag=1";
+    let uri = rsip::headers::From::new(text).typed().map(|from| from.uri.to_string()).unwrap_or_default();
+    assert_ne!(uri, "sip:a@b.example");
+    let ours = sip::Address::parse(text.as_bytes()).unwrap();
+    assert_eq!((ours.uri, ours.tag()), (&b"sip:a@b.example"[..], Some(&b"1"[..])));
+}
+
+#[test]
 fn rsip_refuses_what_the_grammar_allows() {
     assert!(rsip_request("X-Fold: a\r\n b", b"").is_none(), "folding");
     assert!(rsip_request("X-Space : a", b"").is_none_or(|request| {
