@@ -7,7 +7,7 @@ PROGRAMS := sipp baresip ip
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	bench-sipp bench-renewal bench-signalling bench-memory bench-delay bench-media bench-codec bench-linear bench-programs
+	fuzz bench-sipp bench-renewal bench-signalling bench-memory bench-delay bench-media bench-codec bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ simulate: ## a long sweep of the simulator, SEEDS=from..to
 
 mutants: ## breaks the state machines on purpose, one mutation at a time; all must be noticed (about an hour)
 	tests/mutation/mutants.py --jobs $(or $(JOBS),2)
+
+fuzz: ## searches for bytes that break a reader, TARGET=… (all in turn), MINUTES=… each (10); needs a C++ compiler
+	CARGO=$(CARGO) tests/fuzz/fuzz.sh $(or $(MINUTES),10) $(if $(filter command,$(firstword $(origin TARGET))),$(TARGET))
 
 docs: ## the documentation of the crates, broken links are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
