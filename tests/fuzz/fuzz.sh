@@ -35,7 +35,8 @@ for name in "$@"; do
 			>"$out/fuzz/$name.log" 2>&1 || status=$?
 		grep -E '^#.* DONE|panicked at|^stat::number|^stat::peak|Test unit written' "$out/fuzz/$name.log" || true
 		# Of this shell, then of what it ran: user, system.
-		times | sed -n 's/^/processor time: /;2p'
+		times >"$out/fuzz/$name.times"
+		sed -n 's/^/processor time: /;2p' "$out/fuzz/$name.times"
 		exit $status
 	); then
 		failed="$failed $name"

@@ -75,6 +75,10 @@ fn same_address(uri: &rsip::Uri, tag: Option<&str>, ours: Address<'_>) {
     if ours.display.contains(&b'<') {
         return;
     }
+    // `rsip_drops_parameters_behind_one_that_it_does_not_expect`
+    if ours.params.iter().any(|(_, value)| value.is_some_and(|value| !is_word(value))) {
+        return;
+    }
     assert_eq!(tag.map(str::as_bytes), ours.tag());
     same_uri(uri, ours.uri);
 }
@@ -138,12 +142,8 @@ pub(crate) fn sdp_rs(bytes: &[u8]) {
     let theirs =
         if text.contains("r=") { without_panic(text) } else { SessionDescription::try_from(text).ok() };
     let Some(theirs) = theirs else { return };
-    // `sdp_rs_loses_channels_and_what_stands_in_another_order`: of what it lost nothing can be said.
-    if theirs.media_descriptions.len() < ours.streams().len() {
-        assert!(is_in_another_order(text), "sdp-rs loses streams elsewhere");
-        return;
-    }
-    assert_eq!(theirs.media_descriptions.len(), ours.streams().len());
+    // `sdp_rs_stops_without_a_word_at_a_line_that_it_does_not_expect`: of what stands behind it nothing can be said.
+    assert!(theirs.media_descriptions.len() <= ours.streams().len(), "streams that are none");
     for (theirs, ours) in theirs.media_descriptions.iter().zip(ours.streams()) {
         assert_eq!(theirs.media.port, ours.port);
         assert_eq!(theirs.media.media.to_string().as_bytes(), ours.kind);
@@ -161,23 +161,4 @@ fn without_panic(text: &str) -> Option<SessionDescription> {
     let theirs = catch_unwind(AssertUnwindSafe(|| SessionDescription::try_from(text)));
     std::panic::set_hook(hook);
     theirs.ok()?.ok()
-}
-
-/// Whether a line stands where the grammar of RFC 8866 §9 has it no more.
-fn is_in_another_order(text: &str) -> bool {
-    const SESSION: &str = "vosiuepcbtrzka";
-    const MEDIA: &str = "micbka";
-    let mut order = SESSION;
-    let mut place = 0;
-    for line in text.lines() {
-        let Some(kind) = line.chars().next() else { return true };
-        if kind == 'm' {
-            (order, place) = (MEDIA, 0);
-        }
-        match order.find(kind) {
-            Some(found) if found >= place => place = found,
-            Some(_) | None => return true,
-        }
-    }
-    false
 }

@@ -236,6 +236,16 @@ fn sdp_rs_loses_channels_and_what_stands_in_another_order() {
 }
 
 #[test]
+fn sdp_rs_stops_without_a_word_at_a_line_that_it_does_not_expect() {
+    for odd in ["m=audio 4001 RTP/AVP\r\n", "w=x\r\n", "a=x\r\ni=late\r\n"] {
+        let text = description(&format!("m=audio 4000 RTP/AVP 0\r\n{odd}m=audio 4002 RTP/AVP 0\r\n"));
+        let streams = SessionDescription::try_from(&*text).map(|read| read.media_descriptions.len());
+        assert_eq!(streams, Ok(1), "{odd}");
+        assert_eq!(Sdp::parse(text.as_bytes()).unwrap().streams().last().map(|last| last.port), Some(4_002));
+    }
+}
+
+#[test]
 fn sdp_rs_refuses_what_is_seen_in_the_field() {
     let whole = description("m=audio 4000 RTP/AVP 0\r\n");
     let odd = [
