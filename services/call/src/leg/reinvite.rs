@@ -187,7 +187,7 @@ impl Leg {
         now: Now,
     ) {
         let Some(mut writer) = wire.response(server, 200, None, Some(&self.tag)) else { return };
-        if self.is_confirmed()
+        if self.has_session()
             && let Some(request) = wire.server_request(server)
             && let Ok(request) = Message::parse(&request)
         {

@@ -69,6 +69,22 @@ impl SessionTimer {
 }
 
 impl Leg {
+    /// Whether a 2xx to the INVITE has begun the session (§7.2, §9), though its ACK may be owed.
+    pub(super) fn has_session(&self) -> bool {
+        match self.state {
+            LegState::Answered { .. } | LegState::AckDue { .. } | LegState::Up => true,
+            LegState::Invited { .. }
+            | LegState::AnsweredLeaving { .. }
+            | LegState::Calling { .. }
+            | LegState::Proceeding { .. }
+            | LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone => false,
+        }
+    }
+
     /// When the session is to be refreshed or given up. An offer that is under way counts as a refresh, so its end is
     /// waited for.
     pub(super) fn session_deadline(&self) -> Option<Time> {

@@ -340,6 +340,34 @@ fn a_refresh_of_a_call_that_nobody_described_is_acknowledged() {
 }
 
 #[test]
+fn an_update_that_comes_before_the_ack_refreshes_a_session_as_well() {
+    let mut world = World::new();
+    world.receive(CALLER, &invite("1", None));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    let answer = response(&out, "200 OK", "b1", Some(OFFER));
+    let promises = "Require: timer\nSession-Expires: 90;refresher=uas\nContent-Type";
+    world.receive(CALLEE, &answer.replace("Content-Type", promises));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.pass(Duration::from_secs(1));
+    world.expect(CALLER, "SIP/2.0 200");
+    for (side, update) in
+        [(CALLEE, from_callee("UPDATE", 1, &out, "")), (CALLER, from_caller("UPDATE", 2, &ok, ""))]
+    {
+        world.receive(side, &update);
+        let taken = world.expect(side, "SIP/2.0 200");
+        assert!(taken.header("Session-Expires").ends_with(";refresher=uas"), "{}", taken.text);
+    }
+    let answer = from_caller("ACK", 1, &ok, "Content-Type: application/sdp\n\n") + ANSWER;
+    world.receive(CALLER, &answer);
+    world.expect(CALLEE, "ACK");
+    // What the callee promised first is overtaken by what it was told last: the box asks for itself.
+    world.pass(Duration::from_secs(61));
+    world.expect_silence();
+    ends_by_the_caller(&mut world, &ok, 3);
+}
+
+#[test]
 fn a_422_to_a_refresh_raises_the_interval() {
     let (mut world, _, _, _, b) = refreshed_by_the_box();
     let too_small = response(&b, "422 Session Interval Too Small", "", None);
