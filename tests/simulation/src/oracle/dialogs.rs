@@ -296,8 +296,13 @@ impl Oracle {
             return;
         }
         let ours = DialogKey::of_received(bye);
-        // A dialog that the Core has ended itself was no part of the call any more.
-        let was_open = |id| self.dialogs.get(id).is_some_and(|dialog: &Dialog| dialog.bye_sent.is_none());
+        // A dialog that the Core has ended itself was no part of the call any more, and one whose BYE came before it is not
+        // ended by a copy that is refused again.
+        let was_open = |id| {
+            self.dialogs
+                .get(id)
+                .is_some_and(|dialog: &Dialog| dialog.bye_sent.is_none() && dialog.bye_received.is_some())
+        };
         if !ours.as_ref().is_some_and(was_open) {
             return;
         }
