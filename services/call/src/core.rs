@@ -18,7 +18,7 @@ mod steps;
 mod transfer;
 mod ways;
 
-pub(crate) use destination::Destination;
+pub(crate) use destination::{Destination, Host};
 pub(crate) use invite::RouteQuestion;
 
 pub(crate) use ingress::{Arrival, Sender, unsupported};

@@ -9,7 +9,7 @@ use sip::{Transport, Uri};
 use crate::bridge::table::Event;
 use crate::bridge::{CallKey, Candidate, Cause, GoesOn, Reach};
 use crate::cdr::EndedBy;
-use crate::core::{Core, Destination};
+use crate::core::{Core, Destination, Host};
 use crate::headers::advertised_host;
 use crate::io::{EventKind, Flow, NextHop, Now, QueryId};
 use crate::journal::{Reachable, put_contact, take_contacts};
@@ -121,18 +121,23 @@ impl Core {
         let (user, at): (&[u8], &[u8]) = called.map_or((b"", b""), |user| (user, b"@"));
         let to = [scheme, user, at, uri.host, port.as_bytes()].concat();
         let full = [&to, uri.params.raw()].concat();
-        let reach = self.reach(Destination::of(&uri)?, by)?;
+        let reach = self.reach(&Destination::of(&uri)?, by)?;
         Some(Candidate::new(full, to, reach))
     }
 
     /// How a destination is reached; `None` when no listener of ours speaks to it.
-    pub(super) fn reach(&self, destination: Destination, by: Option<&str>) -> Option<Reach> {
-        Some(match destination {
-            Destination::Address(remote, transport) => {
-                Reach::Flow { flow: self.flow_to(remote, transport, by)?, registered: false }
-            }
-            Destination::Name { host, port, transport, secure } => {
-                Reach::Name { host, port, transport, secure }
+    pub(super) fn reach(&self, destination: &Destination<'_>, by: Option<&str>) -> Option<Reach> {
+        let transport = destination.transport();
+        Some(match destination.host {
+            Host::Name(host) => Reach::Name {
+                host: host.into(),
+                port: destination.port,
+                transport,
+                secure: destination.secure,
+            },
+            Host::Address(_) => {
+                let remote = destination.address(transport?)?;
+                Reach::Flow { flow: self.flow_to(remote, transport?, by)?, registered: false }
             }
         })
     }

@@ -11,7 +11,7 @@ use sip::{Address, Message, Name, Scheme, Uri};
 
 use super::candidates::MAX_CANDIDATES;
 use crate::bridge::{CallKey, Candidate, GoesOn, Reach};
-use crate::core::{Core, Destination};
+use crate::core::{Core, Destination, Host};
 use crate::io::EventKind;
 
 /// How often one call may be sent on from where it was sent to.
@@ -114,16 +114,16 @@ impl Core {
 
     fn reach_of(&self, uri: &Uri<'_>, trunk: &Trunk) -> Option<Reach> {
         let destination = Destination::of(uri)?;
-        let is_allowed = match &destination {
-            Destination::Address(remote, _) => self.may_be_sent_to(*remote),
-            Destination::Name { host, .. } => !self
+        let is_allowed = match destination.host {
+            Host::Address(_) => self.may_be_sent_to(destination.address(destination.transport()?)?),
+            Host::Name(host) => !self
                 .wire
                 .settings
                 .listeners
                 .iter()
                 .any(|listener| crate::headers::advertised_host(listener).eq_ignore_ascii_case(host)),
         };
-        if is_allowed { self.reach(destination, trunk.listener.as_deref()) } else { None }
+        if is_allowed { self.reach(&destination, trunk.listener.as_deref()) } else { None }
     }
 
     /// Whether a redirection may lead there: to a host, and not to this box itself.

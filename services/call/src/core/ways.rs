@@ -1,18 +1,17 @@
 //! Hosts that dialogs name: asked for, and told to the leg that has the dialog.
 
-use super::{Core, Destination};
+use super::Core;
 use crate::io::{NextHop, Output, QueryId};
-use crate::leg::LegKey;
+use crate::leg::{LegKey, UnknownWay};
 
 impl Core {
     /// Asks for the host that the dialog of a leg has come to name, if it has.
     pub(super) fn look_for_way(&mut self, key: LegKey) {
         let Some(leg) = self.legs.get_mut(key) else { return };
-        let Some(Destination::Name { host, port, secure, .. }) = leg.unknown_way(&self.wire) else { return };
-        // A dialog stays with the transport that it was made over.
-        let transport = Some(self.wire.listener(leg.flow.listener).transport);
+        let Some(UnknownWay { host, port, listener, secure }) = leg.unknown_way(&self.wire) else { return };
+        let transport = Some(self.wire.listener(listener).transport);
         let query = self.queries.ask(key);
-        leg.await_way(query).into_iter().for_each(|before| self.queries.forget(before));
+        leg.await_way(query, listener).into_iter().for_each(|before| self.queries.forget(before));
         let draw = self.wire.ids.random();
         self.wire.outputs.push_back(Output::Resolve { query, host, port, transport, secure, draw });
     }

@@ -1,11 +1,10 @@
 //! Requests within an established dialog: ACK, BYE and whatever is carried across.
 
-use std::net::{IpAddr, SocketAddr};
-
 use bytes::Bytes;
-use sip::{Dialog, Message, Method, Name, Uri, Writer};
+use sip::{Dialog, Message, Method, Name, Writer};
 
 use super::uac::via_pieces;
+use super::way::next_hop;
 use super::{Exchange, Leg, LegKey, LegState, News};
 use crate::bodies::Body;
 use crate::coverage::LegInput;
@@ -36,7 +35,7 @@ impl Leg {
     pub(super) fn send_ack(&mut self, client: ClientKey, cseq: u32, body: Option<&Body>, wire: &mut Wire) {
         let flow = self.request_flow(wire);
         let branch = wire.ids.branch_without_transaction();
-        let Some(mut writer) = self.in_dialog(b"ACK", Some(cseq), &branch, wire) else { return };
+        let Some(mut writer) = self.in_dialog(b"ACK", Some(cseq), &branch, flow, wire) else { return };
         self.copy_credentials(client, &mut writer, wire);
         let ack = Body::finish(body, writer);
         wire.acknowledge(client, flow, ack);
@@ -47,7 +46,7 @@ impl Leg {
         let user = ClientUser::Leg(key, Purpose::Bye);
         let (client, branch) = wire.prepare(Method::Bye, user, flow, now);
         self.state = LegState::Leaving;
-        let Some(mut writer) = self.in_dialog(b"BYE", None, &branch, wire) else {
+        let Some(mut writer) = self.in_dialog(b"BYE", None, &branch, flow, wire) else {
             wire.abandon(client);
             self.state = LegState::Gone;
             return;
@@ -119,11 +118,11 @@ impl Leg {
         let flow = self.request_flow(wire);
         let user = ClientUser::Leg(key, Purpose::Carry(server));
         let (client, branch) = wire.prepare(request.method(), user, flow, now);
-        let Some(mut writer) = self.in_dialog(request.method_text(), None, &branch, wire) else {
+        let Some(mut writer) = self.in_dialog(request.method_text(), None, &branch, flow, wire) else {
             wire.abandon(client);
             return false;
         };
-        let listener = wire.listener(self.flow.listener);
+        let listener = wire.listener(flow.listener);
         if matches!(request.method(), Method::Subscribe | Method::Notify | Method::Refer) {
             contact(&mut writer, listener);
         }
@@ -210,15 +209,16 @@ impl Leg {
         }
     }
 
-    /// A request within the dialog, ready for more headers.
+    /// A request within the dialog over its flow, ready for more headers.
     pub(super) fn in_dialog(
         &mut self,
         method: &[u8],
         cseq: Option<u32>,
         branch: &str,
+        flow: Flow,
         wire: &Wire,
     ) -> Option<Writer> {
-        let listener = wire.listener(self.flow.listener);
+        let listener = wire.listener(flow.listener);
         let pieces = via_pieces(listener, branch);
         let mut writer = self.current_dialog_mut()?.request(method, cseq, pieces.get(1..)?, MAX_FORWARDS);
         writer.header("User-Agent", wire.settings.product.as_bytes());
@@ -229,22 +229,6 @@ impl Leg {
         writer.header("Allow", ALLOW);
         writer.header("Supported", SUPPORTED);
         writer.header("Server", wire.settings.product.as_bytes());
-    }
-
-    /// Where requests of this dialog go: a stream that is open and a registered phone by their flow (RFC 5626 §5.3),
-    /// else where the route set or the remote target say.
-    pub(super) fn request_flow(&self, wire: &Wire) -> Flow {
-        self.flow_to(self.current_dialog(), wire)
-    }
-
-    /// The same for another dialog of this leg, an early one.
-    pub(super) fn flow_to(&self, dialog: Option<&Dialog>, wire: &Wire) -> Flow {
-        let stream = wire.listener(self.flow.listener).transport.is_reliable();
-        let by_flow = self.by_flow || (stream && self.flow.connection != 0);
-        match dialog {
-            Some(dialog) if !by_flow => Flow { remote: self.remote_of(dialog), ..self.flow },
-            Some(_) | None => self.flow,
-        }
     }
 
     /// The peer was heard over this flow. A connection that we asked for has its number now, and a phone that had to
@@ -298,27 +282,6 @@ impl Leg {
     }
 }
 
-/// The address that a dialog's next request is sent to. A private address that a peer outside wrote into its Contact
-/// leads nowhere from here; where its messages come from does.
-pub(crate) fn next_hop(dialog: &Dialog, source: SocketAddr) -> SocketAddr {
-    match literal_address(dialog.next_hop()) {
-        Some(address) if is_private(address.ip()) && !is_private(source.ip()) => source,
-        Some(address) => address,
-        None => source,
-    }
-}
-
-/// RFC 1918, RFC 6598, RFC 4193, loopback and link-local addresses.
-pub(super) fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [first, second, ..] = ip.octets();
-            ip.is_private() || ip.is_loopback() || ip.is_link_local() || (first == 100 && second & 0xc0 == 64)
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
-}
-
 /// ACK and BYE for a 2xx that nobody wants: of a fork that lost, or of an INVITE that was given up (RFC 3261
 /// §13.2.2.4). `ended` are the ACKs of those that had both before; a repetition of such a 2xx gets its ACK again. `spent`
 /// is the last CSeq number that its early dialog has used.
@@ -365,7 +328,7 @@ fn acknowledge_and_end(
     let cseq = dialog.local_cseq;
     dialog.local_cseq = cseq.max(spent);
     let flow = match flow.connection {
-        0 => Flow { remote: next_hop(&dialog, flow.remote), ..flow },
+        0 => next_hop(&dialog, flow, wire),
         _open => flow,
     };
     let ack = ack_without_leg(&mut dialog, cseq, flow, wire);
@@ -394,11 +357,4 @@ fn ack_without_leg(dialog: &mut Dialog, cseq: u32, flow: Flow, wire: &mut Wire) 
     let branch = wire.ids.branch_without_transaction();
     let pieces = via_pieces(wire.listener(flow.listener), &branch);
     dialog.request(b"ACK", Some(cseq), &pieces[1..], MAX_FORWARDS).finish()
-}
-
-/// The socket address that a URI names, when its host is an address and not a name.
-pub(crate) fn literal_address(uri: &[u8]) -> Option<SocketAddr> {
-    let uri = Uri::parse(uri).ok()?;
-    let ip: IpAddr = uri.host_ip()?;
-    Some(SocketAddr::new(ip, uri.port.unwrap_or(uri.carried_by().default_port())))
 }

@@ -49,7 +49,7 @@ use crate::media::Side;
 use crate::wire::{ClientKey, ServerKey, Wire, reconnecting};
 
 pub(crate) use challenge::{AuthTries, Challenged, again_with};
-pub(crate) use dialog::{acknowledge_late, end_fork, next_hop};
+pub(crate) use dialog::{acknowledge_late, end_fork};
 pub(crate) use early::rseq;
 pub(crate) use exchange::{Aim, EarlyUpdate, Exchange, OfferBy, Ours};
 pub(crate) use offer::Offer;
@@ -57,6 +57,7 @@ pub(crate) use refer::Referral;
 pub(crate) use reliable::Acknowledges;
 pub(crate) use session_timer::interval_too_small;
 pub(crate) use uac::{Target, from_header, via, via_pieces};
+pub(crate) use way::{UnknownWay, next_hop};
 
 new_key_type! {
     /// A leg.

@@ -39,18 +39,18 @@ impl Leg {
             OfferBy::Update => (Method::Update, b"UPDATE"),
         };
         let (client, branch) = wire.prepare(method, ClientUser::Leg(key, Purpose::Offer), flow, now);
-        let Some(mut writer) = self.in_dialog(text, None, &branch, wire) else {
+        let Some(mut writer) = self.in_dialog(text, None, &branch, flow, wire) else {
             wire.abandon(client);
             return false;
         };
-        contact(&mut writer, wire.listener(self.flow.listener));
+        contact(&mut writer, wire.listener(flow.listener));
         writer.header("Allow", ALLOW);
         writer.header("Supported", TIMER);
         if !early {
             self.timer.ask(&mut writer, &wire.settings);
         }
         if let Some(from) = offer.from {
-            copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
+            copy_crossing(from, &mut writer, wire.listener(flow.listener));
         }
         // A peer that says 100 and then nothing must not hold the call for ever (RFC 3261 §14.1, §16.8).
         wire.limit(client, now.time + wire.settings.timer_c);
@@ -377,7 +377,7 @@ impl Leg {
             return true;
         }
         let branch = wire.ids.branch_without_transaction();
-        let Some(writer) = self.in_dialog(b"ACK", Some(number), &branch, wire) else { return true };
+        let Some(writer) = self.in_dialog(b"ACK", Some(number), &branch, flow, wire) else { return true };
         let ack = writer.finish();
         wire.send(flow, ack.clone(), SendToken::NONE);
         if let Some(abandoned) = &mut self.abandoned {

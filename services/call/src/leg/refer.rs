@@ -133,11 +133,11 @@ impl Leg {
         let Some(subscription) = self.subscription.take() else { return };
         let flow = self.request_flow(wire);
         let (client, branch) = wire.prepare(Method::Notify, ClientUser::Leg(key, Purpose::Notify), flow, now);
-        let Some(mut writer) = self.in_dialog(b"NOTIFY", None, &branch, wire) else {
+        let Some(mut writer) = self.in_dialog(b"NOTIFY", None, &branch, flow, wire) else {
             wire.abandon(client);
             return;
         };
-        contact(&mut writer, wire.listener(self.flow.listener));
+        contact(&mut writer, wire.listener(flow.listener));
         writer.header("Event", subscription.event.as_bytes());
         if is_last {
             writer.header("Subscription-State", b"terminated;reason=noresource");

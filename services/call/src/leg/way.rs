@@ -1,16 +1,17 @@
-//! The way to a peer whose route set or Contact names a host and no address (RFC 3261 §8.1.2, RFC 3263 §4).
+//! The way of requests within a dialog: to where its route set or remote target leads (RFC 3261 §8.1.2, RFC 3263 §4).
 //!
-//! The name is looked up as soon as the dialog has it, and nothing waits for the answer: until it comes, and where none
-//! comes, requests go to where the peer was reached or heard. The dialog stays with its listener and transport.
+//! The dialog stays with its listener unless the URI writes another transport, which a listener beside it speaks. A name
+//! is looked up as soon as the dialog has it, and nothing waits for the answer: until it comes, and where none comes,
+//! requests go to where the peer was reached or heard.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sip::{Dialog, Uri};
 
 use super::Leg;
-use super::dialog::{is_private, next_hop};
-use crate::core::Destination;
-use crate::io::{NextHop, QueryId};
+use crate::core::{Destination, Host};
+use crate::io::{Flow, NextHop, QueryId};
+use crate::settings::ListenerId;
 use crate::wire::Wire;
 
 /// More servers of one name are not kept.
@@ -23,39 +24,51 @@ pub(crate) struct Way {
     uri: Box<[u8]>,
     /// Not answered yet.
     query: Option<QueryId>,
+    /// From where its servers are spoken to.
+    listener: ListenerId,
     /// The one in use first.
     servers: Vec<SocketAddr>,
 }
 
+/// A host that is to be looked up.
+pub(crate) struct UnknownWay {
+    pub(crate) host: Box<str>,
+    pub(crate) port: Option<u16>,
+    pub(crate) listener: ListenerId,
+    pub(crate) secure: bool,
+}
+
 impl Leg {
     /// The host that is to be looked up, if the dialog has come to name one that was not: once for each.
-    pub(crate) fn unknown_way(&mut self, wire: &Wire) -> Option<Destination> {
+    pub(crate) fn unknown_way(&mut self, wire: &Wire) -> Option<UnknownWay> {
         if !self.placed && !self.is_confirmed() {
             return None;
         }
-        let dialog = self.current_dialog()?;
-        let uri = dialog.next_hop();
+        let uri = self.current_dialog()?.next_hop();
         let is_known = self.way.as_ref().is_some_and(|way| *way.uri == *uri);
-        let destination = Uri::parse(uri).ok().and_then(|uri| Destination::of(&uri));
         self.way_due = false;
-        let stream = wire.listener(self.flow.listener).transport.is_reliable();
-        if is_known || self.by_flow || (stream && self.flow.connection != 0) {
+        if is_known || self.goes_by_flow(wire) {
             return None;
         }
-        destination.filter(|destination| matches!(destination, Destination::Name { .. }))
+        let uri = Uri::parse(self.current_dialog()?.next_hop()).ok()?;
+        let destination = Destination::of(&uri)?;
+        let Host::Name(host) = destination.host else { return None };
+        let listener = listener_for(&destination, self.flow.listener, wire);
+        let Destination { port, secure, .. } = destination;
+        Some(UnknownWay { host: host.into(), port, listener, secure })
     }
 
     /// The look-up has begun; the one that it takes the place of.
-    pub(crate) fn await_way(&mut self, query: QueryId) -> Option<QueryId> {
+    pub(crate) fn await_way(&mut self, query: QueryId, listener: ListenerId) -> Option<QueryId> {
         let uri = self.current_dialog().map(|dialog| dialog.next_hop().into()).unwrap_or_default();
-        let way = Way { uri, query: Some(query), servers: Vec::new() };
+        let way = Way { uri, query: Some(query), listener, servers: Vec::new() };
         self.way.replace(Box::new(way)).and_then(|before| before.query)
     }
 
     /// The servers of the name, of those that this leg's listener can send to.
     pub(crate) fn way_found(&mut self, query: QueryId, hops: &[NextHop], wire: &Wire) {
-        let listener = wire.listener(self.flow.listener);
         let Some(way) = self.way.as_mut().filter(|way| way.query == Some(query)) else { return };
+        let listener = wire.listener(way.listener);
         way.query = None;
         let fits = |hop: &&NextHop| {
             hop.transport == listener.transport && hop.address.is_ipv4() == listener.bind.is_ipv4()
@@ -76,15 +89,69 @@ impl Leg {
         self.way.as_ref()?.query
     }
 
-    /// Where a request of this dialog goes.
-    pub(super) fn remote_of(&self, dialog: &Dialog) -> SocketAddr {
-        let source = self.flow.remote;
+    /// Where requests of this dialog go: a stream that is open and a registered phone by their flow (RFC 5626 §5.3),
+    /// else where the route set or the remote target say.
+    pub(super) fn request_flow(&self, wire: &Wire) -> Flow {
+        self.flow_to(self.current_dialog(), wire)
+    }
+
+    /// The same for another dialog of this leg, an early one.
+    pub(super) fn flow_to(&self, dialog: Option<&Dialog>, wire: &Wire) -> Flow {
+        let Some(dialog) = dialog.filter(|_| !self.goes_by_flow(wire)) else { return self.flow };
         let way = self.way.as_ref().filter(|way| *way.uri == *dialog.next_hop());
-        match way.and_then(|way| way.servers.first()) {
-            // A peer outside that names a private host is not reached there.
-            Some(server) if is_private(server.ip()) && !is_private(source.ip()) => source,
-            Some(server) => *server,
-            None => next_hop(dialog, source),
+        match way.and_then(|way| Some((way.listener, *way.servers.first()?))) {
+            Some((listener, server)) => beside(self.flow, listener, server),
+            None => next_hop(dialog, self.flow, wire),
         }
+    }
+
+    fn goes_by_flow(&self, wire: &Wire) -> bool {
+        let stream = wire.listener(self.flow.listener).transport.is_reliable();
+        self.by_flow || (stream && self.flow.connection != 0)
+    }
+}
+
+/// Where the next request of a dialog goes that was made over this flow, as far as its URIs say without asking anybody.
+/// What cannot be reached from here is left: the peer is where it was heard.
+pub(crate) fn next_hop(dialog: &Dialog, flow: Flow, wire: &Wire) -> Flow {
+    let uri = Uri::parse(dialog.next_hop()).ok();
+    let Some(destination) = uri.and_then(|uri| Destination::of(&uri)) else { return flow };
+    let listener = listener_for(&destination, flow.listener, wire);
+    let transport = wire.listener(listener).transport;
+    let Some(address) = destination.address(transport) else { return flow };
+    if wire.listener(listener).bind.is_ipv4() == address.is_ipv4() {
+        return beside(flow, listener, address);
+    }
+    match wire.listener_to(address, transport) {
+        Some(listener) => beside(flow, listener, address),
+        None => flow,
+    }
+}
+
+/// The listener that sends there: the dialog's own, or one beside it where the URI writes another transport.
+fn listener_for(destination: &Destination<'_>, own: ListenerId, wire: &Wire) -> ListenerId {
+    let own_transport = wire.listener(own).transport;
+    let transport = destination.transport_within(own_transport);
+    if transport == own_transport { own } else { wire.beside(own, transport).unwrap_or(own) }
+}
+
+/// A private address that a peer outside wrote into its Contact, or a name that it gave leads to, leads nowhere from here;
+/// where its messages come from does.
+fn beside(flow: Flow, listener: ListenerId, remote: SocketAddr) -> Flow {
+    if is_private(remote.ip()) && !is_private(flow.remote.ip()) {
+        return flow;
+    }
+    let connection = if listener == flow.listener { flow.connection } else { 0 };
+    Flow { listener, remote, connection }
+}
+
+/// RFC 1918, RFC 6598, RFC 4193, loopback and link-local addresses.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || (first == 100 && second & 0xc0 == 64)
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }

@@ -10,7 +10,7 @@ use crate::io::{Flow, Now};
 use crate::leg::{next_hop, via_pieces};
 use crate::standalone::copy_across;
 use crate::timers::TimerOf;
-use crate::wire::{ClientKey, ClientUser, ServerKey};
+use crate::wire::{ClientKey, ClientUser, ServerKey, Wire};
 
 const MAX_FORWARDS: u8 = 70;
 
@@ -98,7 +98,7 @@ impl Core {
             return self.respond(server, 500, Some("No Subscription Yet"), "", &[("Retry-After", b"1")], now);
         };
         let wire = &mut self.wire;
-        let flow = flow_to(&peer, dialog, wire.listener(peer.flow.listener).transport.is_reliable());
+        let flow = flow_to(&peer, dialog, wire);
         let user = ClientUser::Subscription(key, server);
         let (client, branch) = wire.prepare(message.method(), user, flow, now);
         let listener = wire.listener(flow.listener);
@@ -234,9 +234,10 @@ impl Core {
 }
 
 /// Where a request to this end goes: see [`Leg::request_flow`](crate::leg::Leg).
-fn flow_to(peer: &Peer, dialog: &Dialog, stream: bool) -> Flow {
+fn flow_to(peer: &Peer, dialog: &Dialog, wire: &Wire) -> Flow {
+    let stream = wire.listener(peer.flow.listener).transport.is_reliable();
     if peer.by_flow || (stream && peer.flow.connection != 0) {
         return peer.flow;
     }
-    Flow { remote: next_hop(dialog, peer.flow.remote), ..peer.flow }
+    next_hop(dialog, peer.flow, wire)
 }

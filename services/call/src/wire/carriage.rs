@@ -17,7 +17,7 @@ use sip::{Method, Time, Transport};
 use super::clients::token_of;
 use super::{ClientKey, Wire};
 use crate::io::{Flow, Now};
-use crate::settings::{Listener, ListenerId};
+use crate::settings::Listener;
 
 /// What leaves by UDP whatever the MTU, which is not known.
 const LONGEST_DATAGRAM: usize = 1300;
@@ -73,16 +73,13 @@ impl Wire {
         if method == Method::Cancel {
             return None;
         }
-        let here = self.listener(flow.listener).bind.ip();
-        let listens =
-            |listener: &Listener| listener.transport == Transport::Tcp && listener.bind.ip() == here;
-        let stream = self.settings.listeners.iter().position(listens)?;
+        let stream = self.beside(flow.listener, Transport::Tcp)?;
         let deaf = &self.deaf;
         // What other calls have found out.
         if self.ids.tape.yes(|| deaf.contains(flow.remote, now.time)) {
             return None;
         }
-        Some(Flow { listener: ListenerId(u16::try_from(stream).ok()?), connection: 0, ..flow })
+        Some(Flow { listener: stream, connection: 0, ..flow })
     }
 
     /// Moves a transaction whose request was not sent yet; what is to be sent, and where.

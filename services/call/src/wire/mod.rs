@@ -133,6 +133,24 @@ impl Wire {
         }
     }
 
+    /// The listener of another transport at the same address of ours.
+    pub(crate) fn beside(&self, id: ListenerId, transport: Transport) -> Option<ListenerId> {
+        let here = self.listener(id).bind.ip();
+        self.find_listener(|listener| listener.transport == transport && listener.bind.ip() == here)
+    }
+
+    /// The first listener that can send there at all: an IPv6 socket of ours speaks IPv6 only.
+    pub(crate) fn listener_to(&self, remote: SocketAddr, transport: Transport) -> Option<ListenerId> {
+        self.find_listener(|listener| {
+            listener.transport == transport && listener.bind.is_ipv4() == remote.is_ipv4()
+        })
+    }
+
+    fn find_listener(&self, fits: impl Fn(&Listener) -> bool) -> Option<ListenerId> {
+        let index = self.settings.listeners.iter().position(fits)?;
+        Some(ListenerId(u16::try_from(index).ok()?))
+    }
+
     pub(crate) fn send(&mut self, flow: Flow, bytes: Bytes, token: SendToken) {
         self.stats.messages_out += 1;
         self.outputs.push_back(Output::Send { flow, bytes, token });

@@ -31,4 +31,5 @@ mod teardown;
 mod transfer;
 mod transfer_races;
 mod update;
+mod ways;
 mod withdrawn_offer;
