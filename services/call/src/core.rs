@@ -507,14 +507,17 @@ impl Core {
                 self.drive(key, cause, now);
             }
             Decision::Refuse(refusal) => {
-                call.record.blocked = refusal.blocked && call.transfer.is_none();
+                if call.transfer.is_none() {
+                    call.record.blocked = refusal.blocked;
+                    call.record.route = refusal.route.map(String::into_boxed_str);
+                }
                 if let Some(setup) = call.setup.as_mut() {
                     setup.query = None;
                 }
                 let id = call.id;
                 self.wire.event(Some(id), crate::io::EventKind::Warning { what: refusal.why });
                 let cause = Cause::new(Event::NoRoute).status(refusal.status).by(EndedBy::Policy);
-                self.drive(key, cause, now);
+                self.drive(key, Cause { phrase: refusal.phrase.as_deref(), ..cause }, now);
             }
         }
     }

@@ -146,18 +146,64 @@ pub(crate) struct KeysLine {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum InputLine {
-    Message { from: FlowLine, message: Bytes },
-    Closed { connection: FlowLine, of: OwnerLine },
-    Undeliverable { token: u64 },
-    Routed { query: u64, route: Option<String>, targets: Vec<TargetLine>, failover: Vec<u16>, parallel: bool },
-    Refused { query: u64, status: u16, why: String, blocked: bool },
-    Resolved { query: u64, servers: Vec<ServerLine>, note: Option<String> },
-    Opened { session: u64, address: IpAddr, ports: Vec<[u16; 4]> },
-    NoPorts { session: u64, why: String },
-    Silent { session: u64, side: SideLine },
-    Counted { session: u64, from_a: CountersLine, from_b: CountersLine },
-    Timer { of: OwnerLine },
-    Operator { call: u64, order: OrderLine },
+    Message {
+        from: FlowLine,
+        message: Bytes,
+    },
+    Closed {
+        connection: FlowLine,
+        of: OwnerLine,
+    },
+    Undeliverable {
+        token: u64,
+    },
+    Routed {
+        query: u64,
+        route: Option<String>,
+        targets: Vec<TargetLine>,
+        failover: Vec<u16>,
+        parallel: bool,
+    },
+    Refused {
+        query: u64,
+        status: u16,
+        why: String,
+        blocked: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        route: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        phrase: Option<String>,
+    },
+    Resolved {
+        query: u64,
+        servers: Vec<ServerLine>,
+        note: Option<String>,
+    },
+    Opened {
+        session: u64,
+        address: IpAddr,
+        ports: Vec<[u16; 4]>,
+    },
+    NoPorts {
+        session: u64,
+        why: String,
+    },
+    Silent {
+        session: u64,
+        side: SideLine,
+    },
+    Counted {
+        session: u64,
+        from_a: CountersLine,
+        from_b: CountersLine,
+    },
+    Timer {
+        of: OwnerLine,
+    },
+    Operator {
+        call: u64,
+        order: OrderLine,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

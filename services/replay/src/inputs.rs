@@ -37,8 +37,9 @@ pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
                 },
             }
         }
-        Stimulus::Routed { query, decision: Decision::Refuse(Refusal { status, why, blocked }) } => {
-            InputLine::Refused { query: query.0, status: *status, why: why.clone(), blocked: *blocked }
+        Stimulus::Routed { query, decision: Decision::Refuse(refusal) } => {
+            let Refusal { status, why, blocked, route, phrase } = refusal.clone();
+            InputLine::Refused { query: query.0, status, why, blocked, route, phrase }
         }
         Stimulus::Resolved { query, hops, note } => {
             let server = |&NextHop { address, transport }: &NextHop| ServerLine {
@@ -89,8 +90,9 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
             };
             Stimulus::Routed { query: QueryId(*query), decision: Decision::Route(plan) }
         }
-        InputLine::Refused { query, status, why, blocked } => {
-            let refusal = Refusal { status: *status, why: why.clone(), blocked: *blocked };
+        InputLine::Refused { query, status, why, blocked, route, phrase } => {
+            let (route, phrase) = (route.clone(), phrase.clone());
+            let refusal = Refusal { status: *status, why: why.clone(), blocked: *blocked, route, phrase };
             Stimulus::Routed { query: QueryId(*query), decision: Decision::Refuse(refusal) }
         }
         InputLine::Resolved { query, servers, note } => {

@@ -123,5 +123,5 @@ impl Bucket {
 }
 
 fn refuse(why: String) -> Refusal {
-    Refusal { status: 503, why, blocked: true }
+    Refusal::new(503, why, true)
 }

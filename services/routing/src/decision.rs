@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::called::{Called, Unroutable};
-use crate::route::{Fork, Route};
-use crate::snapshot::Snapshot;
+use crate::route::{Fork, Reject, Route};
+use crate::snapshot::{Prepared, Snapshot};
 use crate::trunk::TrunkId;
 
 /// The question: where does this call go?
@@ -73,6 +73,17 @@ pub struct Refusal {
     pub why: String,
     /// A policy of ours forbade the call; `false` when there is simply nowhere to go.
     pub blocked: bool,
+    /// The name of the route that said so.
+    pub route: Option<String>,
+    /// The reason phrase; `None`: the usual one.
+    pub phrase: Option<String>,
+}
+
+impl Refusal {
+    /// Of no route, with the usual reason phrase.
+    pub fn new(status: u16, why: String, blocked: bool) -> Refusal {
+        Refusal { status, why, blocked, route: None, phrase: None }
+    }
 }
 
 impl Snapshot {
@@ -105,13 +116,10 @@ impl Snapshot {
             let verdict = judge(route, query.trunk, &called);
             name_wanted |= verdict == Verdict::NoName;
             listener.hear(Step::Judged { route, verdict });
-            if verdict == Verdict::Takes {
-                return Decision::Route(Plan {
-                    route: Some(route.name.clone()),
-                    targets: prepared.targets.clone(),
-                    fork: route.fork,
-                    failover: Arc::clone(&prepared.failover),
-                });
+            match verdict {
+                Verdict::Takes => return take(route, prepared),
+                Verdict::TooShort => return Decision::Refuse(refuse_short(route, &called)),
+                Verdict::OtherOrigin | Verdict::NoName | Verdict::OtherName => {}
             }
         }
         Decision::Refuse(self.refuse_unrouted(query, &called, name_wanted))
@@ -161,6 +169,8 @@ pub(crate) enum Verdict {
     OtherOrigin,
     /// `called` asks for a name and the URI has none.
     NoName,
+    /// `called` does not match, and `incomplete` does.
+    TooShort,
     /// `called` does not match.
     OtherName,
 }
@@ -175,8 +185,34 @@ fn judge(route: &Route, trunk: Option<TrunkId>, called: &Called<'_>) -> Verdict 
         (None, _) => Verdict::Takes,
         (Some(_), None) => Verdict::NoName,
         (Some(pattern), Some(name)) if pattern.is_match(name) => Verdict::Takes,
+        (Some(_), Some(name)) if route.incomplete.as_ref().is_some_and(|short| short.is_match(name)) => {
+            Verdict::TooShort
+        }
         (Some(_), Some(_)) => Verdict::OtherName,
     }
+}
+
+/// What a call gets whose route this is.
+fn take(route: &Route, prepared: &Prepared) -> Decision {
+    match &route.reject {
+        None => Decision::Route(Plan {
+            route: Some(route.name.clone()),
+            targets: prepared.targets.clone(),
+            fork: route.fork,
+            failover: Arc::clone(&prepared.failover),
+        }),
+        Some(Reject { status, phrase }) => Decision::Refuse(Refusal {
+            route: Some(route.name.clone()),
+            phrase: phrase.clone(),
+            ..Refusal::new(*status, format!("route {:?} rejects it", route.name), true)
+        }),
+    }
+}
+
+fn refuse_short(route: &Route, called: &Called<'_>) -> Refusal {
+    let name = called.name().unwrap_or_default();
+    let why = format!("{name:?} lacks digits for route {:?}", route.name);
+    Refusal { route: Some(route.name.clone()), ..refuse(484, why) }
 }
 
 fn refuse_uri(uri: &str, unroutable: Unroutable) -> Refusal {
@@ -193,5 +229,5 @@ fn refuse_uri(uri: &str, unroutable: Unroutable) -> Refusal {
 }
 
 fn refuse(status: u16, why: String) -> Refusal {
-    Refusal { status, why, blocked: false }
+    Refusal::new(status, why, false)
 }

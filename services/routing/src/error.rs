@@ -73,6 +73,15 @@ pub enum Problem {
     /// A route that takes calls and has nowhere to send them.
     #[error("expected at least one trunk, got none")]
     NoTargets,
+    /// A route that sends its calls somewhere, and nowhere.
+    #[error("expected either trunks or an answer for calls that lead nowhere, got both")]
+    RejectsAndCalls,
+    /// Not a response that refuses a call.
+    #[error("expected a status from 400 to 699 other than 401 and 407, got {0}")]
+    BadReject(u16),
+    /// Nothing tells a number that lacks digits from one that does not.
+    #[error("expected a pattern for whole names beside the one for incomplete ones, got none")]
+    NothingComplete,
     /// A list that names nobody takes no call at all.
     #[error("expected at least one trunk, or no `from` for calls from anywhere")]
     EmptyFrom,

@@ -149,6 +149,10 @@ impl Listener for Transcript<'_> {
                     Verdict::NoName => {
                         format!("Route {name:?} is passed over: it wants a name like {pattern}")
                     }
+                    Verdict::TooShort => {
+                        let short = route.incomplete.as_ref().map_or("", |short| short.as_str());
+                        format!("Route {name:?} wants more digits: the name is the beginning of one, {short}")
+                    }
                     Verdict::OtherName => {
                         format!("Route {name:?} is passed over: the name does not match {pattern}")
                     }

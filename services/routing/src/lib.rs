@@ -19,7 +19,7 @@ pub use called::MAX_CALLED;
 pub use decision::{Decision, Plan, Query, Refusal, Target};
 pub use error::{Entry, Problem, SnapshotError};
 pub use explain::Explanation;
-pub use route::{Fork, Route, default_failover};
+pub use route::{Fork, Reject, Route, default_failover};
 pub use snapshot::Snapshot;
 pub use source::{Source, SourceError};
 pub use trunk::{Bodies, CancelMatching, Challenges, Credentials, Redirect, Refer, Trunk, TrunkId};

@@ -14,8 +14,13 @@ pub struct Route {
     /// What the called name must match; `None`: anything, also a URI without a name. The name is the user part of the
     /// Request-URI with its percent escapes undone, or the number of a `tel:` URI without visual separators.
     pub called: Option<Regex>,
-    /// Trunks, tried in order, each with all its peers; or all at once.
+    /// What a called name looks like that lacks digits to be one of this route's: such a call gets 484 (RFC 3261
+    /// §21.4.22), so that whoever sends digit by digit goes on.
+    pub incomplete: Option<Regex>,
+    /// Trunks, tried in order, each with all its peers; or all at once. Nobody where the route rejects.
     pub to: Vec<TrunkId>,
+    /// Calls that it takes go nowhere and are answered so.
+    pub reject: Option<Reject>,
     /// Whether its trunks are tried one after the other.
     pub fork: Fork,
     /// Final response codes that move on to the next target; see [`default_failover`].
@@ -29,10 +34,28 @@ impl Route {
             name: name.into(),
             from: None,
             called: None,
+            incomplete: None,
             to: to.into(),
+            reject: None,
             fork: Fork::default(),
             failover: default_failover(),
         }
+    }
+}
+
+/// What the calls of a route are answered with that lead nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// From 400 to 699, and no challenge.
+    pub status: u16,
+    /// The reason phrase; `None`: the usual one.
+    pub phrase: Option<String>,
+}
+
+impl Reject {
+    /// Whether a call may be refused with this status: a redirection needs a place and a challenge an answer.
+    pub fn is_refusal(status: u16) -> bool {
+        (400..=699).contains(&status) && !matches!(status, 401 | 407)
     }
 }
 

@@ -8,7 +8,7 @@ use sip::{Scheme, Uri};
 
 use crate::decision::Target;
 use crate::error::{Entry, Problem, SnapshotError};
-use crate::route::{Route, default_failover};
+use crate::route::{Reject, Route, default_failover};
 use crate::source::{Key, Source, SourceIndex};
 use crate::trunk::{Trunk, TrunkId};
 
@@ -208,8 +208,16 @@ impl<'a> Report<'a, '_> {
                 self.add("from", Some(element), Problem::UnknownTrunk(id.0));
             }
         }
-        if route.to.is_empty() {
-            self.add("to", None, Problem::NoTargets);
+        match &route.reject {
+            None if route.to.is_empty() => self.add("to", None, Problem::NoTargets),
+            Some(_) if !route.to.is_empty() => self.add("reject", None, Problem::RejectsAndCalls),
+            Some(reject) if !Reject::is_refusal(reject.status) => {
+                self.add("reject", None, Problem::BadReject(reject.status));
+            }
+            None | Some(_) => {}
+        }
+        if route.incomplete.is_some() && route.called.is_none() {
+            self.add("incomplete", None, Problem::NothingComplete);
         }
         for (element, id) in route.to.iter().enumerate() {
             match trunks.get(usize::from(id.0)) {

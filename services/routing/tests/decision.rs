@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
-use routing::{Decision, Fork, MAX_CALLED, Plan, Query, Route, Snapshot, Source, Target, Trunk, TrunkId};
+use routing::{
+    Decision, Fork, MAX_CALLED, Plan, Problem, Query, Refusal, Reject, Route, Snapshot, Source, Target,
+    Trunk, TrunkId,
+};
 
 const PBX: TrunkId = TrunkId(0);
 const CARRIER: TrunkId = TrunkId(1);
@@ -208,6 +211,76 @@ fn failover_is_408_480_and_5xx_unless_the_route_says_otherwise_and_is_shared() {
     assert_eq!(*default, *expected);
     assert!(Arc::ptr_eq(&default, &failover("sip:4@x")));
     assert_eq!(*failover("sip:2@x"), [404, 503]);
+}
+
+/// Numbers of ten digits go out, premium ones do not, and there are no others.
+fn choosy() -> Vec<Route> {
+    let reject = |status, phrase: Option<&str>| Some(Reject { status, phrase: phrase.map(str::to_owned) });
+    vec![
+        Route { called: called("^1900"), reject: reject(403, Some("Premium")), ..Route::new("premium", []) },
+        Route {
+            called: called(r"^1\d{10}$"),
+            incomplete: called(r"^1?\d{0,9}$"),
+            ..Route::new("out", [CARRIER])
+        },
+        Route { reject: reject(604, None), ..Route::new("nowhere", []) },
+    ]
+}
+
+#[test]
+fn a_route_that_rejects_says_so_with_its_name_and_is_a_policy() {
+    let snapshot = Snapshot::new(trunks(), choosy()).unwrap();
+    let refused = |uri: &str| match ask(&snapshot, "10.0.0.5:5060", uri) {
+        Decision::Refuse(refusal) => refusal,
+        Decision::Route(plan) => panic!("{plan:?}"),
+    };
+    let Refusal { status, why, blocked, route, phrase } = refused("sip:19005550123@x");
+    assert_eq!((status, blocked, phrase.as_deref()), (403, true, Some("Premium")));
+    assert_eq!((route.as_deref(), why.as_str()), (Some("premium"), "route \"premium\" rejects it"));
+    let refusal = refused("sip:alice@x");
+    assert_eq!((refusal.status, refusal.blocked, refusal.phrase), (604, true, None));
+    let refusal = refused("sip:x");
+    assert_eq!((refusal.status, refusal.route.as_deref()), (604, Some("nowhere")));
+    plan(ask(&snapshot, "10.0.0.5:5060", "sip:12015550123@x"));
+}
+
+#[test]
+fn a_number_that_lacks_digits_gets_484_before_a_later_route_is_asked() {
+    let snapshot = Snapshot::new(trunks(), choosy()).unwrap();
+    for number in ["1", "120155", "1201555012"] {
+        let decision = ask(&snapshot, "10.0.0.5:5060", &format!("sip:{number}@x"));
+        let Decision::Refuse(refusal) = decision else { panic!("{decision:?}") };
+        assert_eq!((refusal.status, refusal.blocked, refusal.route.as_deref()), (484, false, Some("out")));
+    }
+    let query = Query {
+        trunk: Some(PBX),
+        source: "10.0.0.5:5060".parse().unwrap(),
+        caller: "sip:100@pbx.example",
+        uri: "sip:1201@x",
+        local_user: false,
+    };
+    let said = snapshot.explain(&query).to_string();
+    assert!(
+        said.contains("Route \"out\" wants more digits: the name is the beginning of one, ^1?"),
+        "{said}"
+    );
+    assert!(said.ends_with("Refused with 484: \"1201\" lacks digits for route \"out\".\n"), "{said}");
+}
+
+#[test]
+fn a_route_sends_its_calls_somewhere_or_rejects_them() {
+    let problem = |route: Route| Snapshot::new(trunks(), vec![route]).unwrap_err().problem;
+    let reject = |status| Some(Reject { status, phrase: None });
+    assert_eq!(problem(Route { reject: reject(604), ..Route::new("r", [PBX]) }), Problem::RejectsAndCalls);
+    assert_eq!(problem(Route::new("r", [])), Problem::NoTargets);
+    for status in [200, 302, 401, 407, 700] {
+        assert_eq!(
+            problem(Route { reject: reject(status), ..Route::new("r", []) }),
+            Problem::BadReject(status)
+        );
+    }
+    let short = Route { incomplete: called("^1"), ..Route::new("r", [PBX]) };
+    assert_eq!(problem(short), Problem::NothingComplete);
 }
 
 #[test]

@@ -205,7 +205,7 @@ pub(crate) struct Cause<'m> {
     /// What the other side is told when nothing better is known.
     pub(crate) status: u16,
     /// Reason phrase that goes with it, when not the usual one.
-    pub(crate) phrase: Option<&'static str>,
+    pub(crate) phrase: Option<&'m str>,
     pub(crate) by: Option<EndedBy>,
     /// Reason that the sides are hung up with, when the message has none.
     pub(crate) reason: Option<&'static [u8]>,

@@ -119,12 +119,16 @@ pub(super) fn put(stimulus: &Stimulus<'_>, to: &mut Vec<u8>) {
             to.extend_from_slice(&query.0.to_le_bytes());
             put_plan(to, plan);
         }
-        Stimulus::Routed { query, decision: Decision::Refuse(Refusal { status, why, blocked }) } => {
+        Stimulus::Routed { query, decision: Decision::Refuse(refusal) } => {
+            let Refusal { status, why, blocked, route, phrase } = refusal;
             to.push(REFUSED);
             to.extend_from_slice(&query.0.to_le_bytes());
             to.extend_from_slice(&status.to_le_bytes());
             to.push(u8::from(*blocked));
-            put_bytes(to, why.as_bytes());
+            for text in [Some(why), route.as_ref(), phrase.as_ref()] {
+                to.push(u8::from(text.is_some()));
+                put_bytes(to, text.map_or(&[][..], |text| text.as_bytes()));
+            }
         }
         Stimulus::Resolved { query, hops, note } => {
             to.push(RESOLVED);
@@ -170,7 +174,12 @@ pub(super) fn take<'a>(mut from: Reader<'a>) -> Option<Stimulus<'a>> {
         REFUSED => {
             let query = QueryId(from.u64()?);
             let (status, blocked) = (from.u16()?, from.u8()? != 0);
-            let refusal = Refusal { status, why: from.text()?.to_owned(), blocked };
+            let mut text = || {
+                let is_there = from.u8()? != 0;
+                Some(Some(from.text()?.to_owned()).filter(|_| is_there))
+            };
+            let (why, route, phrase) = (text()?.unwrap_or_default(), text()?, text()?);
+            let refusal = Refusal { status, why, blocked, route, phrase };
             Stimulus::Routed { query, decision: Decision::Refuse(refusal) }
         }
         RESOLVED => {

@@ -131,7 +131,9 @@ impl Core {
                 request.failover = plan.failover;
                 self.next_standalone_target(key, now);
             }
-            Decision::Refuse(refusal) => self.refuse_standalone(key, refusal.status, now),
+            Decision::Refuse(refusal) => {
+                self.refuse_standalone(key, refusal.status, refusal.phrase.as_deref(), now);
+            }
         }
     }
 

@@ -20,7 +20,7 @@ impl Core {
         let Some(request) = self.standalones.get_mut(key) else { return };
         let Some(candidate) = request.targets.pop_front() else {
             let status = if request.last_failure == 0 { UNAVAILABLE } else { request.last_failure };
-            return self.refuse_standalone(key, status, now);
+            return self.refuse_standalone(key, status, None, now);
         };
         let reach = candidate.reach.clone();
         request.current = Some(candidate);
@@ -131,7 +131,7 @@ impl Core {
             return self.next_standalone_target(key, now);
         }
         if status == BAD_GATEWAY && response.status() != Some(BAD_GATEWAY) {
-            return self.refuse_standalone(key, BAD_GATEWAY, now);
+            return self.refuse_standalone(key, BAD_GATEWAY, None, now);
         }
         self.answer_standalone(key, client, response, now);
     }
@@ -208,10 +208,17 @@ impl Core {
         self.drop_standalone(key);
     }
 
-    pub(super) fn refuse_standalone(&mut self, key: StandaloneKey, status: u16, now: Now) {
+    /// `phrase`: other words than the usual ones.
+    pub(super) fn refuse_standalone(
+        &mut self,
+        key: StandaloneKey,
+        status: u16,
+        phrase: Option<&str>,
+        now: Now,
+    ) {
         let Some(request) = self.standalones.get(key) else { return };
         let (server, tag) = (request.server, request.tag.clone());
-        if let Some(mut writer) = self.wire.response(server, status, None, Some(&tag)) {
+        if let Some(mut writer) = self.wire.response(server, status, phrase.map(str::as_bytes), Some(&tag)) {
             if status == 503 {
                 writer.header("Retry-After", b"5");
             }

@@ -1,7 +1,7 @@
 //! What is asked of a request before anybody hears of it (RFC 3261 §8.2), each answer from its own cause.
 
 use crate::harness::*;
-use call::{Flow, Input, Listener, ListenerId, RegistrarPolicy, Settings};
+use call::{Disposition, EndedBy, Flow, Input, Listener, ListenerId, RegistrarPolicy, Settings};
 use sip::Transport;
 
 /// A request of the caller's trunk outside any dialog.
@@ -213,6 +213,50 @@ fn statuses_of_routing_and_of_the_grammar_name_their_cause() {
         world.expect(CALLER, "SIP/2.0 100");
         world.expect(CALLER, &format!("SIP/2.0 {status}"));
     }
+}
+
+#[test]
+fn a_route_that_rejects_answers_with_its_own_words_and_the_record_names_it() {
+    let rejecting = |phrase: Option<&str>| {
+        let phrase = phrase.map(str::to_owned);
+        World::routed(RegistrarPolicy::Closed, move |_, route| {
+            route.to.clear();
+            route.reject = Some(routing::Reject { status: 604, phrase });
+        })
+    };
+    for (phrase, line) in
+        [(None, "604 Does Not Exist Anywhere"), (Some("Never Heard Of It"), "604 Never Heard Of It")]
+    {
+        let mut world = rejecting(phrase);
+        world.receive(CALLER, &asks("MESSAGE", "m", ""));
+        world.expect(CALLER, &format!("SIP/2.0 {line}"));
+        world.receive(CALLER, &invite("1", Some(OFFER)));
+        world.expect(CALLER, "SIP/2.0 100");
+        let refusal = world.expect(CALLER, &format!("SIP/2.0 {line}"));
+        world.receive(CALLER, &ack_failure("1", &refusal));
+        let [record] = &world.records[..] else { panic!("{:?}", world.records) };
+        assert_eq!((record.disposition, record.ended_by), (Disposition::Blocked, EndedBy::Policy));
+        assert_eq!((record.route.as_deref(), record.sip_code_a), (Some("out"), Some(604)));
+        assert_eq!(record.sip_reason_a.as_deref(), line.split_once(' ').map(|(_, phrase)| phrase));
+        world.expect_nothing_left();
+        world.expect_replays();
+    }
+}
+
+#[test]
+fn a_number_that_lacks_digits_gets_484_and_goes_on_when_it_is_whole() {
+    let mut world = World::routed(RegistrarPolicy::Closed, |_, route| {
+        route.called = Some(regex::Regex::new(r"^49\d{5}$").unwrap());
+        route.incomplete = Some(regex::Regex::new(r"^49\d{0,4}$").unwrap());
+    });
+    world.receive(CALLER, &asks("INVITE", "short", "").replace("INVITE sip:4912345@", "INVITE sip:491234@"));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(CALLER, "SIP/2.0 484 Address Incomplete");
+    let record = &world.records[0];
+    assert_eq!((record.disposition, record.route.as_deref()), (Disposition::Rejected, Some("out")));
+    world.receive(CALLER, &asks("INVITE", "whole", ""));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(CALLEE, "INVITE sip:4912345@");
 }
 
 #[test]

@@ -12,7 +12,9 @@ use sip::{Transport, Uri};
 
 use super::section::{Document, Place, Placed, Section, one_of};
 use super::sections::Taken;
-use super::values::{choice, codes, duration, method, name, number, pattern, source, text, token, user_name};
+use super::values::{
+    choice, codes, duration, method, name, number, pattern, reject, source, text, token, user_name,
+};
 use super::{Listener, Notice};
 
 /// A trunk or route with the places of its keys, and of the elements of its lists.
@@ -210,15 +212,26 @@ pub(super) fn routes(root: &mut Section<'_>, trunks: &[Written<Trunk>]) -> Vec<R
             let from = known(document, from, trunks);
             route.value.from = Some(route.take("from", from));
         }
-        section.needed("to", "a list of names of trunks");
+        if let Some(Placed { value, place }) = section.get("reject", reject) {
+            route.places.insert(("reject", 0), place);
+            route.value.reject = Some(value);
+        }
+        if !section.has("reject") {
+            section.needed("to", "a list of names of trunks, or route.reject for calls that lead nowhere");
+        }
         let to = section.list("to", "names of trunks", text).unwrap_or_default();
         let to = known(document, to, trunks);
         route.value.to = route.take("to", to);
+        // A `reject` that cannot be read leaves the route without targets, and is one mistake.
         if document.count() > before {
             reported.push(index);
         }
         route.value.fork = section.or("fork", Fork::Serial, choice(FORK));
         route.value.called = section.get("called", pattern).map(|pattern| pattern.value);
+        if let Some(Placed { value, place }) = section.get("incomplete", pattern) {
+            route.places.insert(("incomplete", 0), place);
+            route.value.incomplete = Some(value);
+        }
         if let Some(runs) = section.list("failover", "response codes", codes) {
             route.value.failover = runs.into_iter().flat_map(|run| run.value).collect();
         } else {

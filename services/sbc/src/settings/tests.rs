@@ -218,6 +218,27 @@ fn a_key_without_effect_in_this_version_is_named() {
 }
 
 #[test]
+fn a_route_rejects_with_a_status_and_words_or_leads_to_trunks() {
+    let text =
+        |keys: &str| format!("[[trunk]]\nname='t'\npeers=['sip:192.0.2.1']\n[[route]]\nname='r'\n{keys}");
+    let route = |keys: &str| Settings::parse(&text(keys)).unwrap().routes.pop().unwrap();
+    let reject = route("reject='604 Does Not Exist Anywhere'").reject.unwrap();
+    assert_eq!((reject.status, reject.phrase.as_deref()), (604, Some("Does Not Exist Anywhere")));
+    assert_eq!(route("reject='503'").reject.unwrap().phrase, None);
+    assert!(route("to=['t']\ncalled='^1..$'\nincomplete='^1'").incomplete.is_some());
+    for (keys, key) in [
+        ("reject='604'\nto=['t']", "route.reject"),
+        ("reject='401'", "route.reject"),
+        ("reject='busy'", "route.reject"),
+        ("reject=604", "route.reject"),
+        ("to=['t']\nincomplete='^1'", "route.incomplete"),
+    ] {
+        let found = mistakes(&text(keys));
+        assert!(found.len() == 1 && found[0].contains(key), "{keys}: {found:?}");
+    }
+}
+
+#[test]
 fn a_reload_swaps_trunks_routes_and_users_and_names_what_needs_a_restart() {
     let old = Settings::parse(LAB).unwrap();
     let same = changes(&old, &Settings::parse(LAB).unwrap());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use regex::{Regex, RegexBuilder};
-use routing::{Source, SourceError};
+use routing::{Reject, Source, SourceError};
 use toml::de::DeValue;
 
 use super::section::Expected;
@@ -208,6 +208,22 @@ pub(super) fn pattern(value: &DeValue<'_>) -> Result<Regex, Expected> {
         let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         Cow::from(format!("a regular expression ({why})"))
     })
+}
+
+/// What the calls of a route are answered with: `604`, or `604 No Such Number` with other words than the usual ones.
+pub(super) fn reject(value: &DeValue<'_>) -> Result<Reject, Expected> {
+    const LONGEST: usize = 100;
+    let read = || {
+        let (status, phrase) = value.as_str()?.split_once(' ').map_or((value.as_str()?, ""), |split| split);
+        let status = status.parse().ok().filter(|status| Reject::is_refusal(*status))?;
+        let phrase = phrase.trim();
+        let is_phrase = phrase.len() <= LONGEST && !phrase.contains(char::is_control);
+        let phrase = Some(phrase.to_owned()).filter(|phrase| !phrase.is_empty());
+        is_phrase.then_some(Reject { status, phrase })
+    };
+    read().ok_or(Cow::from(
+        "a status from 400 to 699 other than 401 and 407, like \"604 Does Not Exist Anywhere\"",
+    ))
 }
 
 /// Final response codes: `503`, or a run of them, `"500-599"`.

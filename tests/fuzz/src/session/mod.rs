@@ -121,11 +121,10 @@ fn arrive_on(world: &mut World, operands: &mut Operands<'_>, flow: Flow, bytes: 
 fn answer_route(world: &mut World, operands: &mut Operands<'_>) {
     let Some(query) = world.questions.pop_front() else { return };
     let decision = match operands.byte() % 4 {
-        0 => Decision::Refuse(Refusal {
-            status: [404, 403, 480, 503, 600, 302, 200, 99][operands.below(8)],
-            why: "so it was decided".to_owned(),
-            blocked: operands.byte() & 1 == 1,
-        }),
+        0 => {
+            let status = [404, 403, 480, 503, 600, 302, 200, 99][operands.below(8)];
+            Decision::Refuse(Refusal::new(status, "so it was decided".to_owned(), operands.byte() & 1 == 1))
+        }
         1 => {
             let target = |operands: &mut Operands<'_>| match operands.byte() {
                 user @ 0..64 => Target::User { name: format!("u{}", user % 2) },
