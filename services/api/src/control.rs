@@ -32,6 +32,9 @@ pub trait Control: Send + Sync + 'static {
     /// How each part of the box is.
     fn health(&self) -> Answer<'_, Health>;
 
+    /// Reads the configuration again, as SIGHUP has it done. A configuration that is wrong changes nothing.
+    fn reload(&self) -> Answer<'_, Result<Reloaded, ReloadError>>;
+
     /// The trunks as configured now. No secrets.
     fn trunks(&self) -> Vec<Trunk>;
 }
@@ -46,6 +49,50 @@ pub trait Records: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub String);
+
+/// What reading the configuration again has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Reloaded {
+    /// What is in force from now on: `routing` (trunks and routes) and `registrar` (users and access); calls in progress
+    /// keep what they began with.
+    pub changed: Vec<String>,
+    /// Listeners whose certificates were read again.
+    pub certificates: Vec<String>,
+    /// Keys that have changed and need a restart to come into force.
+    pub restart: Vec<String>,
+    /// How many trunks there are now.
+    pub trunks: usize,
+    /// How many routes there are now.
+    pub routes: usize,
+    /// How many users there are now.
+    pub users: usize,
+}
+
+/// Why the configuration stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    /// The box was started without a file.
+    #[error("the box was started without a configuration file")]
+    NoFile,
+    /// The file cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The file is wrong.
+    #[error("the configuration in force stays: {} mistakes", .0.len())]
+    Wrong(Vec<Mistake>),
+    /// Nobody carries it out now, or not every shard has it.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A mistake of a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The key with its section; empty where the file is not TOML.
+    pub key: String,
+    /// `file:line: key: what came: what was expected`; no secrets.
+    pub text: String,
+}
 
 /// Why records could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,6 +162,16 @@ pub struct Trunk {
     pub refer: String,
     /// `follow` or `pass`.
     pub redirect: String,
+    /// Name of the listener that its calls leave by; absent: the first that speaks to the peer.
+    pub listener: Option<String>,
+    /// Bodies that the box does not understand: `strict` or `pass`.
+    pub bodies: String,
+    /// Methods that cross besides those of calls; absent: those that make sense.
+    pub methods: Option<Vec<String>>,
+    /// Extensions that its callers must support.
+    pub require: Vec<String>,
+    /// Who answers its challenges: `answer` (the box) or `pass` (the caller).
+    pub challenges: String,
     /// Whether we have credentials for it.
     pub authenticates: bool,
     /// The most calls at once; 0: no limit.

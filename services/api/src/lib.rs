@@ -17,6 +17,7 @@ mod health;
 mod metrics;
 mod parameters;
 mod problem;
+mod reload;
 mod rfc3339;
 mod serve;
 mod trunks;
@@ -37,8 +38,8 @@ use utoipa_axum::routes;
 pub use crate::access::{Access, Role, Token, TokenError};
 pub use crate::cdrs::MAX_PAGE;
 pub use crate::control::{
-    Answer, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind, Part,
-    PostgresFigures, Records, RecordsError, Sample, Trunk, Unavailable,
+    Answer, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind,
+    Mistake, Part, PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, Unavailable,
 };
 pub use crate::serve::serve;
 
@@ -92,6 +93,7 @@ fn described() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(calls::journal))
         .routes(routes!(cdrs::list))
         .routes(routes!(trunks::list))
+        .routes(routes!(reload::reload))
         .split_for_parts();
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     document.components.get_or_insert_default().security_schemes.insert("token".to_owned(), bearer.into());

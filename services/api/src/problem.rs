@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::control::Mistake;
+
 /// What went wrong (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
@@ -20,7 +22,7 @@ pub(crate) struct Problem {
     status: u16,
     /// What it was this time.
     detail: String,
-    /// Every parameter that is wrong.
+    /// Every parameter, or key of the configuration, that is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ParameterError>,
 }
@@ -85,6 +87,21 @@ impl Problem {
         let kind = "urn:drawbridge:problem:method-not-allowed";
         let detail = "The path exists, but not with this method.";
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, kind, "Method not allowed", detail)
+    }
+
+    pub(crate) fn no_configuration(detail: &str) -> Problem {
+        let kind = "urn:drawbridge:problem:no-configuration";
+        Problem::new(StatusCode::CONFLICT, kind, "No configuration file", detail)
+    }
+
+    pub(crate) fn bad_configuration(detail: &str, mistakes: Vec<Mistake>) -> Problem {
+        let kind = "urn:drawbridge:problem:bad-configuration";
+        let error = |Mistake { key, text }| ParameterError { parameter: key, detail: text };
+        let errors = mistakes.into_iter().map(error).collect();
+        Problem {
+            errors,
+            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, kind, "Configuration is wrong", detail)
+        }
     }
 
     pub(crate) fn too_large(limit: u64) -> Problem {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use api::{
     Access, Answer, Api, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures,
-    Kind, Part, PostgresFigures, Records, RecordsError, Role, Sample, Token, Trunk, Unavailable,
+    Kind, Mistake, Part, PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Role, Sample, Token,
+    Trunk, Unavailable,
 };
 use call::{CallView, CdrFact, DirectionStats, Disposition, EndedBy, LegView, Stats, Utc};
 use serde_json::{Value, json};
@@ -23,13 +24,20 @@ struct Lab {
     calls: Mutex<Vec<CallView>>,
     health: Mutex<Health>,
     wedged: bool,
+    reload: Mutex<Result<Reloaded, ReloadError>>,
     asked: Mutex<Vec<CdrFilter>>,
 }
 
 impl Lab {
     fn new() -> Lab {
         let calls = (1..=3).map(call_view).collect();
-        Lab { calls: Mutex::new(calls), health: Mutex::default(), wedged: false, asked: Mutex::default() }
+        Lab {
+            calls: Mutex::new(calls),
+            health: Mutex::default(),
+            wedged: false,
+            reload: Mutex::new(Ok(Reloaded::default())),
+            asked: Mutex::default(),
+        }
     }
 
     fn answer<T: Send + 'static>(&self, value: T) -> Answer<'_, Result<T, Unavailable>> {
@@ -88,6 +96,11 @@ impl Control for Lab {
         Box::pin(async move { health })
     }
 
+    fn reload(&self) -> Answer<'_, Result<Reloaded, ReloadError>> {
+        let outcome = self.reload.lock().unwrap().clone();
+        Box::pin(async move { outcome })
+    }
+
     fn trunks(&self) -> Vec<Trunk> {
         vec![Trunk {
             name: "carrier".into(),
@@ -96,6 +109,11 @@ impl Control for Lab {
             cancel_matching: "strict".into(),
             refer: "local".into(),
             redirect: "follow".into(),
+            listener: Some("outside".into()),
+            bodies: "strict".into(),
+            methods: Some(vec!["INFO".into()]),
+            require: vec!["timer".into()],
+            challenges: "answer".into(),
             authenticates: true,
             max_calls: 0,
             max_cps: 20,
@@ -359,9 +377,42 @@ async fn trunks_are_listed() {
     let expected = json!({"trunks": [{
         "name": "carrier", "sources": ["192.0.2.10"], "peers": ["sip:192.0.2.10:5060;transport=udp"],
         "cancel_matching": "strict", "refer": "local", "redirect": "follow", "authenticates": true,
+        "listener": "outside", "bodies": "strict", "methods": ["INFO"], "require": ["timer"], "challenges": "answer",
         "max_calls": 0, "max_cps": 20, "options_ping_ms": 30000,
     }]});
     assert_eq!(server.get("/v1/trunks").await.json(), expected);
+}
+
+#[tokio::test]
+async fn a_reload_says_what_has_changed_or_where_the_file_is_wrong() {
+    let server = Server::start().await;
+    let answer = |outcome| *server.lab.reload.lock().unwrap() = outcome;
+    answer(Ok(Reloaded {
+        changed: vec!["routing".into()],
+        certificates: vec!["tls".into()],
+        restart: vec!["listener".into()],
+        trunks: 2,
+        routes: 1,
+        users: 0,
+    }));
+    let done = server.ask("POST", "/v1/reload", &[]).await;
+    assert_eq!(done.status, 200);
+    let expected = json!({
+        "changed": ["routing"], "certificates": ["tls"], "restart": ["listener"], "trunks": 2, "routes": 1, "users": 0,
+    });
+    assert_eq!(done.json(), expected);
+
+    let text = "box.toml:7: trunk.peers: \"gopher\": expected a URI";
+    answer(Err(ReloadError::Wrong(vec![Mistake { key: "trunk.peers".into(), text: text.into() }])));
+    let wrong = server.ask("POST", "/v1/reload", &[]).await.problem(422, "bad-configuration");
+    assert_eq!(wrong["errors"], json!([{"parameter": "trunk.peers", "detail": text}]));
+    answer(Err(ReloadError::Unreadable("box.toml: no such file".into())));
+    server.ask("POST", "/v1/reload", &[]).await.problem(422, "bad-configuration");
+    answer(Err(ReloadError::NoFile));
+    server.ask("POST", "/v1/reload", &[]).await.problem(409, "no-configuration");
+    answer(Err(ReloadError::Unavailable("shard 1 gave no answer".into())));
+    server.ask("POST", "/v1/reload", &[]).await.problem(503, "unavailable");
+    server.get("/v1/reload").await.problem(405, "method-not-allowed");
 }
 
 #[tokio::test]
@@ -498,6 +549,8 @@ async fn a_viewer_reads_and_an_admin_hangs_up() {
     assert_eq!(server.ask("GET", path, &viewer).await.status, 200);
     server.ask("DELETE", path, &viewer).await.problem(403, "forbidden");
     assert_eq!(server.ask("GET", path, &viewer).await.status, 200);
+    server.ask("POST", "/v1/reload", &viewer).await.problem(403, "forbidden");
+    assert_eq!(server.ask("POST", "/v1/reload", &[("Authorization", "Bearer opensesame")]).await.status, 200);
     assert_eq!(server.ask("DELETE", path, &[("Authorization", "Bearer opensesame")]).await.status, 204);
 }
 
@@ -619,6 +672,7 @@ async fn the_openapi_document_is_the_committed_one() {
         "/v1/calls/{id}",
         "/v1/calls/{id}/journal",
         "/v1/cdrs",
+        "/v1/reload",
         "/v1/trunks",
     ];
     assert_eq!(paths, expected);

@@ -8,14 +8,21 @@ use std::time::Instant;
 use ::net::{Handle, HandleError, NetTotals};
 use api::{
     Answer, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind, Part,
-    PostgresFigures, Records, RecordsError, Sample, Trunk, Unavailable,
+    PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, Unavailable,
 };
 use arc_swap::ArcSwap;
 use call::CallView;
 use media::{Relay, Totals};
-use routing::{CancelMatching, Redirect, Refer, Snapshot};
+use routing::{Bodies, CancelMatching, Redirect, Refer, Snapshot};
 use store::{Filter, Store};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
+
+/// Where somebody waits to hear what a reload came to.
+pub(super) type AwaitedReload = oneshot::Sender<Result<Reloaded, ReloadError>>;
+
+/// Reloads that the API has asked for. Few may wait: each reads the same file.
+pub(super) type Reloads = mpsc::Sender<AwaitedReload>;
 
 /// What the API sees.
 pub(super) struct Glass {
@@ -26,6 +33,7 @@ pub(super) struct Glass {
     relay: Relay,
     store: Arc<Store>,
     snapshot: ArcSwap<Snapshot>,
+    reloads: Reloads,
 }
 
 impl Glass {
@@ -35,6 +43,7 @@ impl Glass {
         relay: Relay,
         store: Arc<Store>,
         snapshot: Arc<Snapshot>,
+        reloads: Reloads,
     ) -> Glass {
         Glass {
             node: node.to_owned(),
@@ -44,6 +53,7 @@ impl Glass {
             relay,
             store,
             snapshot: ArcSwap::new(snapshot),
+            reloads,
         }
     }
 
@@ -173,6 +183,15 @@ impl Control for Glass {
         Box::pin(self.read_health())
     }
 
+    fn reload(&self) -> Answer<'_, Result<Reloaded, ReloadError>> {
+        Box::pin(async move {
+            let nobody = || ReloadError::Unavailable("nobody reads the configuration again now".to_owned());
+            let (outcome, awaited) = oneshot::channel();
+            self.reloads.try_send(outcome).map_err(|_| nobody())?;
+            awaited.await.unwrap_or_else(|_| Err(nobody()))
+        })
+    }
+
     fn trunks(&self) -> Vec<Trunk> {
         self.snapshot.load().trunks().iter().map(trunk).collect()
     }
@@ -208,6 +227,15 @@ fn trunk(trunk: &routing::Trunk) -> Trunk {
             Redirect::Pass => "pass",
         }
         .to_owned(),
+        listener: trunk.listener.clone(),
+        bodies: match trunk.bodies {
+            Bodies::Strict => "strict",
+            Bodies::Pass => "pass",
+        }
+        .to_owned(),
+        methods: trunk.methods.clone(),
+        require: trunk.require.clone(),
+        challenges: if trunk.passes_challenges() { "pass" } else { "answer" }.to_owned(),
         authenticates: trunk.auth.is_some(),
         max_calls: trunk.max_calls,
         max_cps: trunk.max_cps,

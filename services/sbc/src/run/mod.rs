@@ -111,7 +111,12 @@ async fn live(
     let mut uncounted = None;
     loop {
         tokio::select! {
-            _ = signals.hang_up.recv() => reload::reload(running, &mut settings, file).await,
+            // What came of it is in the log.
+            _ = signals.hang_up.recv() => drop(reload::reload(running, &mut settings, file).await),
+            awaited = running.asked_to_reload() => {
+                // Who asked may have gone.
+                let _ = awaited.send(reload::reload(running, &mut settings, file).await);
+            }
             _ = signals.terminate.recv() => phase = told_to_end(phase, running, &settings).await,
             _ = signals.interrupt.recv() => phase = told_to_end(phase, running, &settings).await,
             _ = look.tick() => {

@@ -12,11 +12,14 @@ use media::{MediaError, Relay};
 use routing::{Snapshot, SnapshotError};
 use store::{OpenError, Recorder, Store};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::control::Glass;
+use super::control::{AwaitedReload, Glass};
 use crate::settings::{Api, Connections, Journal, Media, Settings};
+
+/// Reloads that the API may have asked for while one is carried out.
+const MOST_RELOADS: usize = 4;
 
 /// What the system refused, or the parts to each other.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,7 @@ pub struct Running {
     listeners: Vec<Listener>,
     shards: usize,
     api: ApiTask,
+    reloads: Mutex<mpsc::Receiver<AwaitedReload>>,
 }
 
 struct ApiTask {
@@ -88,9 +92,11 @@ impl Running {
             Ok((net, relay, listeners)) => {
                 let shards = shards(settings);
                 let journal = Arc::clone(&store);
-                let glass = Arc::new(Glass::new(&settings.node.name, net.handle(), relay, journal, snapshot));
+                let (asked, reloads) = mpsc::channel(MOST_RELOADS);
+                let (node, handle) = (&settings.node.name, net.handle());
+                let glass = Arc::new(Glass::new(node, handle, relay, journal, snapshot, asked));
                 let api = ApiTask::start(api_listener, address, Arc::clone(&glass), access);
-                Ok(Running { net, glass, store, listeners, shards, api })
+                Ok(Running { net, glass, store, listeners, shards, api, reloads: Mutex::new(reloads) })
             }
             Err(error) => {
                 store.close().await;
@@ -136,6 +142,15 @@ impl Running {
         let net = bound.run()?;
         net.handle().bindings(bindings).await?;
         Ok((net, relay, listeners))
+    }
+
+    /// The next time that the API wants the configuration read again.
+    pub(super) async fn asked_to_reload(&self) -> AwaitedReload {
+        match self.reloads.lock().await.recv().await {
+            Some(awaited) => awaited,
+            // The API has ended, and so will the box.
+            None => std::future::pending().await,
+        }
     }
 
     /// The listeners with their real ports.
@@ -209,7 +224,9 @@ impl Running {
     ///
     /// Names a shard that did not end or had failed; everything else has ended nevertheless.
     pub async fn stop(self) -> Result<(), NetError> {
-        let Running { net, glass: _, store, listeners: _, shards: _, api } = self;
+        let Running { net, glass: _, store, listeners: _, shards: _, api, reloads } = self;
+        // Nobody is left to read the file again; who waits is told.
+        drop(reloads);
         let ended = tokio::task::spawn_blocking(move || net.shutdown()).await;
         api.stop().await;
         store.close().await;
