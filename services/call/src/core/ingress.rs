@@ -216,7 +216,11 @@ impl Core {
         let tag = user.and_then(|leg| self.legs.get(leg)).map(|leg| leg.tag.clone());
         let tag = tag.or_else(|| self.wire.answered_tag(invite?));
         // Row S6: of anything but an INVITE it comes too late to have an effect.
-        let known = invite.is_some() || self.is_of_another_method(arrival);
+        let known = invite.is_some() || {
+            // Whose request that is, a call that the CANCEL nearly meant need not know.
+            let another = self.is_of_another_method(arrival);
+            self.wire.ids.tape.yes(|| another)
+        };
         let server = self.wire.accept(message, via, flow, true, now);
         let status = if known { 200 } else { 481 };
         // Row S1: one To-tag in the 18x, the 200 and the 487.

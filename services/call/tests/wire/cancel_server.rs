@@ -325,3 +325,17 @@ fn cancel_s1_the_ports_go_back_at_the_moment_of_the_cancel() {
     world.expect_nothing_left();
     assert_eq!(closed(&world), 1, "and only once: {:?}", world.orders);
 }
+
+/// Whose request the CANCEL is for is known to no call, but the call is warned of it: what was found is in its journal.
+#[test]
+fn a_cancel_of_another_method_that_looks_like_one_of_an_invite_replays() {
+    let mut world = World::new();
+    call_placed(&mut world);
+    let message = invite("m", None).replace("INVITE sip", "MESSAGE sip").replace("1 INVITE", "1 MESSAGE");
+    world.receive(CALLER, &message);
+    world.expect(CALLEE, "MESSAGE");
+    world.receive(CALLER, &cancel("m"));
+    world.expect(CALLER, "SIP/2.0 200");
+    assert!(world.warnings.iter().any(|what| what.starts_with("CANCEL refused")), "{:?}", world.warnings);
+    world.expect_replays();
+}
