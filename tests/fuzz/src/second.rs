@@ -84,15 +84,15 @@ fn same_address(uri: &rsip::Uri, tag: Option<&str>, ours: Address<'_>) {
 }
 
 fn same_via(theirs: &rsip::typed::Via, ours: &Message<'_>) {
+    let element = ours.elements(Name::Via).next().unwrap_or_default();
     let ours = ours.via().unwrap();
     // `rsip_has_no_ipv6_references`
     if ours.host.starts_with(b"[") {
         return;
     }
     // `rsip_loses_parameters_behind_a_blank_and_a_branch_behind_an_equals_sign`; a quoted value is cut like one with `=`.
-    if ours.params.iter().any(|(_, value)| value.is_some_and(|value| !is_word(value)))
-        || ours.params.raw().iter().any(u8::is_ascii_whitespace)
-    {
+    let blanks = element.iter().filter(|byte| byte.is_ascii_whitespace()).count();
+    if blanks > 1 || ours.params.iter().any(|(_, value)| value.is_some_and(|value| !is_word(value))) {
         return;
     }
     let branch = theirs.branch().map(|branch| branch.value().to_owned());
@@ -135,7 +135,8 @@ fn has_crlf_only(text: &[u8]) -> bool {
 pub(crate) fn sdp_rs(bytes: &[u8]) {
     let (Ok(ours), Ok(text)) = (Sdp::parse(bytes), std::str::from_utf8(bytes)) else { return };
     // `sdp_rs_refuses_what_is_seen_in_the_field`, or loses it: line ends of several kinds.
-    if !has_crlf_only(bytes) {
+    // `sdp_rs_takes_a_tab_for_a_part_of_a_field`
+    if !has_crlf_only(bytes) || text.contains(['\t', '\x0c']) {
         return;
     }
     // `sdp_rs_panics_at_a_repeat_time_too_large`: only there may it panic.

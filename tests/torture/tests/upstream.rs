@@ -246,6 +246,14 @@ fn sdp_rs_stops_without_a_word_at_a_line_that_it_does_not_expect() {
 }
 
 #[test]
+fn sdp_rs_takes_a_tab_for_a_part_of_a_field() {
+    let text = description("m=audio\t 4000 RTP/AVP 0\r\n");
+    let kind = SessionDescription::try_from(&*text).unwrap().media_descriptions[0].media.media.to_string();
+    assert_eq!(kind, "audio\t");
+    assert_eq!(Sdp::parse(text.as_bytes()).unwrap().streams()[0].kind, b"audio");
+}
+
+#[test]
 fn sdp_rs_refuses_what_is_seen_in_the_field() {
     let whole = description("m=audio 4000 RTP/AVP 0\r\n");
     let odd = [

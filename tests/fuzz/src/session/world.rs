@@ -56,6 +56,8 @@ pub(super) struct World {
     /// What the story leaves to itself: routing, the relay, names.
     by_hand: [bool; 3],
     replays: bool,
+    /// Whether the story is told, for who reads a finding: `FUZZ_TELL` is set.
+    tells: bool,
     sent: VecDeque<Sent>,
     heard: VecDeque<(Flow, Bytes)>,
     pub(super) questions: VecDeque<RouteQuery>,
@@ -163,6 +165,7 @@ impl World {
             now: Now { time: Time::ZERO + Duration::from_secs(1), utc: Utc(1_767_225_600_000_000) },
             by_hand: [mode & 1 != 0, mode & 2 != 0, mode & 4 != 0],
             replays: mode >> 6 > 1,
+            tells: std::env::var_os("FUZZ_TELL").is_some(),
             sent: VecDeque::new(),
             heard: VecDeque::new(),
             questions: VecDeque::new(),
@@ -211,9 +214,9 @@ impl World {
         if bytes.is_empty() {
             return;
         }
+        self.tell("<-", &flow, &bytes);
         self.core.handle(Input::Message { flow, bytes: &bytes }, self.now);
-        let sent = self.work();
-        let (count, octets) = sent;
+        let (count, octets) = self.work();
         if flow.remote == STRANGER.parse().unwrap() {
             // Nobody who is nobody's gets more than one answer, none to an answer, and no more than was sent.
             assert!(count <= usize::from(is_request(&bytes)), "{count} messages: {}", bytes.escape_ascii());
@@ -225,7 +228,17 @@ impl World {
         }
     }
 
+    fn tell(&self, way: &str, flow: &Flow, bytes: &[u8]) {
+        if self.tells {
+            let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n      ");
+            eprintln!("{:>12} {way} {} {text}", self.now.time.as_micros(), flow.remote);
+        }
+    }
+
     pub(super) fn input(&mut self, input: Input<'_>) {
+        if self.tells {
+            eprintln!("{:>12} {input:?}", self.now.time.as_micros());
+        }
         self.core.handle(input, self.now);
         self.work();
     }
@@ -257,6 +270,7 @@ impl World {
             assert!(outputs <= STORM, "a storm of outputs, now {output:?}");
             match output {
                 Output::Send { flow, bytes, token } => {
+                    self.tell("->", &flow, &bytes);
                     is_sound(&bytes);
                     messages += 1;
                     octets += bytes.len();
