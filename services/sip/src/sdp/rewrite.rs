@@ -122,10 +122,13 @@ impl Writer<'_, '_> {
     fn connection(&mut self, line: &Line<'_>) {
         let held = tokens(line.value()).nth(2).map(Host::parse).filter(Host::is_held);
         let address = match held {
-            // `.invalid` names pass, an unspecified address takes the relay's family.
-            Some(Host::Name(_)) => return self.copy(line),
-            Some(Host::Ip(held)) if held.is_ipv4() == self.edit.address.is_ipv4() => return self.copy(line),
-            Some(Host::Ip(_)) => match self.edit.address {
+            // `.invalid` names pass, an unspecified address takes the relay's family. So does what is written in an odd
+            // way: who cuts the line elsewhere could read another address in it.
+            Some(Host::Name(_)) if is_regular(line) => return self.copy(line),
+            Some(Host::Ip(held)) if held.is_ipv4() == self.edit.address.is_ipv4() && is_regular(line) => {
+                return self.copy(line);
+            }
+            Some(Host::Name(_) | Host::Ip(_)) => match self.edit.address {
                 IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
                 IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
             },
@@ -192,6 +195,13 @@ impl Writer<'_, '_> {
         // Writing to a Vec does not fail.
         let _ = self.out.write_fmt(text);
     }
+}
+
+/// Whether a c= line is three words with a space between.
+fn is_regular(line: &Line<'_>) -> bool {
+    let mut words = line.value().trim_ascii_end().split(|byte| *byte == b' ');
+    words.by_ref().take(3).all(|word| !word.is_empty() && word.iter().all(u8::is_ascii_graphic))
+        && words.next().is_none()
 }
 
 /// RTCP multiplexing (RFC 5761, 8858) and ICE (RFC 8839) are between the two ends of a transport: the relay is one. So

@@ -120,3 +120,20 @@ fn the_largest_descriptions_cost_no_more_than_their_length() {
     // Quadratic work on 65 kB is seconds, linear work is a few milliseconds even unoptimised.
     assert!(begin.elapsed() < Duration::from_secs(1), "took {:?}", begin.elapsed());
 }
+
+#[test]
+fn a_line_that_means_hold_has_no_room_for_an_address() {
+    for line in [
+        "c=IN\x0cIP4\x0c10.9.9.9 IP4 0.0.0.0",
+        "c=IN IP4 0.0.0.0 10.9.9.9",
+        "c=IN IP4 10.9.9.9\x0c.invalid",
+        "c=IN\tIP4 0.0.0.0\t10.9.9.9",
+    ] {
+        let text = crlf(&["v=0", "o=a 1 1 IN IP4 10.9.9.9", "s=-", line, "t=0 0", "m=audio 4000 RTP/AVP 0"]);
+        let sdp = Sdp::parse(text.as_bytes()).unwrap();
+        assert!(sdp.streams()[0].is_held_address(), "{line:?}");
+        let written = String::from_utf8(sdp.rewrite(&edit())).unwrap();
+        assert!(!written.contains("10.9.9.9"), "{written:?}");
+        assert!(Sdp::parse(written.as_bytes()).unwrap().streams()[0].is_held_address(), "{written:?}");
+    }
+}
