@@ -307,3 +307,13 @@ fn no_mutation_panics_or_is_believed() {
     }
     assert!(read > 1_000, "the mutations must be read at times: {read}");
 }
+
+/// No URI has a backslash, and peers write Contacts that do.
+#[test]
+fn a_uri_that_must_be_escaped_is_hashed_as_it_is_written() {
+    let value =
+        challenge(Algorithm::Sha256).authorize("ada", "secret", b"BYE", b"sip:a\\b@example.org", "c", 1);
+    let given = Authorization::parse(&value).unwrap();
+    assert_eq!(given.uri, b"sip:a\\\\b@example.org");
+    assert!(given.verify("secret", b"BYE"));
+}

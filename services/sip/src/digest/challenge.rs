@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::params::{Params, SHAPE, after_scheme, write_plain, write_quoted};
+use super::params::{Params, SHAPE, after_scheme, escaped, write_plain, write_quoted};
 use super::{Algorithm, Proof};
 use crate::message::Fault;
 
@@ -97,7 +97,8 @@ impl Challenge {
             cnonce: cnonce.as_bytes(),
             nc: self.qop_auth.then_some(nc.as_bytes()),
             method,
-            uri,
+            // The other end hashes what it finds between the quotes.
+            uri: &escaped(uri),
         }
         .response();
         let mut out = Vec::with_capacity(256 + self.nonce.len() + uri.len());

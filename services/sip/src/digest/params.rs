@@ -105,13 +105,23 @@ fn quoted_string(text: &[u8]) -> Option<(Value<'_>, &[u8])> {
 pub(super) fn write_quoted(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     write_name(out, name);
     out.push(b'"');
+    out.extend_from_slice(&escaped(value));
+    out.push(b'"');
+}
+
+/// As it stands between quotes.
+pub(super) fn escaped(value: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr2(b'"', b'\\', value).is_none() {
+        return Cow::Borrowed(value);
+    }
+    let mut escaped = Vec::with_capacity(value.len() + 8);
     for byte in value {
         if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
+            escaped.push(b'\\');
         }
-        out.push(*byte);
+        escaped.push(*byte);
     }
-    out.push(b'"');
+    Cow::Owned(escaped)
 }
 
 /// Writes `name=value`.
