@@ -47,7 +47,7 @@ simulate: ## a long sweep of the simulator, SEEDS=from..to
 mutants: ## breaks the state machines on purpose, one mutation at a time; all must be noticed (about an hour)
 	tests/mutation/mutants.py --jobs $(or $(JOBS),2)
 
-fuzz: ## searches for bytes that break a reader, TARGET=… (all in turn), MINUTES=… each (10); needs a C++ compiler
+fuzz: ## searches for bytes that break a reader, TARGET=… (all in turn), MINUTES=… of processor time each (10); needs a C++ compiler
 	CARGO=$(CARGO) tests/fuzz/fuzz.sh $(or $(MINUTES),10) $(if $(filter command,$(firstword $(origin TARGET))),$(TARGET))
 
 docs: ## the documentation of the crates, broken links are errors
