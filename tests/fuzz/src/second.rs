@@ -84,14 +84,14 @@ fn same_address(uri: &rsip::Uri, tag: Option<&str>, ours: Address<'_>) {
 }
 
 fn same_via(theirs: &rsip::typed::Via, ours: &Message<'_>) {
-    let element = ours.elements(Name::Via).next().unwrap_or_default();
+    let line = ours.first(Name::Via).unwrap_or_default();
     let ours = ours.via().unwrap();
-    // `rsip_has_no_ipv6_references`
-    if ours.host.starts_with(b"[") {
+    // `rsip_has_no_ipv6_references`, `rsip_loses_a_second_via_in_one_line`
+    if ours.host.starts_with(b"[") || line.contains(&b',') {
         return;
     }
     // `rsip_loses_parameters_behind_a_blank_and_a_branch_behind_an_equals_sign`; a quoted value is cut like one with `=`.
-    let blanks = element.iter().filter(|byte| byte.is_ascii_whitespace()).count();
+    let blanks = line.iter().filter(|byte| byte.is_ascii_whitespace()).count();
     if blanks > 1 || ours.params.iter().any(|(_, value)| value.is_some_and(|value| !is_word(value))) {
         return;
     }
