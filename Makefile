@@ -7,7 +7,7 @@ PROGRAMS := sipp baresip ip
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	fuzz bench-sipp bench-renewal bench-signalling bench-memory bench-delay bench-media bench-codec bench-linear bench-programs
+	fuzz kills bench-sipp bench-renewal bench-signalling bench-memory bench-delay bench-media bench-codec bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ bench-sipp: deps release ## 10,000 calls at 300/s and 2,000 cancels, none may fa
 bench-renewal: deps release ## a certificate that changes under 500 TLS calls, none may be dropped
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_TLS_CALLS=500 \
 		$(CARGO) test --locked -p interop --test transports certificate_changes
+
+kills: deps release ## kill -9 under calls, 200 times under 200 calls/s; every call that a phone saw must have each record once
+	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_KILLS=$(or $(KILLS),200) DRAWBRIDGE_RATE=$(or $(RATE),200) \
+		$(CARGO) test --locked -p interop --test crash -- --nocapture
 
 bench-codec: ## reading, rewriting and writing an INVITE of 961 bytes, beside rsip
 	$(CARGO) run --locked --release -p bench --bin codec

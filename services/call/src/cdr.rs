@@ -1,6 +1,7 @@
 //! The record of an attempt: one for each INVITE sent towards a target, and one for a call that never had a target.
 //!
-//! The Core makes a [`CdrFact`] when nothing about the attempt can change any more; the store commits it.
+//! The Core makes a [`CdrFact`] when nothing about the attempt can change any more; the store commits it. Before that it
+//! says now and then how far the attempt is, so that a process that dies leaves a record of it.
 
 use std::net::SocketAddr;
 
@@ -13,7 +14,7 @@ use crate::media::DirectionStats;
 /// One row of the table `cdr`.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct CdrFact {
-    /// Primary key, UUIDv7.
+    /// Primary key, UUIDv7 of the time when the call began; the same from the INVITE to the end.
     pub id: Uuid,
     /// The call, the same in all its attempts.
     pub call_id: Uuid,
@@ -136,7 +137,7 @@ pub enum EndedBy {
     Api,
     /// Something failed.
     Error,
-    /// The process died; written at the next start.
+    /// The process died; written at the next start. The end is when the process was last known to live.
     Crash,
 }
 

@@ -221,6 +221,9 @@ pub enum Output {
     },
     /// An order to the relay.
     Media(MediaOrder),
+    /// How far an attempt is that goes on: at the INVITE, when it is sent on, at the answer. It reads as if the process died
+    /// now; the record of the same id takes its place.
+    OpenCdr(Box<CdrFact>),
     /// An attempt ended; its record.
     Cdr(Box<CdrFact>),
     /// A registration changed: keep it, and tell the other shards.

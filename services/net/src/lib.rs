@@ -161,8 +161,14 @@ impl Default for Limits {
 
 /// Where a shard's facts go. Called on the shard's thread: hand over and return, never wait.
 pub trait Records: Send {
+    /// How far an attempt is that goes on; replaced by what is said of the same id later.
+    fn open_cdr(&mut self, fact: &CdrFact);
+
     /// An attempt ended.
-    fn cdr(&mut self, fact: CdrFact);
+    fn cdr(&mut self, fact: Box<CdrFact>);
+
+    /// What was handed over is about to be told to peers: datagrams of this batch leave when this returns.
+    fn flush(&mut self);
 
     /// A registration was accepted, renewed or ended on this shard.
     fn binding(&mut self, change: &BindingChange);

@@ -162,6 +162,7 @@ impl Worker {
 
     /// Ends a batch: what was gathered leaves, for the network and for the other shards.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
+        self.parts.records.flush();
         for _ in 0..MAX_FLUSHES {
             // Before the sockets: what a peer does upon hearing of a transfer (a BYE to the other shard) must find there
             // what this shard has asked for.
@@ -210,7 +211,8 @@ impl Worker {
                 self.parts.engine.order(order, self.now.time, &mut self.reports);
                 self.take_reports();
             }
-            Output::Cdr(fact) => self.parts.records.cdr(*fact),
+            Output::OpenCdr(fact) => self.parts.records.open_cdr(&fact),
+            Output::Cdr(fact) => self.parts.records.cdr(fact),
             Output::Binding(change) => self.binding(change),
             Output::Event(event) => {
                 let Parts { dispatch, snapshot, .. } = &self.parts;

@@ -4,6 +4,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
+use crate::spool::Marks;
+
 /// The store's condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -24,6 +26,12 @@ pub struct JournalHealth {
     pub committed: u64,
     /// Records that could not be kept and went to the log instead, since start.
     pub lost: u64,
+    /// Attempts that are not over, of which the journal knows or will know with the next commit.
+    pub open: u64,
+    /// How often it could not be kept how far an attempt was, since start. Should the process die, its record says less.
+    pub unopened: u64,
+    /// Records that the spool did not take, since start. Should the process die before they are committed, they are lost.
+    pub unspooled: u64,
     /// Registration changes that could not be kept, since start.
     pub bindings_lost: u64,
 }
@@ -52,6 +60,12 @@ pub(crate) struct Shared {
     committed: AtomicU64,
     lost: AtomicU64,
     bindings_lost: AtomicU64,
+    open: AtomicUsize,
+    unopened: AtomicU64,
+    unspooled: AtomicU64,
+    spool_error: Mutex<Option<String>>,
+    /// How far the spools are committed.
+    pub(crate) marks: Marks,
     journal_error: Mutex<Option<String>>,
     /// Highest `seq` committed.
     last_seq: AtomicI64,
@@ -83,10 +97,13 @@ impl Shared {
         let last_seq = self.last_seq.load(Ordering::Relaxed);
         Health {
             journal: JournalHealth {
-                error: lock(&self.journal_error).clone(),
+                error: lock(&self.journal_error).clone().or_else(|| lock(&self.spool_error).clone()),
                 pending: (queued + self.in_flight.load(Ordering::Relaxed)) as u64,
                 committed: self.committed.load(Ordering::Relaxed),
                 lost: self.lost.load(Ordering::Relaxed),
+                open: self.open.load(Ordering::Relaxed) as u64,
+                unopened: self.unopened.load(Ordering::Relaxed),
+                unspooled: self.unspooled.load(Ordering::Relaxed),
                 bindings_lost: self.bindings_lost.load(Ordering::Relaxed),
             },
             postgres: self.postgres.as_ref().map(|postgres| postgres.health(last_seq)),
@@ -109,6 +126,43 @@ impl Shared {
         let news = *current != error;
         *current = error;
         news
+    }
+
+    pub(crate) fn open(&self, attempts: usize) {
+        self.open.store(attempts, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is owed to the journal any more.
+    pub(crate) fn kept_everything(&self) -> bool {
+        self.lost.load(Ordering::Relaxed) == 0 && lock(&self.journal_error).is_none()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// So many entries of a spool were written, or not.
+    pub(crate) fn spooled(&self, entries: u64, error: Option<String>) {
+        let Some(error) = error else {
+            if self.unspooled.load(Ordering::Relaxed) > 0 {
+                *lock(&self.spool_error) = None;
+            }
+            return;
+        };
+        self.unspooled.fetch_add(entries, Ordering::Relaxed);
+        let error = format!("the spool: {error}");
+        let mut current = lock(&self.spool_error);
+        if current.as_ref() != Some(&error) {
+            tracing::error!(
+                error,
+                "records are not spooled: a process that is killed loses those of its last moments"
+            );
+            *current = Some(error);
+        }
+    }
+
+    pub(crate) fn count_unopened(&self) {
+        self.unopened.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_lost(&self) {

@@ -11,19 +11,24 @@
 mod backoff;
 mod binding;
 mod cdr;
+mod crash;
+mod encoded;
 mod error;
 mod forward;
 mod health;
 mod journal;
+mod open;
 mod postgres;
 mod query;
 mod recorder;
+mod spool;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use call::BindingChange;
@@ -36,6 +41,7 @@ pub use crate::error::{Error, OpenError};
 pub use crate::health::{Health, JournalHealth, PostgresHealth};
 pub use crate::query::{Filter, MAX_PAGE, Page};
 pub use crate::recorder::Recorder;
+pub use crate::spool::SpoolPlace;
 
 /// How a store is set up.
 #[derive(Clone, Debug)]
@@ -51,6 +57,8 @@ pub struct Config {
     pub queue: usize,
     /// How long the first record of a commit waits for others.
     pub gather: Duration,
+    /// Where records wait for that, so that a killed process does not take them along.
+    pub spool: SpoolPlace,
 }
 
 impl Config {
@@ -62,6 +70,7 @@ impl Config {
             postgres: None,
             queue: 65_536,
             gather: Duration::from_millis(100),
+            spool: SpoolPlace::DataDir,
         }
     }
 }
@@ -70,7 +79,11 @@ impl Config {
 /// ends; what they have not committed by then is gone.
 #[derive(Debug)]
 pub struct Store {
-    recorder: Recorder,
+    records: mpsc::Sender<recorder::Handed>,
+    bindings: mpsc::Sender<BindingChange>,
+    shared: Arc<health::Shared>,
+    spool: PathBuf,
+    recorders: AtomicU16,
     readers: SqlitePool,
     listeners: Arc<[String]>,
     closing: watch::Sender<bool>,
@@ -99,7 +112,14 @@ impl Store {
     pub async fn open(data_dir: &Path, config: Config) -> Result<Store, OpenError> {
         let target = config.postgres.as_deref().map(postgres::Target::parse).transpose()?;
         let (lock, path) = journal::prepare(data_dir)?;
-        let connection = journal::open(&path).await?;
+        let mut connection = journal::open(&path).await?;
+        let spool = config.spool.prepare(data_dir);
+        let spool = spool.map_err(|source| OpenError::File {
+            what: "cannot make the directory of the spool for",
+            path: data_dir.to_owned(),
+            source,
+        })?;
+        crash::recover(&path, &mut connection, &spool).await?;
         let last_seq = journal::last_seq(&path, connection).await?;
         let readers = journal::readers(&path);
 
@@ -128,13 +148,30 @@ impl Store {
             tokio::spawn(forward::run(target, source, Arc::clone(&shared)))
         });
         let tasks = Tasks { writer: tokio::spawn(writer.run()), forwarder, committed: committed_seen };
-        let recorder = Recorder { records: records_in, bindings: bindings_in, shared };
-        Ok(Store { recorder, readers, listeners, closing, tasks: Mutex::new(Some(tasks)), _lock: lock })
+        tokio::spawn(live(spool::Alive::open(&spool), Arc::clone(&shared), closing.subscribe()));
+        Ok(Store {
+            records: records_in,
+            bindings: bindings_in,
+            shared,
+            spool,
+            recorders: AtomicU16::new(0),
+            readers,
+            listeners,
+            closing,
+            tasks: Mutex::new(Some(tasks)),
+            _lock: lock,
+        })
     }
 
     /// A way into the journal for one more shard.
     pub fn recorder(&self) -> Recorder {
-        self.recorder.clone()
+        let index = self.recorders.fetch_add(1, Ordering::Relaxed);
+        Recorder {
+            records: self.records.clone(),
+            bindings: self.bindings.clone(),
+            spool: spool::Spool::open(&self.spool, index, Arc::clone(&self.shared)),
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// A page of records, newest first.
@@ -156,7 +193,7 @@ impl Store {
 
     /// The store's condition now. Never waits for the disk or the network.
     pub fn health(&self) -> Health {
-        self.recorder.shared.health(self.recorder.queued())
+        self.shared.health(self.records.max_capacity() - self.records.capacity())
     }
 
     /// Commits everything handed over so far, gives PostgreSQL a moment to take it, and ends the tasks. What is handed
@@ -178,6 +215,20 @@ impl Store {
         }
         if let Err(error) = writer.await {
             tracing::error!(%error, "the journal's writer ended badly");
+        } else if self.shared.kept_everything() {
+            spool::clear(&self.spool, true);
+        }
+    }
+}
+
+/// How often the process says that it lives, while there are calls: how exactly the end of a call is known that it takes along.
+const BEAT: Duration = Duration::from_millis(50);
+
+async fn live(alive: spool::Alive, shared: Arc<health::Shared>, mut closing: watch::Receiver<bool>) {
+    // An error means that the store is gone.
+    while let Err(_elapsed) = tokio::time::timeout(BEAT, closing.wait_for(|closing| *closing)).await {
+        if shared.is_open() {
+            alive.beat(writer::utc_now());
         }
     }
 }

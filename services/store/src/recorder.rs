@@ -5,30 +5,73 @@ use std::sync::Arc;
 use call::{BindingChange, CdrFact};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
+use uuid::Uuid;
 
-use crate::cdr;
+use crate::cdr::{self, values};
+use crate::encoded::encode;
 use crate::health::Shared;
+use crate::spool::{Kind, Mark, Spool};
 
-/// A shard's way into the journal. Clones share the same queues.
+/// A shard's way into the journal. All share the same queues; each has a spool of its own.
 ///
-/// Both methods return at once and never fail from the shard's point of view. A record that finds the queue full (the
-/// disk has not taken anything for a long time) is written to the log as one line of JSON and counted in
+/// No method waits, and none fails from the shard's point of view. A record that finds the queue full (the disk has not
+/// taken anything for a long time) is written to the log as one line of JSON and counted in
 /// [`JournalHealth::lost`](crate::JournalHealth::lost).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Recorder {
-    pub(crate) records: Sender<CdrFact>,
+    pub(crate) records: Sender<Handed>,
     pub(crate) bindings: Sender<BindingChange>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) spool: Spool,
+}
+
+/// What a shard hands over.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) what: What,
+    pub(crate) mark: Mark,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    /// How far an attempt is that goes on.
+    Open { id: Uuid, record: Box<[u8]> },
+    /// The record of an attempt.
+    Closed(Box<CdrFact>),
 }
 
 impl Recorder {
-    /// Takes the record of an attempt.
-    pub fn cdr(&mut self, fact: CdrFact) {
-        match self.records.try_send(fact) {
-            Ok(()) => {}
-            Err(TrySendError::Full(fact)) => self.shared.lost(&fact, "the journal's queue is full"),
-            Err(TrySendError::Closed(fact)) => self.shared.lost(&fact, "the journal is closed"),
+    /// Takes how far an attempt is that goes on, in place of what was said of it before. Records that are whole come first:
+    /// these are dropped, and counted in [`JournalHealth::unopened`](crate::JournalHealth::unopened), when the queue is half full.
+    pub fn open_cdr(&mut self, fact: &CdrFact) {
+        let mut record = Vec::with_capacity(512);
+        encode(&values(&self.shared.node, fact), &mut record);
+        let mark = self.spool.push(Kind::Open, &record);
+        if self.records.capacity() * 2 < self.records.max_capacity() {
+            return self.shared.count_unopened();
         }
+        let what = What::Open { id: fact.id, record: record.into() };
+        if self.records.try_send(Handed { what, mark }).is_err() {
+            self.shared.count_unopened();
+        }
+    }
+
+    /// Takes the record of an attempt.
+    pub fn cdr(&mut self, fact: impl Into<Box<CdrFact>>) {
+        let fact = fact.into();
+        let mut record = Vec::with_capacity(512);
+        encode(&values(&self.shared.node, &fact), &mut record);
+        let mark = self.spool.push(Kind::Closed, &record);
+        match self.records.try_send(Handed { what: What::Closed(fact), mark }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(handed)) => self.shared.lost(handed.what, "the journal's queue is full"),
+            Err(TrySendError::Closed(handed)) => self.shared.lost(handed.what, "the journal is closed"),
+        }
+    }
+
+    /// What was taken is where the end of the process does not reach it when this returns.
+    pub fn flush(&mut self) {
+        self.spool.flush();
     }
 
     /// Takes a registration's change. One that finds the queue full is only counted: the phone will refresh it.
@@ -37,17 +80,17 @@ impl Recorder {
             self.shared.binding_lost();
         }
     }
-
-    /// How many records wait in the queue.
-    pub(crate) fn queued(&self) -> usize {
-        self.records.max_capacity() - self.records.capacity()
-    }
 }
 
 impl Shared {
     /// Says that a record could not be kept: the log is the only place left for it.
-    pub(crate) fn lost(&self, fact: &CdrFact, why: &'static str) {
-        self.count_lost();
-        tracing::error!(why, record = %cdr::json(&self.node, fact), "call record not kept");
+    pub(crate) fn lost(&self, what: What, why: &'static str) {
+        match what {
+            What::Closed(fact) => {
+                self.count_lost();
+                tracing::error!(why, record = %cdr::json(&self.node, &fact), "call record not kept");
+            }
+            What::Open { .. } => self.count_unopened(),
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! commit that fails is tried again with the same batch until it succeeds; meanwhile the queues fill, and what finds
 //! them full goes to the log. Nothing is forwarded before it is committed here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,6 +21,9 @@ use crate::cdr::{COLUMNS, Value, values};
 use crate::forward::Progress;
 use crate::health::Shared;
 use crate::journal;
+use crate::open::{Changes, OpenRecords};
+use crate::recorder::{Handed, What};
+use crate::spool::Mark;
 
 /// The most records of one transaction: bounds the memory of a batch and the time that a listing waits.
 const MAX_BATCH: usize = 2048;
@@ -55,7 +59,7 @@ pub(crate) struct Inputs {
     pub(crate) gather: Duration,
     pub(crate) listeners: Arc<[String]>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) records: Receiver<CdrFact>,
+    pub(crate) records: Receiver<Handed>,
     pub(crate) bindings: Receiver<BindingChange>,
     pub(crate) progress: Receiver<Progress>,
     pub(crate) closing: watch::Receiver<bool>,
@@ -66,6 +70,7 @@ pub(crate) struct Writer {
     inputs: Inputs,
     /// For each of [`INSERT_ROWS`].
     inserts: [Arc<str>; INSERT_ROWS.len()],
+    open: OpenRecords,
     connection: Option<SqliteConnection>,
     expired_dropped: Instant,
 }
@@ -74,6 +79,11 @@ pub(crate) struct Writer {
 #[derive(Default)]
 struct Batch {
     records: Vec<CdrFact>,
+    open: Changes,
+    /// How much was handed over, what it replaced included.
+    handed: usize,
+    /// The last entry of each spool.
+    marks: BTreeMap<u16, u64>,
     bindings: Vec<BindingChange>,
     progress: Vec<Progress>,
 }
@@ -84,7 +94,28 @@ impl Batch {
     }
 
     fn only_records(&self) -> bool {
-        self.bindings.is_empty() && self.progress.is_empty()
+        self.bindings.is_empty() && self.progress.is_empty() && self.open.is_empty()
+    }
+
+    fn take(&mut self, Handed { what, mark }: Handed, open: &OpenRecords) {
+        self.handed += 1;
+        self.marks.insert(mark.spool, mark.number);
+        match what {
+            What::Open { id, record } => self.open.open(id, record),
+            What::Closed(fact) => {
+                open.closed(fact.id, &mut self.open);
+                self.records.push(*fact);
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.records.clear();
+        self.open.clear();
+        self.handed = 0;
+        self.marks.clear();
+        self.bindings.clear();
+        self.progress.clear();
     }
 }
 
@@ -100,6 +131,7 @@ impl Writer {
         Writer {
             inputs,
             inserts: INSERT_ROWS.map(|rows| insert_sql(rows).into()),
+            open: OpenRecords::new(),
             connection: None,
             expired_dropped: Instant::now(),
         }
@@ -132,7 +164,7 @@ impl Writer {
         tokio::select! {
             _ = inputs.closing.wait_for(|closing| *closing) => Wake::Closing,
             Some(record) = inputs.records.recv() => {
-                batch.records.push(record);
+                batch.take(record, &self.open);
                 Wake::Handed
             }
             Some(binding) = inputs.bindings.recv() => {
@@ -145,11 +177,12 @@ impl Writer {
 
     /// Takes what is waiting, as much as one transaction may carry.
     fn drain(&mut self, batch: &mut Batch) {
-        while batch.records.len() < MAX_BATCH
+        while batch.handed < MAX_BATCH
             && let Ok(record) = self.inputs.records.try_recv()
         {
-            batch.records.push(record);
+            batch.take(record, &self.open);
         }
+        self.inputs.shared.open(self.open.count(&batch.open));
         while batch.bindings.len() < MAX_BATCH
             && let Ok(binding) = self.inputs.bindings.try_recv()
         {
@@ -233,6 +266,7 @@ impl Writer {
         for records in batch.records.chunks(MOST_ROWS) {
             seq = Some(insert(&mut transaction, &self.inserts, node, records).await?);
         }
+        self.open.save(&batch.open, &mut transaction).await?;
         let now = utc_now();
         for change in &batch.bindings {
             binding::save(&mut transaction, change, &self.inputs.listeners, now).await?;
@@ -257,9 +291,11 @@ impl Writer {
         if !batch.records.is_empty() {
             self.inputs.committed.send_modify(|committed| committed.seq = seq);
         }
-        batch.records.clear();
-        batch.bindings.clear();
-        batch.progress.clear();
+        for (spool, number) in &batch.marks {
+            shared.marks.committed(Mark { spool: *spool, number: *number });
+        }
+        self.open.saved(&batch.open);
+        batch.clear();
     }
 
     fn failed(&self, error: &sqlx::Error, batch: &Batch) {
@@ -271,10 +307,12 @@ impl Writer {
 
     fn give_up(&self, batch: &mut Batch) {
         for record in batch.records.drain(..) {
-            self.inputs.shared.lost(&record, "the journal took nothing while the process was ending");
+            self.inputs.shared.lost(
+                What::Closed(Box::new(record)),
+                "the journal took nothing while the process was ending",
+            );
         }
-        batch.bindings.clear();
-        batch.progress.clear();
+        batch.clear();
         self.inputs.shared.in_flight(0);
     }
 }
@@ -294,7 +332,7 @@ async fn insert(
 
 /// Parameters that get no value are NULL, and rows without an id are left out: a statement takes fewer rows than it has
 /// room for.
-fn insert_sql(rows: usize) -> String {
+pub(crate) fn insert_sql(rows: usize) -> String {
     let names = COLUMNS.map(|column| column.name).join(", ");
     let row = format!("({})", ["?"; COLUMNS.len()].join(", "));
     let rows = vec![row; rows].join(", ");
@@ -310,16 +348,21 @@ fn arguments(node: &str, records: &[CdrFact]) -> Result<SqliteArguments, sqlx::E
     arguments.reserve(records.len() * COLUMNS.len(), 0);
     for record in records {
         for value in values(node, record) {
-            match value {
-                Value::Null => arguments.add(None::<i64>),
-                Value::Text(text) => arguments.add(Arc::<str>::from(text)),
-                Value::Integer(integer) => arguments.add(integer),
-                Value::Real(real) => arguments.add(real),
-            }
-            .map_err(sqlx::Error::Encode)?;
+            add(value, &mut arguments)?;
         }
     }
     Ok(arguments)
+}
+
+/// One more parameter.
+pub(crate) fn add(value: Value<'_>, arguments: &mut SqliteArguments) -> Result<(), sqlx::Error> {
+    match value {
+        Value::Null => arguments.add(None::<i64>),
+        Value::Text(text) => arguments.add(Arc::<str>::from(text)),
+        Value::Integer(integer) => arguments.add(integer),
+        Value::Real(real) => arguments.add(real),
+    }
+    .map_err(sqlx::Error::Encode)
 }
 
 /// Microseconds since 1970.

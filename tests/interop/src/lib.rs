@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod certificates;
+mod crowd;
 mod drawbridge;
 mod http;
 mod line;
@@ -21,6 +22,7 @@ mod tone;
 mod wire;
 
 pub use crate::certificates::Authority;
+pub use crate::crowd::{Book, Crowd, Seen};
 pub use crate::drawbridge::{Drawbridge, Metrics, run_command};
 pub use crate::http::{Answer, request};
 pub use crate::line::{Line, Over};

@@ -207,6 +207,16 @@ impl Core {
             let leg = call.b.take();
             call.others.push(Branch { leg, attempt: before, candidate, query: asked });
         }
+        // One that is not looked up is invited in this very step.
+        if query.is_some() {
+            self.open_record(key, now);
+        }
+    }
+
+    /// Tells the journal how far the attempt is that the call speaks of.
+    pub(crate) fn open_record(&mut self, key: CallKey, now: Now) {
+        let Some(call) = self.calls.get(key) else { return };
+        self.wire.outputs.push_back(Output::OpenCdr(Box::new(call.record.standing(call.id, now))));
     }
 
     /// Writes the record of the branch that failed, and lets go of its leg.
@@ -219,7 +229,7 @@ impl Core {
             call.media.forget(crate::media::Side::B, &mut self.wire);
         }
         call.former.extend(call.b.take());
-        let fact = call.record.fact(&call.record.attempt, self.wire.ids.uuid(now.utc), call.id, false, now);
+        let fact = call.record.fact(&call.record.attempt, call.id, false, now);
         let kind = call.record.attempt.ended_event();
         let id = call.id;
         self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
@@ -257,7 +267,7 @@ impl Core {
             }
             branch.attempt.ended_by = Some(by);
             branch.attempt.dropped = true;
-            let fact = call.record.fact(&branch.attempt, self.wire.ids.uuid(now.utc), call.id, false, now);
+            let fact = call.record.fact(&branch.attempt, call.id, false, now);
             self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
             if let Some(kind) = branch.attempt.ended_event() {
                 self.wire.event(Some(call.id), kind);

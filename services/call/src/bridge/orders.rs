@@ -186,12 +186,13 @@ impl Core {
         attempt.called_sent = sip::Uri::parse(&uri).ok().and_then(|uri| uri.user.map(text));
         // What stays inside goes to no place, and takes none at a trunk.
         if flow.is_inner() {
-            return;
+            return self.open_record(key, now);
         }
         attempt.destination = Some(flow.remote);
         attempt.transport = Some(self.wire.listener(flow.listener).transport);
         let kind = EventKind::AttemptStarted { attempt: attempt.number, trunk, destination: flow.remote };
         self.wire.event(Some(call.id), kind);
+        self.open_record(key, now);
     }
 
     fn relay_progress(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
@@ -241,6 +242,7 @@ impl Core {
         }
         self.wire.stats.calls_answered += 1;
         self.wire.event(Some(call.id), EventKind::CallAnswered);
+        self.open_record(key, now);
     }
 
     fn relay_ack(&mut self, key: CallKey, cause: &Cause<'_>) {
@@ -279,7 +281,6 @@ impl Core {
 
     fn finish(&mut self, key: CallKey, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let id = self.wire.ids.uuid(now.utc);
         let record = &mut call.record;
         // What leg B said last may have come after the caller was answered: the 487 of a cancelled call.
         if let Some(leg) = call.b.and_then(|leg| self.legs.get(leg))
@@ -288,7 +289,7 @@ impl Core {
         {
             record.attempt.status = Some(leg.final_status);
         }
-        let fact = record.fact(&record.attempt, id, call.id, true, now);
+        let fact = record.fact(&record.attempt, call.id, true, now);
         let attempt_ended = record.attempt.ended_event();
         let call_ended = EventKind::CallEnded {
             trunk: call.trunk_in,

@@ -147,8 +147,18 @@ impl Record {
         self.ended.get_or_insert(now);
     }
 
+    /// What there is to say of the attempt that the call speaks of should nothing more be heard of it: the row that the
+    /// journal closes if the process dies.
+    pub(crate) fn standing(&self, call: Uuid, now: Now) -> CdrFact {
+        let is_answered = self.attempt.answered.is_some();
+        let fact = self.fact(&self.attempt, call, is_answered, now);
+        let disposition = if is_answered { Disposition::Answered } else { Disposition::Failed };
+        CdrFact { is_last: false, disposition, ended_by: EndedBy::Crash, ..fact }
+    }
+
     /// The row of an attempt: of the one that the call speaks of, or of another branch.
-    pub(crate) fn fact(&self, attempt: &Attempt, id: Uuid, call: Uuid, is_last: bool, now: Now) -> CdrFact {
+    pub(crate) fn fact(&self, attempt: &Attempt, call: Uuid, is_last: bool, now: Now) -> CdrFact {
+        let id = row_id(call, attempt.number, self.attempts);
         let ended = if is_last { self.ended.unwrap_or(now) } else { now };
         let ms = |since: Option<(Utc, Time)>, until: Time| {
             since.map_or(0, |(_, since)| u64::try_from(until.since(since).as_millis()).unwrap_or(u64::MAX))
@@ -216,4 +226,17 @@ impl Record {
             Some(_) | None => Disposition::Failed,
         }
     }
+}
+
+/// The primary key of a row: the call's id with the attempt in it. So the row that is opened at the INVITE and the one that
+/// is written at the end are the same, whoever writes them, and none has to be remembered.
+fn row_id(call: Uuid, attempt: u32, attempts: u32) -> Uuid {
+    let slot = match (attempt, attempts) {
+        // No target was tried yet: the first one will go on with this row.
+        (0, 0) => 1,
+        // The call goes on after its attempts, with nobody in the place of the callee.
+        (0, _) => u32::MAX,
+        (number, _) => number,
+    };
+    Uuid::from_u128(call.as_u128() ^ u128::from(slot))
 }

@@ -241,7 +241,7 @@ impl Core {
             Side::B => EndedBy::Callee,
         });
         let route = std::mem::replace(&mut call.record.route, talk.route);
-        let fact = call.record.fact(&talk.attempt, self.wire.ids.uuid(now.utc), call.id, false, now);
+        let fact = call.record.fact(&talk.attempt, call.id, false, now);
         call.record.route = route;
         self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
         if let Some(kind) = talk.attempt.ended_event() {
@@ -269,6 +269,7 @@ impl Core {
         if let Some(transfer) = &mut call.transfer {
             transfer.newcomer = newcomer;
         }
+        self.open_record(key, now);
     }
 
     /// Offers what the newcomer described to the other side.

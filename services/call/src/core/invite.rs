@@ -183,6 +183,7 @@ impl Core {
             called: text(called.as_bytes()),
         };
         self.wire.event(Some(id), started);
+        self.open_record(key, now);
         Some(key)
     }
 

@@ -30,7 +30,7 @@ fn add(output: &Output, hasher: &mut impl Hasher) {
             (query, host, port, transport, secure, draw).hash(hasher);
         }
         Output::Media(order) => order.hash(hasher),
-        Output::Cdr(fact) => fact.hash(hasher),
+        Output::OpenCdr(fact) | Output::Cdr(fact) => fact.hash(hasher),
         Output::Event(Event { call, kind }) => (call, kind).hash(hasher),
         // Of registrations and of the operator, not of a call.
         Output::Binding(_) | Output::Reply { .. } => {}

@@ -15,6 +15,7 @@ mod journal;
 mod long_requests;
 mod names;
 mod reason;
+mod records;
 mod redirect;
 mod refusals;
 mod registrar;

@@ -62,9 +62,13 @@ pub struct Kept {
 }
 
 impl Records for Kept {
-    fn cdr(&mut self, fact: CdrFact) {
-        self.cdrs.lock().unwrap().push(fact);
+    fn open_cdr(&mut self, _: &CdrFact) {}
+
+    fn cdr(&mut self, fact: Box<CdrFact>) {
+        self.cdrs.lock().unwrap().push(*fact);
     }
+
+    fn flush(&mut self) {}
 
     fn binding(&mut self, change: &BindingChange) {
         self.bindings.lock().unwrap().push(change.clone());

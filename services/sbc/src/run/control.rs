@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use call::CallView;
 use media::{Relay, Totals};
 use routing::{Bodies, CancelMatching, Redirect, Refer, Snapshot};
-use store::{Filter, Store};
+use store::{Filter, JournalHealth, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -76,6 +76,7 @@ impl Glass {
         let mut more = Vec::new();
         media_samples(&self.relay.totals(), &mut more);
         net_samples(&net, &mut more);
+        record_samples(&store.journal, &mut more);
         let snapshot = self.snapshot.load();
         for trunk in snapshot.trunks() {
             let calls = f64::from(self.handle.trunk_calls(&trunk.name));
@@ -123,7 +124,7 @@ impl Glass {
             Some(error) => (Condition::Degraded, Some(error)),
             None => (Condition::Ok, None),
         };
-        let (status, detail) = judged(store.journal.error);
+        let (status, detail) = judged(store.journal.error.clone().or_else(|| kept_less(&store.journal)));
         let mut parts = vec![calls, part("journal", status, detail)];
         if let Some(postgres) = store.postgres {
             let (status, detail) = match (postgres.connected, postgres.error) {
@@ -297,6 +298,26 @@ fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
             "Media sockets that the system allows.",
             sockets_limit as f64,
         ),
+    ]);
+}
+
+/// What of the records could not be kept since the start: somebody has to look into the log.
+fn kept_less(journal: &JournalHealth) -> Option<String> {
+    let JournalHealth { lost, unopened, unspooled, .. } = journal;
+    (lost + unopened + unspooled > 0).then(|| {
+        format!("since the start {lost} records are in the log alone, {unopened} beginnings and {unspooled} spooled entries were not kept")
+    })
+}
+
+fn record_samples(journal: &JournalHealth, samples: &mut Vec<Sample>) {
+    samples.extend([
+        gauge("drawbridge_cdr_open", "Attempts in progress that the journal knows of.", journal.open as f64),
+        counter(
+            "drawbridge_cdr_unopened_total",
+            "Attempts in progress of which the journal was not told.",
+            journal.unopened,
+        ),
+        counter("drawbridge_cdr_unspooled_total", "Records that the spool did not take.", journal.unspooled),
     ]);
 }
 

@@ -268,8 +268,16 @@ impl ApiTask {
 struct ToStore(Recorder);
 
 impl ::net::Records for ToStore {
-    fn cdr(&mut self, fact: CdrFact) {
+    fn open_cdr(&mut self, fact: &CdrFact) {
+        self.0.open_cdr(fact);
+    }
+
+    fn cdr(&mut self, fact: Box<CdrFact>) {
         self.0.cdr(fact);
+    }
+
+    fn flush(&mut self) {
+        self.0.flush();
     }
 
     fn binding(&mut self, change: &BindingChange) {
@@ -287,6 +295,7 @@ fn shards(settings: &Settings) -> usize {
 fn store_config(settings: &Settings) -> store::Config {
     store::Config {
         listeners: settings.listeners.iter().map(|listener| listener.name.clone()).collect(),
+        spool: settings.cdr.spool.clone(),
         postgres: settings.cdr.postgres.as_ref().map(|url| url.reveal().to_owned()),
         ..store::Config::new(settings.node.name.clone())
     }

@@ -25,6 +25,7 @@ use ::routing::{Route, Snapshot, Trunk};
 use api::Role;
 use call::{RegistrarPolicy, User};
 use sip::{Timing, Transport};
+use store::SpoolPlace;
 use toml::de::DeTable;
 
 pub use certificates::Certificate;
@@ -199,6 +200,8 @@ impl fmt::Debug for Token {
 pub struct Cdr {
     /// A PostgreSQL database.
     pub postgres: Option<Secret>,
+    /// Where records wait for the journal.
+    pub spool: SpoolPlace,
 }
 
 /// `[journal]`: what is kept of calls for `drawbridge replay` and `drawbridge ladder`.
@@ -294,7 +297,7 @@ impl Default for Settings {
                 dscp: None,
             },
             api: Api { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), tokens: Vec::new() },
-            cdr: Cdr { postgres: None },
+            cdr: Cdr { postgres: None, spool: SpoolPlace::Auto },
             journal: Journal { calls: 1_000, max_kb: 64, memory_mb: 256 },
             access: Access { open_loopback: true },
             users: Vec::new(),

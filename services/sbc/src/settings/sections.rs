@@ -11,7 +11,7 @@ use sip::{Timing, Transport};
 use super::section::{Document, Place, Placed, Section};
 use super::values::{
     address, choice, duration, flag, host_port, name, name_server, number, path, ports, postgres, sha256,
-    socket,
+    socket, spool,
 };
 use super::{
     Access, Api, Cdr, Connections, Dns, Engine, Journal, Listener, Media, Node, Settings, Timers, Token,
@@ -31,7 +31,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let connections = connections(root.section("connections"), default.connections);
     let media = media(root.section("media"), default.media);
     let api = api(root.section("api"), default.api);
-    let cdr = cdr(root.section("cdr"));
+    let cdr = cdr(root.section("cdr"), default.cdr);
     let journal = journal(root.section("journal"), default.journal);
     let mut notices = Vec::new();
     let trunks = routing::trunks(&mut root, &listeners, &mut notices);
@@ -263,8 +263,11 @@ fn api(mut section: Section<'_>, default: Api) -> Api {
     Api { bind: bind.map_or(default.bind, |bind| bind.value), tokens }
 }
 
-fn cdr(mut section: Section<'_>) -> Cdr {
-    let cdr = Cdr { postgres: section.secret("postgres", postgres).map(|url| url.value) };
+fn cdr(mut section: Section<'_>, default: Cdr) -> Cdr {
+    let cdr = Cdr {
+        postgres: section.secret("postgres", postgres).map(|url| url.value),
+        spool: section.or("spool", default.spool, spool),
+    };
     section.finish();
     cdr
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use regex::{Regex, RegexBuilder};
 use routing::{Reject, Source, SourceError};
+use store::SpoolPlace;
 use toml::de::DeValue;
 
 use super::section::Expected;
@@ -183,6 +184,16 @@ pub(super) fn ports(value: &DeValue<'_>) -> Result<(u16, u16), Expected> {
 /// A path, from the folder in which the program runs.
 pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Expected> {
     text(value).map(PathBuf::from).map_err(|_| Cow::from("a path"))
+}
+
+/// Where records wait for the journal.
+pub(super) fn spool(value: &DeValue<'_>) -> Result<SpoolPlace, Expected> {
+    let place = text(value).map_err(|_| Cow::from("\"auto\", \"data_dir\" or a directory"))?;
+    Ok(match place.as_str() {
+        "auto" => SpoolPlace::Auto,
+        "data_dir" => SpoolPlace::DataDir,
+        directory => SpoolPlace::At(PathBuf::from(directory)),
+    })
 }
 
 /// A network or host whose requests are a trunk's.

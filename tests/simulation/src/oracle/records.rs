@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use call::{CdrFact, Disposition};
+use call::{CdrFact, Disposition, EndedBy};
 use uuid::Uuid;
 
 use super::Oracle;
@@ -11,6 +11,8 @@ use super::Oracle;
 pub(super) struct Records {
     /// Calls that were routed, and the records that came of each.
     calls: BTreeMap<Uuid, Vec<CdrFact>>,
+    /// Attempts that the journal was told of and that are not over.
+    open: BTreeMap<Uuid, CdrFact>,
 }
 
 impl Oracle {
@@ -24,11 +26,37 @@ impl Oracle {
         self.placed.get(fact.a_sip_call_id.as_bytes()).copied()
     }
 
+    /// The Core said how far this attempt is.
+    pub(crate) fn opened(&mut self, fact: &CdrFact) {
+        let call = self.call_of_record(fact);
+        if self.records.calls.values().flatten().any(|record| record.id == fact.id) {
+            self.fail(call, "an attempt goes on after its record");
+        }
+        if fact.ended_by != EndedBy::Crash || fact.is_last {
+            self.fail(call, "an attempt that goes on reads as one that ended well");
+        }
+        if let Some(before) = self.records.open.insert(fact.id, fact.clone())
+            && (before.call_id, before.started_at) != (fact.call_id, fact.started_at)
+        {
+            self.fail(call, "an attempt has another beginning than it had");
+        }
+    }
+
     /// The Core wrote this record.
     pub(crate) fn recorded(&mut self, fact: CdrFact) {
         let call = self.call_of_record(&fact);
         let referred = call.is_some_and(|at| self.calls[at].referred.is_some());
         let mut wrong = Vec::new();
+        match self.records.open.remove(&fact.id) {
+            None => wrong.push("a record of an attempt that the journal was never told of".to_owned()),
+            Some(open) if open.started_at != fact.started_at => {
+                wrong.push("a record with another beginning than the attempt had".to_owned());
+            }
+            Some(open) if open.answered_at.is_some() && open.answered_at != fact.answered_at => {
+                wrong.push("a record with another answer than the attempt had".to_owned());
+            }
+            Some(_) => {}
+        }
         match self.records.calls.get(&fact.call_id) {
             None => wrong.push("a record of a call that was never routed".to_owned()),
             Some(before) => {
@@ -75,6 +103,9 @@ impl Oracle {
 
     pub(super) fn end_records(&mut self) {
         let mut wrong = Vec::new();
+        for fact in self.records.open.values() {
+            wrong.push((self.call_of_record(fact), format!("attempt {} has no record", fact.attempt)));
+        }
         for (uuid, facts) in &self.records.calls {
             let call = facts.first().and_then(|fact| self.call_of_record(fact));
             let last = facts.iter().filter(|fact| fact.is_last).count();

@@ -43,6 +43,7 @@ impl World {
                 Output::Route(query) => self.route(shard, &query),
                 Output::Resolve { query, host, .. } => self.resolve(shard, query, &host),
                 Output::Media(order) => self.order(shard, &order)?,
+                Output::OpenCdr(fact) => self.oracle.opened(&fact),
                 Output::Cdr(fact) => {
                     let (attempt, last) = (fact.attempt, if fact.is_last { ", the last" } else { "" });
                     let text = format!(

@@ -81,6 +81,7 @@ pub struct World {
     pub core: Core,
     pub now: Now,
     pub sent: VecDeque<Sent>,
+    pub open_records: Vec<CdrFact>,
     pub records: Vec<CdrFact>,
     pub orders: Vec<MediaOrder>,
     pub replies: Vec<Reply>,
@@ -172,6 +173,7 @@ impl World {
             core: Core::new(settings, snapshot),
             now: Now { time: Time::ZERO + Duration::from_secs(1), utc: Utc(START) },
             sent: VecDeque::new(),
+            open_records: Vec::new(),
             records: Vec::new(),
             orders: Vec::new(),
             replies: Vec::new(),
@@ -250,6 +252,7 @@ impl World {
                     self.names.push(Name { host: host.into(), port, transport, secure, draw });
                 }
                 Output::Media(order) => self.relay(order),
+                Output::OpenCdr(fact) => self.open_records.push(*fact),
                 Output::Cdr(fact) => self.records.push(*fact),
                 Output::Reply { reply, .. } => self.replies.push(reply),
                 Output::Event(Event { call: Some(call), kind: EventKind::CallStarted { .. } }) => {

@@ -1,0 +1,100 @@
+//! Attempts that are not over, in the journal: written when they begin and change, taken away with their record.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Arguments, AssertSqlSafe, SqliteConnection};
+use uuid::Uuid;
+
+/// Rows of one statement.
+const ROWS: usize = 64;
+
+/// The statements, and which attempts have a row.
+pub(crate) struct OpenRecords {
+    insert: Arc<str>,
+    delete: Arc<str>,
+    kept: HashSet<Uuid>,
+}
+
+/// What one commit changes. An attempt that begins and ends within it leaves no trace here.
+#[derive(Default)]
+pub(crate) struct Changes {
+    written: BTreeMap<Uuid, Box<[u8]>>,
+    gone: Vec<Uuid>,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.written.is_empty() && self.gone.is_empty()
+    }
+
+    pub(crate) fn open(&mut self, id: Uuid, record: Box<[u8]>) {
+        self.written.insert(id, record);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.written.clear();
+        self.gone.clear();
+    }
+}
+
+impl OpenRecords {
+    pub(crate) fn new() -> OpenRecords {
+        let rows = vec!["(?, ?)"; ROWS].join(", ");
+        // Parameters that get no value are NULL.
+        let insert = format!(
+            "INSERT INTO open_cdr (id, record) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+             ON CONFLICT (id) DO UPDATE SET record = excluded.record"
+        );
+        let delete = format!("DELETE FROM open_cdr WHERE id IN ({})", vec!["?"; ROWS].join(", "));
+        OpenRecords { insert: insert.into(), delete: delete.into(), kept: HashSet::new() }
+    }
+
+    /// This attempt's record is in the batch.
+    pub(crate) fn closed(&self, id: Uuid, changes: &mut Changes) {
+        changes.written.remove(&id);
+        if self.kept.contains(&id) {
+            changes.gone.push(id);
+        }
+    }
+
+    /// How many there are once the changes are committed.
+    pub(crate) fn count(&self, changes: &Changes) -> usize {
+        (self.kept.len() + changes.written.len()).saturating_sub(changes.gone.len())
+    }
+
+    pub(crate) async fn save(
+        &self,
+        changes: &Changes,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        let written: Vec<_> = changes.written.iter().collect();
+        for rows in written.chunks(ROWS) {
+            let mut arguments = SqliteArguments::default();
+            for (id, record) in rows {
+                arguments.add(id.as_bytes().to_vec()).map_err(sqlx::Error::Encode)?;
+                arguments.add(record.to_vec()).map_err(sqlx::Error::Encode)?;
+            }
+            let sql = AssertSqlSafe(Arc::clone(&self.insert));
+            sqlx::query_with(sql, arguments).execute(&mut *connection).await?;
+        }
+        for ids in changes.gone.chunks(ROWS) {
+            let mut arguments = SqliteArguments::default();
+            for id in ids {
+                arguments.add(id.as_bytes().to_vec()).map_err(sqlx::Error::Encode)?;
+            }
+            let sql = AssertSqlSafe(Arc::clone(&self.delete));
+            sqlx::query_with(sql, arguments).execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+
+    /// The changes are committed.
+    pub(crate) fn saved(&mut self, changes: &Changes) {
+        self.kept.extend(changes.written.keys());
+        for id in &changes.gone {
+            self.kept.remove(id);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! What a shard has handed over and the journal has not committed yet, where the end of the process does not take it along.
+//!
+//! A commit is made for many records at once, so a record waits some tens of milliseconds in memory; a process that is killed
+//! would lose it, and peers have heard of the call already. So each shard writes what it hands over into a small file first,
+//! once for everything that it sends in one go, before it sends it. The files belong into memory (`/dev/shm`): they are to
+//! outlive the process and not the machine, and writing them never waits for a disk.
+//!
+//! There are two files a shard, written in turn. When one is long and everything in the other is committed, that one is
+//! emptied. At the start `crash.rs` reads what a process has left.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::health::Shared;
+
+/// Begins each file; the number is the version of what follows.
+const MAGIC: &[u8; 8] = b"dbspool1";
+
+/// Of the header: the magic and the generation.
+const HEADER: usize = 16;
+
+/// The length at which the other file's turn comes.
+const TURN: u64 = 256 * 1024;
+
+/// The longest that a file becomes while the journal takes nothing.
+const MOST: u64 = 64 * 1024 * 1024;
+
+/// The longest entry: the columns of a record, each text at its longest.
+const MAX_ENTRY: usize = 128 * 1024;
+
+/// What an entry is: how far an attempt is that goes on, or its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Open = 1,
+    Closed = 2,
+}
+
+/// An entry of a spool: the writer says so when it is committed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mark {
+    pub(crate) spool: u16,
+    pub(crate) number: u64,
+}
+
+/// How far each spool is committed. A fixed table, so that saying so takes no lock.
+#[derive(Debug)]
+pub(crate) struct Marks([AtomicU64; Marks::SPOOLS]);
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks([const { AtomicU64::new(0) }; Marks::SPOOLS])
+    }
+}
+
+impl Marks {
+    /// As many as there can be shards.
+    const SPOOLS: usize = 256;
+
+    pub(crate) fn committed(&self, mark: Mark) {
+        if let Some(spool) = self.0.get(usize::from(mark.spool)) {
+            spool.fetch_max(mark.number, Ordering::Relaxed);
+        }
+    }
+
+    fn of(&self, spool: u16) -> u64 {
+        self.0.get(usize::from(spool)).map_or(u64::MAX, |spool| spool.load(Ordering::Relaxed))
+    }
+}
+
+/// Where spools are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpoolPlace {
+    /// In memory where the system has a place for that, else in the data directory.
+    Auto,
+    /// In this directory.
+    At(PathBuf),
+    /// In the data directory.
+    DataDir,
+}
+
+impl SpoolPlace {
+    /// Makes the directory.
+    pub(crate) fn prepare(&self, data_dir: &Path) -> io::Result<PathBuf> {
+        match self {
+            SpoolPlace::Auto => match in_memory(data_dir) {
+                Some(directory) => Ok(directory),
+                None => private(data_dir.join("spool")),
+            },
+            SpoolPlace::At(directory) => private(directory.clone()),
+            SpoolPlace::DataDir => private(data_dir.join("spool")),
+        }
+    }
+}
+
+fn private(directory: PathBuf) -> io::Result<PathBuf> {
+    DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+    Ok(directory)
+}
+
+/// A directory of this box's own in `/dev/shm`, found again by the path of the data directory. Everybody may write there, so
+/// one that belongs to somebody else is left alone.
+fn in_memory(data_dir: &Path) -> Option<PathBuf> {
+    let whole = data_dir.canonicalize().ok()?;
+    // FNV-1a: a name that the next version of the program gives as well.
+    let hash = whole.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let shared = Path::new("/dev/shm");
+    if !shared.is_dir() {
+        return None;
+    }
+    let directory = private(shared.join(format!("drawbridge-{hash:016x}"))).ok()?;
+    let owner = |path: &Path| {
+        std::fs::symlink_metadata(path).ok().filter(|found| found.is_dir()).map(|found| found.uid())
+    };
+    (owner(&directory)? == std::fs::metadata("/proc/self").ok()?.uid()).then_some(directory)
+}
+
+/// One shard's spool.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    index: u16,
+    shared: Arc<Shared>,
+    files: Option<Files>,
+    /// Of the next write.
+    buffer: Vec<u8>,
+    waiting: u64,
+    /// The last entry.
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Files {
+    current: File,
+    size: u64,
+    generation: u64,
+    other: File,
+    /// The last entry in the other one.
+    other_last: u64,
+}
+
+impl Spool {
+    /// Without the files nothing is written: the spool's place said no, which the log says once.
+    pub(crate) fn open(directory: &Path, index: u16, shared: Arc<Shared>) -> Spool {
+        let known = usize::from(index) < Marks::SPOOLS;
+        let files = known.then(|| Files::open(directory, index)).transpose();
+        let files = files.unwrap_or_else(|error| {
+            let directory = directory.display();
+            tracing::warn!(%error, %directory, "no spool: a process that is killed loses the records of its last moments");
+            None
+        });
+        Spool { index, shared, files, buffer: Vec::new(), waiting: 0, number: 0 }
+    }
+
+    /// Takes an entry for the next [`flush`](Spool::flush).
+    pub(crate) fn push(&mut self, kind: Kind, record: &[u8]) -> Mark {
+        self.number += 1;
+        if self.files.is_some() && record.len() <= MAX_ENTRY {
+            self.buffer.extend((record.len() as u32).to_le_bytes());
+            self.buffer.push(kind as u8);
+            self.buffer.extend(record);
+            self.waiting += 1;
+        }
+        Mark { spool: self.index, number: self.number }
+    }
+
+    /// Writes what was taken.
+    pub(crate) fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let Some(files) = &mut self.files else { return };
+        let committed = self.shared.marks.of(self.index);
+        if files.size > TURN && committed >= files.other_last {
+            // What fails here fails again at the write, and is told there.
+            let _ = files.turn(self.number - self.waiting);
+        }
+        let written = match files.size < MOST {
+            true => files.current.write_all(&self.buffer),
+            false => Err(io::Error::other("the spool is full: the journal takes nothing")),
+        };
+        files.size += self.buffer.len() as u64;
+        self.shared.spooled(self.waiting, written.err().map(|error| error.to_string()));
+        self.buffer.clear();
+        self.waiting = 0;
+    }
+}
+
+impl Files {
+    fn open(directory: &Path, index: u16) -> io::Result<Files> {
+        let open = |which: u8| {
+            let path = directory.join(format!("{index}.{which}.spool"));
+            OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+        };
+        let mut files = Files { current: open(1)?, size: 0, generation: 0, other: open(0)?, other_last: 0 };
+        files.other.set_len(0)?;
+        files.turn(0)?;
+        Ok(files)
+    }
+
+    /// The other file's turn. `last` is the last entry in this one.
+    fn turn(&mut self, last: u64) -> io::Result<()> {
+        self.other.set_len(0)?;
+        self.generation += 1;
+        self.other.write_all(MAGIC)?;
+        self.other.write_all(&self.generation.to_le_bytes())?;
+        std::mem::swap(&mut self.current, &mut self.other);
+        self.size = HEADER as u64;
+        self.other_last = last;
+        Ok(())
+    }
+}
+
+/// What a process has left, file by file and entry by entry, in the order of writing. An entry that was being written when it
+/// died is none.
+pub(crate) fn left_behind(directory: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let mut files = Vec::new();
+    for path in spools(directory)? {
+        let bytes = std::fs::read(&path)?;
+        let header = bytes.get(..HEADER).and_then(|header| header.strip_prefix(MAGIC));
+        if let Some(generation) = header.and_then(|generation| generation.try_into().ok()) {
+            files.push((u64::from_le_bytes(generation), bytes));
+        }
+    }
+    files.sort_by_key(|(generation, _)| *generation);
+    Ok(files.into_iter().map(|(_, bytes)| bytes).collect())
+}
+
+/// The entries of a file.
+pub(crate) fn entries(file: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
+    let mut rest = file.get(HEADER..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (length, after) = rest.split_first_chunk()?;
+        let (kind, after) = after.split_first()?;
+        let kind = [Kind::Open, Kind::Closed].into_iter().find(|known| *known as u8 == *kind)?;
+        let (record, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        rest = after;
+        Some((kind, record))
+    })
+}
+
+/// Everything in it is committed: takes the files away, and with `whole` the directory too.
+pub(crate) fn clear(directory: &Path, whole: bool) {
+    // What cannot be taken away is read again at the next start, and changes nothing then.
+    for path in spools(directory).unwrap_or_default() {
+        let _ = std::fs::remove_file(path);
+    }
+    if whole {
+        let _ = std::fs::remove_file(directory.join(ALIVE));
+        let _ = std::fs::remove_dir(directory);
+    }
+}
+
+fn spools(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "spool") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Says again and again that the process lives; beside the spools.
+const ALIVE: &str = "alive";
+
+/// When the process that wrote into this directory was last known to live, in microseconds since 1970.
+pub(crate) fn last_alive(directory: &Path) -> Option<i64> {
+    let bytes = std::fs::read(directory.join(ALIVE)).ok()?;
+    Some(i64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// A sign of life.
+pub(crate) struct Alive(Option<File>);
+
+impl Alive {
+    pub(crate) fn open(directory: &Path) -> Alive {
+        let path = directory.join(ALIVE);
+        Alive(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).ok())
+    }
+
+    pub(crate) fn beat(&self, now: i64) {
+        if let Some(file) = &self.0 {
+            // Without it a crash is told with the time of the last word of each call.
+            let _ = file.write_all_at(&now.to_le_bytes(), 0);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A box that is killed again and again under calls: every call that a phone saw has its records, each once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use interop::{Crowd, Drawbridge, Place, Postgres, until};
+
+/// How often it is killed, under how many calls a second: few in the suite, many with `make kills`.
+fn extent() -> (u32, u32) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    (number("DRAWBRIDGE_KILLS").unwrap_or(5), number("DRAWBRIDGE_RATE").unwrap_or(60))
+}
+
+fn configuration(place: &Place, postgres: &Postgres) -> String {
+    format!(
+        "[cdr]\npostgres = \"{url}\"\n\n[[trunk]]\nname = \"pbx\"\nsources = [\"{a}\"]\n\n\
+         [[trunk]]\nname = \"carrier\"\npeers = [\"sip:{b}:5060\"]\n\n\
+         [[route]]\nname = \"out\"\nfrom = [\"pbx\"]\nto = [\"carrier\"]\n",
+        url = postgres.url(),
+        a = place.ip(Place::A),
+        b = place.ip(Place::B),
+    )
+}
+
+#[derive(Debug)]
+struct Row {
+    b_call_id: String,
+    is_last: bool,
+    disposition: String,
+    ended_by: String,
+    answered: Option<i64>,
+    ended: i64,
+}
+
+/// All rows by the Call-ID of the caller.
+fn rows(postgres: &Postgres) -> BTreeMap<String, Vec<Row>> {
+    let micros = |column: &str| format!("(extract(epoch from {column}) * 1000000)::bigint");
+    let lines = postgres.query(&format!(
+        "SELECT a_sip_call_id, coalesce(b_sip_call_id, ''), is_last, disposition, ended_by, {}, {} FROM cdr",
+        micros("answered_at"),
+        micros("ended_at"),
+    ));
+    let mut rows: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for line in lines {
+        let columns: Vec<&str> = line.split('|').collect();
+        let [a, b, last, disposition, ended_by, answered, ended] = columns[..] else { panic!("{line}") };
+        rows.entry(a.to_owned()).or_default().push(Row {
+            b_call_id: b.to_owned(),
+            is_last: last == "t",
+            disposition: disposition.to_owned(),
+            ended_by: ended_by.to_owned(),
+            answered: answered.parse().ok(),
+            ended: ended.parse().unwrap(),
+        });
+    }
+    rows
+}
+
+#[test]
+fn every_call_that_a_phone_saw_has_each_record_once_however_often_the_box_is_killed() {
+    let (kills, rate) = extent();
+    let place = Place::new("kills");
+    let mut postgres = Postgres::start(&place);
+    let configuration = configuration(&place, &postgres);
+    let crowd = Crowd::start(&place, rate);
+    let mut moment = 7_u64;
+    for kill in 0..kills {
+        let drawbridge = Drawbridge::start(&place, &configuration);
+        moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        if kill % 5 == 2 {
+            postgres.go_away();
+        }
+        std::thread::sleep(Duration::from_millis(400 + (moment >> 33) % 600));
+        // The process is killed.
+        drop(drawbridge);
+        if kill % 5 == 2 {
+            postgres.come_back();
+        }
+    }
+    let drawbridge = Drawbridge::start(&place, &configuration);
+    std::thread::sleep(Duration::from_millis(500));
+    let book = crowd.stop();
+    until("nobody calls, and PostgreSQL has all", Duration::from_secs(60), || {
+        let metrics = drawbridge.metrics();
+        let sum = |name: &str| metrics.sum(name) as i64;
+        let open = sum("drawbridge_cdr_open") + sum("drawbridge_cdr_pending");
+        (open == 0 && sum("drawbridge_postgres_up") == 1 && sum("drawbridge_postgres_behind") == 0)
+            .then_some(())
+    });
+    drawbridge.stop();
+
+    let rows = rows(&postgres);
+    let mut wrong = Vec::new();
+    let (mut crashed, mut late) = (0, 0);
+    for (call_id, seen) in &book.caller {
+        let Some(rows) = rows.get(call_id) else {
+            wrong.push(format!("no record of {call_id}: {seen:?}"));
+            continue;
+        };
+        let [row] = &rows[..] else {
+            wrong.push(format!("{} records of {call_id}: {rows:?}", rows.len()));
+            continue;
+        };
+        crashed += u32::from(row.ended_by == "crash");
+        if !row.is_last || seen.answered.is_some() != (row.disposition == "answered") {
+            // The 200 may have been on its way to the caller when the process died.
+            let on_its_way = seen.answered.is_none() && row.ended_by == "crash";
+            if !on_its_way || !row.is_last {
+                wrong.push(format!("{call_id}: {seen:?} and {row:?}"));
+            }
+        }
+        for (phone, box_) in [(seen.answered, row.answered), (seen.ended, Some(row.ended))] {
+            if let (Some(phone), Some(box_)) = (phone, box_) {
+                late = late.max((phone - box_).abs());
+            }
+        }
+    }
+    let named: BTreeSet<_> = rows.values().flatten().map(|row| row.b_call_id.as_str()).collect();
+    for call_id in &book.callee {
+        if !named.contains(call_id.as_str()) {
+            wrong.push(format!("no record of the INVITE {call_id} that the callee got"));
+        }
+    }
+    let (calls, total) = (book.caller.len(), rows.values().map(Vec::len).sum::<usize>());
+    println!(
+        "{kills} kills under {rate} calls/s: {calls} calls seen, {total} rows, {crashed} of them ended by a crash, \
+         times within {late} µs of the phones'"
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} of {calls} calls:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
+    assert!(crashed > 0, "no call was up when the box was killed");
+    // What a phone's own thread is late by on a loaded machine is in this figure.
+    assert!(late < 1_000_000, "{late} µs");
+}
