@@ -49,19 +49,20 @@ fn same_headers(theirs: &rsip::SipMessage, ours: &Message<'_>) {
         })
     };
     if let (true, Ok(call_id)) = (long(Name::CallId), theirs.call_id_header()) {
-        assert_eq!(call_id.value().as_bytes(), ours.call_id().unwrap());
+        // `rsip_keeps_blanks_behind_a_value`
+        assert_eq!(call_id.value().trim_end().as_bytes(), ours.call_id().unwrap());
     }
     if let (true, Ok(cseq)) = (long(Name::CSeq), theirs.cseq_header().and_then(|header| header.typed())) {
         assert_eq!(cseq.seq, ours.cseq().unwrap().number);
         if ours.method() != Method::Unknown {
-            assert_eq!(cseq.method.to_string().as_bytes(), ours.cseq().unwrap().method_text);
+            assert_eq!(cseq.method.to_string().trim_end().as_bytes(), ours.cseq().unwrap().method_text);
         }
     }
     if let (true, Ok(from)) = (long(Name::From), theirs.from_header().and_then(|header| header.typed())) {
-        same_address(&from.uri, from.tag().map(|tag| tag.value()), ours.from().unwrap());
+        same_address(&from.uri, from.tag().map(|tag| tag.value()), ours, Name::From);
     }
     if let (true, Ok(to)) = (long(Name::To), theirs.to_header().and_then(|header| header.typed())) {
-        same_address(&to.uri, to.tag().map(|tag| tag.value()), ours.to().unwrap());
+        same_address(&to.uri, to.tag().map(|tag| tag.value()), ours, Name::To);
     }
     let first_via = ours.headers().find(|header| header.name == Name::Via);
     let long_via = first_via.is_some_and(|header| header.raw_name.len() > 1);
@@ -70,7 +71,13 @@ fn same_headers(theirs: &rsip::SipMessage, ours: &Message<'_>) {
     }
 }
 
-fn same_address(uri: &rsip::Uri, tag: Option<&str>, ours: Address<'_>) {
+fn same_address(uri: &rsip::Uri, tag: Option<&str>, message: &Message<'_>, name: Name) {
+    let value = message.first(name).unwrap_or_default();
+    let ours = Address::parse(value).unwrap();
+    // `rsip_refuses_what_the_grammar_allows`: blanks before parameters, behind which it reads nothing without `<>`.
+    if !value.contains(&b'<') && value.iter().any(u8::is_ascii_whitespace) {
+        return;
+    }
     // `rsip_takes_an_angle_bracket_in_a_quoted_name_for_the_uri`
     if ours.display.contains(&b'<') {
         return;

@@ -163,6 +163,15 @@ fn rsip_takes_a_line_feed_alone_into_a_value() {
 }
 
 #[test]
+fn rsip_keeps_blanks_behind_a_value() {
+    let request = rsip_request("X-One: a \t", b"").unwrap();
+    let kept = |header: &rsip::Header| matches!(header, rsip::Header::Other(_, value) if value.ends_with(['\t', ' ']));
+    assert!(request.headers().iter().any(kept));
+    let ours = Message::parse(b"OPTIONS sip:a SIP/2.0\r\nX-One: a \t\r\n\r\n").unwrap();
+    assert_eq!(ours.other(b"X-One"), Some(&b"a"[..]));
+}
+
+#[test]
 fn rsip_takes_an_angle_bracket_in_a_quoted_name_for_the_uri() {
     let text = "\"a<b\" <sip:a@b.example>;tag=1";
     let uri = rsip::headers::From::new(text).typed().map(|from| from.uri.to_string()).unwrap_or_default();
