@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use call::{CallView, CdrFact, Stats, Utc};
+use call::{CallView, CdrFact, PeerChange, Stats, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::rfc3339;
 
 /// An answer that may take a moment.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -148,7 +150,7 @@ pub struct CdrRecord {
 }
 
 /// A trunk as configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Trunk {
     /// Its name.
     pub name: String,
@@ -180,6 +182,42 @@ pub struct Trunk {
     pub max_cps: u32,
     /// Interval of OPTIONS pings in milliseconds; absent: none are sent.
     pub options_ping_ms: Option<u64>,
+    /// Its peers that are asked for life.
+    pub peer_states: Vec<TrunkPeer>,
+}
+
+/// A peer of a trunk that is asked for life with OPTIONS.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct TrunkPeer {
+    /// As `peers` has it.
+    pub uri: String,
+    /// `unknown`, `up`, `down`, or `aside`: it answered 503 and when to come again.
+    pub state: String,
+    /// When that began.
+    #[schema(format = "date-time")]
+    pub since: String,
+    /// When it last answered.
+    #[schema(format = "date-time")]
+    pub answered_at: Option<String>,
+    /// How long its last answer took.
+    pub round_trip_ms: Option<f64>,
+    /// The status of the answer to the last question; absent: none came.
+    pub status: Option<u16>,
+}
+
+impl TrunkPeer {
+    /// A peer as JSON shows it; `None` for one that is asked no more.
+    pub fn of(peer: &PeerChange) -> Option<TrunkPeer> {
+        let life = peer.life.as_ref()?;
+        Some(TrunkPeer {
+            uri: peer.peer.to_string(),
+            state: life.state.name().to_owned(),
+            since: rfc3339::format(life.since),
+            answered_at: life.answered_at.map(rfc3339::format),
+            round_trip_ms: life.round_trip.map(|took| took.as_micros() as f64 / 1000.0),
+            status: Some(life.status).filter(|status| *status != 0),
+        })
+    }
 }
 
 /// How the box is.

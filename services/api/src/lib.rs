@@ -39,7 +39,8 @@ pub use crate::access::{Access, Role, Token, TokenError};
 pub use crate::cdrs::MAX_PAGE;
 pub use crate::control::{
     Answer, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind,
-    Mistake, Part, PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, Unavailable,
+    Mistake, Part, PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, TrunkPeer,
+    Unavailable,
 };
 pub use crate::serve::serve;
 

@@ -8,9 +8,12 @@ use std::time::Duration;
 use api::{
     Access, Answer, Api, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures,
     Kind, Mistake, Part, PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Role, Sample, Token,
-    Trunk, Unavailable,
+    Trunk, TrunkPeer, Unavailable,
 };
-use call::{CallView, CdrFact, DirectionStats, Disposition, EndedBy, LegView, Stats, Utc};
+use call::{
+    CallView, CdrFact, DirectionStats, Disposition, EndedBy, LegView, PeerChange, PeerLife, PeerState, Stats,
+    Utc,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -118,6 +121,19 @@ impl Control for Lab {
             max_calls: 0,
             max_cps: 20,
             options_ping_ms: Some(30_000),
+            peer_states: TrunkPeer::of(&PeerChange {
+                trunk: "carrier".into(),
+                peer: "sip:192.0.2.10:5060;transport=udp".into(),
+                life: Some(PeerLife {
+                    state: PeerState::Up,
+                    since: START,
+                    answered_at: Some(START),
+                    round_trip: Some(Duration::from_micros(12_500)),
+                    status: 200,
+                }),
+            })
+            .into_iter()
+            .collect(),
         }]
     }
 }
@@ -379,6 +395,10 @@ async fn trunks_are_listed() {
         "cancel_matching": "strict", "refer": "local", "redirect": "follow", "authenticates": true,
         "listener": "outside", "bodies": "strict", "methods": ["INFO"], "require": ["timer"], "challenges": "answer",
         "max_calls": 0, "max_cps": 20, "options_ping_ms": 30000,
+        "peer_states": [{
+            "uri": "sip:192.0.2.10:5060;transport=udp", "state": "up", "since": "2026-01-02T03:04:05.678901Z",
+            "answered_at": "2026-01-02T03:04:05.678901Z", "round_trip_ms": 12.5, "status": 200,
+        }],
     }]});
     assert_eq!(server.get("/v1/trunks").await.json(), expected);
 }

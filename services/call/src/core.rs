@@ -39,6 +39,7 @@ use crate::io::{Input, Now, Output, QueryId};
 use crate::journal::{Journals, Stimulus, Tape};
 use crate::leg::{Leg, LegKey, LegState};
 use crate::media::{MediaId, MediaReport};
+use crate::pings::{PingKey, Pings};
 use crate::registrar::{Access, Registrar};
 use crate::settings::Settings;
 use crate::slab::Slab;
@@ -69,6 +70,7 @@ pub struct Core {
     pub(crate) standalones: Standalones,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) registrar: Registrar,
+    pub(crate) pings: Pings,
     pub(crate) access: Access,
     pub(crate) snapshot: Arc<Snapshot>,
     /// How many snapshots there were before this one.
@@ -91,6 +93,14 @@ pub(crate) enum Asker {
     Standalone(StandaloneKey),
     /// For the host that its dialog names.
     Leg(LegKey),
+    /// A peer that is asked for life.
+    Ping(PingKey),
+}
+
+impl From<PingKey> for Asker {
+    fn from(key: PingKey) -> Asker {
+        Asker::Ping(key)
+    }
 }
 
 impl From<CallKey> for Asker {
@@ -147,6 +157,7 @@ impl Core {
             standalones: Standalones::with_key(),
             subscriptions: Subscriptions::with_key(),
             registrar: Registrar::default(),
+            pings: Pings::default(),
             access,
             snapshot,
             generation: 0,
@@ -171,6 +182,7 @@ impl Core {
             Input::Snapshot(snapshot) => {
                 self.snapshot = snapshot;
                 self.generation += 1;
+                self.follow_peers(now);
             }
             Input::Registrar(policy) => self.registrar.enforce(policy, &mut self.wire, now),
             Input::Command { id, command } => self.on_command(id, command, now),
@@ -192,6 +204,7 @@ impl Core {
                 // These are of no call, and in no journal.
                 TimerOf::Standalone(key) => self.on_standalone_timeout(key),
                 TimerOf::Subscription(key) => self.on_subscription_timeout(key, now),
+                TimerOf::Ping(key) => self.on_ping_due(key, now),
                 TimerOf::Registrar => self.registrar.on_timeout(&mut self.wire, now),
             }
         }

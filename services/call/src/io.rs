@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use routing::{Decision, Snapshot, TrunkId};
@@ -228,6 +229,9 @@ pub enum Output {
     Cdr(Box<CdrFact>),
     /// A registration changed: keep it, and tell the other shards.
     Binding(BindingChange),
+    /// A peer was asked for life, or is asked no more. Only of the shard that was told to
+    /// [`watch_peers`](crate::Core::watch_peers).
+    Peer(Box<PeerChange>),
     /// Something an operator may want to read.
     Event(Event),
     /// The answer to a command.
@@ -237,6 +241,62 @@ pub enum Output {
         /// The answer.
         reply: Reply,
     },
+}
+
+/// News of a peer of a trunk with `options_ping`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerChange {
+    /// The trunk's name.
+    pub trunk: Box<str>,
+    /// The peer's URI, as the trunk has it.
+    pub peer: Box<str>,
+    /// How it is; `None`: it is asked no more.
+    pub life: Option<PeerLife>,
+}
+
+/// How a peer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerLife {
+    /// What its answers come to.
+    pub state: PeerState,
+    /// When that began.
+    pub since: Utc,
+    /// When it last answered.
+    pub answered_at: Option<Utc>,
+    /// How long its last sign of life took.
+    pub round_trip: Option<Duration>,
+    /// The status of the last answer; 0: none came to the last question.
+    pub status: u16,
+}
+
+/// Whether a peer takes calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// It was not asked yet, or is silent for the first time.
+    Unknown,
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+    /// It said 503 and when to come again (RFC 3261 §21.5.4).
+    Aside,
+}
+
+impl PeerState {
+    /// Whether calls are better sent to others.
+    pub fn is_away(self) -> bool {
+        matches!(self, PeerState::Down | PeerState::Aside)
+    }
+
+    /// For operators.
+    pub fn name(self) -> &'static str {
+        match self {
+            PeerState::Unknown => "unknown",
+            PeerState::Up => "up",
+            PeerState::Down => "down",
+            PeerState::Aside => "aside",
+        }
+    }
 }
 
 /// What routing is asked.

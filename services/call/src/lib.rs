@@ -3,7 +3,7 @@
 //! The [`Core`] is the whole protocol of one shard. It is handed [`Input`]s with the time and gives [`Output`]s; it opens
 //! no socket, reads no clock and waits for nothing. Inside, `wire` is the transaction layer, `leg` one user agent
 //! towards one side, `bridge` the table that joins two legs, `standalone` and
-//! `subscription` what crosses outside calls, `registrar` who can be called by name. [`media`] is the
+//! `subscription` what crosses outside calls, `registrar` who can be called by name, `pings` which peers of trunks are alive. [`media`] is the
 //! seam to a relay, [`CdrFact`] the record of an attempt.
 
 pub mod bodies;
@@ -17,6 +17,7 @@ mod io;
 pub mod journal;
 mod leg;
 pub mod media;
+mod pings;
 mod registrar;
 mod settings;
 mod slab;
@@ -31,7 +32,8 @@ pub use crate::core::Core;
 #[cfg(feature = "coverage")]
 pub use crate::coverage::{Cell, Coverage};
 pub use crate::io::{
-    Command, Event, EventKind, Flow, Input, NextHop, Now, Output, QueryId, Reply, RouteQuery, SendToken, Utc,
+    Command, Event, EventKind, Flow, Input, NextHop, Now, Output, PeerChange, PeerLife, PeerState, QueryId,
+    Reply, RouteQuery, SendToken, Utc,
 };
 pub use crate::media::{
     DirectionStats, Engine, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts,

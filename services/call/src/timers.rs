@@ -11,6 +11,7 @@ use slotmap::Key;
 use crate::bridge::CallKey;
 use crate::journal::Owner;
 use crate::leg::LegKey;
+use crate::pings::PingKey;
 use crate::standalone::StandaloneKey;
 use crate::subscription::SubscriptionKey;
 use crate::wire::{ClientKey, ServerKey};
@@ -24,6 +25,7 @@ pub(crate) enum TimerOf {
     Call(CallKey),
     Standalone(StandaloneKey),
     Subscription(SubscriptionKey),
+    Ping(PingKey),
     Registrar,
 }
 
@@ -46,7 +48,9 @@ impl TimerOf {
             TimerOf::Server(key) => Owner::Server(key.data().as_ffi()),
             TimerOf::Leg(key) => Owner::Leg(key.data().as_ffi()),
             TimerOf::Call(key) => Owner::Call(key.data().as_ffi()),
-            TimerOf::Standalone(_) | TimerOf::Subscription(_) | TimerOf::Registrar => return None,
+            TimerOf::Standalone(_) | TimerOf::Subscription(_) | TimerOf::Ping(_) | TimerOf::Registrar => {
+                return None;
+            }
         })
     }
 }

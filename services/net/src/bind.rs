@@ -19,6 +19,7 @@ use crate::door::Origins;
 use crate::error::NetError;
 use crate::handle::Handle;
 use crate::mailbox::Mailbox;
+use crate::peers::Peers;
 use crate::resolver::Resolver;
 use crate::shard::Shard;
 use crate::socket::{bind_tcp, bind_udp};
@@ -225,9 +226,10 @@ impl Bound {
         let streams = Arc::new(Streams::new(berths.collect(), listeners.clone(), limits, secrets));
         let resolver = Resolver::start(&dns, &listeners, Arc::clone(&mailboxes))?;
         let admission = Arc::new(Mutex::new(Admission::new()));
+        let peers = Arc::<Peers>::default();
         let clock = Clock::start();
         let names = listeners.iter().map(|listener| listener.name.as_str().into()).collect();
-        let handle = Handle::new(&mailboxes, &counters, &admission, (names, identities));
+        let handle = Handle::new(&mailboxes, &counters, (&admission, &peers), (names, identities));
         let stop = Arc::new(AtomicBool::new(false));
         let mut net = Net { threads: Vec::new(), door, mailboxes: Arc::clone(&mailboxes), stop, handle };
 
@@ -241,7 +243,7 @@ impl Bound {
                 engine,
                 records,
                 clock,
-                dispatch: Dispatch::new(Arc::clone(&admission)),
+                dispatch: Dispatch::new(Arc::clone(&admission), Arc::clone(&peers)),
                 mailboxes: Arc::clone(&mailboxes),
                 counters: Arc::clone(&counters[shard]),
                 streams: Arc::clone(&streams),

@@ -13,10 +13,13 @@ use sip::Time;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use crate::peers::Peers;
+
 /// One shard's part in admission.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     admission: Arc<Mutex<Admission>>,
+    peers: Arc<Peers>,
     held: HashMap<Uuid, Held>,
 }
 
@@ -40,11 +43,16 @@ struct Place {
 }
 
 impl Dispatch {
-    pub(crate) fn new(admission: Arc<Mutex<Admission>>) -> Dispatch {
-        Dispatch { admission, held: HashMap::new() }
+    pub(crate) fn new(admission: Arc<Mutex<Admission>>, peers: Arc<Peers>) -> Dispatch {
+        Dispatch { admission, peers, held: HashMap::new() }
     }
 
-    /// Decides, and takes the places of the source trunk and of the first target that has one; where all trunks are
+    /// What is known of the life of peers.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// Decides, leaves peers out that are away, and takes the places of the source trunk and of the first target that has one; where all trunks are
     /// called at once, of each.
     pub(crate) fn decide(&mut self, query: &RouteQuery, now: Time) -> Decision {
         // Asked again for the same call: the old places go back first.
@@ -61,6 +69,7 @@ impl Dispatch {
             Decision::Route(plan) => plan,
             Decision::Refuse(refusal) => return Decision::Refuse(refusal),
         };
+        self.peers.pass_over(&mut plan, snapshot);
         let Some(call) = query.call else { return Decision::Route(plan) };
         let mut admission = lock(&self.admission);
         let source = query.trunk.and_then(|id| snapshot.trunk(id));

@@ -93,7 +93,7 @@ fn calls(dispatch: &Dispatch) -> [u32; 3] {
 #[test]
 fn a_call_counts_on_both_its_trunks_until_it_ends() {
     let snapshot = snapshot([0, 0, 0]);
-    let mut dispatch = Dispatch::new(Arc::default());
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
     assert_eq!(
         trunks_of(dispatch.decide(&query(&snapshot, 1), Time::ZERO)),
         [CARRIER, CARRIER, SECOND, SECOND]
@@ -115,7 +115,7 @@ fn a_call_counts_on_both_its_trunks_until_it_ends() {
 #[test]
 fn a_call_that_moves_on_takes_its_place_along() {
     let snapshot = snapshot([0, 0, 0]);
-    let mut dispatch = Dispatch::new(Arc::default());
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
     dispatch.decide(&query(&snapshot, 1), Time::ZERO);
     dispatch.observe(&started(1, 1, CARRIER), Time::ZERO);
     dispatch.observe(&failed(1, 1, CARRIER), Time::ZERO);
@@ -133,7 +133,7 @@ fn a_call_that_moves_on_takes_its_place_along() {
 #[test]
 fn the_last_place_goes_to_one_call_even_before_its_attempt_begins() {
     let snapshot = snapshot([0, 1, 1]);
-    let mut dispatch = Dispatch::new(Arc::default());
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
     assert_eq!(
         trunks_of(dispatch.decide(&query(&snapshot, 1), Time::ZERO)),
         [CARRIER, CARRIER, SECOND, SECOND]
@@ -152,7 +152,7 @@ fn the_last_place_goes_to_one_call_even_before_its_attempt_begins() {
 #[test]
 fn a_source_at_its_limit_is_refused_and_costs_its_targets_nothing() {
     let snapshot = snapshot([1, 0, 0]);
-    let mut dispatch = Dispatch::new(Arc::default());
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
     dispatch.decide(&query(&snapshot, 1), Time::ZERO);
     assert!(matches!(dispatch.decide(&query(&snapshot, 2), Time::ZERO), Decision::Refuse(_)));
     assert_eq!(calls(&dispatch), [1, 1, 0]);
@@ -161,7 +161,7 @@ fn a_source_at_its_limit_is_refused_and_costs_its_targets_nothing() {
 #[test]
 fn asking_twice_for_one_call_counts_it_once() {
     let snapshot = snapshot([0, 0, 0]);
-    let mut dispatch = Dispatch::new(Arc::default());
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
     dispatch.decide(&query(&snapshot, 1), Time::ZERO);
     dispatch.decide(&query(&snapshot, 1), Time::ZERO);
     assert_eq!(calls(&dispatch), [1, 1, 0]);
@@ -170,7 +170,7 @@ fn asking_twice_for_one_call_counts_it_once() {
 #[test]
 fn a_call_to_all_trunks_at_once_counts_on_each_until_its_branch_is_over() {
     let snapshot = snapshot_with([0, 0, 0], |route| route.fork = Fork::Parallel);
-    let mut dispatch = Dispatch::new(Arc::default());
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
     dispatch.decide(&query(&snapshot, 1), Time::ZERO);
     assert_eq!(calls(&dispatch), [1, 1, 1]);
     dispatch.observe(&started(1, 1, CARRIER), Time::ZERO);
@@ -190,8 +190,51 @@ fn a_call_to_all_trunks_at_once_counts_on_each_until_its_branch_is_over() {
 #[test]
 fn a_full_trunk_is_left_out_of_those_that_are_called_at_once() {
     let snapshot = snapshot_with([0, 1, 0], |route| route.fork = Fork::Parallel);
-    let mut dispatch = Dispatch::new(Arc::default());
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
     dispatch.decide(&query(&snapshot, 1), Time::ZERO);
     assert_eq!(trunks_of(dispatch.decide(&query(&snapshot, 2), Time::ZERO)), [SECOND, SECOND]);
     assert_eq!(calls(&dispatch), [2, 1, 2]);
+}
+
+fn news(peer: &str, state: call::PeerState) -> call::PeerChange {
+    let life = call::PeerLife { state, since: call::Utc(0), answered_at: None, round_trip: None, status: 0 };
+    call::PeerChange { trunk: "carrier".into(), peer: peer.into(), life: Some(life) }
+}
+
+/// The trunk and peer of each target.
+fn targets(decision: Decision) -> Vec<(TrunkId, usize)> {
+    let Decision::Route(plan) = decision else { panic!("{decision:?}") };
+    let place = |target: &Target| match target {
+        Target::Trunk { trunk, peer } => (*trunk, *peer),
+        Target::User { name } => panic!("{name}"),
+    };
+    plan.targets.iter().map(place).collect()
+}
+
+#[test]
+fn a_peer_that_is_away_is_passed_over_while_others_are_not() {
+    let snapshot = snapshot([0, 0, 0]);
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
+    let asked = |dispatch: &mut Dispatch| targets(dispatch.decide(&query(&snapshot, 1), Time::ZERO));
+    let all = [(CARRIER, 0), (CARRIER, 1), (SECOND, 0), (SECOND, 1)];
+    assert_eq!(asked(&mut dispatch), all);
+    dispatch.peers().learn(news("sip:127.0.0.1:5999", call::PeerState::Down));
+    assert_eq!(asked(&mut dispatch), all[1..]);
+    dispatch.peers().learn(news("sip:127.0.0.1:5998", call::PeerState::Aside));
+    assert_eq!(asked(&mut dispatch), all[2..]);
+    dispatch.peers().learn(news("sip:127.0.0.1:5999", call::PeerState::Up));
+    assert_eq!(asked(&mut dispatch), [all[0], all[2], all[3]]);
+    let gone = call::PeerChange { life: None, ..news("sip:127.0.0.1:5998", call::PeerState::Aside) };
+    dispatch.peers().learn(gone);
+    assert_eq!(asked(&mut dispatch), all);
+}
+
+#[test]
+fn when_all_peers_are_away_they_are_tried_all_the_same() {
+    let snapshot = snapshot_with([0, 0, 0], |route| route.to = vec![CARRIER]);
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
+    for peer in ["sip:127.0.0.1:5999", "sip:127.0.0.1:5998"] {
+        dispatch.peers().learn(news(peer, call::PeerState::Down));
+    }
+    assert_eq!(targets(dispatch.decide(&query(&snapshot, 1), Time::ZERO)), [(CARRIER, 0), (CARRIER, 1)]);
 }

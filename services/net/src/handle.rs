@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use call::journal::Journal;
-use call::{BindingChange, CallView, Command, RegistrarPolicy, Reply, Stats};
+use call::{BindingChange, CallView, Command, PeerChange, RegistrarPolicy, Reply, Stats};
 use routing::{Admission, Snapshot};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::mailbox::{Answer, Letter, Mailbox, Refused};
+use crate::peers::Peers;
 use crate::tls::{Identities, Tls};
 use crate::totals::{Counters, NetTotals};
 
@@ -25,6 +26,7 @@ pub struct Handle {
     mailboxes: Arc<[Arc<Mailbox>]>,
     counters: Arc<[Arc<Counters>]>,
     admission: Arc<Mutex<Admission>>,
+    peers: Arc<Peers>,
     /// Names and certificates of the listeners.
     listeners: (Arc<[Box<str>]>, Identities),
 }
@@ -78,11 +80,11 @@ impl Handle {
     pub(crate) fn new(
         mailboxes: &Arc<[Arc<Mailbox>]>,
         counters: &Arc<[Arc<Counters>]>,
-        admission: &Arc<Mutex<Admission>>,
+        (admission, peers): (&Arc<Mutex<Admission>>, &Arc<Peers>),
         listeners: (Arc<[Box<str>]>, Identities),
     ) -> Handle {
         let (mailboxes, counters) = (Arc::clone(mailboxes), Arc::clone(counters));
-        Handle { mailboxes, counters, admission: Arc::clone(admission), listeners }
+        Handle { mailboxes, counters, admission: Arc::clone(admission), peers: Arc::clone(peers), listeners }
     }
 
     /// A row for each call, at most `limit`, the oldest first.
@@ -223,6 +225,11 @@ impl Handle {
     /// The calls that a trunk takes part in now: from it, to it. Asks nobody, answers at once.
     pub fn trunk_calls(&self, name: &str) -> u32 {
         self.admission.lock().unwrap_or_else(PoisonError::into_inner).calls(name)
+    }
+
+    /// The peers that are asked for life, and how each is. Asks nobody, answers at once.
+    pub fn peers(&self) -> Vec<PeerChange> {
+        self.peers.all()
     }
 
     async fn do_all(&self, command: &Command) -> Result<(), HandleError> {

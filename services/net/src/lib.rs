@@ -23,6 +23,7 @@ mod mailbox;
 mod next_hop;
 mod overload;
 mod pace;
+mod peers;
 mod resolver;
 mod shard;
 mod socket;

@@ -62,6 +62,7 @@ impl Shard {
     /// Works until told to stop; then says what is still to be said and returns.
     pub(crate) async fn run(mut self) {
         let streams = Arc::clone(&self.worker.parts.streams);
+        self.worker.begin();
         poll_fn(|cx| self.poll(cx)).await;
         streams.flushed(LAST_WORDS).await;
     }

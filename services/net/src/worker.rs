@@ -97,6 +97,15 @@ impl Worker {
         self.now = self.parts.clock.now();
     }
 
+    /// Has one shard of the process ask the peers of trunks for life.
+    pub(crate) fn begin(&mut self) {
+        if self.parts.shard == 0 {
+            self.tick();
+            self.parts.core.watch_peers(self.now);
+            self.drain();
+        }
+    }
+
     /// Takes a datagram: handles it, or hands it to the shard that its call belongs to.
     pub(crate) fn datagram(&mut self, flow: Flow, bytes: &[u8]) {
         // Two CRLFs (RFC 5626 §3.5.1 has them on streams only, phones send them everywhere) or a zero or two.
@@ -221,6 +230,7 @@ impl Worker {
                 self.events.write(&event, self.now.time, name_of);
                 self.parts.dispatch.observe(&event, self.now.time);
             }
+            Output::Peer(change) => self.parts.dispatch.peers().learn(*change),
             Output::Reply { id, reply } => self.reply(id, reply),
         }
     }

@@ -37,8 +37,8 @@ fn carry_out(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             let settings = Settings::load(Some(&check.config))?;
             let file = check.config.display();
             let mut out = std::io::stdout();
-            for Notice { line, key, instead } in &settings.notices {
-                writeln!(out, "{file}:{line}: {key}: has no effect in this version: {instead}")?;
+            for Notice { line, key, why } in &settings.notices {
+                writeln!(out, "{file}:{line}: {key}: has no effect: {why}")?;
             }
             writeln!(out, "{file}: as it should be")?;
         }

@@ -6,7 +6,7 @@ mod process;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-use process::{FREE_PORTS, Folder, PATIENCE, Process, get, output, text};
+use process::{FREE_PORTS, Folder, PATIENCE, Process, get, output, post, text};
 use rustix::process::Signal;
 
 /// A phone that speaks just enough: it sends texts and answers by copying headers.
@@ -250,6 +250,40 @@ fn a_reload_swaps_users_and_ends_registrations_that_are_none_any_more() {
     alice.register();
     bindings("1");
     assert!(!process.log.iter().any(|line| line.contains("needs a restart")), "{:?}", process.log);
+}
+
+#[test]
+fn peers_are_asked_for_life_and_the_api_says_how_they_are() {
+    let folder = Folder::new();
+    let peer = Phone::new("peer", SocketAddr::from(([127, 0, 0, 1], 9)));
+    let own = peer.socket.local_addr().unwrap();
+    let trunk = format!("[[trunk]]\nname = 'carrier'\npeers = ['sip:{own}']\noptions_ping = '1s'\n");
+    let file = folder.write("box.toml", &format!("{FREE_PORTS}{trunk}"));
+    let mut process = Process::start(&folder, &["--config", &file]);
+    let (sip, api) = process.ready();
+    let peer = Phone { sip, ..peer };
+    assert!(get(api, "/v1/trunks").1.contains("\"state\":\"unknown\""));
+    let ping = peer.next("OPTIONS");
+    peer.answer(&ping, "404 Not Found", false);
+    let up = process.line("peer is up");
+    assert!(up.contains("trunk=\"carrier\"") && up.contains("status=404"), "{up}");
+    let trunks = get(api, "/v1/trunks").1;
+    assert!(trunks.contains("\"state\":\"up\"") && trunks.contains("\"status\":404"), "{trunks}");
+    let metric = format!("drawbridge_trunk_peer_up{{trunk=\"carrier\",peer=\"sip:{own}\"}} ");
+    assert!(get(api, "/metrics").1.contains(&format!("{metric}1\n")));
+    process.line("peer is down");
+    assert!(get(api, "/metrics").1.contains(&format!("{metric}0\n")));
+
+    // The same peer under a new limit keeps its state; nobody has to find out anew.
+    folder.write("box.toml", &format!("{FREE_PORTS}{trunk}max_calls = 5\n"));
+    let (status, done) = post(api, "/v1/reload");
+    assert_eq!((status, done.contains("\"changed\":[\"routing\"]")), (200, true), "{done}");
+    assert!(get(api, "/v1/trunks").1.contains("\"state\":\"down\""));
+
+    folder.write("box.toml", &format!("{FREE_PORTS}{trunk}colour = 'red'\n"));
+    let (status, wrong) = post(api, "/v1/reload");
+    assert_eq!(status, 422, "{wrong}");
+    assert!(wrong.contains("box.toml:") && wrong.contains("trunk.colour: unknown key"), "{wrong}");
 }
 
 #[test]

@@ -114,7 +114,12 @@ impl Core {
     }
 
     /// A trunk's peer with the called number in it.
-    fn peer_candidate(&self, peer: &str, by: Option<&str>, called: Option<&[u8]>) -> Option<Candidate> {
+    pub(crate) fn peer_candidate(
+        &self,
+        peer: &str,
+        by: Option<&str>,
+        called: Option<&[u8]>,
+    ) -> Option<Candidate> {
         let uri = Uri::parse(peer.as_bytes()).ok()?;
         let scheme: &[u8] = if uri.scheme == sip::Scheme::Sips { b"sips:" } else { b"sip:" };
         let port = uri.port.map(|port| format!(":{port}")).unwrap_or_default();
@@ -143,7 +148,7 @@ impl Core {
     }
 
     /// Which listener of ours speaks to this address.
-    pub(super) fn flow_to(&self, remote: SocketAddr, transport: Transport, by: Option<&str>) -> Option<Flow> {
+    pub(crate) fn flow_to(&self, remote: SocketAddr, transport: Transport, by: Option<&str>) -> Option<Flow> {
         let listeners = &self.wire.settings.listeners;
         let fits = |same_family: bool| {
             listeners.iter().position(|listener| {
@@ -196,7 +201,7 @@ impl Core {
     }
 
     /// Whether the listener of a flow can send to its peer at all: an IPv6 socket of ours speaks IPv6 only.
-    fn is_of_family(&self, flow: Flow) -> bool {
+    pub(crate) fn is_of_family(&self, flow: Flow) -> bool {
         same_kind(self.wire.listener(flow.listener).bind.ip(), flow.remote.ip())
     }
 

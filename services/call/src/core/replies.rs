@@ -41,6 +41,7 @@ impl Core {
             Some(ClientUser::Subscription(key, server)) => {
                 self.on_subscription_response(key, server, message, now);
             }
+            Some(ClientUser::Ping(peer)) => self.on_ping_response(peer, client, message, now),
             Some(ClientUser::Nobody) | None => {}
         }
         self.wire.settle_client(client);
@@ -205,6 +206,7 @@ impl Core {
             ClientUser::Subscription(key, server) => {
                 return self.on_subscription_unanswered(key, server, &unanswered.request, now);
             }
+            ClientUser::Ping(peer) => return self.on_ping_unanswered(peer, now),
             ClientUser::Nobody => return,
         };
         if let Purpose::Carry(server) = purpose {

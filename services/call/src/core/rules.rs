@@ -69,7 +69,10 @@ impl Core {
                     let asker = self.snapshot.trunk_of(self.wire.server_flow(server)?.remote);
                     asker == trunk && is_same_uri(Message::parse(&request).ok()?.request_uri()?, uri)
                 }
-                ClientUser::Leg(_, _) | ClientUser::Subscription(..) | ClientUser::Nobody => false,
+                ClientUser::Leg(_, _)
+                | ClientUser::Subscription(..)
+                | ClientUser::Ping(_)
+                | ClientUser::Nobody => false,
             })
         };
         if came_back(arrival.via) == Some(true) {

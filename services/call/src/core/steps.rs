@@ -66,12 +66,13 @@ impl Core {
             Stimulus::Routed { query, decision } => match self.queries.answered(query) {
                 Some(Asker::Call(call)) => self.on_routed(call, decision, now),
                 Some(Asker::Standalone(request)) => self.on_standalone_routed(request, decision, now),
-                Some(Asker::Leg(_)) | None => {}
+                Some(Asker::Leg(_) | Asker::Ping(_)) | None => {}
             },
             Stimulus::Resolved { query, hops, note } => match self.queries.answered(query) {
                 Some(Asker::Call(call)) => self.on_resolved(call, query, &hops, note, now),
                 Some(Asker::Standalone(request)) => self.on_standalone_resolved(request, &hops, note, now),
                 Some(Asker::Leg(leg)) => self.on_way_found(leg, query, &hops),
+                Some(Asker::Ping(peer)) => self.on_ping_resolved(peer, &hops, now),
                 None => {}
             },
             Stimulus::Media(report) => self.on_media(report, now),
@@ -84,7 +85,10 @@ impl Core {
                 Some(TimerOf::Server(key)) => self.wire.on_server_timeout(key, now),
                 Some(TimerOf::Leg(key)) => self.on_leg_timeout(key, now),
                 Some(TimerOf::Call(key)) => self.on_call_timeout(key, now),
-                Some(TimerOf::Standalone(_) | TimerOf::Subscription(_) | TimerOf::Registrar) | None => {}
+                Some(
+                    TimerOf::Standalone(_) | TimerOf::Subscription(_) | TimerOf::Ping(_) | TimerOf::Registrar,
+                )
+                | None => {}
             },
             Stimulus::Order { call, order } => {
                 let call = call_key(call);

@@ -52,7 +52,7 @@ pub(crate) use challenge::{AuthTries, Challenged, again_with};
 pub(crate) use dialog::{acknowledge_late, end_fork};
 pub(crate) use early::rseq;
 pub(crate) use exchange::{Aim, EarlyUpdate, Exchange, OfferBy, Ours};
-pub(crate) use offer::Offer;
+pub(crate) use offer::{Offer, retry_after};
 pub(crate) use refer::Referral;
 pub(crate) use reliable::Acknowledges;
 pub(crate) use session_timer::interval_too_small;

@@ -404,7 +404,7 @@ impl Leg {
 }
 
 /// The seconds of Retry-After, whose comment and parameters say nothing that would matter (RFC 3261 §20.33).
-fn retry_after(response: &Message<'_>) -> Option<u64> {
+pub(crate) fn retry_after(response: &Message<'_>) -> Option<u64> {
     let value = response.first(Name::RetryAfter)?;
     let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()

@@ -11,6 +11,7 @@ use super::{ClientKey, ServerKey, Wire};
 use crate::ids::client_of_branch;
 use crate::io::{Flow, Now, SendToken};
 use crate::leg::LegKey;
+use crate::pings::PingKey;
 use crate::standalone::StandaloneKey;
 use crate::subscription::SubscriptionKey;
 use crate::timers::TimerOf;
@@ -24,6 +25,8 @@ pub(crate) enum ClientUser {
     Standalone(StandaloneKey),
     /// A request within a subscription, and where its answer is awaited.
     Subscription(SubscriptionKey, ServerKey),
+    /// An OPTIONS of the box's own to a peer.
+    Ping(PingKey),
     /// Nobody: a CANCEL, or the BYE that ends an unwanted 2xx.
     Nobody,
 }

@@ -14,6 +14,7 @@ mod harness;
 mod journal;
 mod long_requests;
 mod names;
+mod pings;
 mod reason;
 mod records;
 mod redirect;

@@ -8,10 +8,10 @@ use std::time::Instant;
 use ::net::{Handle, HandleError, NetTotals};
 use api::{
     Answer, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind, Part,
-    PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, Unavailable,
+    PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, TrunkPeer, Unavailable,
 };
 use arc_swap::ArcSwap;
-use call::CallView;
+use call::{CallView, PeerChange, PeerState};
 use media::{Relay, Totals};
 use routing::{Bodies, CancelMatching, Redirect, Refer, Snapshot};
 use store::{Filter, JournalHealth, Store};
@@ -85,6 +85,7 @@ impl Glass {
                 ..gauge("drawbridge_trunk_calls", "Calls that hold a place on a trunk.", calls)
             });
         }
+        peer_samples(&self.handle.peers(), &mut more);
         Ok(Figures {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -194,7 +195,8 @@ impl Control for Glass {
     }
 
     fn trunks(&self) -> Vec<Trunk> {
-        self.snapshot.load().trunks().iter().map(trunk).collect()
+        let peers = self.handle.peers();
+        self.snapshot.load().trunks().iter().map(|it| trunk(it, &peers)).collect()
     }
 }
 
@@ -208,7 +210,8 @@ fn unavailable(error: HandleError) -> Unavailable {
     Unavailable(error.to_string())
 }
 
-fn trunk(trunk: &routing::Trunk) -> Trunk {
+fn trunk(trunk: &routing::Trunk, peers: &[PeerChange]) -> Trunk {
+    let peers = peers.iter().filter(|peer| *peer.trunk == *trunk.name);
     Trunk {
         name: trunk.name.clone(),
         sources: trunk.sources.iter().map(ToString::to_string).collect(),
@@ -241,6 +244,7 @@ fn trunk(trunk: &routing::Trunk) -> Trunk {
         max_calls: trunk.max_calls,
         max_cps: trunk.max_cps,
         options_ping_ms: trunk.options_ping.map(|interval| interval.as_millis() as u64),
+        peer_states: peers.filter_map(TrunkPeer::of).collect(),
     }
 }
 
@@ -250,6 +254,26 @@ fn gauge(name: &'static str, help: &'static str, value: f64) -> Sample {
 
 fn counter(name: &'static str, help: &'static str, value: u64) -> Sample {
     Sample { name, help, kind: Kind::Counter, labels: Vec::new(), value: value as f64 }
+}
+
+/// A peer that was not asked yet is neither up nor down.
+fn peer_samples(peers: &[PeerChange], samples: &mut Vec<Sample>) {
+    let labels = |peer: &PeerChange| vec![("trunk", peer.trunk.to_string()), ("peer", peer.peer.to_string())];
+    for peer in peers {
+        let up = match peer.life.as_ref().map(|life| life.state) {
+            Some(PeerState::Up) => 1.0,
+            Some(PeerState::Down | PeerState::Aside) => 0.0,
+            Some(PeerState::Unknown) | None => continue,
+        };
+        let help = "Whether a peer that is asked for life answers and takes calls.";
+        samples.push(Sample { labels: labels(peer), ..gauge("drawbridge_trunk_peer_up", help, up) });
+    }
+    for peer in peers {
+        let Some(took) = peer.life.as_ref().and_then(|life| life.round_trip) else { continue };
+        let name = "drawbridge_trunk_peer_round_trip_seconds";
+        let help = "How long the last answer of a peer to OPTIONS took.";
+        samples.push(Sample { labels: labels(peer), ..gauge(name, help, took.as_secs_f64()) });
+    }
 }
 
 /// One line for each figure. Totals are taken apart, so that a new one cannot be forgotten here.

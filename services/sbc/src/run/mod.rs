@@ -183,7 +183,7 @@ fn unheard(order: &str, error: HandleError) {
 /// Says what somebody needs to know who has just started the box.
 fn announce(settings: &Settings, running: &Running) {
     for notice in &settings.notices {
-        warn!(key = notice.key, line = notice.line, "has no effect in this version: {}", notice.instead);
+        warn!(key = notice.key, line = notice.line, "has no effect: {}", notice.why);
     }
     for listener in running.listeners() {
         let (name, transport) = (&listener.name, listener.transport.as_param());

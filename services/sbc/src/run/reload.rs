@@ -49,7 +49,7 @@ pub(super) async fn reload(
         warn!(key, "has changed and needs a restart to come into force");
     }
     for notice in &new.notices {
-        warn!(key = notice.key, line = notice.line, "has no effect in this version: {}", notice.instead);
+        warn!(key = notice.key, line = notice.line, "has no effect: {}", notice.why);
     }
     settings.trunks = new.trunks;
     settings.routes = new.routes;

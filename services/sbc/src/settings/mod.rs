@@ -64,7 +64,7 @@ pub struct Settings {
     pub trunks: Vec<Trunk>,
     /// `[[route]]`
     pub routes: Vec<Route>,
-    /// Keys of the file that are right and have no effect in this version.
+    /// Keys of the file that are right and have no effect.
     pub notices: Vec<Notice>,
 }
 
@@ -239,15 +239,15 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A key that is right and has no effect in this version.
+/// A key that is right and has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Counted from 1.
     pub line: usize,
     /// The key with its section.
     pub key: String,
-    /// What the box does instead.
-    pub instead: &'static str,
+    /// Why.
+    pub why: &'static str,
 }
 
 impl Default for Settings {

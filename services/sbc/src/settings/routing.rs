@@ -97,9 +97,6 @@ fn trunk(
     trunk.value.listener = leaves_by.map(|name| name.value);
     check_peers(section.document(), &peers, trunk.value.listener.as_deref(), listeners);
     trunk.value.peers = trunk.take("peers", peers);
-    let mut later = |place: &Place, instead| {
-        notices.push(Notice { line: place.line, key: place.key.clone(), instead });
-    };
     if let Some(matching) = section.get("cancel_matching", choice(MATCHING)) {
         trunk.value.cancel_matching = matching.value;
     }
@@ -120,7 +117,10 @@ fn trunk(
     trunk.value.max_cps = section.or("max_cps", 0, number(0..=u32::MAX));
     if let Some(ping) = section.get("options_ping", duration(SECOND..=DAY)) {
         trunk.value.options_ping = Some(ping.value);
-        later(&ping.place, "peers are not asked for life");
+        if trunk.value.peers.is_empty() {
+            let (line, key) = (ping.place.line, ping.place.key);
+            notices.push(Notice { line, key, why: "the trunk has no peers to ask" });
+        }
     }
     if section.word("auth") == Some("pass") {
         trunk.value.challenges = Challenges::Pass;

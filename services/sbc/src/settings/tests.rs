@@ -205,7 +205,7 @@ fn challenges_of_a_trunk_are_answered_or_passed() {
 }
 
 #[test]
-fn a_key_without_effect_in_this_version_is_named() {
+fn a_key_without_effect_is_named() {
     let text = "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\nrefer = 'pass'\nredirect = 'follow'\n\
                 cancel_matching = 'lenient'\noptions_ping = '30s'";
     let notices = Settings::parse(text).unwrap().notices;

@@ -141,9 +141,18 @@ impl Drop for Process {
 
 /// Asks the API; gives status and body.
 pub fn get(api: SocketAddr, target: &str) -> (u16, String) {
+    ask(api, "GET", target)
+}
+
+/// Orders the API; gives status and body.
+pub fn post(api: SocketAddr, target: &str) -> (u16, String) {
+    ask(api, "POST", target)
+}
+
+fn ask(api: SocketAddr, method: &str, target: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(api).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "{method} {target} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let status = answer.split(' ').nth(1).unwrap().parse().unwrap();

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use call::{
     CdrFact, Command, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits, Listener,
-    ListenerId, MediaOrder, MediaReport, NextHop, Now, Output, PortPair, QueryId, RegistrarPolicy, Reply,
-    RouteQuery, SendToken, Settings, StreamPorts, Utc,
+    ListenerId, MediaOrder, MediaReport, NextHop, Now, Output, PeerChange, PortPair, QueryId,
+    RegistrarPolicy, Reply, RouteQuery, SendToken, Settings, StreamPorts, Utc,
 };
 use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
@@ -97,6 +97,8 @@ pub struct World {
     pub resolves: Vec<QueryId>,
     /// What was asked for.
     pub names: Vec<Name>,
+    /// News of peers that are asked for life.
+    pub peers: Vec<PeerChange>,
     /// What the operator was warned of.
     pub warnings: Vec<String>,
     /// The calls that began.
@@ -185,6 +187,7 @@ impl World {
             questions: Vec::new(),
             resolves: Vec::new(),
             names: Vec::new(),
+            peers: Vec::new(),
             warnings: Vec::new(),
             begun: Vec::new(),
         }
@@ -230,6 +233,12 @@ impl World {
         self.now = Now { time: self.now.time.max(time), utc: Utc(self.now.utc.0 + passed) };
     }
 
+    /// Asks the peers of trunks for life from now on.
+    pub fn watch_peers(&mut self) {
+        self.core.watch_peers(self.now);
+        self.work();
+    }
+
     fn work(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
@@ -259,6 +268,7 @@ impl World {
                     self.begun.push(call);
                 }
                 Output::Event(Event { kind: EventKind::Warning { what }, .. }) => self.warnings.push(what),
+                Output::Peer(change) => self.peers.push(*change),
                 Output::Binding(_) | Output::Event(_) => {}
             }
             self.core.check_invariants().unwrap();
