@@ -1,8 +1,10 @@
 //! Bodies: which ones the box understands, what becomes of the others, and the description among several parts.
 //!
-//! The box reads one thing, a session description. It may stand alone or be one part of a `multipart/…` body. What else
+//! The box reads one thing, a session description. It may stand alone or be one part of a `multipart/…` body, or of a part of one. What else
 //! comes with a request that makes or changes a session is for somebody behind the box: whether it crosses, says the
 //! trunk ([`Bodies`]). What comes with other requests (MESSAGE, INFO) is between the two ends, and is not looked at here.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use routing::Bodies;
@@ -13,6 +15,9 @@ use crate::headers::SDP;
 /// What an INVITE's answer may hold.
 pub(crate) const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
 
+/// Parts within parts are looked into so deep.
+const MAX_DEPTH: u8 = 3;
+
 /// The description in a message, when its body is one or has one among its parts.
 pub(crate) fn sdp_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
     let body = message.body();
@@ -21,12 +26,12 @@ pub(crate) fn sdp_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
         return Some(body);
     }
     let cut = message.multipart()?.ok()?;
-    description(&cut).map(|part| part.body)
+    description(&cut, MAX_DEPTH)
 }
 
 /// Whether a description stands anywhere in a body, whatever it is for.
 pub(crate) fn shows_addresses(message: &Message<'_>) -> bool {
-    let has_sdp = |cut: Multipart<'_>| cut.parts().iter().any(is_sdp);
+    let has_sdp = |cut: Multipart<'_>| cut.parts().iter().any(|part| holds_sdp(part, MAX_DEPTH));
     sdp_of(message).is_some() || message.multipart().is_some_and(|cut| cut.is_ok_and(has_sdp))
 }
 
@@ -60,16 +65,34 @@ pub(crate) fn judge(message: &Message<'_>, bodies: Bodies) -> Result<(), Unusabl
     match message.multipart() {
         None => understood_by_somebody(kind, disposition, bodies),
         Some(Err(_)) => Err(BAD_PARTS),
-        Some(Ok(cut)) => {
-            let known = description(&cut);
-            for part in cut.parts().iter().filter(|part| Some(*part) != known) {
+        Some(Ok(cut)) => judge_parts(&cut, description(&cut, MAX_DEPTH), bodies),
+    }
+}
+
+/// `known`: the description that the box reads, if it is anywhere within.
+fn judge_parts(cut: &Multipart<'_>, known: Option<&[u8]>, bodies: Bodies) -> Result<(), Unusable> {
+    for part in cut.parts() {
+        if known.is_some_and(|known| std::ptr::eq(known, part.body)) {
+            continue;
+        }
+        match part.multipart() {
+            Some(Ok(nested)) if known.is_some_and(|known| stands_in(known, part.body)) => {
+                judge_parts(&nested, known, bodies)?;
+            }
+            Some(_) | None => {
                 // Another description crosses nowhere: no relay stands in front of its addresses.
-                let bodies = if is_sdp(part) { Bodies::Strict } else { bodies };
+                let bodies = if holds_sdp(part, MAX_DEPTH) { Bodies::Strict } else { bodies };
                 understood_by_somebody(part.kind(), part.disposition, bodies)?;
             }
-            Ok(())
         }
     }
+    Ok(())
+}
+
+/// Whether one text is a piece of the other, and not only like one.
+fn stands_in(piece: &[u8], whole: &[u8]) -> bool {
+    let (piece, whole) = (piece.as_ptr_range(), whole.as_ptr_range());
+    whole.start <= piece.start && piece.end <= whole.end
 }
 
 /// A body or part that the box does not understand.
@@ -101,13 +124,41 @@ fn is_encrypted(kind: &[u8]) -> bool {
     kinds.iter().any(|known| kind.eq_ignore_ascii_case(known))
 }
 
-/// The part that describes the session: the first that is one and is for that (RFC 3959 has others).
-fn description<'c, 'a>(cut: &'c Multipart<'a>) -> Option<&'c Part<'a>> {
+/// The body of the part that describes the session: the first that is one and is for that (RFC 3959 has others), before those
+/// within parts.
+fn description<'a>(cut: &Multipart<'a>, depth: u8) -> Option<&'a [u8]> {
     let is_session = |part: &&Part<'_>| {
         let purpose = part.disposition.map(|value| Params::split(value).0);
         purpose.is_none_or(|purpose| purpose.eq_ignore_ascii_case(b"session"))
     };
-    cut.parts().iter().filter(is_session).find(|part| is_sdp(part) && !part.is_encoded)
+    let mut parts = cut.parts().iter().filter(is_session);
+    let own = parts.clone().find(|part| is_sdp(part) && !part.is_encoded).map(|part| part.body);
+    let deeper = depth.checked_sub(1);
+    own.or_else(|| parts.find_map(|part| description(&part.multipart()?.ok()?, deeper?)))
+}
+
+/// Whether a description stands anywhere in a part. What is too deep to be looked into, or cannot be cut, may be one.
+fn holds_sdp(part: &Part<'_>, depth: u8) -> bool {
+    let within = |cut: &Multipart<'_>| match depth.checked_sub(1) {
+        Some(depth) => cut.parts().iter().any(|part| holds_sdp(part, depth)),
+        None => true,
+    };
+    is_sdp(part) || part.multipart().is_some_and(|cut| cut.as_ref().map_or(true, within))
+}
+
+/// The parts with another description in the place of the one that was read, and without any other.
+fn rewritten(cut: &Multipart<'_>, place: &[u8], written: &[u8], depth: u8) -> Vec<u8> {
+    cut.rewrite(|part| {
+        if std::ptr::eq(place, part.body) {
+            return Some(Cow::Borrowed(written));
+        }
+        match (part.multipart(), depth.checked_sub(1)) {
+            (Some(Ok(nested)), Some(depth)) if stands_in(place, part.body) => {
+                Some(Cow::Owned(rewritten(&nested, place, written, depth)))
+            }
+            (_, _) => (!holds_sdp(part, MAX_DEPTH)).then_some(Cow::Borrowed(part.body)),
+        }
+    })
 }
 
 fn is_sdp(part: &Part<'_>) -> bool {
@@ -141,11 +192,8 @@ impl Body {
     pub(crate) fn in_place(message: Option<&Message<'_>>, description: Vec<u8>, bodies: Bodies) -> Body {
         let parts = message.filter(|_| bodies == Bodies::Pass).and_then(|message| {
             let cut = message.multipart()?.ok()?;
-            let place = *self::description(&cut)?;
-            let bytes = cut.rewrite(|part| match *part == place {
-                true => Some(&description),
-                false => (!is_sdp(part)).then_some(part.body),
-            });
+            let place = self::description(&cut, MAX_DEPTH)?;
+            let bytes = rewritten(&cut, place, &description, MAX_DEPTH);
             Some((bytes, About::of(message)))
         });
         match parts {

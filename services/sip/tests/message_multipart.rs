@@ -54,7 +54,7 @@ fn a_part_is_rewritten_in_its_place_and_one_that_is_left_out_leaves_no_trace() {
     let cut = message.multipart().unwrap().unwrap();
     assert_eq!(cut.rewrite(|part| Some(part.body)), TWO.as_bytes());
     let changed =
-        cut.rewrite(|part| Some(if part.kind() == b"application/sdp" { b"v=1\r\n" } else { part.body }));
+        cut.rewrite(|part| Some(if part.kind() == b"application/sdp" { &b"v=1\r\n"[..] } else { part.body }));
     assert_eq!(String::from_utf8(changed).unwrap(), TWO.replace("v=0", "v=1"));
     let fewer = cut.rewrite(|part| (part.kind() == b"text/html").then_some(part.body));
     let expected = TWO.replace("\r\n--x\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n", "");

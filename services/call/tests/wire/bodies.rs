@@ -145,3 +145,70 @@ fn a_description_among_the_parts_of_a_message_goes_nowhere() {
     world.expect(CALLER, "SIP/2.0 415");
     world.expect_silence();
 }
+
+#[test]
+fn a_body_without_a_description_crosses_in_responses_where_the_trunk_passes_bodies() {
+    for (mut world, passes) in [(passing(), true), (World::new(), false)] {
+        world.receive(CALLER, &invite("1", Some(OFFER)));
+        world.expect(CALLER, "SIP/2.0 100");
+        let out = world.expect(CALLEE, "INVITE");
+        let with_isup = |line: &str| {
+            response(&out, line, "b1", Some("abcdef"))
+                .replace("application/sdp", "application/isup;version=itu")
+        };
+        for (line, status) in [("183 Progress", "183"), ("486 Busy Here", "486")] {
+            world.receive(CALLEE, &with_isup(line));
+            let told = world.expect(CALLER, &format!("SIP/2.0 {status}"));
+            let body = if passes { "abcdef" } else { "" };
+            assert_eq!(told.body(), body, "{}", told.text);
+            assert_eq!(told.has("Content-Type"), passes);
+            world.sent.clear();
+        }
+    }
+}
+
+#[test]
+fn a_description_within_parts_of_parts_is_found_and_rewritten_in_its_place() {
+    let inner = format!(
+        "--part\nContent-Type: multipart/related;boundary=\"deep\"\n\n--deep\nContent-Type: text/xml\n\n<a/>\n\
+         --deep\nContent-Type: application/sdp\n\n{OFFER}--deep--\n"
+    );
+    let mut world = passing();
+    world.receive(CALLER, &carrying("1", MIXED, &format!("{ISUP}{inner}--part--\n")));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    assert!(out.body().contains("abcdef") && out.body().contains("<a/>"), "{}", out.text);
+    assert!(out.body().contains("c=IN IP4 192.0.2.1") && !out.text.contains("10.1.1.1"), "{}", out.text);
+    assert!(out.body().ends_with("--deep--\r\n--part--\r\n"), "{}", out.text);
+    let mut world = World::new();
+    let optional = inner.replace("text/xml\n", "text/xml\nContent-Disposition: x;handling=optional\n");
+    world.receive(CALLER, &carrying("1", MIXED, &format!("{optional}--part--\n")));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    assert_eq!(out.header("Content-Type"), "application/sdp");
+}
+
+#[test]
+fn a_description_too_deep_to_be_found_crosses_nowhere() {
+    let nest = |depth: usize| {
+        (0..depth).fold(("application/sdp".to_owned(), OFFER.to_owned()), |(kind, body), level| {
+            let part = format!("--p{level}\nContent-Type: {kind}\n\n{body}--p{level}--\n");
+            (format!("multipart/mixed;boundary=p{level}"), part)
+        })
+    };
+    for depth in [2, 4, 6, 12] {
+        let mut world = passing();
+        let (kind, body) = nest(depth);
+        world.receive(CALLER, &carrying("1", &kind, &body).replace("INVITE", "MESSAGE"));
+        world.expect(CALLER, "SIP/2.0 415");
+        world.receive(CALLER, &carrying("2", &kind, &body));
+        let out: String = world
+            .sent
+            .iter()
+            .filter(|sent| sent.to == CALLEE.parse().unwrap())
+            .map(|sent| &*sent.text)
+            .collect();
+        assert!(!out.contains("10.1.1.1"), "{depth}: {out}");
+        assert_eq!(out.contains("c=IN IP4 192.0.2.1"), depth <= 4, "{depth}: {out}");
+    }
+}

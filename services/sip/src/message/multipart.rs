@@ -20,7 +20,7 @@ pub struct Multipart<'a> {
     close: usize,
 }
 
-/// One part. Nested parts are not looked into.
+/// One part, which may have parts itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Part<'a> {
     /// What is in it.
@@ -39,17 +39,21 @@ pub struct Part<'a> {
 impl<'a> Message<'a> {
     /// The parts of a body whose type is `multipart/…`; `None` for one of another type.
     pub fn multipart(&self) -> Option<Result<Multipart<'a>, Fault>> {
-        let (kind, params) = Params::split(self.first(Name::ContentType)?);
-        is_multipart(kind).then(|| {
-            let boundary = params.value("boundary").map(unquote).map(trim_end);
-            let boundary = boundary.filter(|text| (1..=LONGEST_BOUNDARY).contains(&text.len()));
-            let boundary = boundary.ok_or(Fault::new("Content-Type", "a boundary of 1 to 70 characters"))?;
-            Multipart::cut(self.body(), boundary)
-        })
+        Multipart::of(self.first(Name::ContentType)?, self.body())
     }
 }
 
 impl<'a> Multipart<'a> {
+    fn of(content_type: &'a [u8], body: &'a [u8]) -> Option<Result<Multipart<'a>, Fault>> {
+        let (kind, params) = Params::split(content_type);
+        is_multipart(kind).then(|| {
+            let boundary = params.value("boundary").map(unquote).map(trim_end);
+            let boundary = boundary.filter(|text| (1..=LONGEST_BOUNDARY).contains(&text.len()));
+            let boundary = boundary.ok_or(Fault::new("Content-Type", "a boundary of 1 to 70 characters"))?;
+            Multipart::cut(body, boundary)
+        })
+    }
+
     fn cut(body: &'a [u8], boundary: &[u8]) -> Result<Multipart<'a>, Fault> {
         let mut cut = Multipart { parts: ArrayVec::new(), body, close: 0 };
         let delimiter = Finder::new(boundary);
@@ -82,17 +86,14 @@ impl<'a> Multipart<'a> {
 
     /// The body with only the parts that `keep` gives something for, each with that as its content. Everything else
     /// stays as it was written.
-    pub fn rewrite<'n>(&self, keep: impl Fn(&Part<'a>) -> Option<&'n [u8]>) -> Vec<u8>
-    where
-        'a: 'n,
-    {
+    pub fn rewrite<C: AsRef<[u8]>>(&self, keep: impl Fn(&Part<'a>) -> Option<C>) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.body.len() + 128);
         let first = self.parts.first().map_or(self.close, |part| part.line);
         out.extend_from_slice(self.body.get(..first).unwrap_or_default());
         for part in &self.parts {
             if let Some(content) = keep(part) {
                 out.extend_from_slice(self.body.get(part.line..part.start).unwrap_or_default());
-                out.extend_from_slice(content);
+                out.extend_from_slice(content.as_ref());
             }
         }
         out.extend_from_slice(self.body.get(self.close..).unwrap_or_default());
@@ -176,6 +177,11 @@ impl<'a> Part<'a> {
             }
             _ => {}
         }
+    }
+
+    /// Its own parts, when it has some; how deep to look is for who asks to bound.
+    pub fn multipart(&self) -> Option<Result<Multipart<'a>, Fault>> {
+        Multipart::of(self.content_type?, self.body)
     }
 
     /// The media type without its parameters.
