@@ -178,6 +178,7 @@ impl Core {
             }
             Input::Media(report) => self.step(Stimulus::Media(report), now),
             // What follows concerns no call, or is taken apart into steps that do.
+            Input::NoStreams(remote) => self.wire.takes_no_streams(remote, now),
             Input::Binding(change) => self.registrar.learn(change, &mut self.wire, now),
             Input::Snapshot(snapshot) => {
                 self.snapshot = snapshot;
@@ -504,12 +505,13 @@ impl Core {
         // An answer that comes after the caller left finds another state and is dropped by the table.
         match decision {
             Decision::Route(plan) => {
-                let candidates = self.candidates(key, &plan, now);
+                let found = self.candidates(key, &plan, now);
                 let Some(call) = self.calls.get_mut(key) else { return };
                 call.record.route = plan.route.map(String::into_boxed_str);
                 if let Some(setup) = call.setup.as_mut() {
                     setup.query = None;
-                    setup.targets = candidates;
+                    setup.targets = found.places;
+                    setup.readable_only = found.readable_only;
                     setup.failover = plan.failover;
                 }
                 let cause = match call.setup.as_ref().is_some_and(|setup| setup.targets.is_empty()) {

@@ -136,6 +136,8 @@ pub enum Input<'a> {
     Media(MediaReport),
     /// A registration that another shard accepted, or that the store kept over a restart.
     Binding(BindingChange),
+    /// Another shard found out that this place takes no stream connections.
+    NoStreams(SocketAddr),
     /// A new configuration; calls in progress keep the one they began with.
     Snapshot(Arc<Snapshot>),
     /// Who may register from now on. Registrations that the new policy would not have let in are dropped; calls go on.
@@ -229,6 +231,8 @@ pub enum Output {
     Cdr(Box<CdrFact>),
     /// A registration changed: keep it, and tell the other shards.
     Binding(BindingChange),
+    /// This place takes no stream connections: tell the other shards, so that none of them has to find out again.
+    NoStreams(SocketAddr),
     /// A peer was asked for life, or is asked no more. Only of the shard that was told to
     /// [`watch_peers`](crate::Core::watch_peers).
     Peer(Box<PeerChange>),

@@ -7,6 +7,7 @@
 //! fit comes back.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -37,6 +38,8 @@ pub(crate) enum Letter {
     Resolved { query: QueryId, hops: Vec<NextHop>, note: Option<Box<str>> },
     /// Registrations of other shards, or kept over a restart.
     Bindings(Arc<[BindingChange]>),
+    /// A place that takes no stream connections, as another shard found out.
+    NoStreams(SocketAddr),
     /// A new configuration: trunks and routes, and who may register.
     Configuration { snapshot: Arc<Snapshot>, registrar: Arc<RegistrarPolicy> },
     /// An order of the operator.
@@ -180,6 +183,7 @@ impl Queue {
             | Letter::Undeliverable { .. }
             | Letter::Resolved { .. }
             | Letter::Bindings(_)
+            | Letter::NoStreams(_)
             | Letter::Configuration { .. }
             | Letter::Command { .. } => self.letters.len() < MAX_ENTRIES,
         };

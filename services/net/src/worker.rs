@@ -136,6 +136,7 @@ impl Worker {
             Letter::Closed { flow } => self.handle(Input::Closed { flow }),
             Letter::Undeliverable { token } => self.handle(Input::Undeliverable { token }),
             Letter::Resolved { query, hops, note } => self.handle(Input::Resolved { query, hops, note }),
+            Letter::NoStreams(remote) => self.handle(Input::NoStreams(remote)),
             Letter::Bindings(bindings) => {
                 for binding in bindings.iter() {
                     self.handle(Input::Binding(binding.clone()));
@@ -230,6 +231,7 @@ impl Worker {
                 self.events.write(&event, self.now.time, name_of);
                 self.parts.dispatch.observe(&event, self.now.time);
             }
+            Output::NoStreams(remote) => self.tell_others(|| Letter::NoStreams(remote)),
             Output::Peer(change) => self.parts.dispatch.peers().learn(*change),
             Output::Reply { id, reply } => self.reply(id, reply),
         }
@@ -277,10 +279,14 @@ impl Worker {
         self.parts.records.binding(&change);
         if self.handover.len() > 1 {
             let change: Arc<[BindingChange]> = Arc::from([change]);
-            for (shard, letters) in self.handover.iter_mut().enumerate() {
-                if shard != usize::from(self.parts.shard) {
-                    letters.push(Letter::Bindings(Arc::clone(&change)));
-                }
+            self.tell_others(|| Letter::Bindings(Arc::clone(&change)));
+        }
+    }
+
+    fn tell_others(&mut self, letter: impl Fn() -> Letter) {
+        for (shard, letters) in self.handover.iter_mut().enumerate() {
+            if shard != usize::from(self.parts.shard) {
+                letters.push(letter());
             }
         }
     }
@@ -340,6 +346,7 @@ impl Worker {
                 | Letter::Undeliverable { .. }
                 | Letter::Resolved { .. }
                 | Letter::Bindings(_)
+                | Letter::NoStreams(_)
                 | Letter::Configuration { .. }
                 | Letter::Command { .. } => {}
             }
@@ -369,6 +376,7 @@ fn take_impatient(letters: &mut Vec<Letter>) -> Vec<Letter> {
                 | Letter::Undeliverable { .. }
                 | Letter::Resolved { .. }
                 | Letter::Bindings(_)
+                | Letter::NoStreams(_)
                 | Letter::Configuration { .. }
                 | Letter::Command { .. } => false,
             };

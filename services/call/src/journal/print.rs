@@ -32,7 +32,7 @@ fn add(output: &Output, hasher: &mut impl Hasher) {
         Output::Media(order) => order.hash(hasher),
         Output::OpenCdr(fact) | Output::Cdr(fact) => fact.hash(hasher),
         Output::Event(Event { call, kind }) => (call, kind).hash(hasher),
-        // Of registrations, peers and the operator, not of a call.
-        Output::Binding(_) | Output::Peer(_) | Output::Reply { .. } => {}
+        // Of registrations, peers and the operator, not of a call; a replay has found nothing out itself.
+        Output::Binding(_) | Output::NoStreams(_) | Output::Peer(_) | Output::Reply { .. } => {}
     }
 }

@@ -4,7 +4,7 @@
 //! [`LONGEST_DATAGRAM`] octets that is meant for UDP is therefore *lifted*: it leaves over TCP, from a listener at the same
 //! address, with its Via changed and nothing else. Where no connection can be had before anything was heard, the
 //! transaction is *lowered*: it begins anew as the datagram that it would have been. Who does not take connections is
-//! remembered for a while, so that only the first call waits for that.
+//! remembered for a while and told to the other shards, so that only the first call of all waits for that.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use sip::{Method, Time, Transport};
 
 use super::clients::token_of;
 use super::{ClientKey, Wire};
-use crate::io::{Flow, Now};
+use crate::io::{Flow, Now, Output};
 use crate::settings::Listener;
 
 /// What leaves by UDP whatever the MTU, which is not known.
@@ -82,6 +82,11 @@ impl Wire {
         Some(Flow { listener: stream, connection: 0, ..flow })
     }
 
+    /// Somebody takes no connections, as this shard or another has found out.
+    pub(crate) fn takes_no_streams(&mut self, remote: SocketAddr, now: Now) {
+        self.deaf.insert(remote, now.time);
+    }
+
     /// Moves a transaction whose request was not sent yet; what is to be sent, and where.
     pub(super) fn lift(&mut self, key: ClientKey, to: Flow, request: Bytes) -> (Flow, Bytes) {
         let Some(from) = self.clients.get(key).map(|client| client.flow) else { return (to, request) };
@@ -107,7 +112,8 @@ impl Wire {
         };
         let Datagram { flow, request } = *datagram;
         (client.machine, client.flow, client.request) = (machine, flow, request.clone());
-        self.deaf.insert(flow.remote, now.time);
+        self.takes_no_streams(flow.remote, now);
+        self.outputs.push_back(Output::NoStreams(flow.remote));
         self.rearm_client(key);
         self.send(flow, request, token_of(key));
         true

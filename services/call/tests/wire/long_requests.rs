@@ -64,6 +64,7 @@ fn who_takes_no_connection_gets_the_datagram_and_the_next_one_at_once() {
     let mut world = World::new();
     let out = call(&mut world, "1");
     world.input(Input::Undeliverable { token: out.token });
+    assert_eq!(world.no_streams, [CALLEE.parse().unwrap()], "the other shards need not find out again");
     let again = world.expect(CALLEE, "INVITE");
     assert_eq!(again.flow.listener, call::ListenerId(0));
     assert!(again.header("Via").starts_with("SIP/2.0/UDP "));
@@ -84,6 +85,17 @@ fn who_takes_no_connection_gets_the_datagram_and_the_next_one_at_once() {
     // And now it is an ordinary failure.
     world.expect(SPARE, "INVITE");
     world.expect_replays();
+}
+
+#[test]
+fn what_another_shard_found_out_spares_this_one_the_connection_for_a_while() {
+    let mut world = World::new();
+    world.input(Input::NoStreams(CALLEE.parse().unwrap()));
+    assert_eq!(call(&mut world, "1").flow.listener, call::ListenerId(0));
+    let mut world = World::new();
+    world.input(Input::NoStreams(CALLEE.parse().unwrap()));
+    world.pass(std::time::Duration::from_secs(301));
+    assert_eq!(call(&mut world, "1").flow.listener, STREAM);
 }
 
 #[test]

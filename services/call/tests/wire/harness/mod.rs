@@ -97,6 +97,8 @@ pub struct World {
     pub resolves: Vec<QueryId>,
     /// What was asked for.
     pub names: Vec<Name>,
+    /// Places that were found to take no connections.
+    pub no_streams: Vec<std::net::SocketAddr>,
     /// News of peers that are asked for life.
     pub peers: Vec<PeerChange>,
     /// What the operator was warned of.
@@ -123,6 +125,11 @@ impl World {
     /// The usual world with other settings.
     pub fn tuned(tune: impl FnOnce(&mut Settings)) -> World {
         World::build(RegistrarPolicy::Closed, |_, _| {}, tune)
+    }
+
+    /// With other trunks and other settings.
+    pub fn shaped(change: impl FnOnce(&mut Vec<Trunk>), tune: impl FnOnce(&mut Settings)) -> World {
+        World::build(RegistrarPolicy::Closed, |trunks, _| change(trunks), tune)
     }
 
     /// With these bounds of what is kept of calls.
@@ -187,6 +194,7 @@ impl World {
             questions: Vec::new(),
             resolves: Vec::new(),
             names: Vec::new(),
+            no_streams: Vec::new(),
             peers: Vec::new(),
             warnings: Vec::new(),
             begun: Vec::new(),
@@ -268,6 +276,7 @@ impl World {
                     self.begun.push(call);
                 }
                 Output::Event(Event { kind: EventKind::Warning { what }, .. }) => self.warnings.push(what),
+                Output::NoStreams(remote) => self.no_streams.push(remote),
                 Output::Peer(change) => self.peers.push(*change),
                 Output::Binding(_) | Output::Event(_) => {}
             }
