@@ -193,16 +193,26 @@ pub(crate) fn requires_or_supports(message: &Message<'_>, tag: &[u8]) -> bool {
     said.iter().any(|name| message.token_list(*name).any(|token| token.eq_ignore_ascii_case(tag)))
 }
 
-/// Where the peer shall send its requests within the dialog.
-pub(crate) fn contact(writer: &mut Writer, listener: &Listener) {
+/// Where the peer shall send its requests within the dialog. In a `secure` one that is a `sips` URI, so that none of them
+/// goes where it can be read (RFC 3261 §8.1.1.8, §12.1.1); a listener that can be read has none.
+pub(crate) fn contact(writer: &mut Writer, listener: &Listener, secure: bool) {
     let advertise = listener.advertise.as_bytes();
     match listener.transport {
+        Transport::Tls if secure => writer.parts("Contact", &[b"<sips:drawbridge@", advertise, b">"]),
+        Transport::Wss if secure => {
+            writer.parts("Contact", &[b"<sips:drawbridge@", advertise, b";transport=ws>"])
+        }
         Transport::Udp => writer.parts("Contact", &[b"<sip:drawbridge@", advertise, b">"]),
         Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => writer.parts(
             "Contact",
             &[b"<sip:drawbridge@", advertise, b";transport=", listener.transport.as_param().as_bytes(), b">"],
         ),
     };
+}
+
+/// Whether a URI is a `sips` one.
+pub(crate) fn is_sips(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
 }
 
 /// The host of a listener, without the port.

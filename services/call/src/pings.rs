@@ -20,7 +20,7 @@ use slotmap::{SlotMap, new_key_type};
 
 use crate::bridge::Reach;
 use crate::core::Core;
-use crate::headers::{advertised_host, contact};
+use crate::headers::{advertised_host, contact, is_sips};
 use crate::io::{Flow, NextHop, Now, Output, PeerChange, PeerLife, PeerState, QueryId};
 use crate::leg::{retry_after, via};
 use crate::timers::TimerOf;
@@ -175,7 +175,7 @@ impl Core {
             self.on_ping_outcome(key, Outcome::Missed { status: 0 }, now);
         }
         let Some(peer) = self.pings.peers.get(key) else { return };
-        match self.peer_candidate(&peer.uri, peer.listener.as_deref(), None).map(|peer| peer.reach) {
+        match self.peer_candidate(&peer.uri, peer.listener.as_deref(), None, false).map(|peer| peer.reach) {
             Some(Reach::Flow { flow, .. }) => self.ping(key, flow, now),
             Some(Reach::Name { host, port, transport, secure }) => {
                 let query = self.queries.ask(key);
@@ -210,7 +210,7 @@ impl Core {
     fn ping(&mut self, key: PingKey, flow: Flow, now: Now) {
         let Some(peer) = self.pings.peers.get(key) else { return };
         let by = peer.listener.as_deref();
-        let Some(candidate) = self.peer_candidate(&peer.uri, by, None) else { return };
+        let Some(candidate) = self.peer_candidate(&peer.uri, by, None, false) else { return };
         let limit = now.time + ANSWER.min(peer.interval);
         let tag = format!("{:016x}", self.wire.ids.random());
         let call_id = self.wire.ids.call_id();
@@ -224,7 +224,7 @@ impl Core {
         writer.parts("To", &[b"<", &candidate.to, b">"]);
         writer.header("Call-ID", call_id.as_bytes());
         writer.header("CSeq", b"1 OPTIONS");
-        contact(&mut writer, listener);
+        contact(&mut writer, listener, is_sips(&candidate.uri));
         writer.header("Accept", b"application/sdp");
         writer.header("User-Agent", self.wire.settings.product.as_bytes());
         self.wire.limit(client, limit);

@@ -91,6 +91,8 @@ pub(crate) struct Setup {
     pub(crate) early: Option<LegKey>,
     /// The best of what targets said that failed, for the caller.
     pub(crate) best: Option<Failure>,
+    /// The targets that there were are not reached over TLS, which the caller asks for.
+    pub(crate) readable_only: bool,
 }
 
 impl Call {

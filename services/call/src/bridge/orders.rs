@@ -13,7 +13,7 @@ use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::headers::{advertised_host, text};
 use crate::io::{EventKind, Now, Output};
-use crate::leg::{Leg, LegKey, Target};
+use crate::leg::{Leg, LegKey, Rejection, Target};
 use crate::media::Side;
 
 /// Nothing to be had here now (RFC 3261 §21.5.4).
@@ -208,6 +208,7 @@ impl Core {
         } else {
             self.describe_to(key, Side::B, cause)
         };
+        let body = body.or_else(|| self.passed_from_callee(key, message));
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.heard(message, now);
         let (a, b) = (call.a, call.b);
@@ -226,6 +227,7 @@ impl Core {
     fn relay_answer(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
         let Some(message) = cause.message else { return };
         let body = self.describe_to(key, Side::B, cause).or_else(|| self.early_answer(key));
+        let body = body.or_else(|| self.passed_from_callee(key, message));
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.heard(message, now);
         call.record.a_status = message.status();
@@ -235,7 +237,7 @@ impl Core {
             leg.answer(&mut self.wire, message, body.as_ref(), now);
         }
         // A 2xx with an answer is acknowledged at once; one with an offer when the caller has answered it.
-        if !offered && body.is_some() {
+        if !offered && body.as_ref().is_some_and(Body::is_described) {
             call.answer_due = Some(Side::A);
         } else if let Some(leg) = call.b.and_then(|leg| self.legs.get_mut(leg)) {
             leg.acknowledge(&mut self.wire, None);
@@ -265,12 +267,21 @@ impl Core {
         call.record.a_status = Some(cause.status);
         let usual = sip::reason_phrase(cause.status).as_bytes();
         call.record.a_reason = Some(text(phrase.unwrap_or(usual)));
-        let Some(leg) = self.legs.get_mut(call.a) else { return };
-        if cause.status == UNAVAILABLE && response.is_none() {
-            leg.reject_with(&mut self.wire, cause.status, phrase, None, &[("Retry-After", b"5")], now);
-        } else {
-            leg.reject(&mut self.wire, cause.status, phrase, response, now);
-        }
+        let (a, setup) = (call.a, call.setup.as_ref());
+        let readable_only = response.is_none() && setup.is_some_and(|setup| setup.readable_only);
+        let body = response.and_then(|response| self.passed_from_callee(key, response));
+        let Some(leg) = self.legs.get_mut(a) else { return };
+        let host = advertised_host(self.wire.listener(leg.flow.listener));
+        let warning = readable_only.then(|| format!("380 {host} \"SIPS Not Allowed\""));
+        let headers: &[(&str, &[u8])] = match &warning {
+            // RFC 5630 §5.3.
+            Some(warning) => &[("Warning", warning.as_bytes())],
+            None if cause.status == UNAVAILABLE && response.is_none() => &[("Retry-After", b"5")],
+            None => &[],
+        };
+        let said =
+            Rejection { status: cause.status, reason: phrase, from: response, headers, body: body.as_ref() };
+        leg.reject(&mut self.wire, &said, now);
     }
 
     fn hang_up(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
@@ -337,6 +348,13 @@ impl Core {
         let leg = self.legs.get_mut(to)?;
         let written = leg.session.write(sdp, call.media.address, &call.media.streams, side.other());
         Some(Body::in_place(cause.message, written, bodies))
+    }
+
+    /// The body of a response without a description, where the callee's trunk lets it cross.
+    fn passed_from_callee(&self, key: CallKey, response: &Message<'_>) -> Option<Body> {
+        let call = self.calls.get(key)?;
+        let trunk = call.leg(Side::B).and_then(|leg| self.legs.get(leg))?.trunk;
+        Body::passed(response, call.bodies_of(trunk))
     }
 
     pub(super) fn describe_only(&mut self, key: CallKey, side: Side, message: &Message<'_>) {

@@ -10,6 +10,7 @@ use super::{CallKey, Cause};
 use crate::bodies::{Body, sdp_of};
 use crate::core::Core;
 use crate::io::Now;
+use crate::leg::Rejection;
 use crate::media::Side;
 
 impl Core {
@@ -76,7 +77,9 @@ impl Core {
         let status = if says { cause.status } else { given_up(cause.event) };
         if let Some(leg) = self.legs.get_mut(comes) {
             let response = cause.message.filter(|message| message.status() == Some(status));
-            leg.reject(&mut self.wire, status, response.map(Message::reason_phrase), response, now);
+            let reason = response.map(Message::reason_phrase);
+            let said = Rejection { status, reason, from: response, ..Rejection::default() };
+            leg.reject(&mut self.wire, &said, now);
         }
     }
 }

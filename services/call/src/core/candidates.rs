@@ -21,12 +21,20 @@ pub(super) const MAX_CANDIDATES: usize = 32;
 /// More servers of one name are not tried.
 const MAX_SERVERS: usize = 16;
 
+/// The places that a plan means.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) places: VecDeque<Candidate>,
+    /// There were some, but none of them is reached over TLS, which the Request-URI asks for.
+    pub(crate) readable_only: bool,
+}
+
 impl Core {
-    pub(super) fn candidates(&mut self, key: CallKey, plan: &Plan, now: Now) -> VecDeque<Candidate> {
-        let Some(call) = self.calls.get(key) else { return VecDeque::new() };
+    pub(super) fn candidates(&mut self, key: CallKey, plan: &Plan, now: Now) -> Found {
+        let Some(call) = self.calls.get(key) else { return Found::default() };
         let invite = call.setup.as_ref().map(|setup| setup.invite.clone()).unwrap_or_default();
         let (id, snapshot) = (call.id, call.snapshot.clone());
-        let Ok(invite) = sip::Message::parse(&invite) else { return VecDeque::new() };
+        let Ok(invite) = sip::Message::parse(&invite) else { return Found::default() };
         self.candidates_for(&invite, Some(id), &snapshot, plan, now)
     }
 
@@ -38,9 +46,10 @@ impl Core {
         snapshot: &Snapshot,
         plan: &Plan,
         now: Now,
-    ) -> VecDeque<Candidate> {
+    ) -> Found {
         let uri = request.request_uri().and_then(|uri| Uri::parse(uri).ok());
         let called = uri.and_then(|uri| uri.user);
+        let secure = uri.is_some_and(|uri| uri.scheme == sip::Scheme::Sips);
         let mut found: VecDeque<Candidate> = VecDeque::new();
         for target in &plan.targets {
             match target {
@@ -48,7 +57,7 @@ impl Core {
                 Target::Trunk { trunk, peer } => {
                     let by = snapshot.trunk(*trunk).and_then(|trunk| trunk.listener.as_deref());
                     let peer = snapshot.trunk(*trunk).and_then(|trunk| trunk.peers.get(*peer));
-                    let candidate = peer.and_then(|peer| self.peer_candidate(peer, by, called));
+                    let candidate = peer.and_then(|peer| self.peer_candidate(peer, by, called, secure));
                     match candidate {
                         Some(candidate) => {
                             let line = match (plan.fork, found.back()) {
@@ -66,15 +75,21 @@ impl Core {
                 }
             }
         }
-        if uri.is_some_and(|uri| uri.scheme == sip::Scheme::Sips) {
+        let mut readable_only = false;
+        if secure && !found.is_empty() {
             found.retain(|candidate| self.is_reached_securely(candidate));
+            readable_only = found.is_empty();
+        }
+        if readable_only {
+            let what = "a sips URI asks for TLS, and no target of its route is reached that way".to_owned();
+            self.wire.event(call, EventKind::Warning { what });
         }
         found.truncate(MAX_CANDIDATES);
-        found
+        Found { places: found, readable_only }
     }
 
     /// RFC 5630 §3.1.3: what is to be secure goes over nothing else.
-    fn is_reached_securely(&self, candidate: &Candidate) -> bool {
+    pub(super) fn is_reached_securely(&self, candidate: &Candidate) -> bool {
         match &candidate.reach {
             Reach::Flow { flow, .. } => self.wire.listener(flow.listener).transport.is_secure(),
             Reach::Name { transport, secure, .. } => {
@@ -113,20 +128,32 @@ impl Core {
         take_contacts(&contacts)
     }
 
-    /// A trunk's peer with the called number in it.
+    /// A trunk's peer with the called number in it. What was asked for with a `sips` URI is asked of the peer with one, and
+    /// its name stands for servers that speak TLS.
     pub(crate) fn peer_candidate(
         &self,
         peer: &str,
         by: Option<&str>,
         called: Option<&[u8]>,
+        secure: bool,
     ) -> Option<Candidate> {
         let uri = Uri::parse(peer.as_bytes()).ok()?;
-        let scheme: &[u8] = if uri.scheme == sip::Scheme::Sips { b"sips:" } else { b"sip:" };
+        let secured = secure && uri.scheme == sip::Scheme::Sip;
+        let scheme: &[u8] = if secure || uri.scheme == sip::Scheme::Sips { b"sips:" } else { b"sip:" };
         let port = uri.port.map(|port| format!(":{port}")).unwrap_or_default();
         let (user, at): (&[u8], &[u8]) = called.map_or((b"", b""), |user| (user, b"@"));
         let to = [scheme, user, at, uri.host, port.as_bytes()].concat();
-        let full = [&to, uri.params.raw()].concat();
-        let reach = self.reach(&Destination::of(&uri)?, by)?;
+        let full = match secured {
+            // RFC 3261 §26.2.2: with sips, tls is no transport to be named.
+            true => [&to[..], &without_tls(uri.params)].concat(),
+            false => [&to, uri.params.raw()].concat(),
+        };
+        let reach = match self.reach(&Destination::of(&uri)?, by)? {
+            Reach::Name { host, port, transport: None, secure } => {
+                Reach::Name { host, port, transport: None, secure: secure || secured }
+            }
+            reach => reach,
+        };
         Some(Candidate::new(full, to, reach))
     }
 
@@ -243,6 +270,24 @@ impl Core {
         };
         self.drive(key, cause, now);
     }
+}
+
+/// The parameters but for `transport=tls`.
+fn without_tls(params: sip::Params<'_>) -> Vec<u8> {
+    let is_tls = |name: &[u8], value: Option<&[u8]>| {
+        name.eq_ignore_ascii_case(b"transport")
+            && value.is_some_and(|value| value.eq_ignore_ascii_case(b"tls"))
+    };
+    let mut out = Vec::new();
+    for (name, value) in params.iter().filter(|(name, value)| !is_tls(name, *value)) {
+        out.push(b';');
+        out.extend_from_slice(name);
+        if let Some(value) = value {
+            out.push(b'=');
+            out.extend_from_slice(value);
+        }
+    }
+    out
 }
 
 fn same_kind(one: IpAddr, other: IpAddr) -> bool {

@@ -40,6 +40,7 @@ impl Core {
             Some(trunk) if trunk.redirect == Redirect::Follow => trunk,
             Some(_) | None => return passed,
         };
+        let secure = self.legs.get(call.a).is_some_and(crate::leg::Leg::is_secure);
         let mut found: Vec<Candidate> = Vec::new();
         // 380 names another service and not another place (§21.3.5). Which to use would be the caller's to choose, who is
         // not shown the contacts of a trunk whose redirections are followed here.
@@ -53,7 +54,8 @@ impl Core {
                     !call.tried_uris().any(known) && !found.iter().any(|other| known(&other.uri))
                 }),
             };
-            found.extend(next);
+            // RFC 5630 §3.1.3: nor does a redirection lead out of what is secure.
+            found.extend(next.filter(|next| !secure || self.is_reached_securely(next)));
         }
         let id = call.id;
         if found.is_empty() {

@@ -1,13 +1,20 @@
 //! Hosts that dialogs name: asked for, and told to the leg that has the dialog.
 
 use super::Core;
-use crate::io::{NextHop, Output, QueryId};
+use crate::io::{EventKind, NextHop, Output, QueryId};
 use crate::leg::{LegKey, UnknownWay};
 
 impl Core {
     /// Asks for the host that the dialog of a leg has come to name, if it has.
     pub(super) fn look_for_way(&mut self, key: LegKey) {
         let Some(leg) = self.legs.get_mut(key) else { return };
+        if let Some(hop) = leg.unsecured_hop(&self.wire) {
+            let hop = String::from_utf8_lossy(hop);
+            let what =
+                format!("{hop} asks for TLS, which no listener speaks: its requests can be read on the way");
+            let call = leg.call.and_then(|call| self.calls.get(call)).map(|call| call.id);
+            self.wire.event(call, EventKind::Warning { what });
+        }
         let Some(UnknownWay { host, port, listener, secure }) = leg.unknown_way(&self.wire) else { return };
         let transport = Some(self.wire.listener(listener).transport);
         let query = self.queries.ask(key);

@@ -124,7 +124,7 @@ impl Leg {
         };
         let listener = wire.listener(flow.listener);
         if matches!(request.method(), Method::Subscribe | Method::Notify | Method::Refer) {
-            contact(&mut writer, listener);
+            contact(&mut writer, listener, self.is_secure());
         }
         copy_across(request, &mut writer, listener);
         copy_body_headers(request, &mut writer);
@@ -151,6 +151,11 @@ impl Leg {
             | LegState::Ghost { .. }
             | LegState::Gone => false,
         }
+    }
+
+    /// Whether the dialog was asked for with a `sips` URI.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.current_dialog().is_some_and(|dialog| dialog.secure)
     }
 
     /// Whether requests can be sent within the dialog. Before its ACK a caller may not have got the 2xx, and a request

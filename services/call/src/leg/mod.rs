@@ -57,6 +57,7 @@ pub(crate) use refer::Referral;
 pub(crate) use reliable::Acknowledges;
 pub(crate) use session_timer::interval_too_small;
 pub(crate) use uac::{Target, from_header, via, via_pieces};
+pub(crate) use uas::Rejection;
 pub(crate) use way::{UnknownWay, next_hop};
 
 new_key_type! {
@@ -280,7 +281,7 @@ impl Leg {
             // Before an answer the caller is refused, not hung up; `reject` says with what. This is the backstop.
             LegState::Invited { server } => {
                 self.state = LegState::Invited { server };
-                self.reject(wire, 480, None, None, now);
+                self.reject(wire, &Rejection { status: 480, ..Rejection::default() }, now);
             }
             LegState::Answered { ok } => {
                 self.close_exchange(wire, now);

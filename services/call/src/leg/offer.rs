@@ -43,7 +43,7 @@ impl Leg {
             wire.abandon(client);
             return false;
         };
-        contact(&mut writer, wire.listener(flow.listener));
+        contact(&mut writer, wire.listener(flow.listener), self.is_secure());
         writer.header("Allow", ALLOW);
         writer.header("Supported", TIMER);
         if !early {

@@ -101,7 +101,7 @@ impl Leg {
             self.way_due = true;
         }
         if let Some(mut writer) = wire.response(server, 202, None, Some(&self.tag)) {
-            contact(&mut writer, wire.listener(self.flow.listener));
+            contact(&mut writer, wire.listener(self.flow.listener), self.is_secure());
             if silent {
                 writer.header("Refer-Sub", b"false");
             }
@@ -137,7 +137,7 @@ impl Leg {
             wire.abandon(client);
             return;
         };
-        contact(&mut writer, wire.listener(flow.listener));
+        contact(&mut writer, wire.listener(flow.listener), self.is_secure());
         writer.header("Event", subscription.event.as_bytes());
         if is_last {
             writer.header("Subscription-State", b"terminated;reason=noresource");

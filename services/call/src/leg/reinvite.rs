@@ -193,7 +193,7 @@ impl Leg {
         {
             self.grant_timer(&request, &mut writer, &wire.settings, now);
         }
-        contact(&mut writer, wire.listener(self.flow.listener));
+        contact(&mut writer, wire.listener(self.flow.listener), self.is_secure());
         self.capabilities(&mut writer, wire);
         if let Some(from) = from {
             copy_crossing(from, &mut writer, wire.listener(self.flow.listener));

@@ -10,7 +10,7 @@ use super::{AuthTries, Challenged, Leg, LegKey, LegState, News};
 use crate::bodies::Body;
 use crate::bridge::CallKey;
 use crate::headers::{
-    ALLOW, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing, copy_named,
+    ALLOW, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing, copy_named, is_sips,
     requires_reliability, takes_reliability,
 };
 use crate::io::{Flow, Now};
@@ -61,7 +61,7 @@ impl Leg {
         writer.parts("To", &[b"<", target.to, b">"]);
         writer.header("Call-ID", call_id.as_bytes());
         writer.header("CSeq", b"1 INVITE");
-        contact(&mut writer, listener);
+        contact(&mut writer, listener, is_sips(target.uri));
         writer.header("Allow", ALLOW);
         // An offer in a reliable 18x needs a caller whose PRACK answers it, and a caller answers one.
         let answers = takes_reliability(source) || requires_reliability(source);

@@ -13,6 +13,19 @@ use crate::io::{Flow, Now};
 use crate::media::Side;
 use crate::wire::{ServerKey, Wire};
 
+/// How a call is refused.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Rejection<'a> {
+    pub(crate) status: u16,
+    /// The reason phrase; `None`: the usual one.
+    pub(crate) reason: Option<&'a [u8]>,
+    /// The response of the other side whose headers cross, if there is one.
+    pub(crate) from: Option<&'a Message<'a>>,
+    /// Headers of our own.
+    pub(crate) headers: &'a [(&'a str, &'a [u8])],
+    pub(crate) body: Option<&'a Body>,
+}
+
 impl Leg {
     /// A leg for an INVITE that just came.
     pub(crate) fn invited(
@@ -57,7 +70,7 @@ impl Leg {
         else {
             return false;
         };
-        contact(&mut writer, wire.listener(self.flow.listener));
+        contact(&mut writer, wire.listener(self.flow.listener), self.is_secure());
         copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
         if self.goes_reliably(from) {
             self.capabilities(&mut writer, wire);
@@ -98,7 +111,7 @@ impl Leg {
         let flow = wire.reply_to(server)?;
         let mut writer = wire.response(server, status, Some(from.reason_phrase()), Some(&self.tag))?;
         self.grant_timer(&request, &mut writer, &wire.settings, now);
-        contact(&mut writer, wire.listener(self.flow.listener));
+        contact(&mut writer, wire.listener(self.flow.listener), self.is_secure());
         self.capabilities(&mut writer, wire);
         copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
         let bytes: Bytes = Body::finish(body, writer);
@@ -106,31 +119,12 @@ impl Leg {
         Some(Box::new(Unacked::new(bytes, flow, cseq, wire, now)))
     }
 
-    /// Refuses the call. `from` is the response of the other side whose headers cross, if there is one.
-    pub(crate) fn reject(
-        &mut self,
-        wire: &mut Wire,
-        status: u16,
-        reason: Option<&[u8]>,
-        from: Option<&Message<'_>>,
-        now: Now,
-    ) {
-        self.reject_with(wire, status, reason, from, &[], now);
-    }
-
-    /// [`reject`](Leg::reject) with headers of our own.
-    pub(crate) fn reject_with(
-        &mut self,
-        wire: &mut Wire,
-        status: u16,
-        reason: Option<&[u8]>,
-        from: Option<&Message<'_>>,
-        headers: &[(&str, &[u8])],
-        now: Now,
-    ) {
+    /// Refuses the call.
+    pub(crate) fn reject(&mut self, wire: &mut Wire, said: &Rejection<'_>, now: Now) {
         wire.coverage.leg(self, LegInput::Reject);
         let LegState::Invited { server } = self.state else { return };
         self.close_exchange(wire, now);
+        let Rejection { status, reason, from, headers, body } = *said;
         if let Some(mut writer) = wire.response(server, status, reason, Some(&self.tag)) {
             if let Some(from) = from {
                 copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
@@ -148,7 +142,7 @@ impl Leg {
             for (name, value) in headers {
                 writer.header(name, value);
             }
-            let bytes = writer.finish();
+            let bytes = Body::finish(body, writer);
             wire.respond(server, status, bytes, now);
         }
         self.final_status = status;

@@ -10,6 +10,7 @@ use sip::{Dialog, Uri};
 
 use super::Leg;
 use crate::core::{Destination, Host};
+use crate::headers::is_sips;
 use crate::io::{Flow, NextHop, QueryId};
 use crate::settings::ListenerId;
 use crate::wire::Wire;
@@ -56,6 +57,17 @@ impl Leg {
         let listener = listener_for(&destination, self.flow.listener, wire);
         let Destination { port, secure, .. } = destination;
         Some(UnknownWay { host: host.into(), port, listener, secure })
+    }
+
+    /// The next hop, where it is to be reached over TLS only and nothing here speaks TLS.
+    pub(crate) fn unsecured_hop(&self, wire: &Wire) -> Option<&[u8]> {
+        let uri = self.current_dialog()?.next_hop();
+        if !is_sips(uri) || self.goes_by_flow(wire) {
+            return None;
+        }
+        let destination = Destination::of(&Uri::parse(uri).ok()?)?;
+        let listener = listener_for(&destination, self.flow.listener, wire);
+        (!wire.listener(listener).transport.is_secure()).then_some(uri)
     }
 
     /// The look-up has begun; the one that it takes the place of.
@@ -132,7 +144,12 @@ pub(crate) fn next_hop(dialog: &Dialog, flow: Flow, wire: &Wire) -> Flow {
 fn listener_for(destination: &Destination<'_>, own: ListenerId, wire: &Wire) -> ListenerId {
     let own_transport = wire.listener(own).transport;
     let transport = destination.transport_within(own_transport);
-    if transport == own_transport { own } else { wire.beside(own, transport).unwrap_or(own) }
+    if transport == own_transport {
+        return own;
+    }
+    // What is to be secure had rather come from another address of ours than be read.
+    let elsewhere = || wire.speaking(transport).filter(|_| destination.secure);
+    wire.beside(own, transport).or_else(elsewhere).unwrap_or(own)
 }
 
 /// A private address that a peer outside wrote into its Contact, or a name that it gave leads to, leads nowhere from here;

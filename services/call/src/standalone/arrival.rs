@@ -125,7 +125,7 @@ impl Core {
                     return self.drop_standalone(key);
                 };
                 let Ok(message) = sip::Message::parse(&bytes) else { return };
-                let targets = self.candidates_for(&message, None, &snapshot, &plan, now);
+                let targets = self.candidates_for(&message, None, &snapshot, &plan, now).places;
                 let Some(request) = self.standalones.get_mut(key) else { return };
                 request.targets = targets;
                 request.failover = plan.failover;

@@ -29,7 +29,7 @@ use slotmap::{SlotMap, new_key_type};
 use crate::bodies::shows_addresses;
 use crate::bridge::Candidate;
 use crate::core::Core;
-use crate::headers::{ALLOW, contact, copy_body_headers, copy_some, crosses};
+use crate::headers::{ALLOW, contact, copy_body_headers, copy_some, crosses, is_sips};
 use crate::io::QueryId;
 use crate::leg::AuthTries;
 use crate::settings::Listener;
@@ -125,6 +125,13 @@ pub(crate) fn copy_across(from: &Message<'_>, to: &mut Writer, listener: &Listen
 }
 
 impl Wire {
+    /// Whether the request of a server transaction was to a `sips` URI.
+    fn was_asked_securely(&self, server: ServerKey) -> bool {
+        let request = self.server_request(server);
+        let uri = |request: &Bytes| Some(is_sips(Message::parse(request).ok()?.request_uri()?));
+        request.as_ref().and_then(uri) == Some(true)
+    }
+
     /// The answer of the other side to a request that was carried across, for who asked.
     pub(crate) fn answer_across(
         &self,
@@ -137,7 +144,7 @@ impl Wire {
         let listener = self.listener(self.server_flow(server)?.listener);
         if (200..300).contains(&status) {
             match response.method() {
-                Method::Subscribe => contact(&mut writer, listener),
+                Method::Subscribe => contact(&mut writer, listener, self.was_asked_securely(server)),
                 // What may be sent is between the asker and the box.
                 Method::Options => drop(writer.header("Allow", ALLOW)),
                 Method::Invite

@@ -5,7 +5,7 @@ use sip::{Message, Method, Name, Writer};
 use super::{Standalone, StandaloneKey, State, copy_across};
 use crate::bridge::{Candidate, Reach, drop_alternatives};
 use crate::core::Core;
-use crate::headers::{advertised_host, contact, copy_body_headers};
+use crate::headers::{advertised_host, contact, copy_body_headers, is_sips};
 use crate::io::{EventKind, Flow, NextHop, Now, Output};
 use crate::leg::{again_with, from_header, via};
 use crate::timers::TimerOf;
@@ -85,7 +85,7 @@ impl Core {
         writer.header("User-Agent", self.wire.settings.product.as_bytes());
         // Those that make or belong to a dialog; a MESSAGE must not have one (RFC 3428 §4).
         if matches!(source.method(), Method::Subscribe | Method::Notify) {
-            contact(&mut writer, listener);
+            contact(&mut writer, listener, is_sips(&target.uri));
         }
         copy_across(&source, &mut writer, listener);
         copy_body_headers(&source, &mut writer);

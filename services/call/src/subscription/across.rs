@@ -105,7 +105,7 @@ impl Core {
         let pieces = via_pieces(listener, &branch);
         let mut writer = dialog.request(message.method_text(), None, &pieces[1..], MAX_FORWARDS);
         writer.header("User-Agent", wire.settings.product.as_bytes());
-        contact(&mut writer, listener);
+        contact(&mut writer, listener, dialog.secure);
         copy_across(message, &mut writer, listener);
         copy_body_headers(message, &mut writer);
         let body = message.body();

@@ -139,6 +139,11 @@ impl Wire {
         self.find_listener(|listener| listener.transport == transport && listener.bind.ip() == here)
     }
 
+    /// The first listener of a transport.
+    pub(crate) fn speaking(&self, transport: Transport) -> Option<ListenerId> {
+        self.find_listener(|listener| listener.transport == transport)
+    }
+
     /// The first listener that can send there at all: an IPv6 socket of ours speaks IPv6 only.
     pub(crate) fn listener_to(&self, remote: SocketAddr, transport: Transport) -> Option<ListenerId> {
         self.find_listener(|listener| {

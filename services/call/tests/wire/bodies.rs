@@ -158,6 +158,9 @@ fn a_body_without_a_description_crosses_in_responses_where_the_trunk_passes_bodi
         };
         for (line, status) in [("183 Progress", "183"), ("486 Busy Here", "486")] {
             world.receive(CALLEE, &with_isup(line));
+            if status == "486" {
+                world.expect(CALLEE, "ACK");
+            }
             let told = world.expect(CALLER, &format!("SIP/2.0 {status}"));
             let body = if passes { "abcdef" } else { "" };
             assert_eq!(told.body(), body, "{}", told.text);

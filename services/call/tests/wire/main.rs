@@ -24,6 +24,7 @@ mod reinvite;
 mod reliable;
 mod replaces;
 mod rules;
+mod secure;
 mod session_timer;
 mod shards;
 mod standalone;

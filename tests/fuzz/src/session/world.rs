@@ -301,7 +301,12 @@ impl World {
                 Output::Event(Event { call: Some(call), kind: EventKind::CallStarted { .. } }) => {
                     self.calls.push(call);
                 }
-                Output::Reply { .. } | Output::Binding(_) | Output::Event(_) | Output::OpenCdr(_) => {}
+                Output::Reply { .. }
+                | Output::Binding(_)
+                | Output::NoStreams(_)
+                | Output::Peer(_)
+                | Output::Event(_)
+                | Output::OpenCdr(_) => {}
             }
         }
         let books = self.core.check_invariants();
