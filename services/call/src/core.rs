@@ -44,7 +44,7 @@ use crate::registrar::{Access, Registrar};
 use crate::settings::Settings;
 use crate::slab::Slab;
 use crate::standalone::{StandaloneKey, Standalones};
-use crate::subscription::Subscriptions;
+use crate::subscription::{Party, SubscriptionKey, Subscriptions};
 use crate::timers::TimerOf;
 use crate::view::Stats;
 use crate::wire::Wire;
@@ -95,6 +95,14 @@ pub(crate) enum Asker {
     Leg(LegKey),
     /// A peer that is asked for life.
     Ping(PingKey),
+    /// For the host that the dialog of one end names.
+    Subscription(SubscriptionKey, Party),
+}
+
+impl From<(SubscriptionKey, Party)> for Asker {
+    fn from((key, party): (SubscriptionKey, Party)) -> Asker {
+        Asker::Subscription(key, party)
+    }
 }
 
 impl From<PingKey> for Asker {

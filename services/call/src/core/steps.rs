@@ -66,12 +66,17 @@ impl Core {
             Stimulus::Routed { query, decision } => match self.queries.answered(query) {
                 Some(Asker::Call(call)) => self.on_routed(call, decision, now),
                 Some(Asker::Standalone(request)) => self.on_standalone_routed(request, decision, now),
-                Some(Asker::Leg(_) | Asker::Ping(_)) | None => {}
+                Some(Asker::Leg(_) | Asker::Ping(_) | Asker::Subscription(..)) | None => {}
             },
             Stimulus::Resolved { query, hops, note } => match self.queries.answered(query) {
                 Some(Asker::Call(call)) => self.on_resolved(call, query, &hops, note, now),
                 Some(Asker::Standalone(request)) => self.on_standalone_resolved(request, &hops, note, now),
                 Some(Asker::Leg(leg)) => self.on_way_found(leg, query, &hops),
+                Some(Asker::Subscription(key, party)) => {
+                    if let Some(way) = self.subscriptions.get_mut(key).and_then(|held| held.way_mut(party)) {
+                        way.found(query, &hops, &self.wire);
+                    }
+                }
                 Some(Asker::Ping(peer)) => self.on_ping_resolved(peer, &hops, now),
                 None => {}
             },

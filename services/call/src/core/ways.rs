@@ -1,8 +1,9 @@
-//! Hosts that dialogs name: asked for, and told to the leg that has the dialog.
+//! Hosts that dialogs name: asked for, and told to the leg or the subscription that has the dialog.
 
 use super::Core;
 use crate::io::{EventKind, NextHop, Output, QueryId};
-use crate::leg::{LegKey, UnknownWay};
+use crate::leg::{LegKey, UnknownWay, Way};
+use crate::subscription::{Party, SubscriptionKey};
 
 impl Core {
     /// Asks for the host that the dialog of a leg has come to name, if it has.
@@ -19,6 +20,21 @@ impl Core {
         let transport = Some(self.wire.listener(listener).transport);
         let query = self.queries.ask(key);
         leg.await_way(query, listener).into_iter().for_each(|before| self.queries.forget(before));
+        let draw = self.wire.ids.random();
+        self.wire.outputs.push_back(Output::Resolve { query, host, port, transport, secure, draw });
+    }
+
+    /// The same for one end of a subscription that both sides know of.
+    pub(crate) fn look_for_way_to(&mut self, key: SubscriptionKey, party: Party) {
+        let wire = &self.wire;
+        let Some(subscription) = self.subscriptions.get(key) else { return };
+        let Some((uri, unknown)) = subscription.unknown_way(party, wire) else { return };
+        let UnknownWay { host, port, listener, secure } = unknown;
+        let transport = Some(wire.listener(listener).transport);
+        let query = self.queries.ask((key, party));
+        let Some(subscription) = self.subscriptions.get_mut(key) else { return };
+        let before = subscription.await_way(party, Way::awaited(uri, query, listener));
+        before.into_iter().for_each(|before| self.queries.forget(before));
         let draw = self.wire.ids.random();
         self.wire.outputs.push_back(Output::Resolve { query, host, port, transport, secure, draw });
     }

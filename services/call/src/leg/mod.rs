@@ -58,7 +58,7 @@ pub(crate) use reliable::Acknowledges;
 pub(crate) use session_timer::interval_too_small;
 pub(crate) use uac::{Target, from_header, via, via_pieces};
 pub(crate) use uas::Rejection;
-pub(crate) use way::{UnknownWay, next_hop};
+pub(crate) use way::{UnknownWay, Way, by_way, unknown_way};
 
 new_key_type! {
     /// A leg.

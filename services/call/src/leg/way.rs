@@ -45,18 +45,12 @@ impl Leg {
         if !self.placed && !self.is_confirmed() {
             return None;
         }
-        let uri = self.current_dialog()?.next_hop();
-        let is_known = self.way.as_ref().is_some_and(|way| *way.uri == *uri);
+        self.current_dialog()?;
         self.way_due = false;
-        if is_known || self.goes_by_flow(wire) {
+        if self.goes_by_flow(wire) {
             return None;
         }
-        let uri = Uri::parse(self.current_dialog()?.next_hop()).ok()?;
-        let destination = Destination::of(&uri)?;
-        let Host::Name(host) = destination.host else { return None };
-        let listener = listener_for(&destination, self.flow.listener, wire);
-        let Destination { port, secure, .. } = destination;
-        Some(UnknownWay { host: host.into(), port, listener, secure })
+        unknown_way(self.current_dialog()?, self.flow, self.way.as_deref(), wire)
     }
 
     /// The next hop, where it is to be reached over TLS only and nothing here speaks TLS.
@@ -73,19 +67,15 @@ impl Leg {
     /// The look-up has begun; the one that it takes the place of.
     pub(crate) fn await_way(&mut self, query: QueryId, listener: ListenerId) -> Option<QueryId> {
         let uri = self.current_dialog().map(|dialog| dialog.next_hop().into()).unwrap_or_default();
-        let way = Way { uri, query: Some(query), listener, servers: Vec::new() };
+        let way = Way::awaited(uri, query, listener);
         self.way.replace(Box::new(way)).and_then(|before| before.query)
     }
 
     /// The servers of the name, of those that this leg's listener can send to.
     pub(crate) fn way_found(&mut self, query: QueryId, hops: &[NextHop], wire: &Wire) {
-        let Some(way) = self.way.as_mut().filter(|way| way.query == Some(query)) else { return };
-        let listener = wire.listener(way.listener);
-        way.query = None;
-        let fits = |hop: &&NextHop| {
-            hop.transport == listener.transport && hop.address.is_ipv4() == listener.bind.is_ipv4()
-        };
-        way.servers = hops.iter().filter(fits).map(|hop| hop.address).take(MAX_SERVERS).collect();
+        if let Some(way) = self.way.as_mut() {
+            way.found(query, hops, wire);
+        }
     }
 
     /// A request within the dialog got no answer: the next one goes to another server, where there is one (RFC 3263
@@ -109,11 +99,9 @@ impl Leg {
 
     /// The same for another dialog of this leg, an early one.
     pub(super) fn flow_to(&self, dialog: Option<&Dialog>, wire: &Wire) -> Flow {
-        let Some(dialog) = dialog.filter(|_| !self.goes_by_flow(wire)) else { return self.flow };
-        let way = self.way.as_ref().filter(|way| *way.uri == *dialog.next_hop());
-        match way.and_then(|way| Some((way.listener, *way.servers.first()?))) {
-            Some((listener, server)) => beside(self.flow, listener, server),
-            None => next_hop(dialog, self.flow, wire),
+        match dialog.filter(|_| !self.goes_by_flow(wire)) {
+            Some(dialog) => by_way(dialog, self.flow, self.way.as_deref(), wire),
+            None => self.flow,
         }
     }
 
@@ -123,9 +111,56 @@ impl Leg {
     }
 }
 
+impl Way {
+    /// A look-up that has begun.
+    pub(crate) fn awaited(uri: Box<[u8]>, query: QueryId, listener: ListenerId) -> Way {
+        Way { uri, query: Some(query), listener, servers: Vec::new() }
+    }
+
+    /// What was asked and not answered.
+    pub(crate) fn query(&self) -> Option<QueryId> {
+        self.query
+    }
+
+    /// The answer: of the servers, those that the listener can send to.
+    pub(crate) fn found(&mut self, query: QueryId, hops: &[NextHop], wire: &Wire) {
+        if self.query != Some(query) {
+            return;
+        }
+        let listener = wire.listener(self.listener);
+        let fits = |hop: &&NextHop| {
+            hop.transport == listener.transport && hop.address.is_ipv4() == listener.bind.is_ipv4()
+        };
+        self.query = None;
+        self.servers = hops.iter().filter(fits).map(|hop| hop.address).take(MAX_SERVERS).collect();
+    }
+}
+
+/// The host of a dialog's next hop that is to be looked up, if it is one and not the one that was.
+pub(crate) fn unknown_way(dialog: &Dialog, flow: Flow, way: Option<&Way>, wire: &Wire) -> Option<UnknownWay> {
+    let uri = dialog.next_hop();
+    if way.is_some_and(|way| *way.uri == *uri) {
+        return None;
+    }
+    let destination = Destination::of(&Uri::parse(uri).ok()?)?;
+    let Host::Name(host) = destination.host else { return None };
+    let listener = listener_for(&destination, flow.listener, wire);
+    let Destination { port, secure, .. } = destination;
+    Some(UnknownWay { host: host.into(), port, listener, secure })
+}
+
+/// Where the next request of a dialog goes, by what was found of its next hop if that is a name.
+pub(crate) fn by_way(dialog: &Dialog, flow: Flow, way: Option<&Way>, wire: &Wire) -> Flow {
+    let way = way.filter(|way| *way.uri == *dialog.next_hop());
+    match way.and_then(|way| Some((way.listener, *way.servers.first()?))) {
+        Some((listener, server)) => beside(flow, listener, server),
+        None => next_hop(dialog, flow, wire),
+    }
+}
+
 /// Where the next request of a dialog goes that was made over this flow, as far as its URIs say without asking anybody.
 /// What cannot be reached from here is left: the peer is where it was heard.
-pub(crate) fn next_hop(dialog: &Dialog, flow: Flow, wire: &Wire) -> Flow {
+pub(super) fn next_hop(dialog: &Dialog, flow: Flow, wire: &Wire) -> Flow {
     let uri = Uri::parse(dialog.next_hop()).ok();
     let Some(destination) = uri.and_then(|uri| Destination::of(&uri)) else { return flow };
     let listener = listener_for(&destination, flow.listener, wire);

@@ -2,15 +2,15 @@
 
 use sip::{Dialog, Message, Method, Name};
 
-use super::{Event, Party, Peer, State, SubscriptionKey, granted, notified, step};
+use super::{Event, Party, State, SubscriptionKey, granted, notified, step};
 use crate::core::{Arrival, Core, unsupported};
 use crate::headers::{ALLOW, contact, copy_body_headers};
 use crate::ids::subscription_of_tag;
 use crate::io::{Flow, Now};
-use crate::leg::{next_hop, via_pieces};
+use crate::leg::via_pieces;
 use crate::standalone::copy_across;
 use crate::timers::TimerOf;
-use crate::wire::{ClientKey, ClientUser, ServerKey, Wire};
+use crate::wire::{ClientKey, ClientUser, ServerKey};
 
 const MAX_FORWARDS: u8 = 70;
 
@@ -80,6 +80,7 @@ impl Core {
             (_, Method::Options) => self.respond(server, 200, None, "", &[("Allow", ALLOW)], now),
             (_, _other) => self.respond(server, 405, None, "", &[("Allow", ALLOW)], now),
         }
+        self.look_for_way_to(key, party);
     }
 
     fn carry_in_subscription(
@@ -90,15 +91,13 @@ impl Core {
         server: ServerKey,
         now: Now,
     ) {
-        let reach = self.subscriptions.get_mut(key).and_then(|subscription| {
-            let peer = *subscription.peer_mut(to)?;
-            Some((peer, subscription.dialog_mut(to)?))
-        });
-        let Some((peer, dialog)) = reach else {
+        let subscription = self.subscriptions.get_mut(key);
+        let flow = subscription.as_ref().and_then(|subscription| subscription.flow_to(to, &self.wire));
+        let dialog = subscription.and_then(|subscription| subscription.dialog_mut(to));
+        let Some((flow, dialog)) = flow.zip(dialog) else {
             return self.respond(server, 500, Some("No Subscription Yet"), "", &[("Retry-After", b"1")], now);
         };
         let wire = &mut self.wire;
-        let flow = flow_to(&peer, dialog, wire);
         let user = ClientUser::Subscription(key, server);
         let (client, branch) = wire.prepare(message.method(), user, flow, now);
         let listener = wire.listener(flow.listener);
@@ -138,6 +137,9 @@ impl Core {
             }
         }
         self.grant(key, response, now);
+        // Both sides know of it now, and either may have a name for a Contact.
+        self.look_for_way_to(key, Party::Subscriber);
+        self.look_for_way_to(key, Party::Notifier);
     }
 
     fn grant(&mut self, key: SubscriptionKey, response: &Message<'_>, now: Now) {
@@ -168,6 +170,7 @@ impl Core {
                     dialog.refresh_target(response);
                 }
                 self.grant(key, response, now);
+                self.look_for_way_to(key, Party::Notifier);
             }
             408 | 481 => self.step_subscription(key, Event::Lost, None, now),
             _ if method == Method::Notify => self.step_subscription(key, Event::NotifyAnswered, None, now),
@@ -229,15 +232,7 @@ impl Core {
     pub(crate) fn drop_subscription(&mut self, key: SubscriptionKey) {
         if let Some(mut subscription) = self.subscriptions.remove(key) {
             self.wire.timers.set(TimerOf::Subscription(key), &mut subscription.armed, None);
+            subscription.queries().for_each(|query| self.queries.forget(query));
         }
     }
-}
-
-/// Where a request to this end goes: see [`Leg::request_flow`](crate::leg::Leg).
-fn flow_to(peer: &Peer, dialog: &Dialog, wire: &Wire) -> Flow {
-    let stream = wire.listener(peer.flow.listener).transport.is_reliable();
-    if peer.by_flow || (stream && peer.flow.connection != 0) {
-        return peer.flow;
-    }
-    next_hop(dialog, peer.flow, wire)
 }

@@ -26,7 +26,9 @@ use sip::{Dialog, Message, Name, Time, Writer};
 use slotmap::{SlotMap, new_key_type};
 
 use crate::bridge::{Candidate, Reach};
-use crate::io::Flow;
+use crate::io::{Flow, QueryId};
+use crate::leg::{UnknownWay, Way, by_way, unknown_way};
+use crate::wire::Wire;
 
 new_key_type! {
     /// A subscription.
@@ -119,6 +121,8 @@ pub(crate) struct Subscription {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) deadline: Time,
     pub(crate) armed: Option<Time>,
+    /// To the ends whose route or Contact is a name.
+    ways: [Option<Box<Way>>; 2],
 }
 
 /// The side that sends SUBSCRIBE.
@@ -142,6 +146,14 @@ pub(crate) struct Peer {
     pub(crate) trunk: Option<TrunkId>,
     /// A phone of ours: its flow is the only way to it.
     pub(crate) by_flow: bool,
+}
+
+impl Peer {
+    /// Whether requests go where the last one came from, whatever the dialog says (RFC 5626 §5.3).
+    pub(crate) fn is_by_flow(&self, wire: &Wire) -> bool {
+        let stream = wire.listener(self.flow.listener).transport.is_reliable();
+        self.by_flow || (stream && self.flow.connection != 0)
+    }
 }
 
 /// Which of the two ends.
@@ -168,6 +180,7 @@ impl Subscription {
             snapshot,
             deadline,
             armed: None,
+            ways: [None, None],
         }
     }
 
@@ -204,6 +217,55 @@ impl Subscription {
             Party::Subscriber => Some(&mut self.subscriber.dialog),
             Party::Notifier => self.notifier.as_mut()?.dialog.as_mut(),
         }
+    }
+
+    /// The name in the dialog of one end that is to be looked up, with the URI that has it.
+    pub(crate) fn unknown_way(&self, party: Party, wire: &Wire) -> Option<(Box<[u8]>, UnknownWay)> {
+        let (dialog, reach) = self.end(party)?;
+        if reach.is_by_flow(wire) {
+            return None;
+        }
+        let unknown = unknown_way(dialog, reach.flow, self.way(party), wire)?;
+        Some((dialog.next_hop().into(), unknown))
+    }
+
+    /// Where requests to this end go: see [`Leg::request_flow`](crate::leg::Leg).
+    pub(crate) fn flow_to(&self, party: Party, wire: &Wire) -> Option<Flow> {
+        let (dialog, reach) = self.end(party)?;
+        Some(if reach.is_by_flow(wire) {
+            reach.flow
+        } else {
+            by_way(dialog, reach.flow, self.way(party), wire)
+        })
+    }
+
+    fn end(&self, party: Party) -> Option<(&Dialog, Peer)> {
+        match party {
+            Party::Subscriber => Some((&self.subscriber.dialog, self.subscriber.reach)),
+            Party::Notifier => {
+                let notifier = self.notifier.as_ref()?;
+                Some((notifier.dialog.as_ref()?, notifier.reach))
+            }
+        }
+    }
+
+    /// What is known of the name in the dialog of one end.
+    fn way(&self, party: Party) -> Option<&Way> {
+        self.ways.get(party as usize)?.as_deref()
+    }
+
+    pub(crate) fn way_mut(&mut self, party: Party) -> Option<&mut Way> {
+        self.ways.get_mut(party as usize)?.as_deref_mut()
+    }
+
+    /// A look-up has begun; the one that it takes the place of.
+    pub(crate) fn await_way(&mut self, party: Party, way: Way) -> Option<QueryId> {
+        self.ways.get_mut(party as usize)?.replace(Box::new(way))?.query()
+    }
+
+    /// What was asked and not answered.
+    pub(crate) fn queries(&self) -> impl Iterator<Item = QueryId> + '_ {
+        self.ways.iter().flatten().filter_map(|way| way.query())
     }
 
     /// A stream is gone; what is still to be sent opens another.

@@ -258,3 +258,54 @@ fn a_fetch_gets_its_one_notify_in_either_order() {
         world.expect_nothing_left();
     }
 }
+
+/// The last name that was asked for stands for this server.
+fn stands_for(world: &mut World, host: &str, address: &str) {
+    assert_eq!(world.names.last().unwrap().host, host, "{:?}", world.names);
+    let query = *world.resolves.last().unwrap();
+    let hop = call::NextHop { address: address.parse().unwrap(), transport: sip::Transport::Udp };
+    world.input(call::Input::Resolved { query, hops: vec![hop], note: None });
+}
+
+#[test]
+fn a_subscriber_whose_contact_is_a_name_is_notified_where_the_name_leads() {
+    let mut world = World::new();
+    world.receive(CALLER, &subscribe("1", 600).replace(&format!("alice@{CALLER}"), "alice@pc.example"));
+    let out = world.expect(CALLEE, "SUBSCRIBE");
+    assert!(world.names.is_empty(), "nobody has granted anything: {:?}", world.names);
+    world.receive(CALLEE, &granted(&out, 600));
+    world.expect(CALLER, "SIP/2.0 200");
+    stands_for(&mut world, "pc.example", "10.1.1.9:5060");
+    world.receive(CALLEE, &notify(&out, "b1", 1, "active;expires=600"));
+    let notify = world.expect("10.1.1.9:5060", "NOTIFY sip:alice@pc.example SIP/2.0");
+    world.receive("10.1.1.9:5060", &response(&notify, "200 OK", "", None));
+    world.expect(CALLEE, "SIP/2.0 200");
+    assert_eq!(world.names.len(), 1, "once for each name: {:?}", world.names);
+}
+
+#[test]
+fn a_notifier_that_moves_to_a_name_gets_the_next_subscribe_there() {
+    let mut world = World::new();
+    let (out, ok) = subscribed(&mut world);
+    let moved =
+        notify(&out, "b1", 2, "active;expires=600").replace(&format!("bob@{CALLEE}"), "bob@far.example");
+    world.receive(CALLEE, &moved);
+    world.sent.clear();
+    stands_for(&mut world, "far.example", SPARE);
+    world.receive(CALLER, &refresh(&ok, 2, 600));
+    world.expect(SPARE, "SUBSCRIBE sip:bob@far.example SIP/2.0");
+}
+
+#[test]
+fn a_look_up_ends_with_its_subscription() {
+    let mut world = World::new();
+    let (out, _) = subscribed(&mut world);
+    let moved = notify(&out, "b1", 2, "terminated").replace(&format!("bob@{CALLEE}"), "bob@far.example");
+    world.receive(CALLEE, &moved);
+    let notify = world.expect(CALLER, "NOTIFY");
+    assert_eq!(world.core.stats().queries, 1);
+    world.receive(CALLER, &response(&notify, "200 OK", "", None));
+    world.sent.clear();
+    world.expect_nothing_left();
+    assert_eq!(world.core.stats().queries, 0);
+}
