@@ -68,6 +68,8 @@ pub(super) struct World {
     /// Every call that began, in order, and whether it has its last record.
     calls: Vec<Uuid>,
     recorded: BTreeSet<Uuid>,
+    /// Attempts that have their record.
+    finished: BTreeSet<Uuid>,
     port: u16,
 }
 
@@ -174,6 +176,7 @@ impl World {
             sessions: BTreeMap::new(),
             calls: Vec::new(),
             recorded: BTreeSet::new(),
+            finished: BTreeSet::new(),
             port: 30_000,
         }
     }
@@ -291,7 +294,12 @@ impl World {
                     let hops = vec![call::NextHop { address, transport: Transport::Udp }];
                     self.core.handle(Input::Resolved { query, hops, note: None }, self.now);
                 }
+                Output::OpenCdr(fact) => {
+                    assert!(!self.finished.contains(&fact.id), "an attempt goes on after its record");
+                    assert!(!self.recorded.contains(&fact.call_id), "a call goes on after its last record");
+                }
                 Output::Cdr(fact) => {
+                    assert!(self.finished.insert(fact.id), "two records of an attempt");
                     assert!(
                         !fact.is_last || self.recorded.insert(fact.call_id),
                         "two last records of a call"
@@ -305,8 +313,7 @@ impl World {
                 | Output::Binding(_)
                 | Output::NoStreams(_)
                 | Output::Peer(_)
-                | Output::Event(_)
-                | Output::OpenCdr(_) => {}
+                | Output::Event(_) => {}
             }
         }
         let books = self.core.check_invariants();
