@@ -28,7 +28,7 @@ search() {
 	: >"$out/fuzz/$name.log"
 	until [ "$spent" -ge $((minutes * 60)) ] || [ "$tries" -ge 20 ]; do
 		# A minute for one input is a hang even on a busy machine, two gigabytes are growth.
-		FUZZ_TARGET=$name "$out/$host/fuzzing/engine" -max_total_time=$((minutes * 60 - spent + 1)) -max_len=16384 \
+		FUZZ_TARGET=$name "$out/$host/fuzzing/engine" -max_total_time=$((minutes * 60 - spent + 20)) -max_len=16384 \
 			-timeout=60 -rss_limit_mb=2048 -print_final_stats=1 -dict="$here/words.dict" \
 			-artifact_prefix="$out/fuzz/found/$name-" "$out/fuzz/$name" "$here/seeds/$name" \
 			>>"$out/fuzz/$name.log" 2>&1 || status=1
