@@ -46,7 +46,7 @@ for name in "$@"; do
 	mkdir -p "$out/fuzz/$name"
 	echo "$name, $minutes min of processor time:"
 	(search "$name") || failed="$failed $name"
-	grep -E 'DONE|panicked at|^stat::number|^stat::peak|Test unit written' "$out/fuzz/$name.log" || true
+	grep -aE 'DONE|panicked at|^stat::number|^stat::peak|Test unit written' "$out/fuzz/$name.log" || true
 	sed -n 's/^/processor time: /;2p' "$out/fuzz/$name.times"
 done
 if [ -n "$failed" ]; then

@@ -15,8 +15,8 @@ use sip::{Address, Message, Method, Name, Scheme, Sdp, Uri};
 pub(crate) fn rsip(bytes: &[u8]) {
     let Ok(ours) = Message::parse(bytes) else { return };
     // `rsip_takes_a_line_feed_alone_into_a_value`
-    let head = bytes.len() - ours.body().len();
-    if ours.check().is_err() || !has_crlf_only(&bytes[..head]) {
+    let head = ours.bytes().len() - ours.body().len();
+    if ours.check().is_err() || !has_crlf_only(&ours.bytes()[..head]) {
         return;
     }
     let Ok(theirs) = rsip::SipMessage::try_from(bytes) else { return };
