@@ -102,7 +102,8 @@ fn same_via(theirs: &rsip::typed::Via, ours: &Message<'_>) {
     if blanks > 1 || ours.params.iter().any(|(_, value)| value.is_some_and(|value| !is_word(value))) {
         return;
     }
-    let branch = theirs.branch().map(|branch| branch.value().to_owned());
+    // An empty one is none: RFC 2543 peers may leave it so.
+    let branch = theirs.branch().map(|branch| branch.value().to_owned()).filter(|branch| !branch.is_empty());
     assert_eq!(branch.as_deref().map(str::as_bytes), ours.branch());
     same_host(&theirs.uri, ours.host, ours.port);
 }
@@ -142,8 +143,10 @@ fn has_crlf_only(text: &[u8]) -> bool {
 pub(crate) fn sdp_rs(bytes: &[u8]) {
     let (Ok(ours), Ok(text)) = (Sdp::parse(bytes), std::str::from_utf8(bytes)) else { return };
     // `sdp_rs_refuses_what_is_seen_in_the_field`, or loses it: line ends of several kinds.
-    // `sdp_rs_takes_a_tab_for_a_part_of_a_field`
-    if !has_crlf_only(bytes) || text.contains(['\t', '\x0c']) {
+    // `sdp_rs_takes_a_tab_for_a_part_of_a_field_and_nothing_for_a_field`
+    let is_odd = |line: &str| ["\t", "\x0c", "  ", "= "].iter().any(|odd| line.contains(odd));
+    let mut read = text.lines().filter(|line| line.starts_with("m=") || line.starts_with("c="));
+    if !has_crlf_only(bytes) || read.any(is_odd) {
         return;
     }
     // `sdp_rs_panics_at_a_repeat_time_too_large`: only there may it panic.

@@ -255,11 +255,17 @@ fn sdp_rs_stops_without_a_word_at_a_line_that_it_does_not_expect() {
 }
 
 #[test]
-fn sdp_rs_takes_a_tab_for_a_part_of_a_field() {
-    let text = description("m=audio\t 4000 RTP/AVP 0\r\n");
-    let kind = SessionDescription::try_from(&*text).unwrap().media_descriptions[0].media.media.to_string();
-    assert_eq!(kind, "audio\t");
-    assert_eq!(Sdp::parse(text.as_bytes()).unwrap().streams()[0].kind, b"audio");
+fn sdp_rs_takes_a_tab_for_a_part_of_a_field_and_nothing_for_a_field() {
+    for (line, theirs, ours) in [
+        ("m=audio\t 4000 RTP/AVP 0\r\n", ("audio\t", 4_000), ("audio", 4_000)),
+        ("m= 1 2 RTP/AVP 0\r\n", ("", 1), ("1", 2)),
+    ] {
+        let text = description(line);
+        let media = SessionDescription::try_from(&*text).unwrap().media_descriptions[0].media.clone();
+        assert_eq!((&*media.media.to_string(), media.port), theirs);
+        let stream = Sdp::parse(text.as_bytes()).unwrap().streams()[0];
+        assert_eq!((stream.kind, stream.port), (ours.0.as_bytes(), ours.1));
+    }
 }
 
 #[test]
