@@ -122,7 +122,7 @@ fn answer_route(world: &mut World, operands: &mut Operands<'_>) {
     let Some(query) = world.questions.pop_front() else { return };
     let decision = match operands.byte() % 4 {
         0 => {
-            let status = [404, 403, 480, 503, 600, 302, 200, 99][operands.below(8)];
+            let status = [404, 403, 480, 503, 600, 302, 484, 699][operands.below(8)];
             Decision::Refuse(Refusal::new(status, "so it was decided".to_owned(), operands.byte() & 1 == 1))
         }
         1 => {

@@ -59,6 +59,8 @@ pub(super) struct World {
     /// Whether the story is told, for who reads a finding: `FUZZ_TELL` is set.
     tells: bool,
     sent: VecDeque<Sent>,
+    /// How many messages were sent in all.
+    total: usize,
     heard: VecDeque<(Flow, Bytes)>,
     pub(super) questions: VecDeque<RouteQuery>,
     pub(super) names: VecDeque<QueryId>,
@@ -169,6 +171,7 @@ impl World {
             replays: mode >> 6 > 1,
             tells: std::env::var_os("FUZZ_TELL").is_some(),
             sent: VecDeque::new(),
+            total: 0,
             heard: VecDeque::new(),
             questions: VecDeque::new(),
             names: VecDeque::new(),
@@ -219,11 +222,19 @@ impl World {
         }
         self.tell("<-", &flow, &bytes);
         self.core.handle(Input::Message { flow, bytes: &bytes }, self.now);
-        let (count, octets) = self.work();
+        let before = self.total;
+        let octets = self.work();
+        let count = self.total - before;
         if flow.remote == STRANGER.parse().unwrap() {
-            // Nobody who is nobody's gets more than one answer, none to an answer, and no more than was sent.
-            assert!(count <= usize::from(is_request(&bytes)), "{count} messages: {}", bytes.escape_ascii());
-            assert!(octets <= 2 * bytes.len() + 512, "{octets} octets: {}", bytes.escape_ascii());
+            // Nobody who is nobody's gets more than one answer, or more than was sent. A response is known by its branch
+            // alone (RFC 3261 §17.1.3) and may move a call on, but nothing goes back to where it came from.
+            let back = self.sent.iter().rev().take(count).any(|sent| sent.flow.remote == flow.remote);
+            match is_request(&bytes) {
+                true => assert!(count <= 1, "{count} messages: {}", bytes.escape_ascii()),
+                false => assert!(!back, "an answer to what is no request: {}", bytes.escape_ascii()),
+            }
+            let most = 2 * bytes.len() + 512;
+            assert!(!back || octets <= most, "{octets} octets: {}", bytes.escape_ascii());
         }
         self.heard.push_back((flow, bytes));
         if self.heard.len() > REMEMBERED {
@@ -265,9 +276,9 @@ impl World {
         self.now = Now { time: self.now.time.max(time), utc: Utc(self.now.utc.0 + passed) };
     }
 
-    /// Carries out what the Core says; how many messages left, and their octets.
-    fn work(&mut self) -> (usize, usize) {
-        let (mut outputs, mut messages, mut octets) = (0, 0, 0);
+    /// Carries out what the Core says; how many octets left.
+    fn work(&mut self) -> usize {
+        let (mut outputs, mut octets) = (0, 0);
         while let Some(output) = self.core.poll_output() {
             outputs += 1;
             assert!(outputs <= STORM, "a storm of outputs, now {output:?}");
@@ -275,7 +286,7 @@ impl World {
                 Output::Send { flow, bytes, token } => {
                     self.tell("->", &flow, &bytes);
                     is_sound(&bytes);
-                    messages += 1;
+                    self.total += 1;
                     octets += bytes.len();
                     self.sent.push_back(Sent { flow, bytes, token });
                     if self.sent.len() > REMEMBERED {
@@ -318,7 +329,7 @@ impl World {
         }
         let books = self.core.check_invariants();
         assert!(books.is_ok(), "{books:?}");
-        (messages, octets)
+        octets
     }
 
     fn relay(&mut self, order: &MediaOrder) {
