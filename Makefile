@@ -2,12 +2,12 @@
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-PACKAGES := sip-tester baresip-core postgresql iproute2
-PROGRAMS := sipp baresip ip
+PACKAGES := sip-tester baresip-core postgresql iproute2 sipvicious
+PROGRAMS := sipp baresip ip svmap
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	fuzz kills bench-sipp bench-renewal bench-signalling bench-memory bench-delay bench-media bench-codec bench-linear bench-programs
+	fuzz kills bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-codec bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ demo: build ## the box and two built-in phones that call each other
 bench-sipp: deps release ## 10,000 calls at 300/s and 2,000 cancels, none may fail
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_CALLS=10000 DRAWBRIDGE_RATE=300 \
 		DRAWBRIDGE_CANCELS=2000 $(CARGO) test --locked -p interop --test load -- --nocapture
+
+bench-flood: deps release ## 50,000 datagrams of rubbish a second beside 200 calls/s of a trunk, which may lose nothing
+	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_RUBBISH=50000 DRAWBRIDGE_CALLS=2000 DRAWBRIDGE_RATE=200 \
+		$(CARGO) test --locked -p interop --test strangers rubbish -- --nocapture
 
 bench-renewal: deps release ## a certificate that changes under 500 TLS calls, none may be dropped
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_TLS_CALLS=500 \

@@ -1,6 +1,6 @@
 //! What the endpoints ask of the box, as traits and plain values that whoever wires the box fills in.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -36,6 +36,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// Reads the configuration again, as SIGHUP has it done. A configuration that is wrong changes nothing.
     fn reload(&self) -> Answer<'_, Result<Reloaded, ReloadError>>;
+
+    /// Who is banned, the newest first.
+    fn bans(&self) -> Vec<Ban>;
+
+    /// Ends the ban of a source, and forgets what there is against it; whether it was banned.
+    fn lift(&self, ip: IpAddr) -> bool;
 
     /// The trunks as configured now. No secrets.
     fn trunks(&self) -> Vec<Trunk>;
@@ -147,6 +153,25 @@ pub struct CdrRecord {
     pub a_mos: Option<f32>,
     /// Estimated mean opinion score of what came from B.
     pub b_mos: Option<f32>,
+}
+
+/// A source that is banned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// The host; of IPv6 the network of 64 bits.
+    pub source: String,
+    /// The host, or the first address of the network.
+    pub ip: IpAddr,
+    /// For what.
+    pub reason: &'static str,
+    /// Since when.
+    pub since: Utc,
+    /// Until when.
+    pub until: Utc,
+    /// The how manieth ban of this source.
+    pub times: u32,
+    /// Messages dropped because of it.
+    pub dropped: u64,
 }
 
 /// A trunk as configured.

@@ -10,6 +10,7 @@
 //! `docs/api/openapi.json`.
 
 mod access;
+mod bans;
 mod calls;
 mod cdrs;
 mod control;
@@ -38,7 +39,7 @@ use utoipa_axum::routes;
 pub use crate::access::{Access, Role, Token, TokenError};
 pub use crate::cdrs::MAX_PAGE;
 pub use crate::control::{
-    Answer, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind,
+    Answer, Ban, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind,
     Mistake, Part, PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, TrunkPeer,
     Unavailable,
 };
@@ -95,6 +96,8 @@ fn described() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(cdrs::list))
         .routes(routes!(trunks::list))
         .routes(routes!(reload::reload))
+        .routes(routes!(bans::list))
+        .routes(routes!(bans::lift))
         .split_for_parts();
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     document.components.get_or_insert_default().security_schemes.insert("token".to_owned(), bearer.into());

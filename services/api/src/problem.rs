@@ -83,6 +83,11 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, kind, "No such journal", detail)
     }
 
+    pub(crate) fn not_banned() -> Problem {
+        let kind = "urn:drawbridge:problem:not-banned";
+        Problem::new(StatusCode::NOT_FOUND, kind, "Not banned", "No ban of this source is in force.")
+    }
+
     pub(crate) fn method_not_allowed() -> Problem {
         let kind = "urn:drawbridge:problem:method-not-allowed";
         let detail = "The path exists, but not with this method.";

@@ -1,218 +1,20 @@
 //! The endpoints over real HTTP on loopback, in front of a small box that keeps its calls in a vector.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod lab;
+
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use api::{
-    Access, Answer, Api, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures,
-    Kind, Mistake, Part, PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Role, Sample, Token,
-    Trunk, TrunkPeer, Unavailable,
-};
-use call::{
-    CallView, CdrFact, DirectionStats, Disposition, EndedBy, LegView, PeerChange, PeerLife, PeerState, Stats,
-    Utc,
-};
+use api::{Access, Api, CdrFilter, Condition, Mistake, Part, ReloadError, Reloaded, Role, Token};
+use call::Utc;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
-const START: Utc = Utc(1_767_323_045_678_901);
-
-/// A box of three calls.
-struct Lab {
-    calls: Mutex<Vec<CallView>>,
-    health: Mutex<Health>,
-    wedged: bool,
-    reload: Mutex<Result<Reloaded, ReloadError>>,
-    asked: Mutex<Vec<CdrFilter>>,
-}
-
-impl Lab {
-    fn new() -> Lab {
-        let calls = (1..=3).map(call_view).collect();
-        Lab {
-            calls: Mutex::new(calls),
-            health: Mutex::default(),
-            wedged: false,
-            reload: Mutex::new(Ok(Reloaded::default())),
-            asked: Mutex::default(),
-        }
-    }
-
-    fn answer<T: Send + 'static>(&self, value: T) -> Answer<'_, Result<T, Unavailable>> {
-        let wedged = self.wedged;
-        Box::pin(
-            async move { if wedged { Err(Unavailable("shard 1 gave no answer".into())) } else { Ok(value) } },
-        )
-    }
-}
-
-impl Control for Lab {
-    fn calls(&self, limit: usize) -> Answer<'_, Result<Vec<CallView>, Unavailable>> {
-        self.answer(self.calls.lock().unwrap().iter().take(limit).cloned().collect())
-    }
-
-    fn call(&self, id: Uuid) -> Answer<'_, Result<Option<CallView>, Unavailable>> {
-        self.answer(self.calls.lock().unwrap().iter().find(|call| call.id == id).cloned())
-    }
-
-    fn journal(&self, id: Uuid) -> Answer<'_, Result<Option<String>, Unavailable>> {
-        let known = self.calls.lock().unwrap().iter().any(|call| call.id == id);
-        self.answer(known.then(|| "{\"drawbridge_journal\":1}\n".to_owned()))
-    }
-
-    fn hang_up(&self, id: Uuid) -> Answer<'_, Result<bool, Unavailable>> {
-        let mut calls = self.calls.lock().unwrap();
-        let before = calls.len();
-        calls.retain(|call| call.id != id);
-        self.answer(calls.len() < before)
-    }
-
-    fn figures(&self) -> Answer<'_, Result<Figures, Unavailable>> {
-        let sample = |value, listener: &str| Sample {
-            name: "drawbridge_datagrams_total",
-            help: "Datagrams received.",
-            kind: Kind::Counter,
-            labels: vec![("listener", listener.to_owned()), ("transport", "udp".to_owned())],
-            value,
-        };
-        self.answer(Figures {
-            node: "edge \"1\"".into(),
-            version: "1.2.3",
-            uptime: Duration::from_secs(61),
-            draining: false,
-            stats: Stats { calls: 3, legs: 6, calls_started: 12, ..Stats::default() },
-            ports_in_use: 12,
-            connections: 2,
-            journal: JournalFigures { up: true, pending: 1, committed: 9, lost: 0 },
-            postgres: Some(PostgresFigures { up: false, behind: 4, forwarded: 5, refused: 0 }),
-            more: vec![sample(7.0, "public"), sample(8.5, "inside")],
-        })
-    }
-
-    fn health(&self) -> Answer<'_, Health> {
-        let health = self.health.lock().unwrap().clone();
-        Box::pin(async move { health })
-    }
-
-    fn reload(&self) -> Answer<'_, Result<Reloaded, ReloadError>> {
-        let outcome = self.reload.lock().unwrap().clone();
-        Box::pin(async move { outcome })
-    }
-
-    fn trunks(&self) -> Vec<Trunk> {
-        vec![Trunk {
-            name: "carrier".into(),
-            sources: vec!["192.0.2.10".into()],
-            peers: vec!["sip:192.0.2.10:5060;transport=udp".into()],
-            cancel_matching: "strict".into(),
-            refer: "local".into(),
-            redirect: "follow".into(),
-            listener: Some("outside".into()),
-            bodies: "strict".into(),
-            methods: Some(vec!["INFO".into()]),
-            require: vec!["timer".into()],
-            challenges: "answer".into(),
-            authenticates: true,
-            max_calls: 0,
-            max_cps: 20,
-            options_ping_ms: Some(30_000),
-            peer_states: TrunkPeer::of(&PeerChange {
-                trunk: "carrier".into(),
-                peer: "sip:192.0.2.10:5060;transport=udp".into(),
-                life: Some(PeerLife {
-                    state: PeerState::Up,
-                    since: START,
-                    answered_at: Some(START),
-                    round_trip: Some(Duration::from_micros(12_500)),
-                    status: 200,
-                }),
-            })
-            .into_iter()
-            .collect(),
-        }]
-    }
-}
-
-impl Records for Lab {
-    fn cdrs(&self, filter: CdrFilter) -> Answer<'_, Result<CdrPage, RecordsError>> {
-        self.asked.lock().unwrap().push(filter.clone());
-        Box::pin(async move {
-            match filter.cursor.as_deref() {
-                None => Ok(CdrPage { records: vec![cdr_record()], next_cursor: Some("more".into()) }),
-                Some("more") => Ok(CdrPage::default()),
-                Some("slow") => Err(RecordsError::TooSlow("the journal was read for 5s".into())),
-                Some(other) => Err(RecordsError::Cursor(format!("expected a next_cursor, found {other:?}"))),
-            }
-        })
-    }
-}
-
-fn call_view(n: u128) -> CallView {
-    CallView {
-        id: Uuid::from_u128(n),
-        state: "answered",
-        started_at: START,
-        answered_at: (n == 1).then_some(Utc(START.0 + 2_000_000)),
-        caller: "alice".into(),
-        called: "+15550001".into(),
-        trunk_in: Some("pbx".into()),
-        trunk_out: None,
-        route: Some("out".into()),
-        legs: vec![LegView {
-            side: "a",
-            state: "confirmed",
-            sip_call_id: "a-1@192.0.2.1".into(),
-            remote: "192.0.2.1:5060".parse().unwrap(),
-            transport: "udp",
-        }],
-    }
-}
-
-fn cdr_record() -> CdrRecord {
-    let fact = CdrFact {
-        id: Uuid::from_u128(21),
-        call_id: Uuid::from_u128(1),
-        attempt: 2,
-        is_last: true,
-        a_sip_call_id: "a-1@192.0.2.1".into(),
-        b_sip_call_id: Some("b-1@192.0.2.2".into()),
-        trunk_in: Some("pbx".into()),
-        trunk_out: Some("carrier".into()),
-        route: None,
-        caller: "alice".into(),
-        called: "+15550001".into(),
-        called_sent: Some("15550001".into()),
-        a_source: "192.0.2.1:5060".parse().unwrap(),
-        b_destination: Some("[2001:db8::2]:5061".parse().unwrap()),
-        a_transport: sip::Transport::Udp,
-        b_transport: Some(sip::Transport::Tls),
-        a_user_agent: None,
-        b_user_agent: Some("gateway".into()),
-        started_at: START,
-        ringing_at: None,
-        answered_at: Some(Utc(START.0 + 1)),
-        ended_at: Utc(START.0 + 60_000_000),
-        duration_ms: 59_999,
-        ring_ms: 0,
-        disposition: Disposition::NoAnswer,
-        ended_by: EndedBy::MediaTimeout,
-        sip_code_a: Some(200),
-        sip_reason_a: Some("OK".into()),
-        sip_code_b: None,
-        sip_reason_b: None,
-        q850: Some(16),
-        codec_a: Some("PCMU".into()),
-        codec_b: None,
-        from_a: DirectionStats { packets: 3000, octets: 480_000, lost: 1, jitter_ms: 1.5, dropped: 9 },
-        from_b: DirectionStats::default(),
-    };
-    CdrRecord { node: "edge-1".into(), fact, a_mos: Some(4.25), b_mos: None }
-}
+use lab::{Lab, START};
 
 /// A served box and the way to ask it.
 struct Server {
@@ -433,6 +235,21 @@ async fn a_reload_says_what_has_changed_or_where_the_file_is_wrong() {
     answer(Err(ReloadError::Unavailable("shard 1 gave no answer".into())));
     server.ask("POST", "/v1/reload", &[]).await.problem(503, "unavailable");
     server.get("/v1/reload").await.problem(405, "method-not-allowed");
+}
+
+#[tokio::test]
+async fn a_ban_is_listed_until_it_is_lifted() {
+    let server = Server::start().await;
+    let listed = server.get("/v1/bans").await.json();
+    let expected = json!({"bans": [{
+        "source": "2001:db8:1:2::/64", "ip": "2001:db8:1:2::", "reason": "scanner",
+        "since": "2026-01-02T03:04:05.678901Z", "until": "2026-01-02T03:14:05.678901Z", "times": 2, "dropped": 17,
+    }]});
+    assert_eq!(listed, expected);
+    assert_eq!(server.ask("DELETE", "/v1/bans/2001:db8:1:2::", &[]).await.status, 204);
+    assert_eq!(server.get("/v1/bans").await.json(), json!({"bans": []}));
+    server.ask("DELETE", "/v1/bans/192.0.2.1", &[]).await.problem(404, "not-banned");
+    server.ask("DELETE", "/v1/bans/everybody", &[]).await.problem(400, "bad-parameter");
 }
 
 #[tokio::test]
@@ -688,6 +505,8 @@ async fn the_openapi_document_is_the_committed_one() {
     let expected = [
         "/health",
         "/metrics",
+        "/v1/bans",
+        "/v1/bans/{ip}",
         "/v1/calls",
         "/v1/calls/{id}",
         "/v1/calls/{id}/journal",

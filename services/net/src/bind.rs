@@ -17,8 +17,11 @@ use crate::datagram::Datagrams;
 use crate::dispatch::Dispatch;
 use crate::door::Origins;
 use crate::error::NetError;
+use crate::guard::{Guard, GuardRules};
 use crate::handle::Handle;
+use crate::keeper::Keeper;
 use crate::mailbox::Mailbox;
+use crate::overload::{Load, Overload};
 use crate::peers::Peers;
 use crate::resolver::Resolver;
 use crate::shard::Shard;
@@ -39,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Names the listener, its address and what the system said, or which parts do not fit together.
 pub fn bind(config: Config) -> Result<Bound, NetError> {
-    let Config { listeners, wakers, settings, snapshot, engines, records, dns, limits } = config;
+    let Config { listeners, wakers, settings, snapshot, engines, records, dns, limits, guard } = config;
     let shards = wakers.shards();
     expect("media engines", shards, engines.len())?;
     expect("records", shards, records.len())?;
@@ -72,6 +75,7 @@ pub fn bind(config: Config) -> Result<Bound, NetError> {
         records,
         dns,
         limits,
+        guard,
         runtimes,
         ports: Vec::new(),
     };
@@ -92,6 +96,7 @@ pub struct Bound {
     records: Vec<Box<dyn Records>>,
     dns: Dns,
     limits: Limits,
+    guard: GuardRules,
     runtimes: Vec<Runtime>,
     /// By shard.
     ports: Vec<Ports>,
@@ -202,7 +207,7 @@ impl Bound {
     /// [`NetError::Start`] when the system has no thread for one; those started by then have ended again.
     pub fn run(self) -> Result<Net, NetError> {
         let Bound { listeners, wakers, settings, snapshot, engines, records, dns, limits, .. } = self;
-        let Bound { identities, origins, runtimes, ports, .. } = self;
+        let Bound { identities, origins, runtimes, ports, guard, .. } = self;
         let mailboxes: Arc<[Arc<Mailbox>]> = wakers
             .iter()
             .map(|wake| Mailbox::new(limits.queue_messages, limits.queue_octets, Arc::clone(wake)))
@@ -223,13 +228,18 @@ impl Bound {
             origins,
             runtime: door.as_ref().map(|runtime| runtime.handle().clone()),
         };
-        let streams = Arc::new(Streams::new(berths.collect(), listeners.clone(), limits, secrets));
+        let clock = Clock::start();
+        let overload = (guard.overload_delay, guard.overload_interval);
+        let guard = Arc::new(Guard::new(guard, Arc::clone(&snapshot), &settings.registrar));
+        let loads: Arc<[Load]> = mailboxes.iter().map(|_| Load::default()).collect();
+        let keeper = Keeper { guard: Arc::clone(&guard), loads: Arc::clone(&loads), clock };
+        let streams =
+            Arc::new(Streams::new(berths.collect(), listeners.clone(), limits, secrets, keeper.clone()));
         let resolver = Resolver::start(&dns, &listeners, Arc::clone(&mailboxes))?;
         let admission = Arc::new(Mutex::new(Admission::new()));
         let peers = Arc::<Peers>::default();
-        let clock = Clock::start();
         let names = listeners.iter().map(|listener| listener.name.as_str().into()).collect();
-        let handle = Handle::new(&mailboxes, &counters, (&admission, &peers), (names, identities));
+        let handle = Handle::new(&mailboxes, &counters, (&admission, &peers), (names, identities), keeper);
         let stop = Arc::new(AtomicBool::new(false));
         let mut net = Net { threads: Vec::new(), door, mailboxes: Arc::clone(&mailboxes), stop, handle };
 
@@ -249,6 +259,9 @@ impl Bound {
                 streams: Arc::clone(&streams),
                 resolver: Arc::clone(&resolver),
                 sockets: ports.datagrams,
+                guard: Arc::clone(&guard),
+                loads: Arc::clone(&loads),
+                overload: Overload::new(overload.0, overload.1),
             };
             net.start(shard, runtime, parts, ports.streams)?;
         }

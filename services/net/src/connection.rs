@@ -19,9 +19,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
 use crate::framing::{Broken, Frame};
+use crate::guard::Admission;
 use crate::layers::{Intake, Layers, Stop};
-use crate::overload;
 use crate::pace::Pace;
+use crate::refusal;
 use crate::streams::{Delivery, Streams};
 
 /// One read; most messages fit, larger ones come in several. Every connection holds this much.
@@ -93,6 +94,8 @@ pub(crate) enum End {
     Slow,
     /// Nothing happened, or a message did not end.
     Idle,
+    /// Nothing is to be heard of the peer any more.
+    Banned,
     /// The shard it lived on has ended.
     Shutdown,
 }
@@ -101,7 +104,7 @@ impl End {
     /// What a peer is told that can be told something.
     fn reason(self) -> &'static str {
         match self {
-            End::Peer | End::Shutdown => "",
+            End::Peer | End::Shutdown | End::Banned => "",
             End::Framing => "what came cannot be read",
             End::Slow => "too slow",
             End::Idle => "idle for too long",
@@ -389,11 +392,16 @@ async fn hand_on(connection: &Connection, streams: &Streams, intake: &mut Intake
             Ok(None) => return Ok(cut),
             Ok(Some(Frame::Ping)) => answer(connection, Bytes::from_static(b"\r\n")),
             Ok(Some(Frame::Message(bytes))) => {
-                deliver(connection, streams, bytes).await;
+                match streams.keeper.admit(connection.flow.remote, &bytes) {
+                    Admission::Pass => deliver(connection, streams, bytes).await,
+                    Admission::Answer(refusal, _) => answer(connection, refusal),
+                    Admission::Drop => {}
+                    Admission::Banned => return Err(End::Banned),
+                }
                 cut.messages += 1;
             }
             Err(broken) => {
-                refuse(connection, &broken);
+                refuse(connection, streams, &broken);
                 return Err(End::Framing);
             }
         }
@@ -411,8 +419,8 @@ async fn deliver(connection: &Connection, streams: &Streams, bytes: Bytes) {
     loop {
         match streams.deliver(connection, message) {
             Delivery::Done => return,
-            Delivery::Full(bytes) => {
-                if let Some((refusal, _)) = overload::refuse(&bytes, connection.flow.remote) {
+            Delivery::Full(bytes, retry_after) => {
+                if let Some((refusal, _)) = refusal::full(&bytes, connection.flow.remote, retry_after) {
                     streams.counters(connection.home).answered_503.add(1);
                     streams.counters(connection.home).dropped_queue_full.add(1);
                     return answer(connection, refusal);
@@ -433,12 +441,13 @@ fn answer(connection: &Connection, bytes: Bytes) {
     let _ = connection.send(Parcel { bytes, token: SendToken::NONE, shard: connection.home });
 }
 
-fn refuse(connection: &Connection, broken: &Broken) {
+fn refuse(connection: &Connection, streams: &Streams, broken: &Broken) {
     let fault = broken.fault;
     let remote = connection.flow.remote;
     tracing::info!(target: "net", %remote, "stream closed: {fault}");
+    streams.keeper.report_malformed(remote);
     let head = broken.head.as_deref().unwrap_or_default();
-    if let Some(refusal) = overload::refuse_head(head, fault.status(), fault.phrase(), remote) {
+    if let Some(refusal) = refusal::refuse_head(head, fault.status(), fault.phrase(), remote) {
         answer(connection, refusal);
     }
 }

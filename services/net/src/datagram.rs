@@ -10,6 +10,7 @@ use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use call::{ListenerId, SendToken};
@@ -32,17 +33,28 @@ pub(crate) struct Inbox {
     room: Vec<u8>,
     names: Vec<libc::sockaddr_storage>,
     lengths: [usize; BATCH],
+    /// Where the system says when the first datagram of a batch came.
+    stamp: Stamp,
 }
+
+/// Room for one control message with a time, aligned as control messages are.
+#[repr(align(8))]
+struct Stamp([u8; 64]);
 
 impl Inbox {
     pub(crate) fn new() -> Inbox {
         // SAFETY: all zeroes is a valid sockaddr_storage (of no family).
         let name: libc::sockaddr_storage = unsafe { mem::zeroed() };
-        Inbox { room: vec![0; BATCH * ROOM], names: vec![name; BATCH], lengths: [0; BATCH] }
+        Inbox {
+            room: vec![0; BATCH * ROOM],
+            names: vec![name; BATCH],
+            lengths: [0; BATCH],
+            stamp: Stamp([0; 64]),
+        }
     }
 
-    /// Receives up to a batch without waiting.
-    fn receive(&mut self, fd: RawFd) -> io::Result<usize> {
+    /// Receives up to a batch without waiting; how many came, and how long the first of them has waited in the socket.
+    fn receive(&mut self, fd: RawFd) -> io::Result<(usize, Duration)> {
         // SAFETY: all zeroes is a valid iovec and a valid mmsghdr.
         let (mut iovecs, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
             unsafe { mem::zeroed() };
@@ -57,7 +69,9 @@ impl Inbox {
             header.msg_hdr.msg_name = (&raw mut *name).cast();
             header.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
         }
-        // SAFETY: every header points to one iovec and one name of ours, which outlive the call and are not otherwise
+        headers[0].msg_hdr.msg_control = self.stamp.0.as_mut_ptr().cast();
+        headers[0].msg_hdr.msg_controllen = self.stamp.0.len() as _;
+        // SAFETY: every header points to one iovec and one name of ours, and the first to the room for a stamp, which outlive the call and are not otherwise
         // borrowed during it.
         let received = unsafe {
             libc::recvmmsg(
@@ -72,7 +86,8 @@ impl Inbox {
         for (length, header) in self.lengths.iter_mut().zip(&headers).take(received) {
             *length = header.msg_len as usize;
         }
-        Ok(received)
+        let waited = if received > 0 { waited(&headers[0].msg_hdr) } else { Duration::ZERO };
+        Ok((received, waited))
     }
 
     /// One datagram of the last batch, with its sender; `None` when nobody could answer it.
@@ -105,13 +120,22 @@ pub(crate) struct Datagrams {
 pub(crate) struct Arrived {
     /// So many datagrams are in the inbox.
     pub(crate) count: usize,
+    /// How long the first of them has waited.
+    pub(crate) waited: Duration,
     /// The system's complaint, when there was one.
     pub(crate) error: Option<io::Error>,
+}
+
+impl Arrived {
+    fn nothing(error: Option<io::Error>) -> Arrived {
+        Arrived { count: 0, waited: Duration::ZERO, error }
+    }
 }
 
 impl Datagrams {
     /// Needs the shard's runtime to be entered. The socket must be non-blocking.
     pub(crate) fn new(listener: ListenerId, socket: UdpSocket) -> io::Result<Datagrams> {
+        stamp_arrivals(&socket);
         // SAFETY: the descriptor is the socket's own, which nothing takes out or closes before the AsyncFd is dropped.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         Ok(Datagrams { listener, socket, outbox: VecDeque::new(), full: None })
@@ -122,24 +146,24 @@ impl Datagrams {
     pub(crate) fn poll_receive(&self, inbox: &mut Inbox, cx: &mut Context<'_>) -> Poll<Arrived> {
         let mut guard = match ready!(self.socket.poll_read_ready(cx)) {
             Ok(guard) => guard,
-            Err(error) => return Poll::Ready(Arrived { count: 0, error: Some(error) }),
+            Err(error) => return Poll::Ready(Arrived::nothing(Some(error))),
         };
         match inbox.receive(self.socket.as_raw_fd()) {
-            Ok(count) => {
+            Ok((count, waited)) => {
                 if count < BATCH {
                     guard.clear_ready();
                 }
-                Poll::Ready(Arrived { count, error: None })
+                Poll::Ready(Arrived { count, waited, error: None })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 guard.clear_ready();
-                Poll::Ready(Arrived { count: 0, error: None })
+                Poll::Ready(Arrived::nothing(None))
             }
             // A pending ICMP error has been taken off the socket by being reported.
-            Err(error) if is_passing(&error) => Poll::Ready(Arrived { count: 0, error: None }),
+            Err(error) if is_passing(&error) => Poll::Ready(Arrived::nothing(None)),
             Err(error) => {
                 guard.clear_ready();
-                Poll::Ready(Arrived { count: 0, error: Some(error) })
+                Poll::Ready(Arrived::nothing(Some(error)))
             }
         }
     }
@@ -199,6 +223,37 @@ fn give_up(token: SendToken, counters: &Counters, failed: &mut Vec<SendToken>) {
     if token != SendToken::NONE {
         failed.push(token);
     }
+}
+
+/// Has the system note when each datagram comes. Where it will not, none seems to wait.
+fn stamp_arrivals(socket: &UdpSocket) {
+    let on: libc::c_int = 1;
+    // SAFETY: the option's value is one int, which lives through the call.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const on).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        );
+    }
+}
+
+/// How long ago a datagram came, by the stamp in its control messages; nothing when it has none. A step of the system's
+/// clock in between shows once, and one look at the queue is not what overload is judged by.
+fn waited(header: &libc::msghdr) -> Duration {
+    // SAFETY: the header was filled in by the system; its control messages lie in room of ours that is alive.
+    let first = unsafe { libc::CMSG_FIRSTHDR(header) };
+    // SAFETY: not null, so it points to a whole header of a control message.
+    let Some(control) = (unsafe { first.as_ref() }) else { return Duration::ZERO };
+    if control.cmsg_level != libc::SOL_SOCKET || control.cmsg_type != libc::SCM_TIMESTAMPNS {
+        return Duration::ZERO;
+    }
+    // SAFETY: a message of this type holds one timespec, which need not be aligned.
+    let stamp = unsafe { libc::CMSG_DATA(first).cast::<libc::timespec>().read_unaligned() };
+    let came = Duration::new(stamp.tv_sec.unsigned_abs() as u64, stamp.tv_nsec.unsigned_abs() as u32);
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(came)
 }
 
 /// Errors that say nothing about the datagram at hand: an interruption, or the ICMP answer to an earlier one, which an

@@ -1,17 +1,22 @@
 //! The operator's side: orders to all shards, answers from them. A shard that does not answer gives an error in good
 //! time, never a hang.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use call::journal::Journal;
-use call::{BindingChange, CallView, Command, PeerChange, RegistrarPolicy, Reply, Stats};
+use call::{BindingChange, CallView, Command, PeerChange, RegistrarPolicy, Reply, Stats, Utc};
 use routing::{Admission, Snapshot};
+use sip::Time;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use crate::guard::{Ban, GuardRules, GuardTotals, Host, Reason};
+use crate::keeper::Keeper;
 use crate::mailbox::{Answer, Letter, Mailbox, Refused};
+use crate::overload::{Load, ShardLoad};
 use crate::peers::Peers;
 use crate::tls::{Identities, Tls};
 use crate::totals::{Counters, NetTotals};
@@ -29,6 +34,7 @@ pub struct Handle {
     peers: Arc<Peers>,
     /// Names and certificates of the listeners.
     listeners: (Arc<[Box<str>]>, Identities),
+    keeper: Keeper,
 }
 
 /// Why an order was not carried out everywhere. Shards that could be reached have carried it out.
@@ -67,6 +73,25 @@ pub struct ShardStats {
     pub queued: u64,
 }
 
+/// A source that is banned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanView {
+    /// The host; of IPv6 the network of 64 bits.
+    pub source: String,
+    /// The host, or the first address of the network.
+    pub ip: IpAddr,
+    /// For what.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Utc,
+    /// Until when.
+    pub until: Utc,
+    /// The how manieth ban of this source.
+    pub times: u32,
+    /// Messages dropped because of it.
+    pub dropped: u64,
+}
+
 /// The numbers of the box.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetStats {
@@ -82,9 +107,17 @@ impl Handle {
         counters: &Arc<[Arc<Counters>]>,
         (admission, peers): (&Arc<Mutex<Admission>>, &Arc<Peers>),
         listeners: (Arc<[Box<str>]>, Identities),
+        keeper: Keeper,
     ) -> Handle {
         let (mailboxes, counters) = (Arc::clone(mailboxes), Arc::clone(counters));
-        Handle { mailboxes, counters, admission: Arc::clone(admission), peers: Arc::clone(peers), listeners }
+        Handle {
+            mailboxes,
+            counters,
+            admission: Arc::clone(admission),
+            peers: Arc::clone(peers),
+            listeners,
+            keeper,
+        }
     }
 
     /// A row for each call, at most `limit`, the oldest first.
@@ -186,11 +219,60 @@ impl Handle {
         snapshot: Arc<Snapshot>,
         registrar: RegistrarPolicy,
     ) -> Result<(), HandleError> {
+        // The door first: a trunk that is new must not be refused by it when the shards know it.
+        self.keeper.guard.follow(&snapshot, &registrar);
         let registrar = Arc::new(registrar);
         self.post_all(|| Letter::Configuration {
             snapshot: Arc::clone(&snapshot),
             registrar: Arc::clone(&registrar),
         })
+    }
+
+    /// Strangers are dealt with by these rules from now on.
+    ///
+    /// # Errors
+    ///
+    /// A shard that could not be told judges its overload as before.
+    pub async fn obey(&self, rules: GuardRules) -> Result<(), HandleError> {
+        let (delay, interval) = (rules.overload_delay, rules.overload_interval);
+        self.keeper.guard.obey(rules);
+        self.post_all(|| Letter::Overload { delay, interval })
+    }
+
+    /// Who is banned, the newest first.
+    pub fn bans(&self) -> Vec<BanView> {
+        let now = self.keeper.now();
+        // Times to come and gone by, told in civil time.
+        let civil = |time: Time| {
+            let [ahead, behind] =
+                [time.since(now.time), now.time.since(time)].map(|span| span.as_micros() as i64);
+            Utc(now.utc.0 + ahead - behind)
+        };
+        let view = |(host, ban): (Host, Ban)| BanView {
+            source: host.to_string(),
+            ip: host.ip(),
+            reason: ban.reason,
+            since: civil(ban.since),
+            until: civil(ban.until),
+            times: ban.times,
+            dropped: ban.dropped,
+        };
+        self.keeper.guard.bans(now.time).into_iter().map(view).collect()
+    }
+
+    /// Lets a source be heard again, as if it had done nothing; whether it was banned.
+    pub fn lift(&self, ip: IpAddr) -> bool {
+        self.keeper.guard.lift(ip, self.keeper.now().time)
+    }
+
+    /// What the guard has turned away. Asks nobody, answers at once.
+    pub fn guard_totals(&self) -> GuardTotals {
+        self.keeper.guard.totals(self.keeper.now().time)
+    }
+
+    /// How each shard keeps up. Asks nobody, answers at once.
+    pub fn loads(&self) -> Vec<ShardLoad> {
+        self.keeper.loads.iter().map(Load::read).collect()
     }
 
     /// Registrations that outlived a restart. To be handed in before the first call needs them.

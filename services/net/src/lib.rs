@@ -6,7 +6,8 @@
 //! of a call that belongs to another shard is put into that shard's bounded [queue](Wakers), and that is all that
 //! shards share per message. Stream connections are tasks beside the shards, handshakes of TLS and WebSocket have a
 //! thread of their own, and names are looked up beside them too, so that nothing a peer or a name server does can make
-//! a shard wait.
+//! a shard wait. What becomes of strangers is
+//! decided at the door (`guard`), before anything is read that they say.
 
 mod bind;
 mod clock;
@@ -17,13 +18,16 @@ mod door;
 mod error;
 mod events;
 pub mod framing;
+mod guard;
 mod handle;
+mod keeper;
 mod layers;
 mod mailbox;
 mod next_hop;
 mod overload;
 mod pace;
 mod peers;
+mod refusal;
 mod resolver;
 mod shard;
 mod socket;
@@ -42,8 +46,10 @@ use sip::Transport;
 
 pub use bind::{Bound, Net, bind};
 pub use error::NetError;
-pub use handle::{Handle, HandleError, NetStats, ShardStats};
+pub use guard::{GuardRules, GuardTotals, Reason, Scanner};
+pub use handle::{BanView, Handle, HandleError, NetStats, ShardStats};
 pub use mailbox::Wakers;
+pub use overload::ShardLoad;
 pub use tls::{Tls, TlsError, TlsFiles, TlsPart};
 pub use totals::NetTotals;
 
@@ -65,6 +71,8 @@ pub struct Config {
     pub dns: Dns,
     /// How much of everything.
     pub limits: Limits,
+    /// How strangers are dealt with, and when there is too much to do.
+    pub guard: GuardRules,
 }
 
 /// Who is asked for names, and how patiently.

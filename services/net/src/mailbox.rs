@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use call::{BindingChange, Command, Flow, NextHop, QueryId, RegistrarPolicy, Reply, SendToken};
@@ -42,6 +43,8 @@ pub(crate) enum Letter {
     NoStreams(SocketAddr),
     /// A new configuration: trunks and routes, and who may register.
     Configuration { snapshot: Arc<Snapshot>, registrar: Arc<RegistrarPolicy> },
+    /// Other bounds of how long messages may wait.
+    Overload { delay: Duration, interval: Duration },
     /// An order of the operator.
     Command { command: Command, answer: Answer },
 }
@@ -87,6 +90,8 @@ struct Queue {
     letters: VecDeque<Letter>,
     outside: Load,
     inside: Load,
+    /// When the first of those that wait was put in.
+    since: Option<Instant>,
     gone: bool,
 }
 
@@ -141,12 +146,13 @@ impl Mailbox {
         *letters = left;
     }
 
-    /// Takes everything, into an empty `letters`.
-    pub(crate) fn take(&self, letters: &mut VecDeque<Letter>) {
+    /// Takes everything, into an empty `letters`; how long the first of them has waited.
+    pub(crate) fn take(&self, letters: &mut VecDeque<Letter>) -> Duration {
         let mut queue = self.lock();
         std::mem::swap(&mut queue.letters, letters);
         queue.outside = Load::default();
         queue.inside = Load::default();
+        queue.since.take().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// How many letters wait.
@@ -185,10 +191,14 @@ impl Queue {
             | Letter::Bindings(_)
             | Letter::NoStreams(_)
             | Letter::Configuration { .. }
+            | Letter::Overload { .. }
             | Letter::Command { .. } => self.letters.len() < MAX_ENTRIES,
         };
         if !fits {
             return Err(Refused::Full(letter));
+        }
+        if self.letters.is_empty() {
+            self.since = Some(Instant::now());
         }
         self.letters.push_back(letter);
         Ok(())

@@ -42,6 +42,10 @@ pub(crate) struct Shard {
     wake: Arc<Wake>,
     stop: Arc<AtomicBool>,
     alarm: Alarm,
+    /// How long the oldest of what this round handles has waited, as far as it is known; `None`: nothing came.
+    waited: Option<Duration>,
+    /// When the letters at hand were taken from the mailbox.
+    taken: Time,
 }
 
 impl Shard {
@@ -56,6 +60,8 @@ impl Shard {
             wake,
             stop,
             alarm: Alarm::new(),
+            waited: None,
+            taken: Time::ZERO,
         }
     }
 
@@ -72,7 +78,9 @@ impl Shard {
         let stop = self.stop.load(Ordering::Acquire);
         for _ in 0..ROUNDS {
             self.worker.tick();
+            self.waited = None;
             let heard = self.take_letters() | self.take_datagrams(cx);
+            self.worker.observe(self.waited);
             self.worker.due(self.wake.take_media());
             self.worker.flush(cx);
             if !heard {
@@ -97,10 +105,15 @@ impl Shard {
             if !woken {
                 return false;
             }
-            self.mailbox.take(&mut self.letters);
-        } else if woken {
-            // There are new ones behind those taken earlier; look again when these are read.
-            self.wake.wake();
+            self.waited = Some(self.mailbox.take(&mut self.letters)).filter(|_| !self.letters.is_empty());
+            self.taken = self.worker.now.time;
+        } else {
+            // At least since they were taken; how long before that was seen then.
+            self.waited = Some(self.worker.now.time.since(self.taken));
+            if woken {
+                // There are new ones behind those taken earlier; look again when these are read.
+                self.wake.wake();
+            }
         }
         let count = self.letters.len().min(LETTERS);
         for letter in self.letters.drain(..count) {
@@ -121,6 +134,9 @@ impl Shard {
                 tracing::warn!(target: "net", listener = listener.0, "cannot receive: {error}");
             }
             self.worker.parts.counters.datagrams_in.add(arrived.count as u64);
+            if arrived.count > 0 {
+                self.waited = self.waited.max(Some(arrived.waited));
+            }
             for index in 0..arrived.count {
                 if let Some((bytes, remote)) = self.inbox.datagram(index) {
                     self.worker.datagram(Flow { listener, remote, connection: 0 }, bytes);

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,8 @@ use crate::Limits;
 use crate::clock::system_utc;
 use crate::connection::{Connection, End, Parcel, serve};
 use crate::door::{self, Door, Origins};
+use crate::guard::Host;
+use crate::keeper::Keeper;
 use crate::layers::Layers;
 use crate::mailbox::{Letter, Mailbox, Refused};
 use crate::next_hop::{peer_name, response_target};
@@ -49,6 +51,7 @@ pub(crate) struct Streams {
     /// One permit for each handshake that strangers have under way.
     handshakes: Arc<Semaphore>,
     registry: Mutex<Registry>,
+    pub(crate) keeper: Keeper,
     next: AtomicU64,
     /// For a shard that does not exist; nobody reads them.
     strays: Counters,
@@ -69,7 +72,7 @@ struct Registry {
     by_number: HashMap<u64, Arc<Connection>>,
     by_peer: HashMap<Peer, u64>,
     /// How many each source has opened.
-    by_source: HashMap<IpAddr, usize>,
+    by_source: HashMap<Host, usize>,
 }
 
 /// Who is at the other end, and through which listener; over TLS with the name that it was asked to prove.
@@ -80,8 +83,8 @@ type Peer = (ListenerId, SocketAddr, Option<Box<str>>);
 pub(crate) enum Delivery {
     /// It is in the shard's queue, or the shard is no more.
     Done,
-    /// The queue is full.
-    Full(Bytes),
+    /// The queue is full, and may be so for that many seconds.
+    Full(Bytes, u64),
 }
 
 /// Where a connection comes from.
@@ -96,12 +99,13 @@ impl Streams {
         listeners: Vec<Listener>,
         limits: Limits,
         secrets: Secrets,
+        keeper: Keeper,
     ) -> Streams {
         // Microseconds of civil time are ahead of whatever an earlier process counted to.
         let next = AtomicU64::new(system_utc().0.unsigned_abs().max(1));
         let handshakes = Arc::new(Semaphore::new(limits.handshakes.min(Semaphore::MAX_PERMITS)));
         let (registry, strays) = (Mutex::default(), Counters::default());
-        Streams { berths, listeners, limits, secrets, handshakes, registry, next, strays }
+        Streams { berths, listeners, limits, secrets, handshakes, registry, keeper, next, strays }
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -159,7 +163,9 @@ impl Streams {
                 self.counters(connection.home).stream_messages_in.add(1);
                 Delivery::Done
             }
-            Err(Refused::Full(Letter::Message { bytes, .. })) => Delivery::Full(bytes),
+            Err(Refused::Full(Letter::Message { bytes, .. })) => {
+                Delivery::Full(bytes, self.keeper.retry_after(shard))
+            }
             Err(Refused::Full(_) | Refused::Gone) => Delivery::Done,
         }
     }
@@ -193,6 +199,10 @@ impl Streams {
                 }
             };
             complained = false;
+            if self.keeper.is_banned(remote) {
+                self.counters(0).connections_refused.add(1);
+                continue;
+            }
             // The connection will live on another thread's runtime.
             let Ok(stream) = stream.into_std() else { continue };
             let home = (self.next.load(Ordering::Relaxed) % self.berths.len() as u64) as u16;
@@ -231,7 +241,7 @@ impl Streams {
         let most = self.limits.connection_octets;
         let connection = Arc::new(Connection::connecting(flow, home, is_ours, name.clone(), most));
         let mut registry = self.lock();
-        let source = source_of(remote);
+        let source = Host::of(remote.ip());
         let of_source = registry.by_source.get(&source).copied().unwrap_or(0);
         let is_one_too_many = !is_ours && of_source >= self.limits.connections_per_source;
         if registry.by_number.len() >= self.limits.connections || is_one_too_many {
@@ -372,21 +382,13 @@ impl Streams {
 }
 
 impl Registry {
-    fn left(&mut self, source: IpAddr) {
+    fn left(&mut self, source: Host) {
         match self.by_source.get_mut(&source) {
             Some(1) | None => {
                 self.by_source.remove(&source);
             }
             Some(count) => *count -= 1,
         }
-    }
-}
-
-/// Whose connections are counted together: whoever has one IPv6 address has 2^64 of them.
-fn source_of(remote: SocketAddr) -> IpAddr {
-    match remote.ip() {
-        ip @ IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
     }
 }
 
@@ -408,14 +410,14 @@ impl Drop for Departure<'_> {
             registry.by_peer.remove(&peer);
         }
         if !self.connection.is_ours {
-            registry.left(source_of(flow.remote));
+            registry.left(Host::of(flow.remote.ip()));
         }
         self.streams.counters(0).connections_open.set(registry.by_number.len() as u64);
         drop(registry);
 
         let counters = self.streams.counters(self.connection.home);
         match self.end {
-            End::Peer | End::Shutdown => {}
+            End::Peer | End::Shutdown | End::Banned => {}
             End::Framing => counters.framing_faults.add(1),
             End::Slow => counters.connections_slow.add(1),
             End::Idle => counters.connections_idle.add(1),

@@ -5,18 +5,18 @@
 //! been handled. Answers that are there at once are handed in when the Core has said everything it had to say.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
 use call::{
-    BindingChange, Command, Core, Engine, Flow, Input, MediaReport, Now, Output, QueryId, RegistrarPolicy,
-    Reply, SendToken,
+    BindingChange, Command, Core, Engine, Event, EventKind, Flow, Input, MediaReport, Now, Output, QueryId,
+    RegistrarPolicy, Reply, SendToken,
 };
 use routing::Snapshot;
-use sip::Time;
+use sip::{Message, Method, Time};
 
 use crate::Records;
 use crate::clock::Clock;
@@ -24,9 +24,11 @@ use crate::connection::Parcel;
 use crate::datagram::Datagrams;
 use crate::dispatch::Dispatch;
 use crate::events::EventLog;
+use crate::guard::{Admission, Guard};
 use crate::handle::ShardStats;
 use crate::mailbox::{Answer, Letter, Mailbox};
-use crate::overload;
+use crate::overload::{Load, Overload};
+use crate::refusal;
 use crate::resolver::{self, Asker, Question, Resolver};
 use crate::streams::Streams;
 use crate::totals::Counters;
@@ -43,6 +45,9 @@ const MAX_FLUSHES: usize = 8;
 /// Messages to calls of another shard that wait for room there.
 const MAX_HELD: usize = 4_096;
 
+/// How long somebody is known whom the box has sent a request to, or who has placed a call.
+const ACQUAINTED: Duration = Duration::from_secs(60 * 60);
+
 /// What a worker is made of.
 pub(crate) struct Parts {
     pub(crate) shard: u16,
@@ -58,6 +63,10 @@ pub(crate) struct Parts {
     pub(crate) resolver: Arc<Resolver>,
     /// This shard's datagram sockets, at the index of their listener.
     pub(crate) sockets: Vec<Option<Datagrams>>,
+    pub(crate) guard: Arc<Guard>,
+    /// Of all shards.
+    pub(crate) loads: Arc<[Load]>,
+    pub(crate) overload: Overload,
 }
 
 /// One shard without its loop.
@@ -73,6 +82,8 @@ pub(crate) struct Worker {
     /// For the other shards, by shard, until the end of the batch.
     handover: Vec<Vec<Letter>>,
     undelivered: Vec<SendToken>,
+    /// Whom a request was sent to last, and when the guard was told.
+    met: (IpAddr, Time),
 }
 
 impl Worker {
@@ -89,6 +100,7 @@ impl Worker {
             next_command: 0,
             handover,
             undelivered: Vec::new(),
+            met: (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Time::ZERO),
         }
     }
 
@@ -112,6 +124,13 @@ impl Worker {
         if bytes.len() <= 4 {
             return self.parts.counters.keepalives_in.add(1);
         }
+        match self.parts.guard.admit(flow.remote, bytes, self.now.time) {
+            Admission::Pass => {}
+            Admission::Drop | Admission::Banned => return,
+            Admission::Answer(answer, remote) => {
+                return self.send(Flow { remote, ..flow }, answer, SendToken::NONE);
+            }
+        }
         let shards = self.handover.len() as u16;
         if shards > 1
             && let Some(call_id) = sip::call_id_of(bytes)
@@ -123,13 +142,13 @@ impl Worker {
                 return letters.push(Letter::Message { flow, bytes: Bytes::copy_from_slice(bytes) });
             }
         }
-        self.handle(Input::Message { flow, bytes });
+        self.message(flow, bytes);
     }
 
     /// Takes something from the shard's mailbox.
     pub(crate) fn letter(&mut self, letter: Letter) {
         match letter {
-            Letter::Message { flow, bytes } => self.handle(Input::Message { flow, bytes: &bytes }),
+            Letter::Message { flow, bytes } => self.message(flow, &bytes),
             Letter::Inner { from, bytes, token: _ } => {
                 self.handle(Input::Message { flow: Flow::inner(from), bytes: &bytes });
             }
@@ -139,6 +158,8 @@ impl Worker {
             Letter::NoStreams(remote) => self.handle(Input::NoStreams(remote)),
             Letter::Bindings(bindings) => {
                 for binding in bindings.iter() {
+                    // Those of other shards have told the guard themselves; those kept over a restart have not.
+                    self.greet(binding);
                     self.handle(Input::Binding(binding.clone()));
                 }
             }
@@ -147,7 +168,27 @@ impl Worker {
                 self.handle(Input::Snapshot(snapshot));
                 self.handle(Input::Registrar(RegistrarPolicy::clone(&registrar)));
             }
+            Letter::Overload { delay, interval } => self.parts.overload.set(delay, interval),
             Letter::Command { command, answer } => self.command(command, answer),
+        }
+    }
+
+    /// A message of a call of this shard, or one that would make a new one.
+    fn message(&mut self, flow: Flow, bytes: &[u8]) {
+        if !(self.parts.overload.is_on() && self.turn_away(flow, bytes)) {
+            self.handle(Input::Message { flow, bytes });
+        }
+    }
+
+    /// The oldest of what came has waited so long; `None`: nothing came.
+    pub(crate) fn observe(&mut self, waited: Option<Duration>) {
+        let Parts { overload, loads, shard, .. } = &mut self.parts;
+        match waited {
+            Some(waited) => overload.observe(waited, self.now.time),
+            None => overload.pass(self.now.time),
+        }
+        if let Some(load) = loads.get(usize::from(*shard)) {
+            load.show(overload, self.now.time);
         }
     }
 
@@ -159,6 +200,9 @@ impl Worker {
         }
         if media_called || self.media_due <= self.now.time {
             self.media_due = self.now.time + MEDIA_INTERVAL;
+            if self.parts.shard == 0 {
+                self.parts.guard.sweep(self.now.time);
+            }
             self.parts.engine.poll(self.now.time, &mut self.reports);
             self.take_reports();
             self.drain();
@@ -225,6 +269,9 @@ impl Worker {
             Output::Cdr(fact) => self.parts.records.cdr(fact),
             Output::Binding(change) => self.binding(change),
             Output::Event(event) => {
+                if self.concerns_guard(&event) {
+                    return;
+                }
                 let Parts { dispatch, snapshot, .. } = &self.parts;
                 let known = event.call.and_then(|call| dispatch.snapshot_of(call)).unwrap_or(snapshot);
                 let name_of = |id| known.trunk(id).map(|trunk| trunk.name.as_str());
@@ -237,7 +284,41 @@ impl Worker {
         }
     }
 
+    /// Whether the guard has said what there is to say of an event.
+    fn concerns_guard(&self, event: &Event) -> bool {
+        let (guard, now) = (&self.parts.guard, self.now.time);
+        match &event.kind {
+            EventKind::Refused { source, status, .. } => guard.report(*source, *status, now),
+            // It has shown its password.
+            EventKind::CallStarted { trunk: None, source, .. } => {
+                guard.acquaint(source.ip(), now + ACQUAINTED, now);
+                false
+            }
+            EventKind::CallStarted { .. }
+            | EventKind::AttemptStarted { .. }
+            | EventKind::AttemptEnded { .. }
+            | EventKind::CallAnswered
+            | EventKind::CallEnded { .. }
+            | EventKind::Registered { .. }
+            | EventKind::Warning { .. } => false,
+        }
+    }
+
+    /// The box sends a request there, so what comes from there is not a stranger's.
+    fn meet(&mut self, ip: IpAddr) {
+        let now = self.now.time;
+        let (last, told) = self.met;
+        // Of a thousand requests most go where the one before went.
+        if last != ip || now.since(told) >= ACQUAINTED / 4 {
+            self.met = (ip, now);
+            self.parts.guard.acquaint(ip, now + ACQUAINTED, now);
+        }
+    }
+
     fn send(&mut self, flow: Flow, bytes: Bytes, token: SendToken) {
+        if !bytes.starts_with(b"SIP/2.0 ") && !flow.is_inner() {
+            self.meet(flow.remote.ip());
+        }
         if let Some(Some(socket)) = self.parts.sockets.get_mut(usize::from(flow.listener.0)) {
             return socket.push(flow.remote, bytes, token);
         }
@@ -277,6 +358,7 @@ impl Worker {
 
     fn binding(&mut self, change: BindingChange) {
         self.parts.records.binding(&change);
+        self.greet(&change);
         if self.handover.len() > 1 {
             let change: Arc<[BindingChange]> = Arc::from([change]);
             self.tell_others(|| Letter::Bindings(Arc::clone(&change)));
@@ -288,6 +370,15 @@ impl Worker {
             if shard != usize::from(self.parts.shard) {
                 letters.push(letter());
             }
+        }
+    }
+
+    /// A phone is known for as long as it is registered.
+    fn greet(&self, binding: &BindingChange) {
+        let left = u64::try_from(binding.expires_at.0 - self.now.utc.0).unwrap_or(0);
+        if left > 0 {
+            let now = self.now.time;
+            self.parts.guard.acquaint(binding.flow.remote.ip(), now + Duration::from_micros(left), now);
         }
     }
 
@@ -327,17 +418,19 @@ impl Worker {
     /// this shard that reaches into another. What two calls that are joined already say to each other waits for room.
     fn hand_over(&mut self) {
         let mut dropped = Vec::new();
-        for (letters, mailbox) in self.handover.iter_mut().zip(self.parts.mailboxes.iter()) {
+        for (shard, (letters, mailbox)) in
+            self.handover.iter_mut().zip(self.parts.mailboxes.iter()).enumerate()
+        {
             let count = letters.len() as u64;
             if count > 0 {
                 mailbox.post_all(letters);
                 self.parts.counters.handed_over.add(count - letters.len() as u64);
-                dropped.extend(take_impatient(letters));
+                dropped.extend(take_impatient(letters).into_iter().map(|letter| (shard, letter)));
             }
         }
-        for letter in dropped {
+        for (shard, letter) in dropped {
             match letter {
-                Letter::Message { flow, bytes } => self.overloaded(flow, &bytes),
+                Letter::Message { flow, bytes } => self.found_full(shard, flow, &bytes),
                 Letter::Inner { token, .. } => {
                     self.parts.counters.dropped_queue_full.add(1);
                     self.undelivered.extend(Some(token).filter(|token| *token != SendToken::NONE));
@@ -348,18 +441,42 @@ impl Worker {
                 | Letter::Bindings(_)
                 | Letter::NoStreams(_)
                 | Letter::Configuration { .. }
+                | Letter::Overload { .. }
                 | Letter::Command { .. } => {}
             }
         }
     }
 
-    fn overloaded(&mut self, flow: Flow, bytes: &[u8]) {
+    /// The queue of another shard has no room for this.
+    fn found_full(&mut self, shard: usize, flow: Flow, bytes: &[u8]) {
         self.parts.counters.dropped_queue_full.add(1);
-        let answer: Option<(Bytes, SocketAddr)> = overload::refuse(bytes, flow.remote);
-        if let Some((refusal, remote)) = answer {
+        let retry_after = self.parts.loads.get(shard).map_or(1, Load::retry_after);
+        if let Some((answer, remote)) = refusal::full(bytes, flow.remote, retry_after) {
             self.parts.counters.answered_503.add(1);
-            self.send(Flow { remote, ..flow }, refusal, SendToken::NONE);
+            self.send(Flow { remote, ..flow }, answer, SendToken::NONE);
         }
+    }
+
+    /// Refuses what would begin something new, when it is its turn; whether that was done. Calls in progress go first: what
+    /// belongs to one, or to a transaction that has begun, passes.
+    fn turn_away(&mut self, flow: Flow, bytes: &[u8]) -> bool {
+        let Ok(request) = Message::parse(bytes) else { return false };
+        let is_new = request.is_request()
+            && !matches!(request.method(), Method::Ack | Method::Cancel)
+            && request.to().is_ok_and(|to| to.tag().is_none())
+            && !self.parts.core.has_heard(&request);
+        if !is_new || !self.parts.overload.refuses() {
+            return false;
+        }
+        let retry_after = self.parts.overload.retry_after(self.now.time);
+        let Some((answer, remote)) = refusal::busy(&request, flow.remote, retry_after) else { return false };
+        if let Some(load) = self.parts.loads.get(usize::from(self.parts.shard)) {
+            load.count();
+        }
+        // On a stream it goes where the request came from.
+        let remote = if flow.connection == 0 { remote } else { flow.remote };
+        self.send(Flow { remote, ..flow }, answer, SendToken::NONE);
+        true
     }
 }
 
@@ -378,6 +495,7 @@ fn take_impatient(letters: &mut Vec<Letter>) -> Vec<Letter> {
                 | Letter::Bindings(_)
                 | Letter::NoStreams(_)
                 | Letter::Configuration { .. }
+                | Letter::Overload { .. }
                 | Letter::Command { .. } => false,
             };
             waiting += usize::from(waits);

@@ -156,6 +156,12 @@ impl Core {
         }
     }
 
+    /// Whether a request belongs to a transaction that has begun, so that it must not be refused for want of time. Asked
+    /// under overload, before the request is handed in.
+    pub fn has_heard(&self, request: &Message<'_>) -> bool {
+        request.via().is_ok_and(|via| self.wire.server_of(&via, request, request.method()).is_some())
+    }
+
     /// Who may be behind this source.
     pub(super) fn sender(&mut self, flow: Flow) -> Sender {
         if flow.is_inner() {
@@ -486,8 +492,15 @@ impl Core {
             }
             Verdict::User(_) => self.stateless(arrival, 403, Some("Not Your Address Of Record"), &[]),
             Verdict::Challenge { stale } => self.challenge(arrival, stale),
+            Verdict::Wrong => self.refuse_credentials(arrival),
             Verdict::Nobody => self.refuse_stranger(arrival),
         }
+    }
+
+    /// Whoever guesses is told nothing else than whoever asks for the first time, but it is noted.
+    pub(super) fn refuse_credentials(&mut self, arrival: &Arrival<'_>) {
+        self.refused(arrival, 401, "wrong credentials");
+        self.challenge(arrival, false);
     }
 
     pub(super) fn challenge(&mut self, arrival: &Arrival<'_>, stale: bool) {

@@ -102,6 +102,10 @@ impl Core {
                 self.challenge(arrival, stale);
                 false
             }
+            Verdict::Wrong => {
+                self.refuse_credentials(arrival);
+                false
+            }
             Verdict::Nobody => {
                 self.refuse_stranger(arrival);
                 false

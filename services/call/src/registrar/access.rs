@@ -13,7 +13,7 @@ use sip::{Algorithm, Authorization, Challenge, Message, Name, NonceCheck, Nonces
 
 use crate::ids::Ids;
 use crate::io::{Flow, Now};
-use crate::settings::RegistrarPolicy;
+use crate::settings::{RegistrarPolicy, User};
 
 /// What descriptions of the protection space say.
 const REALM: &str = "drawbridge";
@@ -27,6 +27,8 @@ pub(crate) enum Verdict {
     User(Box<str>),
     /// Ask for a password; `stale`: the answer was right but its nonce is old.
     Challenge { stale: bool },
+    /// Credentials that are nobody's: ask again, with the same answer as to somebody who showed none.
+    Wrong,
     /// Nobody that we deal with.
     Nobody,
 }
@@ -69,13 +71,16 @@ impl Access {
                     .filter_map(|value| Authorization::parse(value).ok())
                     .find(|given| &*given.realm == REALM.as_bytes());
                 let Some(given) = given else { return Verdict::Challenge { stale: false } };
-                let user = users.iter().find(|user| user.name.as_bytes() == &*given.username);
-                // An unknown name costs the same work as a wrong password, and gets the same answer.
+                // An unknown name costs the same work as a wrong password, and gets the same answer. So does one at the
+                // end of the list: all of it is looked through.
+                let is_it = |user: &User| user.name.as_bytes() == &*given.username;
+                let user =
+                    users.iter().fold(None, |found, user| if is_it(user) { Some(user) } else { found });
                 let password = user.map_or("\u{0}", |user| user.password.as_str());
                 let right = given.verify(password, request.method_text());
                 match user {
                     Some(user) if right => self.fresh(&given, &user.name, now),
-                    Some(_) | None => Verdict::Challenge { stale: false },
+                    Some(_) | None => Verdict::Wrong,
                 }
             }
         }

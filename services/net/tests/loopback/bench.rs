@@ -10,7 +10,7 @@ use call::{
     BindingChange, CdrFact, Engine, JournalLimits, MediaOrder, MediaReport, PortPair, RegistrarPolicy,
     Settings, StreamPorts,
 };
-use net::{Config, Dns, Limits, Listen, Net, Records, Wakers, bind};
+use net::{Config, Dns, GuardRules, Limits, Listen, Net, Records, Wakers, bind};
 use routing::Snapshot;
 use sip::{Time, Timing, Transport};
 
@@ -116,6 +116,7 @@ pub fn config(shards: usize) -> (Config, Vec<Ports>, Kept) {
         records: (0..shards).map(|_| Box::new(kept.clone()) as Box<dyn Records>).collect(),
         dns: Dns::default(),
         limits: Limits::default(),
+        guard: GuardRules::default(),
     };
     (config, engines, kept)
 }

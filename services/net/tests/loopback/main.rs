@@ -5,6 +5,7 @@ mod bench;
 mod calls;
 mod certificates;
 mod datagrams;
+mod guard;
 mod hairpin;
 mod operator;
 mod smuggling;

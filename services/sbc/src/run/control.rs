@@ -1,22 +1,25 @@
 //! The glass front: how the API looks into the running box. Only translation, from the plain values of one room to those
 //! of another.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use ::net::{Handle, HandleError, NetTotals};
+use ::net::{BanView, Handle, HandleError, ShardLoad};
 use api::{
-    Answer, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind, Part,
+    Answer, Ban, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Part,
     PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, TrunkPeer, Unavailable,
 };
 use arc_swap::ArcSwap;
-use call::{CallView, PeerChange, PeerState};
-use media::{Relay, Totals};
+use call::{CallView, PeerChange};
+use media::Relay;
 use routing::{Bodies, CancelMatching, Redirect, Refer, Snapshot};
 use store::{Filter, JournalHealth, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
+
+use super::samples::{gauge, guard_samples, media_samples, net_samples, peer_samples, record_samples};
 
 /// Where somebody waits to hear what a reload came to.
 pub(super) type AwaitedReload = oneshot::Sender<Result<Reloaded, ReloadError>>;
@@ -77,6 +80,7 @@ impl Glass {
         media_samples(&self.relay.totals(), &mut more);
         net_samples(&net, &mut more);
         record_samples(&store.journal, &mut more);
+        guard_samples(&self.handle.guard_totals(), &self.handle.loads(), &mut more);
         let snapshot = self.snapshot.load();
         for trunk in snapshot.trunks() {
             let calls = f64::from(self.handle.trunk_calls(&trunk.name));
@@ -126,7 +130,7 @@ impl Glass {
             None => (Condition::Ok, None),
         };
         let (status, detail) = judged(store.journal.error.clone().or_else(|| kept_less(&store.journal)));
-        let mut parts = vec![calls, part("journal", status, detail)];
+        let mut parts = vec![calls, load(&self.handle.loads()), part("journal", status, detail)];
         if let Some(postgres) = store.postgres {
             let (status, detail) = match (postgres.connected, postgres.error) {
                 (false, None) => (Condition::Degraded, Some("not connected".to_owned())),
@@ -194,6 +198,14 @@ impl Control for Glass {
         })
     }
 
+    fn bans(&self) -> Vec<Ban> {
+        self.handle.bans().into_iter().map(ban).collect()
+    }
+
+    fn lift(&self, ip: IpAddr) -> bool {
+        self.handle.lift(ip)
+    }
+
     fn trunks(&self) -> Vec<Trunk> {
         let peers = self.handle.peers();
         self.snapshot.load().trunks().iter().map(|it| trunk(it, &peers)).collect()
@@ -208,6 +220,32 @@ impl Records for Glass {
 
 fn unavailable(error: HandleError) -> Unavailable {
     Unavailable(error.to_string())
+}
+
+fn ban(ban: BanView) -> Ban {
+    Ban {
+        source: ban.source,
+        ip: ban.ip,
+        reason: ban.reason.word(),
+        since: ban.since,
+        until: ban.until,
+        times: ban.times,
+        dropped: ban.dropped,
+    }
+}
+
+/// Degraded while any shard refuses new calls: the box goes on, and a balancer that has others may prefer them.
+fn load(shards: &[ShardLoad]) -> Part {
+    let worst = (0..).zip(shards).max_by(|(_, one), (_, other)| one.refusing.total_cmp(&other.refusing));
+    let refusing = worst.filter(|(_, load)| load.refusing > 0.0).map(|(shard, load): (usize, _)| {
+        format!(
+            "shard {shard} refuses {:.0} % of new calls: messages wait {} ms for it",
+            load.refusing * 100.0,
+            load.waited.as_millis()
+        )
+    });
+    let status = if refusing.is_some() { Condition::Degraded } else { Condition::Ok };
+    Part { name: "load", status, detail: refusing }
 }
 
 fn trunk(trunk: &routing::Trunk, peers: &[PeerChange]) -> Trunk {
@@ -248,171 +286,10 @@ fn trunk(trunk: &routing::Trunk, peers: &[PeerChange]) -> Trunk {
     }
 }
 
-fn gauge(name: &'static str, help: &'static str, value: f64) -> Sample {
-    Sample { name, help, kind: Kind::Gauge, labels: Vec::new(), value }
-}
-
-fn counter(name: &'static str, help: &'static str, value: u64) -> Sample {
-    Sample { name, help, kind: Kind::Counter, labels: Vec::new(), value: value as f64 }
-}
-
-/// A peer that was not asked yet is neither up nor down.
-fn peer_samples(peers: &[PeerChange], samples: &mut Vec<Sample>) {
-    let labels = |peer: &PeerChange| vec![("trunk", peer.trunk.to_string()), ("peer", peer.peer.to_string())];
-    for peer in peers {
-        let up = match peer.life.as_ref().map(|life| life.state) {
-            Some(PeerState::Up) => 1.0,
-            Some(PeerState::Down | PeerState::Aside) => 0.0,
-            Some(PeerState::Unknown) | None => continue,
-        };
-        let help = "Whether a peer that is asked for life answers and takes calls.";
-        samples.push(Sample { labels: labels(peer), ..gauge("drawbridge_trunk_peer_up", help, up) });
-    }
-    for peer in peers {
-        let Some(took) = peer.life.as_ref().and_then(|life| life.round_trip) else { continue };
-        let name = "drawbridge_trunk_peer_round_trip_seconds";
-        let help = "How long the last answer of a peer to OPTIONS took.";
-        samples.push(Sample { labels: labels(peer), ..gauge(name, help, took.as_secs_f64()) });
-    }
-}
-
-/// One line for each figure. Totals are taken apart, so that a new one cannot be forgotten here.
-fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
-    let Totals {
-        packets,
-        octets,
-        control,
-        dropped,
-        withheld,
-        unsent,
-        late,
-        opened,
-        closed,
-        refused,
-        ports_in_use: _,
-        ports_total,
-        ports_taken,
-        sockets,
-        sockets_limit,
-    } = *totals;
-    samples.extend([
-        counter("drawbridge_media_packets_total", "Media packets relayed.", packets),
-        counter("drawbridge_media_octets_total", "Payload octets of the media packets relayed.", octets),
-        counter("drawbridge_media_control_packets_total", "RTCP packets relayed.", control),
-        counter("drawbridge_media_dropped_total", "Packets of a source that is not the call's.", dropped),
-        counter("drawbridge_media_withheld_total", "Packets for a side on hold.", withheld),
-        counter("drawbridge_media_unsent_total", "Packets that the network refused.", unsent),
-        counter("drawbridge_media_late_total", "Packets to ports that belong to no call.", late),
-        counter("drawbridge_media_sessions_opened_total", "Media sessions opened.", opened),
-        counter("drawbridge_media_sessions_closed_total", "Media sessions closed.", closed),
-        counter(
-            "drawbridge_media_sessions_refused_total",
-            "Media sessions refused for want of ports.",
-            refused,
-        ),
-        gauge("drawbridge_media_ports", "Media ports configured.", ports_total as f64),
-        counter(
-            "drawbridge_media_ports_taken_total",
-            "Ports found in the hands of another process.",
-            ports_taken,
-        ),
-        gauge("drawbridge_media_sockets", "Open media sockets, also of resting ports.", sockets as f64),
-        gauge(
-            "drawbridge_media_sockets_limit",
-            "Media sockets that the system allows.",
-            sockets_limit as f64,
-        ),
-    ]);
-}
-
 /// What of the records could not be kept since the start: somebody has to look into the log.
 fn kept_less(journal: &JournalHealth) -> Option<String> {
     let JournalHealth { lost, unopened, unspooled, .. } = journal;
     (lost + unopened + unspooled > 0).then(|| {
         format!("since the start {lost} records are in the log alone, {unopened} beginnings and {unspooled} spooled entries were not kept")
     })
-}
-
-fn record_samples(journal: &JournalHealth, samples: &mut Vec<Sample>) {
-    samples.extend([
-        gauge("drawbridge_cdr_open", "Attempts in progress that the journal knows of.", journal.open as f64),
-        counter(
-            "drawbridge_cdr_unopened_total",
-            "Attempts in progress of which the journal was not told.",
-            journal.unopened,
-        ),
-        counter("drawbridge_cdr_unspooled_total", "Records that the spool did not take.", journal.unspooled),
-    ]);
-}
-
-fn net_samples(totals: &NetTotals, samples: &mut Vec<Sample>) {
-    let NetTotals {
-        datagrams_in,
-        datagrams_out,
-        keepalives_in,
-        datagrams_unsent,
-        stream_messages_in,
-        stream_messages_out,
-        handed_over,
-        dropped_queue_full,
-        answered_503,
-        connections_open: _,
-        connections_accepted,
-        connections_opened,
-        connections_failed,
-        connections_refused,
-        connections_slow,
-        connections_idle,
-        framing_faults,
-        lookups,
-        lookups_failed,
-    } = *totals;
-    samples.extend([
-        counter("drawbridge_datagrams_in_total", "SIP datagrams received.", datagrams_in),
-        counter("drawbridge_datagrams_out_total", "SIP datagrams sent.", datagrams_out),
-        counter("drawbridge_keepalives_in_total", "Datagrams that were only a keep-alive.", keepalives_in),
-        counter(
-            "drawbridge_datagrams_unsent_total",
-            "SIP datagrams that the system refused.",
-            datagrams_unsent,
-        ),
-        counter(
-            "drawbridge_stream_messages_in_total",
-            "SIP messages of streams received.",
-            stream_messages_in,
-        ),
-        counter(
-            "drawbridge_stream_messages_out_total",
-            "SIP messages handed to streams.",
-            stream_messages_out,
-        ),
-        counter("drawbridge_handed_over_total", "Messages received by a shard for another.", handed_over),
-        counter(
-            "drawbridge_queue_full_total",
-            "Messages dropped at a shard's full queue.",
-            dropped_queue_full,
-        ),
-        counter("drawbridge_queue_full_503_total", "INVITEs among them that got 503.", answered_503),
-        counter("drawbridge_connections_accepted_total", "Streams accepted.", connections_accepted),
-        counter("drawbridge_connections_opened_total", "Streams opened.", connections_opened),
-        counter(
-            "drawbridge_connections_failed_total",
-            "Streams that could not be opened.",
-            connections_failed,
-        ),
-        counter(
-            "drawbridge_connections_refused_total",
-            "Streams beyond the most allowed.",
-            connections_refused,
-        ),
-        counter(
-            "drawbridge_connections_slow_total",
-            "Streams cut off for reading too slowly.",
-            connections_slow,
-        ),
-        counter("drawbridge_connections_idle_total", "Streams closed for silence.", connections_idle),
-        counter("drawbridge_framing_faults_total", "Streams closed for what is no SIP.", framing_faults),
-        counter("drawbridge_lookups_total", "Host names looked up.", lookups),
-        counter("drawbridge_lookups_failed_total", "Look-ups that gave nothing.", lookups_failed),
-    ]);
 }

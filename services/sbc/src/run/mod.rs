@@ -5,6 +5,7 @@
 
 mod control;
 mod reload;
+mod samples;
 mod start;
 
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! SIGHUP or `POST /v1/reload`: the file is read again. Trunks and routes are swapped under running calls, which keep those they began with;
-//! users are swapped, and who is none any more is registered no longer; certificates are read anew, and connections that
+//! SIGHUP or `POST /v1/reload`: the file is read again. Trunks and routes are swapped under running calls, which keep those
+//! they began with; users are swapped, and who is none any more is registered no longer; strangers are dealt with by the new
+//! rules; certificates are read anew, and connections that
 //! are open stay. What is wrong changes nothing.
 
 use std::path::Path;
@@ -38,6 +39,12 @@ pub(super) async fn reload(
             )));
         }
     }
+    if changes.guard
+        && let Err(error) = running.handle().obey(new.guard.clone()).await
+    {
+        error!(%error, "not every shard has the new [guard]; read the file again");
+        return Err(ReloadError::Unavailable(format!("not every shard has the new configuration: {error}")));
+    }
     let mut certificates = Vec::new();
     for (listener, tls) in &new.tls {
         if running.handle().renew(listener, tls.clone()) {
@@ -55,11 +62,12 @@ pub(super) async fn reload(
     settings.routes = new.routes;
     settings.users = new.users;
     settings.access = new.access;
+    settings.guard = new.guard;
     settings.node.drain_timeout = new.node.drain_timeout;
     let (trunks, routes, users) = (settings.trunks.len(), settings.routes.len(), settings.users.len());
-    let changed = changes.routing || changes.registrar;
+    let changed = changes.routing || changes.registrar || changes.guard;
     info!(file = %path.display(), changed, trunks, routes, users, "configuration read again");
-    let parts = [("routing", changes.routing), ("registrar", changes.registrar)];
+    let parts = [("routing", changes.routing), ("registrar", changes.registrar), ("guard", changes.guard)];
     Ok(Reloaded {
         changed: parts.iter().filter(|(_, changed)| *changed).map(|(part, _)| (*part).to_owned()).collect(),
         certificates,

@@ -136,6 +136,7 @@ impl Running {
                 attempts: settings.dns.attempts as usize,
             },
             limits: limits(&settings.connections),
+            guard: settings.guard.clone(),
         })?;
         let listeners = bound.listeners().to_vec();
         let bindings = store.bindings().await?;

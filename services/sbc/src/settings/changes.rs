@@ -9,6 +9,8 @@ pub struct Changes {
     pub routing: bool,
     /// Users or `[access]` differ.
     pub registrar: bool,
+    /// `[guard]` or a `[[scanner]]` differs.
+    pub guard: bool,
     /// Keys or sections that differ and are read only at start.
     pub restart: Vec<&'static str>,
 }
@@ -29,6 +31,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         cdr,
         journal,
         access,
+        guard,
         users,
         trunks,
         routes,
@@ -38,6 +41,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
     let routing = format!("{trunks:?}{routes:?}") != format!("{:?}{:?}", new.trunks, new.routes)
         || trunks.iter().map(|trunk| &trunk.auth).ne(new.trunks.iter().map(|trunk| &trunk.auth));
     let registrar = *users != new.users || *access != new.access;
+    let guard = format!("{guard:?}") != format!("{:?}", new.guard);
     let checks = [
         ("node.name", node.name == new.node.name),
         ("node.data_dir", node.data_dir == new.node.data_dir),
@@ -53,7 +57,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("journal", *journal == new.journal),
     ];
     let restart = checks.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
-    Changes { routing, registrar, restart }
+    Changes { routing, registrar, guard, restart }
 }
 
 /// What a listener is but for its files: whether it is encrypted is a matter of its transport.

@@ -7,6 +7,7 @@
 
 mod certificates;
 mod changes;
+mod guard;
 mod mistake;
 mod routing;
 mod section;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub journal: Journal,
     /// `[access]`
     pub access: Access,
+    /// `[guard]` and `[[scanner]]`
+    pub guard: ::net::GuardRules,
     /// `[[user]]`
     pub users: Vec<User>,
     /// `[[trunk]]`
@@ -300,6 +303,7 @@ impl Default for Settings {
             cdr: Cdr { postgres: None, spool: SpoolPlace::Auto },
             journal: Journal { calls: 1_000, max_kb: 64, memory_mb: 256 },
             access: Access { open_loopback: true },
+            guard: ::net::GuardRules::default(),
             users: Vec::new(),
             trunks: Vec::new(),
             routes: Vec::new(),

@@ -15,7 +15,7 @@ use super::values::{
 };
 use super::{
     Access, Api, Cdr, Connections, Dns, Engine, Journal, Listener, Media, Node, Settings, Timers, Token,
-    certificates, routing,
+    certificates, guard, routing,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let trunks = routing::trunks(&mut root, &listeners, &mut notices);
     let users = routing::users(&mut root);
     let access = access(root.section("access"), root.has("user"));
+    let guard = guard::guard(&mut root, default.guard);
     let routes = routing::routes(&mut root, &trunks);
     let trunks = trunks.into_iter().map(|entry| entry.value).collect();
     root.finish();
@@ -53,6 +54,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
         cdr,
         journal,
         access,
+        guard,
         users,
         trunks,
         routes,

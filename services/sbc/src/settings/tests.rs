@@ -56,6 +56,8 @@ fn no_key_is_missing_from_the_example() {
         "cdr",
         "journal",
         "access",
+        "guard",
+        "[scanner]",
         "[trunk]",
         "[user]",
         "[route]",
@@ -128,6 +130,28 @@ fn values_arrive_as_written() {
     assert_eq!(settings.routes[0].to, [routing::TrunkId(1)], "a route may stand before its trunk");
     assert_eq!(settings.routes[0].failover, [486, 502, 503, 504]);
     assert_eq!(settings.routes[0].fork, routing::Fork::Parallel);
+}
+
+#[test]
+fn strangers_are_dealt_with_as_written() {
+    let guard = |text: &str| Settings::parse(text).unwrap().guard;
+    let usual = guard("");
+    assert!(usual.exempt.iter().any(|network| network.contains("127.0.0.1:9".parse().unwrap())));
+    assert_eq!(usual.scanners[0].name, "sipvicious");
+    let own = guard("[guard]\nexempt = []\nban = '1h'\n[[scanner]]\nname = 'own'\nuser_agent = 'bot|probe'");
+    assert_eq!((own.exempt.len(), own.ban), (0, Duration::from_secs(3600)));
+    let names: Vec<_> = own.scanners.iter().map(|scanner| scanner.name.as_str()).collect();
+    assert_eq!(names, ["own"], "a file with a scanner has that one and no other");
+    assert!(guard("scanner = []").scanners.is_empty());
+    for (wrong, expected) in [
+        ("[guard]\nexempt = ['127.0.0.1:5060']", "without a port"),
+        ("[guard]\nban = '2h'\nban_max = '1h'", "not below guard.ban"),
+        ("[[scanner]]\nname = 'x'", "a pattern for User-Agent"),
+        ("[[scanner]]\nname = 'x'\nuser_agent = '('", "a regular expression"),
+    ] {
+        let said = mistakes(wrong).join("\n");
+        assert!(said.contains(expected), "{wrong}: {said}");
+    }
 }
 
 #[test]
@@ -250,6 +274,8 @@ fn a_reload_swaps_trunks_routes_and_users_and_names_what_needs_a_restart() {
     };
     assert!(with(r"\d{3,4}", r"\d{5}").routing);
     assert!(with("127.0.0.1:5080\"]", "127.0.0.1:5081\"]").routing);
+    let guarded = changes(&old, &Settings::parse(&format!("{LAB}\n[guard]\nrate = 7")).unwrap());
+    assert!(guarded.guard && guarded.restart.is_empty(), "{guarded:?}");
     assert_eq!(with("5060", "5064").restart, ["listener"]);
     assert_eq!(with("30000-30999", "31000-31999").restart, ["media"]);
     let users = with("builder", "plumber");

@@ -213,12 +213,21 @@ pub(super) fn source(value: &DeValue<'_>) -> Result<Source, Expected> {
 /// A pattern for the called name.
 pub(super) fn pattern(value: &DeValue<'_>) -> Result<Regex, Expected> {
     let text = value.as_str().ok_or(Cow::from("a regular expression in quotes"))?;
-    RegexBuilder::new(text).size_limit(LARGEST_PATTERN).build().map_err(|error| {
-        // The library draws the pattern with a marker below; the last line is what it has to say.
-        let error = error.to_string();
-        let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Cow::from(format!("a regular expression ({why})"))
-    })
+    RegexBuilder::new(text).size_limit(LARGEST_PATTERN).build().map_err(|error| refused_pattern(&error))
+}
+
+/// The library draws the pattern with a marker below; the last line is what it has to say.
+fn refused_pattern(error: &regex::Error) -> Expected {
+    let error = error.to_string();
+    let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    Cow::from(format!("a regular expression ({why})"))
+}
+
+/// What gives a scanner away, whatever the case of letters.
+pub(super) fn signature(value: &DeValue<'_>) -> Result<regex::bytes::Regex, Expected> {
+    let text = value.as_str().filter(|text| !text.is_empty());
+    let text = text.ok_or(Cow::from("a regular expression in quotes, not empty"))?;
+    ::net::Scanner::pattern(text).map_err(|error| refused_pattern(&error))
 }
 
 /// What the calls of a route are answered with: `604`, or `604 No Such Number` with other words than the usual ones.
