@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use crate::Api;
 use crate::access::{Caller, Role};
+use crate::cdrs::Cdr;
+use crate::control::CdrRecord;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::rfc3339;
@@ -47,8 +49,10 @@ pub(crate) struct Call {
     /// Trunk of the current attempt.
     trunk_out: Option<String>,
     route: Option<String>,
-    /// The first is the caller's.
+    /// The first is the caller's. None of a call that is over.
     legs: Vec<Leg>,
+    /// The records of a call that is over, in the order of its attempts.
+    attempts: Vec<Cdr>,
 }
 
 /// A leg of a call.
@@ -80,7 +84,29 @@ impl From<CallView> for Call {
             trunk_out: view.trunk_out.map(Into::into),
             route: view.route.map(Into::into),
             legs: view.legs.into_iter().map(Leg::from).collect(),
+            attempts: Vec::new(),
         }
+    }
+}
+
+impl Call {
+    /// A call that is over; `None` without records.
+    fn over(records: Vec<CdrRecord>) -> Option<Call> {
+        let last = &records.last()?.fact;
+        let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+        Some(Call {
+            id: last.call_id.to_string(),
+            state: "over",
+            started_at: rfc3339::format(records.iter().map(|record| record.fact.started_at).min()?),
+            answered_at: last.answered_at.map(rfc3339::format),
+            caller: last.caller.to_string(),
+            called: last.called.to_string(),
+            trunk_in: text(&last.trunk_in),
+            trunk_out: text(&last.trunk_out),
+            route: text(&last.route),
+            legs: Vec::new(),
+            attempts: records.into_iter().map(Cdr::from).collect(),
+        })
     }
 }
 
@@ -122,7 +148,7 @@ pub(crate) async fn list(
     Ok(Json(Calls { calls: calls.into_iter().map(Call::from).collect(), more }))
 }
 
-/// One call in progress.
+/// One call, in progress or over. Of one that is over the journal of the box says what there is to say.
 #[utoipa::path(
     get,
     path = "/v1/calls/{id}",
@@ -136,8 +162,12 @@ pub(crate) async fn list(
     )
 )]
 pub(crate) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Call>, Problem> {
-    let call = api.control.call(call_id(&id)?).await?.ok_or_else(Problem::call_not_found)?;
-    Ok(Json(call.into()))
+    let id = call_id(&id)?;
+    if let Some(call) = api.control.call(id).await? {
+        return Ok(Json(call.into()));
+    }
+    let records = api.records.of_call(id).await?;
+    Ok(Json(Call::over(records).ok_or_else(Problem::call_not_found)?))
 }
 
 /// The journal of a call in progress, or of one that ended not long ago: every input with everything that came of it,
@@ -160,18 +190,45 @@ pub(crate) async fn journal(
     Extension(Caller { name: by, role }): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
-    match role {
-        Role::Admin => {}
-        Role::Viewer => {
-            return Err(Problem::forbidden(
-                "The token's role is viewer; a journal has whole messages in it and takes admin.",
-            ));
-        }
-    }
+    takes_admin(role)?;
     let id = call_id(&id)?;
     let journal = api.control.journal(id).await?.ok_or_else(Problem::journal_not_found)?;
     tracing::info!(call = %id, by, "journal handed out");
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], journal))
+}
+
+/// The journal of a call drawn: who sent what to whom, when, and how the call stood in between. It takes the role admin too.
+#[utoipa::path(
+    get,
+    path = "/v1/calls/{id}/ladder",
+    operation_id = "call_ladder",
+    tag = "calls",
+    params(("id" = String, Path, format = "uuid", description = "The call's id")),
+    responses(
+        (status = 200, description = "The ladder, for a fixed-width font", body = String, content_type = "text/plain"),
+        (status = 404, description = "No journal of such a call", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn ladder(
+    State(api): State<Api>,
+    Extension(Caller { name: by, role }): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    takes_admin(role)?;
+    let id = call_id(&id)?;
+    let ladder = api.control.ladder(id).await?.ok_or_else(Problem::journal_not_found)?;
+    tracing::info!(call = %id, by, "ladder handed out");
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], ladder))
+}
+
+fn takes_admin(role: Role) -> Result<(), Problem> {
+    match role {
+        Role::Admin => Ok(()),
+        Role::Viewer => Err(Problem::forbidden(
+            "The token's role is viewer; a journal has whole messages in it and takes admin.",
+        )),
+    }
 }
 
 /// Ends a call from both sides. The answer comes when the order is given, not when both phones have agreed.

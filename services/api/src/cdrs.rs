@@ -2,6 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use call::{Disposition, Identity};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -86,10 +89,41 @@ pub(crate) struct Cdr {
     b_lost: u64,
     b_jitter_ms: f32,
     b_mos: Option<f32>,
+    /// The place of the target among those that the route named, from 1.
+    rank: Option<u16>,
+    /// `route`, `failover`, `fork`, `redirect` or `transfer`: how the attempt came about.
+    #[schema(value_type = String)]
+    origin: &'static str,
+    /// Of the target of a transfer: the `id` of the attempt that talked before.
+    #[schema(format = "uuid")]
+    parent_id: Option<String>,
+    /// INVITE to the first ringing or the answer.
+    pdd_ms: Option<u64>,
+    /// Where the caller wants its media.
+    a_media: Option<String>,
+    /// Where the callee wants its media.
+    b_media: Option<String>,
+    /// P-Asserted-Identity as it came.
+    pai_in: Option<String>,
+    /// P-Asserted-Identity as it was sent.
+    pai_out: Option<String>,
+    diversion_in: Option<String>,
+    diversion_out: Option<String>,
+    privacy_in: Option<String>,
+    privacy_out: Option<String>,
+    /// Cause of the caller's side: what it said, else what its status means (RFC 3398).
+    q850_a: Option<u16>,
+    /// Cause of the target's side.
+    q850_b: Option<u16>,
 }
 
 impl From<CdrRecord> for Cdr {
     fn from(CdrRecord { node, fact, a_mos, b_mos }: CdrRecord) -> Cdr {
+        let identity = |identity: Option<Box<Identity>>| *identity.unwrap_or_default();
+        let Identity { asserted: pai_in, diversion: diversion_in, privacy: privacy_in } =
+            identity(fact.identity_in);
+        let Identity { asserted: pai_out, diversion: diversion_out, privacy: privacy_out } =
+            identity(fact.identity_out);
         Cdr {
             id: fact.id.to_string(),
             call_id: fact.call_id.to_string(),
@@ -135,6 +169,20 @@ impl From<CdrRecord> for Cdr {
             b_lost: fact.from_b.lost,
             b_jitter_ms: fact.from_b.jitter_ms,
             b_mos,
+            rank: fact.rank,
+            origin: fact.origin.as_str(),
+            parent_id: fact.parent_id.map(|id| id.to_string()),
+            pdd_ms: fact.pdd_ms,
+            a_media: fact.a_media.map(address),
+            b_media: fact.b_media.map(address),
+            pai_in: pai_in.map(Into::into),
+            pai_out: pai_out.map(Into::into),
+            diversion_in: diversion_in.map(Into::into),
+            diversion_out: diversion_out.map(Into::into),
+            privacy_in: privacy_in.map(Into::into),
+            privacy_out: privacy_out.map(Into::into),
+            q850_a: fact.q850_a,
+            q850_b: fact.q850_b,
         }
     }
 }
@@ -150,6 +198,8 @@ impl From<CdrRecord> for Cdr {
         ("to" = Option<String>, Query, format = "date-time", description = "Started before this time"),
         ("trunk" = Option<String>, Query, description = "Name of the source or target trunk"),
         ("number" = Option<String>, Query, description = "Caller's or called number, whole; a leading + as %2B"),
+        ("disposition" = Option<String>, Query, description = "answered, busy, no_answer, cancelled, rejected, failed or blocked"),
+        ("code" = Option<u16>, Query, description = "Final status that the caller got or the target gave"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before, with the same filter"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most records wanted, 100 when absent")
     ),
@@ -167,6 +217,43 @@ pub(crate) async fn list(
     Ok(Json(Cdrs { cdrs, next_cursor: page.next_cursor }))
 }
 
+/// The same page as CSV (RFC 4180), with a line of names. The header `next-cursor` has the cursor of the next page, and is
+/// absent with the last.
+#[utoipa::path(
+    get,
+    path = "/v1/cdrs.csv",
+    operation_id = "export_cdrs",
+    tag = "cdrs",
+    params(
+        ("from" = Option<String>, Query, format = "date-time", description = "Started at or after this time"),
+        ("to" = Option<String>, Query, format = "date-time", description = "Started before this time"),
+        ("cursor" = Option<String>, Query, description = "next-cursor of the page before, with the same filter"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most records wanted, 100 when absent; every filter of /v1/cdrs works here too")
+    ),
+    responses(
+        (status = 200, description = "A page of records", body = String, content_type = "text/csv"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn csv(
+    State(api): State<Api>,
+    Query(given): Query<Vec<(String, String)>>,
+) -> Result<impl IntoResponse, Problem> {
+    let page = api.records.cdrs(filter(given)?).await?;
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for record in page.records {
+        let row = writer.serialize(Cdr::from(record));
+        row.map_err(|error| Problem::unavailable(&format!("a record cannot be written as CSV: {error}")))?;
+    }
+    let body = writer.into_inner().unwrap_or_default();
+    let mut headers = axum::http::HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, axum::http::HeaderValue::from_static("text/csv; charset=utf-8"));
+    if let Some(cursor) = page.next_cursor.and_then(|cursor| cursor.parse().ok()) {
+        headers.insert("next-cursor", cursor);
+    }
+    Ok((headers, body))
+}
+
 fn filter(given: Vec<(String, String)>) -> Result<CdrFilter, Problem> {
     let mut parameters = Parameters::new(given);
     let time = "an RFC 3339 time such as 2026-01-02T03:04:05Z";
@@ -178,6 +265,11 @@ fn filter(given: Vec<(String, String)>) -> Result<CdrFilter, Problem> {
         Some(rest) => format!("+{rest}"),
         None => number,
     });
+    let disposition = parameters.read("disposition", "answered, busy, no_answer, cancelled, …", |text| {
+        Disposition::ALL.into_iter().find(|disposition| disposition.as_str() == text)
+    });
+    let status = |text: &str| text.parse().ok().filter(|code| (100..=699).contains(code));
+    let code = parameters.read("code", "a SIP status from 100 to 699", status);
     let cursor = parameters.text("cursor");
     let limit = parameters.limit(100, MAX_PAGE);
     if let (Some(from), Some(to)) = (from, to)
@@ -186,7 +278,7 @@ fn filter(given: Vec<(String, String)>) -> Result<CdrFilter, Problem> {
         parameters.error("to", format!("expected a time after from, found {}", rfc3339::format(to)));
     }
     parameters.finish()?;
-    Ok(CdrFilter { from, to, trunk, number, cursor, limit })
+    Ok(CdrFilter { from, to, trunk, number, disposition, code, cursor, limit })
 }
 
 impl From<RecordsError> for Problem {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
-use call::{CallView, CdrFact, PeerChange, Stats, Utc};
+use call::{CallView, CdrFact, Disposition, PeerChange, Stats, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -24,6 +24,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// The journal of a call in progress, or of one that ended not long ago, as a file has it; `None` when none is kept.
     fn journal(&self, id: Uuid) -> Answer<'_, Result<Option<String>, Unavailable>>;
+
+    /// The same drawn as a ladder.
+    fn ladder(&self, id: Uuid) -> Answer<'_, Result<Option<String>, Unavailable>>;
 
     /// Ends a call from both sides; whether there was such a call.
     fn hang_up(&self, id: Uuid) -> Answer<'_, Result<bool, Unavailable>>;
@@ -51,6 +54,12 @@ pub trait Control: Send + Sync + 'static {
 pub trait Records: Send + Sync + 'static {
     /// A page of call records, newest first.
     fn cdrs(&self, filter: CdrFilter) -> Answer<'_, Result<CdrPage, RecordsError>>;
+
+    /// Every record of a call, in the order of its attempts; none of one that is not over or not known.
+    fn of_call(&self, call: Uuid) -> Answer<'_, Result<Vec<CdrRecord>, RecordsError>>;
+
+    /// What carriers measure, by trunk and interval.
+    fn stats(&self, question: StatsQuestion) -> Answer<'_, Result<Vec<TrunkStats>, RecordsError>>;
 }
 
 /// A part of the box gave no answer; the text names it.
@@ -127,10 +136,50 @@ pub struct CdrFilter {
     pub trunk: Option<String>,
     /// Caller's or called number, whole.
     pub number: Option<String>,
+    /// How the attempt went.
+    pub disposition: Option<Disposition>,
+    /// The final status that the caller got or that the target gave.
+    pub code: Option<u16>,
     /// [`CdrPage::next_cursor`] of the page before.
     pub cursor: Option<String>,
     /// The most records wanted, from 1 to [`MAX_PAGE`](crate::MAX_PAGE).
     pub limit: usize,
+}
+
+/// What figures are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatsQuestion {
+    /// Begun at or after.
+    pub from: Utc,
+    /// Begun before.
+    pub to: Utc,
+    /// The length of one row's time.
+    pub interval: Duration,
+    /// Of the trunks that calls came from, not of those that they were sent to.
+    pub by_source: bool,
+    /// One trunk alone.
+    pub trunk: Option<String>,
+}
+
+/// One trunk in one interval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrunkStats {
+    /// The trunk; absent for phones.
+    pub trunk: Option<String>,
+    /// When the interval began.
+    pub from: Utc,
+    /// Attempts, or calls.
+    pub seizures: u64,
+    /// Those that were answered.
+    pub answered: u64,
+    /// Answer-seizure ratio in per cent.
+    pub asr: f64,
+    /// Network effectiveness ratio in per cent.
+    pub ner: f64,
+    /// Average duration of what was answered, in seconds.
+    pub acd_s: Option<f64>,
+    /// Mean post-dial delay in milliseconds.
+    pub pdd_ms: Option<f64>,
 }
 
 /// Some records, newest first.

@@ -21,6 +21,7 @@ mod problem;
 mod reload;
 mod rfc3339;
 mod serve;
+mod stats;
 mod trunks;
 
 use std::sync::Arc;
@@ -40,8 +41,8 @@ pub use crate::access::{Access, Role, Token, TokenError};
 pub use crate::cdrs::MAX_PAGE;
 pub use crate::control::{
     Answer, Ban, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind,
-    Mistake, Part, PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, TrunkPeer,
-    Unavailable,
+    Mistake, Part, PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, StatsQuestion,
+    Trunk, TrunkPeer, TrunkStats, Unavailable,
 };
 pub use crate::serve::serve;
 
@@ -93,7 +94,10 @@ fn described() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(calls::list))
         .routes(routes!(calls::show, calls::hang_up))
         .routes(routes!(calls::journal))
+        .routes(routes!(calls::ladder))
         .routes(routes!(cdrs::list))
+        .routes(routes!(cdrs::csv))
+        .routes(routes!(stats::stats))
         .routes(routes!(trunks::list))
         .routes(routes!(reload::reload))
         .routes(routes!(bans::list))

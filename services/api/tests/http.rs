@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Access, Api, CdrFilter, Condition, Mistake, Part, ReloadError, Reloaded, Role, Token};
-use call::Utc;
+use call::{Disposition, Utc};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -105,6 +105,7 @@ async fn calls_are_listed_up_to_the_limit() {
         "caller": "alice", "called": "+15550001", "trunk_in": "pbx", "trunk_out": null, "route": "out",
         "legs": [{"side": "a", "state": "confirmed", "sip_call_id": "a-1@192.0.2.1",
                   "remote": "192.0.2.1:5060", "transport": "udp"}],
+        "attempts": [],
     });
     assert_eq!(all.json()["calls"][0], first);
     assert_eq!((all.json()["calls"].as_array().unwrap().len(), &all.json()["more"]), (3, &json!(false)));
@@ -140,10 +141,54 @@ async fn records_have_every_column() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_over_is_shown_with_its_attempts() {
+    let server = Server::start().await;
+    let call = server.get("/v1/calls/00000000-0000-0000-0000-00000000004d").await.json();
+    let expected: Value = serde_json::from_str(include_str!("cdr.json")).unwrap();
+    assert_eq!((&call["state"], &call["attempts"]), (&json!("over"), &json!([expected])));
+    assert_eq!(
+        (&call["caller"], &call["trunk_out"], &call["legs"]),
+        (&json!("alice"), &json!("carrier"), &json!([]))
+    );
+    let ladder = server.get("/v1/calls/00000000-0000-0000-0000-000000000001/ladder").await;
+    assert_eq!((ladder.status, ladder.body.as_str()), (200, "a      box      b\n"));
+}
+
+#[tokio::test]
+async fn records_are_exported_as_csv_page_by_page() {
+    let server = Server::start().await;
+    let page = server.get("/v1/cdrs.csv").await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/csv; charset=utf-8")));
+    assert_eq!(page.header("next-cursor"), Some("more"));
+    let lines: Vec<&str> = page.body.lines().collect();
+    assert!(lines[0].starts_with("id,call_id,attempt,is_last,node,"), "{}", lines[0]);
+    assert!(lines[1].contains(",alice,+15550001,15550001,192.0.2.1:5060,"), "{}", lines[1]);
+    assert_eq!(lines.len(), 2);
+    let last = server.get("/v1/cdrs.csv?cursor=more").await;
+    assert_eq!((last.header("next-cursor"), last.body.as_str()), (None, ""));
+}
+
+#[tokio::test]
+async fn figures_of_trunks_are_asked_and_told() {
+    let server = Server::start().await;
+    let query = "/v1/stats?from=2026-01-02T03:04:05.678901Z&to=2026-01-02T03:04:05.678902Z&interval=900&by=trunk_in&trunk=pbx";
+    let expected = json!({"stats": [{"trunk": "pbx", "from": "2026-01-02T03:04:05.678901Z", "seizures": 3, "answered": 1,
+        "asr": 33.33, "ner": 100.0, "acd_s": 61.5, "pdd_ms": null}]});
+    assert_eq!(server.get(query).await.json(), expected);
+    let wrong = server
+        .get("/v1/stats?by=route&interval=1&to=2026-01-02T03:04:05Z")
+        .await
+        .problem(400, "bad-parameter");
+    let named: Vec<_> =
+        wrong["errors"].as_array().unwrap().iter().map(|error| error["parameter"].clone()).collect();
+    assert_eq!(named, ["interval", "by", "from"]);
+}
+
+#[tokio::test]
 async fn the_filter_of_records_arrives_as_it_was_asked() {
     let server = Server::start().await;
     let query = "/v1/cdrs?from=2026-01-02T03:04:05.678901Z&to=2026-01-02T04:04:05.678902%2B01:00&trunk=carrier%20a\
-                 &number=+15550001&cursor=more&limit=7";
+                 &number=+15550001&disposition=busy&code=486&cursor=more&limit=7";
     assert_eq!(server.get(query).await.status, 200);
     assert_eq!(server.get("/v1/cdrs?number=%2B15550001&trunk=").await.status, 200);
     let expected = CdrFilter {
@@ -151,6 +196,8 @@ async fn the_filter_of_records_arrives_as_it_was_asked() {
         to: Some(Utc(START.0 + 1)),
         trunk: Some("carrier a".into()),
         number: Some("+15550001".into()),
+        disposition: Some(Disposition::Busy),
+        code: Some(486),
         cursor: Some("more".into()),
         limit: 7,
     };
@@ -171,7 +218,7 @@ async fn every_wrong_parameter_is_named_at_once() {
         {"parameter": "trunk", "detail": format!("expected at most 256 octets, found {:?}", "x".repeat(80))},
         {"parameter": "cursor", "detail": "expected once, found more often"},
         {"parameter": "limit", "detail": "expected a whole number from 1 to 1000, found \"0\""},
-        {"parameter": "limt", "detail": "no such parameter; there are from, to, trunk, number, cursor, limit"},
+        {"parameter": "limt", "detail": "no such parameter; there are from, to, trunk, number, disposition, code, cursor, limit"},
     ]);
     assert_eq!(problem["errors"], expected);
     assert_eq!(problem["detail"], "Cannot use from, to, trunk, cursor, limit, limt.");
@@ -510,8 +557,11 @@ async fn the_openapi_document_is_the_committed_one() {
         "/v1/calls",
         "/v1/calls/{id}",
         "/v1/calls/{id}/journal",
+        "/v1/calls/{id}/ladder",
         "/v1/cdrs",
+        "/v1/cdrs.csv",
         "/v1/reload",
+        "/v1/stats",
         "/v1/trunks",
     ];
     assert_eq!(paths, expected);

@@ -80,10 +80,70 @@ pub struct CdrFact {
     pub codec_a: Option<Box<str>>,
     /// First codec of the description that B gave.
     pub codec_b: Option<Box<str>>,
+    /// The place of the target among those that the route named, from 1. Several servers of one name share it.
+    pub rank: Option<u16>,
+    /// How the attempt came about.
+    pub origin: Origin,
+    /// Of the target of a transfer: the row of the attempt that talked before.
+    pub parent_id: Option<Uuid>,
+    /// INVITE to the first sign that somebody is there: 18x of ringing, or the answer. From the monotonic clock.
+    pub pdd_ms: Option<u64>,
+    /// Where the caller wants its media.
+    pub a_media: Option<SocketAddr>,
+    /// Where the callee wants its media.
+    pub b_media: Option<SocketAddr>,
+    /// Who the caller is, as the INVITE came.
+    pub identity_in: Option<Box<Identity>>,
+    /// Who the caller is, as the INVITE was sent.
+    pub identity_out: Option<Box<Identity>>,
+    /// Cause of the caller's side: what it said, else what its status means (RFC 3398 §8.2.6.1).
+    pub q850_a: Option<u16>,
+    /// Cause of the target's side.
+    pub q850_b: Option<u16>,
     /// What came from A.
     pub from_a: DirectionStats,
     /// What came from B.
     pub from_b: DirectionStats,
+}
+
+/// What an INVITE says of its caller besides From. Values as they stand in the header.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// P-Asserted-Identity (RFC 3325).
+    pub asserted: Option<Box<str>>,
+    /// Diversion (RFC 5806), the newest first.
+    pub diversion: Option<Box<str>>,
+    /// Privacy (RFC 3323).
+    pub privacy: Option<Box<str>>,
+}
+
+/// How an attempt came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// It is what the route named first.
+    #[default]
+    Route,
+    /// The one before it failed.
+    Failover,
+    /// It was tried while another was.
+    Fork,
+    /// A 3xx named it.
+    Redirect,
+    /// A REFER named it.
+    Transfer,
+}
+
+impl Origin {
+    /// As the column has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Route => "route",
+            Origin::Failover => "failover",
+            Origin::Fork => "fork",
+            Origin::Redirect => "redirect",
+            Origin::Transfer => "transfer",
+        }
+    }
 }
 
 /// How an attempt went.
@@ -106,6 +166,17 @@ pub enum Disposition {
 }
 
 impl Disposition {
+    /// All of them.
+    pub const ALL: [Disposition; 7] = [
+        Disposition::Answered,
+        Disposition::Busy,
+        Disposition::NoAnswer,
+        Disposition::Cancelled,
+        Disposition::Rejected,
+        Disposition::Failed,
+        Disposition::Blocked,
+    ];
+
     /// As the column has it.
     pub fn as_str(self) -> &'static str {
         match self {

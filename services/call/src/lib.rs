@@ -27,7 +27,7 @@ mod timers;
 mod view;
 mod wire;
 
-pub use crate::cdr::{CdrFact, Disposition, EndedBy};
+pub use crate::cdr::{CdrFact, Disposition, EndedBy, Identity, Origin};
 pub use crate::core::Core;
 #[cfg(feature = "coverage")]
 pub use crate::coverage::{Cell, Coverage};

@@ -35,8 +35,26 @@ pub enum Command {
     Replay(Replay),
     /// Draw the journal of a call as a ladder.
     Ladder(Ladder),
+    /// Work with call records.
+    #[command(subcommand)]
+    Cdr(Cdr),
     /// Start the box and two built-in phones on loopback, and let them call each other.
     Demo,
+}
+
+/// The commands of `cdr`.
+#[derive(Debug, Subcommand)]
+pub enum Cdr {
+    /// Compare the journal with PostgreSQL and say what differs; fails when anything does. The box may run meanwhile.
+    Verify(Verify),
+}
+
+/// Arguments of `cdr verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The configuration (TOML): node.name, node.data_dir and cdr.postgres are read.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
 }
 
 /// Arguments of `run`.

@@ -6,6 +6,7 @@ mod demo;
 mod explain;
 mod journal;
 mod log;
+mod records;
 mod run;
 mod settings;
 
@@ -53,6 +54,10 @@ fn carry_out(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Command::Ladder(ladder) => {
             let drawn = journal::drawn(&ladder.file, ladder.svg.as_deref())?;
             std::io::stdout().write_all(drawn.as_bytes())?;
+        }
+        Command::Cdr(cli::Cdr::Verify(verify)) => {
+            let settings = Settings::load(Some(&verify.config))?;
+            std::io::stdout().write_all(records::verify(&settings)?.as_bytes())?;
         }
         Command::Demo => {
             // The story is what somebody wants to read; only what goes wrong may interrupt it.

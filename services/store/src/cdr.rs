@@ -7,13 +7,14 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use call::{CdrFact, DirectionStats, Disposition, EndedBy, Utc};
+use call::{CdrFact, DirectionStats, Disposition, EndedBy, Identity, Origin, Utc};
 use sip::Transport;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::mos;
 
 /// A column of table `cdr`.
 pub(crate) struct Column {
@@ -38,7 +39,7 @@ const fn column(name: &'static str, kind: Kind) -> Column {
 }
 
 /// All columns, in the order of [`values`].
-pub(crate) const COLUMNS: [Column; 44] = [
+pub(crate) const COLUMNS: [Column; 58] = [
     column("id", Kind::Uuid),
     column("call_id", Kind::Uuid),
     column("attempt", Kind::Integer),
@@ -83,6 +84,20 @@ pub(crate) const COLUMNS: [Column; 44] = [
     column("b_lost", Kind::Bigint),
     column("b_jitter_ms", Kind::Real),
     column("b_mos", Kind::Real),
+    column("rank", Kind::Integer),
+    column("origin", Kind::Text),
+    column("parent_id", Kind::Uuid),
+    column("pdd_ms", Kind::Bigint),
+    column("a_media", Kind::Text),
+    column("b_media", Kind::Text),
+    column("pai_in", Kind::Text),
+    column("pai_out", Kind::Text),
+    column("diversion_in", Kind::Text),
+    column("diversion_out", Kind::Text),
+    column("privacy_in", Kind::Text),
+    column("privacy_out", Kind::Text),
+    column("q850_a", Kind::Integer),
+    column("q850_b", Kind::Integer),
 ];
 
 /// What goes into one column.
@@ -133,9 +148,20 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         q850,
         codec_a,
         codec_b,
+        rank,
+        origin,
+        parent_id,
+        pdd_ms,
+        a_media,
+        b_media,
+        identity_in,
+        identity_out,
+        q850_a,
+        q850_b,
         from_a,
         from_b,
     } = fact;
+    let (came, sent) = (identity_in.as_deref(), identity_out.as_deref());
     [
         Value::Text(id.to_string().into()),
         Value::Text(call_id.to_string().into()),
@@ -175,13 +201,26 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         count(from_a.octets),
         count(from_a.lost),
         real(from_a.jitter_ms),
-        // No estimate is better than one that knows neither codec impairment nor delay (ITU-T G.107).
-        Value::Null,
+        mos::estimate(codec_a, from_a).map_or(Value::Null, real),
         count(from_b.packets),
         count(from_b.octets),
         count(from_b.lost),
         real(from_b.jitter_ms),
-        Value::Null,
+        mos::estimate(codec_b, from_b).map_or(Value::Null, real),
+        code(*rank),
+        Value::Text(origin.as_str().into()),
+        parent_id.map_or(Value::Null, |id| Value::Text(id.to_string().into())),
+        pdd_ms.map_or(Value::Null, count),
+        a_media.map_or(Value::Null, |address| Value::Text(address.to_string().into())),
+        b_media.map_or(Value::Null, |address| Value::Text(address.to_string().into())),
+        of(came, |identity| &identity.asserted),
+        of(sent, |identity| &identity.asserted),
+        of(came, |identity| &identity.diversion),
+        of(sent, |identity| &identity.diversion),
+        of(came, |identity| &identity.privacy),
+        of(sent, |identity| &identity.privacy),
+        code(*q850_a),
+        code(*q850_b),
     ]
 }
 
@@ -212,6 +251,10 @@ fn text(text: &str) -> Value<'_> {
 
 fn optional_text(value: &Option<Box<str>>) -> Value<'_> {
     value.as_deref().map_or(Value::Null, text)
+}
+
+fn of<'a>(identity: Option<&'a Identity>, field: impl Fn(&'a Identity) -> &'a Option<Box<str>>) -> Value<'a> {
+    identity.map_or(Value::Null, |identity| optional_text(field(identity)))
 }
 
 fn count(value: u64) -> Value<'static> {
@@ -282,7 +325,7 @@ impl Record {
             duration_ms: number(row, "duration_ms")?,
             ring_ms: number(row, "ring_ms")?,
             disposition: parsed(row, "disposition", |text| {
-                DISPOSITIONS.into_iter().find(|disposition| disposition.as_str() == text)
+                Disposition::ALL.into_iter().find(|disposition| disposition.as_str() == text)
             })?,
             ended_by: parsed(row, "ended_by", |text| ENDERS.into_iter().find(|by| by.as_str() == text))?,
             sip_code_a: optional_number(row, "sip_code_a")?,
@@ -292,6 +335,20 @@ impl Record {
             q850: optional_number(row, "q850")?,
             codec_a: optional(row, "codec_a")?,
             codec_b: optional(row, "codec_b")?,
+            rank: optional_number(row, "rank")?,
+            // Rows of earlier versions have none.
+            origin: optional_parsed(row, "origin", |text| {
+                ORIGINS.into_iter().find(|origin| origin.as_str() == text)
+            })?
+            .unwrap_or_default(),
+            parent_id: optional_parsed(row, "parent_id", |text| Uuid::parse_str(text).ok())?,
+            pdd_ms: optional_number(row, "pdd_ms")?,
+            a_media: optional_parsed(row, "a_media", |text| text.parse::<SocketAddr>().ok())?,
+            b_media: optional_parsed(row, "b_media", |text| text.parse::<SocketAddr>().ok())?,
+            identity_in: identity(row, ["pai_in", "diversion_in", "privacy_in"])?,
+            identity_out: identity(row, ["pai_out", "diversion_out", "privacy_out"])?,
+            q850_a: optional_number(row, "q850_a")?,
+            q850_b: optional_number(row, "q850_b")?,
             from_a: DirectionStats {
                 packets: number(row, "a_packets")?,
                 octets: number(row, "a_octets")?,
@@ -316,15 +373,8 @@ impl Record {
     }
 }
 
-const DISPOSITIONS: [Disposition; 7] = [
-    Disposition::Answered,
-    Disposition::Busy,
-    Disposition::NoAnswer,
-    Disposition::Cancelled,
-    Disposition::Rejected,
-    Disposition::Failed,
-    Disposition::Blocked,
-];
+const ORIGINS: [Origin; 5] =
+    [Origin::Route, Origin::Failover, Origin::Fork, Origin::Redirect, Origin::Transfer];
 
 const ENDERS: [EndedBy; 8] = [
     EndedBy::Caller,
@@ -336,6 +386,16 @@ const ENDERS: [EndedBy; 8] = [
     EndedBy::Error,
     EndedBy::Crash,
 ];
+
+fn identity(row: &SqliteRow, columns: [&'static str; 3]) -> Result<Option<Box<Identity>>, Error> {
+    let [asserted, diversion, privacy] = columns;
+    let identity = Identity {
+        asserted: optional(row, asserted)?,
+        diversion: optional(row, diversion)?,
+        privacy: optional(row, privacy)?,
+    };
+    Ok((identity != Identity::default()).then(|| Box::new(identity)))
+}
 
 /// A value of this type, or NULL.
 fn optional<T>(row: &SqliteRow, column: &'static str) -> Result<Option<T>, Error>
@@ -387,12 +447,15 @@ fn parsed<T>(
 mod tests {
     use super::*;
 
-    /// Names and types of table `cdr` in a migration.
-    fn table(migration: &str) -> Vec<(&str, &str)> {
+    /// Names and types of table `cdr` in a migration, and of the columns that another adds.
+    fn table<'a>(migration: &'a str, added: &'a str) -> Vec<(&'a str, &'a str)> {
         let (_, rest) = migration.split_once("CREATE TABLE cdr (").unwrap_or_default();
         let (body, _) = rest.split_once("\n)").unwrap_or_default();
+        let added =
+            added.lines().filter_map(|line| line.trim().split_once("ADD COLUMN ")).map(|(_, column)| column);
         let lines = body.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
-        let words = lines.map(|line| line.trim_end_matches(',').split_whitespace());
+        let lines = lines.filter(|line| !line.starts_with("PRIMARY KEY")).chain(added);
+        let words = lines.map(|line| line.trim_end_matches([',', ';']).split_whitespace());
         words.filter_map(|mut words| Some((words.next()?, words.next()?))).collect()
     }
 
@@ -406,7 +469,10 @@ mod tests {
             };
             (column.name, kind)
         });
-        let found = table(include_str!("../../../migrations/sqlite/0001_journal.sql"));
+        let found = table(
+            include_str!("../../../migrations/sqlite/0001_journal.sql"),
+            include_str!("../../../migrations/sqlite/0003_fields.sql"),
+        );
         assert_eq!(found.split_first(), Some((&("seq", "INTEGER"), sqlite.as_slice())));
 
         let postgres = COLUMNS.map(|column| {
@@ -421,6 +487,6 @@ mod tests {
             };
             (column.name, kind)
         });
-        assert_eq!(table(include_str!("../../../migrations/postgres/0001_cdr.sql")), postgres);
+        assert_eq!(table(include_str!("../../../migrations/postgres/0002_months.sql"), ""), postgres);
     }
 }

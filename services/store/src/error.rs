@@ -45,6 +45,20 @@ pub enum OpenError {
     },
 }
 
+/// Journal and PostgreSQL could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// `cdr.postgres` is no PostgreSQL URL.
+    #[error(transparent)]
+    Url(#[from] OpenError),
+    /// One of the two gave no answer.
+    #[error("reading the records: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The journal cannot be read.
+    #[error("{0}")]
+    Journal(String),
+}
+
 /// A question to the journal failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::mpsc::Sender;
@@ -26,6 +26,9 @@ const BATCH: i64 = 500;
 
 /// How long a wake-up waits for more: PostgreSQL pays an fsync per batch too.
 const GATHER: Duration = Duration::from_millis(100);
+
+/// How often old months are looked for.
+const AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// How often an idle connection is checked, so that `/health` tells the truth.
 const PING: Duration = Duration::from_secs(10);
@@ -80,14 +83,20 @@ impl Progress {
 
 /// Forwards until the store is closed and everything is forwarded. With the database away it ends at once when the
 /// store closes; whoever closes the store ends it when the database is slow.
-pub(crate) async fn run(target: Target, mut source: Source, shared: Arc<Shared>) {
+pub(crate) async fn run(
+    target: Target,
+    mut source: Source,
+    retention: Option<Duration>,
+    shared: Arc<Shared>,
+) {
+    let mut old = OldMonths { retention, looked: None };
     let Some(health) = &shared.postgres else { return };
     if let Ok(position) = last_position(&source.path).await {
         health.position(position);
     }
     let mut sink = None;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(15));
-    while let Err(why) = session(&target, &mut source, &mut sink, health, &mut backoff).await {
+    while let Err(why) = session(&target, &mut source, (&mut sink, &mut old), health, &mut backoff).await {
         if health.link(false, Some(why.clone())) {
             tracing::warn!(why, "PostgreSQL takes no records; they wait in the journal");
         }
@@ -114,7 +123,7 @@ async fn last_position(path: &Path) -> Result<i64, sqlx::Error> {
 async fn session(
     target: &Target,
     source: &mut Source,
-    sink: &mut Option<Sink>,
+    (sink, old): (&mut Option<Sink>, &mut OldMonths),
     health: &PostgresShared,
     backoff: &mut Backoff,
 ) -> Result<(), String> {
@@ -136,6 +145,7 @@ async fn session(
         while sink.forward(&mut journal, &mut database, source, health).await? {
             backoff.reset();
         }
+        old.drop_from(&mut database).await.map_err(Refusal::into_reason)?;
         if seen.last {
             database.close().await;
             return Ok(());
@@ -145,6 +155,27 @@ async fn session(
             Ok(_) => tokio::time::sleep(GATHER).await,
             Err(_) => database.ping().await.map_err(Refusal::into_reason)?,
         }
+    }
+}
+
+/// Months that ended longer ago than records are kept.
+struct OldMonths {
+    retention: Option<Duration>,
+    looked: Option<Instant>,
+}
+
+impl OldMonths {
+    async fn drop_from(&mut self, database: &mut Database) -> Result<(), Refusal> {
+        let Some(retention) = self.retention else { return Ok(()) };
+        if self.looked.is_some_and(|looked| looked.elapsed() < AGAIN) {
+            return Ok(());
+        }
+        let dropped = database.drop_months(retention).await?;
+        self.looked = Some(Instant::now());
+        if dropped > 0 {
+            tracing::info!(dropped, "months of call records are older than they are kept and were dropped");
+        }
+        Ok(())
     }
 }
 
@@ -182,7 +213,7 @@ impl Sink {
         health: &PostgresShared,
     ) -> Result<bool, String> {
         let Some(batch) = Batch::read(journal, self.position, BATCH).await? else { return Ok(false) };
-        match database.insert(&batch.json).await {
+        match batch.insert(database).await {
             Ok(()) => {
                 self.position = batch.last;
                 health.forwarded(batch.records);
@@ -206,7 +237,7 @@ impl Sink {
         while self.position < last {
             let Some(one) = Batch::read(journal, self.position, 1).await? else { return Ok(()) };
             let mut refused = Vec::new();
-            match database.insert(&one.json).await {
+            match one.insert(database).await {
                 Ok(()) => health.forwarded(1),
                 Err(Refusal::Away(why)) => return Err(why),
                 Err(Refusal::Record(why)) => {
@@ -237,7 +268,7 @@ impl Sink {
         let mut taken = Vec::new();
         for seq in &self.refused {
             match Batch::read(journal, seq - 1, 1).await? {
-                Some(one) if one.last == *seq => match database.insert(&one.json).await {
+                Some(one) if one.last == *seq => match one.insert(database).await {
                     Ok(()) => {
                         health.forwarded(1);
                         taken.push(*seq);
@@ -273,25 +304,40 @@ impl Sink {
 }
 
 /// Some records as one JSON text, which is how both databases handle forty columns a row best.
-struct Batch {
-    last: i64,
+pub(crate) struct Batch {
+    pub(crate) last: i64,
     records: u64,
-    json: String,
+    pub(crate) json: String,
+    /// In which its records began.
+    months: String,
 }
 
 impl Batch {
-    async fn read(
+    pub(crate) async fn read(
         journal: &mut SqliteConnection,
         position: i64,
         limit: i64,
     ) -> Result<Option<Batch>, String> {
-        let (last, records, json): (Option<i64>, i64, String) = sqlx::query_as(AssertSqlSafe(batch_sql()))
-            .bind(position)
-            .bind(limit)
-            .fetch_one(journal)
-            .await
-            .map_err(|error| format!("reading the journal: {error}"))?;
-        Ok(last.map(|last| Batch { last, records: records.unsigned_abs(), json }))
+        let (last, records, json, months): (Option<i64>, i64, String, Option<String>) =
+            sqlx::query_as(AssertSqlSafe(batch_sql()))
+                .bind(position)
+                .bind(limit)
+                .fetch_one(journal)
+                .await
+                .map_err(|error| format!("reading the journal: {error}"))?;
+        Ok(last.map(|last| Batch {
+            last,
+            records: records.unsigned_abs(),
+            json,
+            months: months.unwrap_or_default(),
+        }))
+    }
+}
+
+impl Batch {
+    async fn insert(&self, database: &mut Database) -> Result<(), Refusal> {
+        database.months(&self.months).await?;
+        database.insert(&self.json).await
     }
 }
 
@@ -299,7 +345,8 @@ fn batch_sql() -> Arc<str> {
     static SQL: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| {
         let fields = COLUMNS.map(|column| format!("'{0}', {0}", column.name)).join(", ");
         format!(
-            "SELECT max(seq), count(*), json_group_array(json_object({fields}))
+            "SELECT max(seq), count(*), json_group_array(json_object({fields})),
+                    group_concat(DISTINCT strftime('%Y-%m', started_at / 1000000, 'unixepoch'))
              FROM (SELECT * FROM cdr WHERE seq > ? ORDER BY seq LIMIT ?)"
         )
         .into()

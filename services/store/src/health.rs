@@ -110,6 +110,11 @@ impl Shared {
         }
     }
 
+    /// The last record that every sink has.
+    pub(crate) fn forwarded_to(&self) -> i64 {
+        self.postgres.as_ref().map_or(i64::MAX, |postgres| postgres.position.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn in_flight(&self, records: usize) {
         self.in_flight.store(records, Ordering::Relaxed);
     }

@@ -79,6 +79,24 @@ pub(crate) async fn open(path: &Path) -> Result<SqliteConnection, OpenError> {
     Ok(connection)
 }
 
+/// Drops some of the records that began before this time and that every sink has. A few at a time: what is dropped waits in one
+/// transaction with what is written.
+pub(crate) async fn drop_before(
+    connection: &mut SqliteConnection,
+    before: i64,
+    forwarded_to: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "DELETE FROM cdr WHERE seq IN
+         (SELECT seq FROM cdr WHERE started_at < ? AND seq <= ? ORDER BY started_at LIMIT 20000)",
+    )
+    .bind(before)
+    .bind(forwarded_to)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The `seq` of the last record, 0 in an empty journal. Ends the connection.
 pub(crate) async fn last_seq(path: &Path, mut connection: SqliteConnection) -> Result<i64, OpenError> {
     let failed = |source| OpenError::Journal { path: path.to_owned(), source };

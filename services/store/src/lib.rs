@@ -17,11 +17,14 @@ mod error;
 mod forward;
 mod health;
 mod journal;
+mod mos;
 mod open;
 mod postgres;
 mod query;
 mod recorder;
 mod spool;
+mod stats;
+mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -35,13 +38,16 @@ use call::BindingChange;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 pub use crate::cdr::Record;
-pub use crate::error::{Error, OpenError};
+pub use crate::error::{Error, OpenError, VerifyError};
 pub use crate::health::{Health, JournalHealth, PostgresHealth};
 pub use crate::query::{Filter, MAX_PAGE, Page};
 pub use crate::recorder::Recorder;
 pub use crate::spool::SpoolPlace;
+pub use crate::stats::{By, Figures, MAX_ROWS, Question};
+pub use crate::verify::{Difference, Verified, verify};
 
 /// How a store is set up.
 #[derive(Clone, Debug)]
@@ -53,6 +59,8 @@ pub struct Config {
     pub listeners: Vec<String>,
     /// `postgres://…`, where records go as well.
     pub postgres: Option<String>,
+    /// How long records are kept, in the journal once PostgreSQL has them, and there by whole months; for ever when absent.
+    pub retention: Option<Duration>,
     /// The most records that wait in memory while the disk takes none.
     pub queue: usize,
     /// How long the first record of a commit waits for others.
@@ -68,6 +76,7 @@ impl Config {
             node: node.into(),
             listeners: Vec::new(),
             postgres: None,
+            retention: None,
             queue: 65_536,
             gather: Duration::from_millis(100),
             spool: SpoolPlace::DataDir,
@@ -135,6 +144,7 @@ impl Store {
         let writer = writer::Writer::new(writer::Inputs {
             path: path.clone(),
             gather: config.gather,
+            retention: config.retention,
             listeners: Arc::clone(&listeners),
             shared: Arc::clone(&shared),
             records,
@@ -145,7 +155,7 @@ impl Store {
         });
         let forwarder = target.map(|target| {
             let source = forward::Source { path, committed: committed_seen.clone(), progress: progress_in };
-            tokio::spawn(forward::run(target, source, Arc::clone(&shared)))
+            tokio::spawn(forward::run(target, source, config.retention, Arc::clone(&shared)))
         });
         let tasks = Tasks { writer: tokio::spawn(writer.run()), forwarder, committed: committed_seen };
         tokio::spawn(live(spool::Alive::open(&spool), Arc::clone(&shared), closing.subscribe()));
@@ -180,6 +190,22 @@ impl Store {
     /// When the cursor is foreign, the search takes too long or the file cannot be read.
     pub async fn cdrs(&self, filter: &Filter) -> Result<Page, Error> {
         query::cdrs(&self.readers, filter).await
+    }
+
+    /// Every record of a call, in the order of its attempts.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn call(&self, call: Uuid) -> Result<Vec<Record>, Error> {
+        query::call(&self.readers, call).await
+    }
+
+    /// What carriers measure, by trunk and interval.
+    ///
+    /// # Errors
+    /// When the search takes too long or the file cannot be read.
+    pub async fn stats(&self, question: &Question) -> Result<Vec<Figures>, Error> {
+        stats::stats(&self.readers, question).await
     }
 
     /// The registrations that were live when the process last ended and still are. Those of listeners that are not

@@ -1,5 +1,6 @@
 //! PostgreSQL: connecting, its schema, and taking a batch of records exactly once.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,13 +40,18 @@ impl Target {
         }
     }
 
+    /// A connection that leaves the schema as it is.
+    pub(crate) async fn connect_to_read(&self) -> Result<PgConnection, sqlx::Error> {
+        self.0.connect().await
+    }
+
     async fn open(&self) -> Result<Database, Refusal> {
         let mut connection = self.0.connect().await?;
         migrate(&mut connection).await.map_err(|error| Refusal::Away(error.to_string()))?;
         let installation: String = sqlx::query_scalar("SELECT id::text FROM installation LIMIT 1")
             .fetch_one(&mut connection)
             .await?;
-        Ok(Database { connection, installation, insert: insert_sql().into() })
+        Ok(Database { connection, installation, months: BTreeSet::new(), insert: insert_sql().into() })
     }
 }
 
@@ -82,6 +88,8 @@ pub(crate) struct Database {
     connection: PgConnection,
     /// Tells this database from every other.
     pub(crate) installation: String,
+    /// Those that are known to have a table.
+    months: BTreeSet<String>,
     insert: Arc<str>,
 }
 
@@ -94,6 +102,38 @@ impl Database {
         match tokio::time::timeout(BATCH, inserting).await {
             Ok(done) => Ok(done.map(|_| ())?),
             Err(_) => Err(Refusal::Away(format!("a batch was not taken within {BATCH:?}"))),
+        }
+    }
+
+    /// Makes the tables of the months that a batch needs: `2026-01`, separated by commas.
+    pub(crate) async fn months(&mut self, months: &str) -> Result<(), Refusal> {
+        for month in months.split(',') {
+            if !self.months.contains(month) {
+                let first = format!("{month}-01T00:00:00Z");
+                let making = sqlx::query("SELECT cdr_month($1::timestamptz)")
+                    .bind(first)
+                    .execute(&mut self.connection);
+                match tokio::time::timeout(BATCH, making).await {
+                    Ok(done) => done?,
+                    Err(_) => return Err(Refusal::Away(format!("a month was not made within {BATCH:?}"))),
+                };
+                self.months.insert(month.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the months that ended so long ago.
+    pub(crate) async fn drop_months(&mut self, retention: Duration) -> Result<i32, Refusal> {
+        let dropping = sqlx::query_scalar("SELECT cdr_drop_before(now() - $1 * interval '1 second')")
+            .bind(retention.as_secs_f64())
+            .fetch_one(&mut self.connection);
+        match tokio::time::timeout(BATCH, dropping).await {
+            Ok(dropped) => {
+                self.months.clear();
+                Ok(dropped?)
+            }
+            Err(_) => Err(Refusal::Away(format!("old months were not dropped within {BATCH:?}"))),
         }
     }
 
@@ -115,6 +155,15 @@ impl Database {
 /// are not encoded one by one.
 fn insert_sql() -> String {
     let names = COLUMNS.map(|column| column.name).join(", ");
+    format!(
+        "INSERT INTO cdr ({names}) SELECT {} FROM json_to_recordset($1::json) AS r({}) ON CONFLICT DO NOTHING",
+        record_values(),
+        record_columns()
+    )
+}
+
+/// The values of a record `r` that was read from JSON.
+pub(crate) fn record_values() -> String {
     let values = COLUMNS.map(|column| match column.kind {
         // The epoch as timestamptz and an interval of plain time: no time zone has a say, no microsecond is rounded.
         Kind::Time => format!("timestamptz 'epoch' + r.{} * interval '1 microsecond'", column.name),
@@ -122,6 +171,11 @@ fn insert_sql() -> String {
             format!("r.{}", column.name)
         }
     });
+    values.join(", ")
+}
+
+/// The columns of a record as JSON has them.
+pub(crate) fn record_columns() -> String {
     let types = COLUMNS.map(|column| {
         let kind = match column.kind {
             Kind::Uuid => "uuid",
@@ -133,9 +187,5 @@ fn insert_sql() -> String {
         };
         format!("{} {kind}", column.name)
     });
-    format!(
-        "INSERT INTO cdr ({names}) SELECT {} FROM json_to_recordset($1::json) AS r({}) ON CONFLICT (id) DO NOTHING",
-        values.join(", "),
-        types.join(", ")
-    )
+    types.join(", ")
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use call::Utc;
+use call::{Disposition, Utc};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 use uuid::Uuid;
 
@@ -26,6 +27,10 @@ pub struct Filter {
     pub trunk: Option<String>,
     /// The caller's or called number, whole, as received or as sent.
     pub number: Option<String>,
+    /// How the attempt went.
+    pub disposition: Option<Disposition>,
+    /// The final status that the caller got or that the target gave.
+    pub code: Option<u16>,
     /// [`Page::next_cursor`] of the page before.
     pub cursor: Option<String>,
     /// The most records wanted, up to [`MAX_PAGE`]; 0 is taken as 1.
@@ -67,19 +72,34 @@ impl Cursor {
 pub(crate) async fn cdrs(pool: &SqlitePool, filter: &Filter) -> Result<Page, Error> {
     let limit = filter.limit.clamp(1, MAX_PAGE);
     let mut query = search(filter, limit)?;
-    let mut connection = pool.acquire().await?;
-    let deadline = Instant::now() + DEADLINE;
-    // Stays with the pooled connection; the next search replaces it.
-    connection.lock_handle().await?.set_progress_handler(10_000, move || Instant::now() < deadline);
-    let rows = match query.build().fetch_all(&mut *connection).await {
-        Ok(rows) => rows,
-        Err(_) if Instant::now() >= deadline => return Err(Error::Deadline(DEADLINE)),
-        Err(error) => return Err(error.into()),
-    };
+    let rows = fetch(pool, &mut query).await?;
     let mut records = rows.iter().take(limit).map(Record::read).collect::<Result<Vec<_>, _>>()?;
     records.shrink_to_fit();
     let next_cursor = if rows.len() > limit { records.last().map(Cursor::after) } else { None };
     Ok(Page { records, next_cursor })
+}
+
+/// Every record of a call, in the order of its attempts; the last one at the end.
+pub(crate) async fn call(pool: &SqlitePool, call: Uuid) -> Result<Vec<Record>, Error> {
+    let mut query = QueryBuilder::new("SELECT * FROM cdr WHERE call_id = ");
+    query.push_bind(call.to_string()).push(" ORDER BY is_last, attempt LIMIT ").push_bind(MAX_PAGE as i64);
+    fetch(pool, &mut query).await?.iter().map(Record::read).collect()
+}
+
+/// Asks within the time that a question may take.
+pub(crate) async fn fetch(
+    pool: &SqlitePool,
+    query: &mut QueryBuilder<Sqlite>,
+) -> Result<Vec<SqliteRow>, Error> {
+    let mut connection = pool.acquire().await?;
+    let deadline = Instant::now() + DEADLINE;
+    // Stays with the pooled connection; the next search replaces it.
+    connection.lock_handle().await?.set_progress_handler(10_000, move || Instant::now() < deadline);
+    match query.build().fetch_all(&mut *connection).await {
+        Ok(rows) => Ok(rows),
+        Err(_) if Instant::now() >= deadline => Err(Error::Deadline(DEADLINE)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn search(filter: &Filter, limit: usize) -> Result<QueryBuilder<Sqlite>, Error> {
@@ -98,6 +118,13 @@ fn search(filter: &Filter, limit: usize) -> Result<QueryBuilder<Sqlite>, Error> 
         query.push(" AND (caller = ").push_bind(number.clone());
         query.push(" OR called = ").push_bind(number.clone());
         query.push(" OR called_sent = ").push_bind(number.clone()).push(")");
+    }
+    if let Some(disposition) = filter.disposition {
+        query.push(" AND disposition = ").push_bind(disposition.as_str());
+    }
+    if let Some(code) = filter.code {
+        query.push(" AND (sip_code_a = ").push_bind(i64::from(code));
+        query.push(" OR sip_code_b = ").push_bind(i64::from(code)).push(")");
     }
     if let Some(cursor) = &filter.cursor {
         let cursor = Cursor::parse(cursor)?;

@@ -57,6 +57,7 @@ pub(crate) struct Committed {
 pub(crate) struct Inputs {
     pub(crate) path: PathBuf,
     pub(crate) gather: Duration,
+    pub(crate) retention: Option<Duration>,
     pub(crate) listeners: Arc<[String]>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) records: Receiver<Handed>,
@@ -273,6 +274,10 @@ impl Writer {
         }
         if purge {
             binding::purge(&mut transaction, now).await?;
+            if let Some(retention) = self.inputs.retention {
+                let before = now - i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+                journal::drop_before(&mut transaction, before, self.inputs.shared.forwarded_to()).await?;
+            }
         }
         for progress in &batch.progress {
             progress.save(&mut transaction).await?;

@@ -55,8 +55,13 @@ async fn every_column_arrives_and_times_to_the_microsecond() {
         "duration_ms": 60000, "ring_ms": 1000, "disposition": "answered", "ended_by": "caller",
         "sip_code_a": 200, "sip_reason_a": "OK", "sip_code_b": 200, "sip_reason_b": "Fine", "q850": 16,
         "codec_a": "PCMU", "codec_b": "PCMA",
-        "a_packets": 3000, "a_octets": 480000, "a_lost": 3, "a_jitter_ms": 1.5, "a_mos": null,
-        "b_packets": 2999, "b_octets": 479840, "b_lost": 0, "b_jitter_ms": 0.25, "b_mos": null,
+        "a_packets": 3000, "a_octets": 480000, "a_lost": 3, "a_jitter_ms": 1.5, "a_mos": 4.4,
+        "b_packets": 2999, "b_octets": 479840, "b_lost": 0, "b_jitter_ms": 0.25, "b_mos": 4.41,
+        "rank": 1, "origin": "transfer", "parent_id": "01900000-0000-7000-a000-000000000007", "pdd_ms": 1000,
+        "a_media": "192.0.2.1:4000", "b_media": "[2001:db8::2]:5000",
+        "pai_in": "<sip:+15550000@pbx.example>", "pai_out": null,
+        "diversion_in": "<sip:desk@pbx.example>;reason=unconditional", "diversion_out": null,
+        "privacy_in": "id", "privacy_out": "id", "q850_a": 16, "q850_b": 17,
     });
     assert_eq!(row, expected);
     let row: serde_json::Value = serde_json::from_str(&rows[1]).unwrap();
@@ -64,6 +69,80 @@ async fn every_column_arrives_and_times_to_the_microsecond() {
     let calls: i64 =
         sqlx::query_scalar("SELECT sum(attempts)::bigint FROM calls").fetch_one(&mut database).await.unwrap();
     assert_eq!(calls, 2);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn each_month_has_a_table_and_old_ones_are_dropped_whole() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    let month = 31 * 24 * 3600 * 1_000_000_i64;
+    let later = |n: u32, months: i64| {
+        let mut later = record(n);
+        for at in [Some(&mut later.started_at), Some(&mut later.ended_at), later.answered_at.as_mut()] {
+            at.unwrap().0 += month * months;
+        }
+        later
+    };
+    let mut recorder = store.recorder();
+    recorder.cdr(later(1, 0));
+    recorder.cdr(later(2, 1));
+    recorder.cdr(later(3, 30));
+    until("forwarded", async || store.health().postgres.unwrap().forwarded == 3).await;
+    let mut database = postgres.connect().await;
+    let months = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                  WHERE i.inhparent = 'cdr'::regclass ORDER BY 1";
+    let tables: Vec<String> = sqlx::query_scalar(months).fetch_all(&mut database).await.unwrap();
+    assert_eq!(tables, ["cdr_2026_01", "cdr_2026_02", "cdr_2028_07"]);
+    let dropped: i32 =
+        sqlx::query_scalar("SELECT cdr_drop_before('2026-03-01Z')").fetch_one(&mut database).await.unwrap();
+    assert_eq!((dropped, counts(&mut database).await), (2, (1, 1)));
+    sqlx::query("SET ROLE drawbridge_reports").execute(&mut database).await.unwrap();
+    assert_eq!(counts(&mut database).await, (1, 1));
+    let refused = sqlx::query("DELETE FROM cdr").execute(&mut database).await.unwrap_err();
+    assert!(refused.to_string().contains("permission denied"), "{refused}");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn verifying_names_what_is_missing_other_or_nobodys() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    let mut recorder = store.recorder();
+    (0..1_200).for_each(|n| recorder.cdr(record(n)));
+    until("forwarded", async || store.health().postgres.unwrap().forwarded == 1_200).await;
+    // The position is kept with the next commit.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let verify = async || store::verify(directory.path(), &postgres.url(), "edge-1").await.unwrap();
+    let same = verify().await;
+    assert_eq!(
+        (same.journal, same.waiting, same.postgres, same.differences),
+        (1_200, 0, 1_200, 0),
+        "{same:?}"
+    );
+
+    let mut database = postgres.connect().await;
+    let id = |n| record(n).id.to_string();
+    for sql in [
+        format!("DELETE FROM cdr WHERE id = '{}'", id(7)),
+        format!("UPDATE cdr SET duration_ms = 1 WHERE id = '{}'", id(8)),
+        format!("UPDATE cdr SET id = '{}' WHERE id = '{}'", id(5_000), id(9)),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut database).await.unwrap();
+    }
+    let found = verify().await;
+    let mut named: Vec<_> =
+        found.named.iter().map(|difference| (difference.id.clone(), difference.what)).collect();
+    named.sort_unstable();
+    let expected = [
+        (id(7), "PostgreSQL does not have it"),
+        (id(8), "PostgreSQL has other values"),
+        (id(9), "PostgreSQL does not have it"),
+        (id(5_000), "the journal does not have it"),
+    ];
+    assert_eq!((found.differences, named.as_slice()), (4, expected.as_slice()));
     store.close().await;
 }
 

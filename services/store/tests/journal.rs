@@ -7,10 +7,10 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use call::{BindingChange, Disposition, EndedBy, Flow, ListenerId, Utc};
+use call::{BindingChange, Disposition, EndedBy, Flow, ListenerId, Origin, Utc};
 use records::{START, all, config, open, record, until};
 use sqlx::{Connection, Row, SqliteConnection};
-use store::{Config, Error, Filter, OpenError, Store};
+use store::{By, Config, Error, Filter, OpenError, Question, Store};
 
 #[tokio::test]
 async fn a_record_is_read_back_as_it_was_handed_over() {
@@ -37,6 +37,16 @@ async fn a_record_is_read_back_as_it_was_handed_over() {
     bare.q850 = None;
     bare.codec_a = None;
     bare.codec_b = None;
+    bare.rank = None;
+    bare.origin = Origin::Route;
+    bare.parent_id = None;
+    bare.pdd_ms = None;
+    bare.a_media = None;
+    bare.b_media = None;
+    bare.identity_in = None;
+    bare.identity_out = None;
+    bare.q850_a = None;
+    bare.q850_b = None;
     bare.disposition = Disposition::Failed;
     bare.ended_by = EndedBy::Error;
     let mut recorder = store.recorder();
@@ -48,7 +58,8 @@ async fn a_record_is_read_back_as_it_was_handed_over() {
     assert_eq!(found[0].fact, bare);
     assert_eq!(found[1].fact, full);
     assert_eq!(found[1].node, "edge-1");
-    assert_eq!(found[1].a_mos, None);
+    assert_eq!((found[1].a_mos, found[1].b_mos), (Some(4.4), Some(4.41)));
+    assert_eq!((found[0].a_mos, found[0].b_mos), (None, None));
     store.close().await;
 }
 
@@ -156,6 +167,91 @@ async fn records_are_found_by_time_trunk_and_number() {
 }
 
 #[tokio::test]
+async fn records_are_found_by_how_they_ended_and_by_their_call() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let mut recorder = store.recorder();
+    for n in 0..6_u32 {
+        let mut attempt = record(n);
+        attempt.call_id = record(n / 2).call_id;
+        attempt.attempt = n % 2 + 1;
+        attempt.is_last = n % 2 == 1;
+        if n % 2 == 0 {
+            attempt.disposition = Disposition::Busy;
+            (attempt.sip_code_a, attempt.sip_code_b) = (None, Some(486));
+        }
+        recorder.cdr(attempt);
+    }
+    until("all", async || store.health().journal.committed == 6).await;
+    let find =
+        async |filter: Filter| store.cdrs(&Filter { limit: 100, ..filter }).await.unwrap().records.len();
+    assert_eq!(find(Filter { disposition: Some(Disposition::Busy), ..Filter::default() }).await, 3);
+    assert_eq!(find(Filter { code: Some(486), ..Filter::default() }).await, 3);
+    assert_eq!(
+        find(Filter { code: Some(200), disposition: Some(Disposition::Busy), ..Filter::default() }).await,
+        0
+    );
+    let call = store.call(record(1).call_id).await.unwrap();
+    assert_eq!(call.iter().map(|record| record.fact.attempt).collect::<Vec<_>>(), [1, 2]);
+    assert!(store.call(record(9).call_id).await.unwrap().is_empty());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn carriers_figures_are_counted_as_carriers_count_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let mut recorder = store.recorder();
+    let dispositions = [
+        Disposition::Answered,
+        Disposition::Busy,
+        Disposition::NoAnswer,
+        Disposition::Rejected,
+        Disposition::Failed,
+        Disposition::Blocked,
+        Disposition::Cancelled,
+        Disposition::Cancelled,
+    ];
+    for (n, disposition) in (0..).zip(dispositions) {
+        let mut attempt = record(n);
+        attempt.trunk_out = Some("carrier".into());
+        attempt.disposition = disposition;
+        if disposition != Disposition::Answered {
+            attempt.duration_ms = 0;
+        }
+        if n == 7 {
+            attempt.ringing_at = None;
+            attempt.pdd_ms = None;
+        }
+        recorder.cdr(attempt);
+    }
+    let mut hour_later = record(8);
+    hour_later.started_at.0 += 3_600_000_000;
+    recorder.cdr(hour_later);
+    until("all", async || store.health().journal.committed == 9).await;
+    let question = Question {
+        from: Utc(START),
+        to: Utc(START + 7_200_000_000),
+        interval: Duration::from_secs(3600),
+        by: By::TrunkOut,
+        trunk: None,
+    };
+    let figures = store.stats(&question).await.unwrap();
+    let [carrier, other] = &figures[..] else { panic!("{figures:?}") };
+    assert_eq!((carrier.trunk.as_deref(), carrier.from), (Some("carrier"), Utc(1_767_322_800_000_000)));
+    assert_eq!((carrier.seizures, carrier.answered, carrier.effective), (8, 1, 5));
+    assert_eq!(
+        (carrier.asr(), carrier.ner(), carrier.acd(), carrier.pdd_ms),
+        (12.5, 62.5, Some(60.0), Some(1000.0))
+    );
+    assert_eq!((other.trunk.as_deref(), other.seizures, other.asr()), (Some("carrier-a"), 1, 100.0));
+    let by_source =
+        store.stats(&Question { by: By::TrunkIn, trunk: Some("pbx".into()), ..question }).await.unwrap();
+    assert_eq!(by_source.iter().map(|row| row.seizures).collect::<Vec<_>>(), [8, 1]);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_cursor_that_no_page_gave_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;
@@ -243,7 +339,7 @@ async fn a_journal_that_takes_nothing_keeps_records_up_to_its_bound_and_logs_the
         assert_eq!(logged["started_at"], whole.started_at.0);
         assert_eq!(logged["b_destination"], "[2001:db8::2]:5061");
         assert_eq!(logged["b_jitter_ms"], 0.25);
-        assert_eq!(logged.as_object().unwrap().len(), 44);
+        assert_eq!(logged.as_object().unwrap().len(), 58);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -39,6 +39,38 @@ impl Drawbridge {
 
     /// The same with these keys of `[node]` besides.
     pub fn start_node(place: &Place, node: &str, rest: &str) -> Drawbridge {
+        let file = Drawbridge::configure(place, node, rest);
+        let mut command = Command::new(binary());
+        command.arg("run").arg("--config").arg(file).current_dir(place.folder());
+        Drawbridge::launch(command, place, SocketAddr::from((place.ip(Place::BOX), 8080)))
+    }
+
+    /// The same with a data directory of so many kB, in a mount namespace of its own. `None` without the privilege for that.
+    pub fn start_on_small_disk(place: &Place, rest: &str, size: u32) -> Option<Drawbridge> {
+        let privileged = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+        if !privileged.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let data = place.path("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let file = Drawbridge::configure(place, "", rest);
+        let script = "mount -t tmpfs -o size=\"$1\"k tmpfs \"$2\" && exec \"$3\" run --config \"$4\"";
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", script, "sh", &size.to_string()])
+            .arg(data)
+            .arg(binary())
+            .arg(file);
+        command.current_dir(place.folder());
+        Some(Drawbridge::launch(command, place, SocketAddr::from((place.ip(Place::BOX), 8080))))
+    }
+
+    /// A path as the box sees it.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{}", self.pid(), path.display()))
+    }
+
+    fn configure(place: &Place, node: &str, rest: &str) -> PathBuf {
         let ip = place.ip(Place::BOX);
         let config = format!(
             "[node]\nname = \"interop\"\ndata_dir = \"{data}\"\n{node}\n\n\
@@ -48,10 +80,7 @@ impl Drawbridge {
              [api]\nbind = \"{ip}:8080\"\n\n{rest}\n",
             data = place.path("data").display(),
         );
-        let file = place.write("drawbridge.toml", &config);
-        let mut command = Command::new(binary());
-        command.arg("run").arg("--config").arg(file).current_dir(place.folder());
-        Drawbridge::launch(command, place, SocketAddr::from((ip, 8080)))
+        place.write("drawbridge.toml", &config)
     }
 
     /// Starts it as somebody does who has just built it: no file, no flag, in an empty folder.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use api::{
     Answer, Ban, CdrFilter, CdrPage, CdrRecord, Control, Figures, Health, JournalFigures, Kind,
-    PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, TrunkPeer, Unavailable,
+    PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, StatsQuestion, Trunk, TrunkPeer,
+    TrunkStats, Unavailable,
 };
 use call::{
-    CallView, CdrFact, DirectionStats, Disposition, EndedBy, LegView, PeerChange, PeerLife, PeerState, Stats,
-    Utc,
+    CallView, CdrFact, DirectionStats, Disposition, EndedBy, Identity, LegView, Origin, PeerChange, PeerLife,
+    PeerState, Stats, Utc,
 };
 use uuid::Uuid;
 
@@ -59,6 +60,11 @@ impl Control for Lab {
     fn journal(&self, id: Uuid) -> Answer<'_, Result<Option<String>, Unavailable>> {
         let known = self.calls.lock().unwrap().iter().any(|call| call.id == id);
         self.answer(known.then(|| "{\"drawbridge_journal\":1}\n".to_owned()))
+    }
+
+    fn ladder(&self, id: Uuid) -> Answer<'_, Result<Option<String>, Unavailable>> {
+        let known = self.calls.lock().unwrap().iter().any(|call| call.id == id);
+        self.answer(known.then(|| "a      box      b\n".to_owned()))
     }
 
     fn hang_up(&self, id: Uuid) -> Answer<'_, Result<bool, Unavailable>> {
@@ -166,6 +172,37 @@ impl Records for Lab {
             }
         })
     }
+
+    fn of_call(&self, call: Uuid) -> Answer<'_, Result<Vec<CdrRecord>, RecordsError>> {
+        let over = call == Uuid::from_u128(77);
+        Box::pin(async move { Ok(if over { vec![cdr_record()] } else { Vec::new() }) })
+    }
+
+    fn stats(&self, asked: StatsQuestion) -> Answer<'_, Result<Vec<TrunkStats>, RecordsError>> {
+        assert_eq!(asked, question());
+        let stats = TrunkStats {
+            trunk: Some("pbx".into()),
+            from: START,
+            seizures: 3,
+            answered: 1,
+            asr: 100.0 / 3.0,
+            ner: 100.0,
+            acd_s: Some(61.5),
+            pdd_ms: None,
+        };
+        Box::pin(async move { Ok(vec![stats]) })
+    }
+}
+
+/// What is asked for figures.
+fn question() -> StatsQuestion {
+    StatsQuestion {
+        from: START,
+        to: Utc(START.0 + 1),
+        interval: Duration::from_secs(900),
+        by_source: true,
+        trunk: Some("pbx".into()),
+    }
 }
 
 pub fn call_view(n: u128) -> CallView {
@@ -224,6 +261,16 @@ pub fn cdr_record() -> CdrRecord {
         q850: Some(16),
         codec_a: Some("PCMU".into()),
         codec_b: None,
+        rank: Some(2),
+        origin: Origin::Failover,
+        parent_id: None,
+        pdd_ms: Some(1_500),
+        a_media: Some("192.0.2.1:4000".parse().unwrap()),
+        b_media: None,
+        identity_in: Some(Box::new(Identity { asserted: Some("<tel:+1555>".into()), ..Identity::default() })),
+        identity_out: None,
+        q850_a: Some(16),
+        q850_b: None,
         from_a: DirectionStats { packets: 3000, octets: 480_000, lost: 1, jitter_ms: 1.5, dropped: 9 },
         from_b: DirectionStats::default(),
     };

@@ -15,7 +15,7 @@ use sip::Message;
 use super::orders::Follow;
 use super::table::Event;
 use super::{Attempt, Call, CallKey, Candidate, Cause, Reach};
-use crate::cdr::EndedBy;
+use crate::cdr::{EndedBy, Origin};
 use crate::core::Core;
 use crate::io::{EventKind, Now, Output, QueryId};
 use crate::leg::LegKey;
@@ -171,6 +171,7 @@ impl Core {
     /// Another attempt begins: with the invitation, or with finding out where it goes.
     fn begin_branch(&mut self, key: CallKey, candidate: Candidate, follow: &mut Follow<'_>, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
+        let parent = call.talking_attempt();
         let Some(setup) = call.setup.as_mut() else { return };
         call.record.attempts += 1;
         let number = call.record.attempts;
@@ -178,6 +179,16 @@ impl Core {
         let attempt = Attempt {
             number,
             started_at: now.utc,
+            started: now.time,
+            rank: candidate.rank,
+            origin: match (parent, candidate.hops, setup.current.is_some()) {
+                (Some(_), ..) => Origin::Transfer,
+                (None, 1.., _) => Origin::Redirect,
+                (None, 0, true) => Origin::Fork,
+                (None, 0, false) if number > 1 => Origin::Failover,
+                (None, 0, false) => Origin::Route,
+            },
+            parent,
             trunk: candidate.trunk,
             trunk_out: trunk.map(|trunk| trunk.name.as_str().into()),
             ..Attempt::default()

@@ -10,7 +10,7 @@ use super::orders::Follow;
 use super::table::{Event, State};
 use super::transfer::Transfer;
 use super::{Attempt, CallKey, Cause};
-use crate::cdr::EndedBy;
+use crate::cdr::{EndedBy, Origin};
 use crate::core::Core;
 use crate::io::Now;
 use crate::leg::{Aim, LegKey, Offer, OfferBy, Ours};
@@ -123,6 +123,8 @@ impl Core {
         call.record.attempt = Attempt {
             number: call.record.attempts,
             started_at: now.utc,
+            started: now.time,
+            origin: Origin::Transfer,
             b_call_id: Some(leg.call_id.clone()),
             trunk: leg.trunk,
             trunk_out: trunk.map(|trunk| trunk.name.as_str().into()),

@@ -7,6 +7,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod branches;
+mod cause;
 mod claim;
 mod early;
 mod offers;
@@ -133,6 +134,8 @@ pub(crate) struct Candidate {
     pub(crate) line: u16,
     /// By how many 3xx it was found.
     pub(crate) hops: u8,
+    /// Its place in the plan, from 1; 0 where there was none.
+    pub(crate) rank: u16,
     /// A 3xx named it and it is no peer of its trunk: the trunk's credentials are not for it.
     pub(crate) is_stranger: bool,
     /// Another server of the name that the one before it in its line was found by: only for when that one was not
@@ -156,6 +159,7 @@ impl Candidate {
             group: 0,
             line: 0,
             hops: 0,
+            rank: 0,
             is_stranger: false,
             is_alternative: false,
         }

@@ -40,7 +40,7 @@ impl Core {
                 }
                 call.record.ends(cause.by.unwrap_or(EndedBy::Error), now);
                 if let Some(message) = cause.message {
-                    call.record.saw_reason(message);
+                    call.record.saw_reason(message, cause.by.unwrap_or(EndedBy::Error));
                 }
             }
             for order in orders {
@@ -152,6 +152,7 @@ impl Core {
             // Who stays in a transfer is described already.
             if call.transfer.is_none() {
                 call.media.describe(&sdp, Side::A, call.record.a_source.ip(), &mut self.wire);
+                call.record.described(Side::A, &sdp);
             }
             let written = session.write(&sdp, call.media.address, &call.media.streams, side);
             Body::in_place(Some(&invite), written, bodies)
@@ -181,6 +182,14 @@ impl Core {
             leg.side = side;
         }
         call.b = Some(leg);
+        if call.record.has_identity() {
+            let sent = self
+                .legs
+                .get(leg)
+                .and_then(Leg::invite_client)
+                .and_then(|client| self.wire.client_request(client));
+            call.record.sent(sent.as_deref().and_then(|sent| Message::parse(sent).ok()).as_ref());
+        }
         let attempt = &mut call.record.attempt;
         attempt.b_call_id = self.legs.get(leg).map(|leg| leg.call_id.clone());
         attempt.called_sent = sip::Uri::parse(&uri).ok().and_then(|uri| uri.user.map(text));
@@ -340,6 +349,7 @@ impl Core {
         let signalling = call.leg(side).and_then(|leg| self.legs.get(leg))?.flow.remote.ip();
         call.media.describe(sdp, side, signalling, &mut self.wire);
         note_codec(call, side, sdp);
+        call.record.described(side, sdp);
         if let (Side::B, Some(setup)) = (side, call.setup.as_mut()) {
             setup.early = call.b;
         }

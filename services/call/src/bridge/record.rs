@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
-use sip::{Message, Time, Transport};
+use sip::{Message, Sdp, Time, Transport};
 use uuid::Uuid;
 
-use crate::cdr::{CdrFact, Disposition, EndedBy};
+use super::cause::q850_of;
+use crate::cdr::{CdrFact, Disposition, EndedBy, Identity, Origin};
 use crate::headers::text;
 use crate::io::{Now, Utc};
-use crate::media::DirectionStats;
+use crate::media::{DirectionStats, Side};
 
 /// What is known so far.
 #[derive(Debug)]
@@ -22,6 +23,11 @@ pub(crate) struct Record {
     pub(crate) trunk_in: Option<Box<str>>,
     pub(crate) route: Option<Box<str>>,
     pub(crate) started_at: Utc,
+    started: Time,
+    identity: Option<Box<Identity>>,
+    /// What the caller's side gave as its cause.
+    q850: Option<u16>,
+    a_media: Option<SocketAddr>,
     /// Of the branch that the call speaks of.
     pub(crate) attempt: Attempt,
     /// How many there were.
@@ -42,6 +48,13 @@ pub(crate) struct Record {
 pub(crate) struct Attempt {
     pub(crate) number: u32,
     pub(crate) started_at: Utc,
+    pub(crate) started: Time,
+    pub(crate) rank: u16,
+    pub(crate) origin: Origin,
+    /// Of the target of a transfer: the number of the attempt that talked before.
+    pub(crate) parent: Option<u32>,
+    pub(super) identity: Option<Box<Identity>>,
+    pub(super) b_media: Option<SocketAddr>,
     pub(crate) b_call_id: Option<Box<str>>,
     pub(crate) trunk_out: Option<Box<str>>,
     pub(crate) trunk: Option<routing::TrunkId>,
@@ -90,7 +103,11 @@ impl Record {
             trunk_in: None,
             route: None,
             started_at: now.utc,
-            attempt: Attempt { started_at: now.utc, ..Attempt::default() },
+            started: now.time,
+            identity: identity(invite),
+            q850: None,
+            a_media: None,
+            attempt: Attempt { started_at: now.utc, started: now.time, ..Attempt::default() },
             attempts: 0,
             ended_by: None,
             ended: None,
@@ -120,18 +137,47 @@ impl Record {
         if status >= 200 {
             attempt.status = Some(status);
             attempt.reason = Some(text(response.reason_phrase()));
-            self.saw_reason(response);
+            self.saw_reason(response, EndedBy::Callee);
         }
     }
 
-    /// A Reason header with a Q.850 cause, in whatever message.
-    pub(crate) fn saw_reason(&mut self, message: &Message<'_>) {
+    /// A Reason header with a Q.850 cause, in whatever message of that side.
+    pub(crate) fn saw_reason(&mut self, message: &Message<'_>, by: EndedBy) {
         let cause = message.elements(sip::Name::Reason).find_map(|value| {
             let reason = sip::Reason::parse(value).ok()?;
             if reason.protocol.eq_ignore_ascii_case(b"Q.850") { reason.cause } else { None }
         });
         if cause.is_some() {
-            self.attempt.q850 = cause;
+            match by {
+                EndedBy::Caller => self.q850 = cause,
+                EndedBy::Callee
+                | EndedBy::Policy
+                | EndedBy::Timer
+                | EndedBy::MediaTimeout
+                | EndedBy::Api
+                | EndedBy::Error
+                | EndedBy::Crash => self.attempt.q850 = cause,
+            }
+        }
+    }
+
+    /// The INVITE as it was sent to the target.
+    pub(crate) fn sent(&mut self, invite: Option<&Message<'_>>) {
+        self.attempt.identity = invite.and_then(identity);
+    }
+
+    /// Whether the INVITE says more of its caller than From.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// Where this side wants its media.
+    pub(crate) fn described(&mut self, side: Side, sdp: &Sdp<'_>) {
+        let address =
+            sdp.streams().iter().find(|stream| !stream.is_rejected()).and_then(|stream| stream.rtp());
+        match side {
+            Side::A => self.a_media = address,
+            Side::B => self.attempt.b_media = address,
         }
     }
 
@@ -163,6 +209,9 @@ impl Record {
         let ms = |since: Option<(Utc, Time)>, until: Time| {
             since.map_or(0, |(_, since)| u64::try_from(until.since(since).as_millis()).unwrap_or(u64::MAX))
         };
+        let first = attempt.number <= 1;
+        let began = if first { self.started } else { attempt.started };
+        let heard = attempt.ringing.or(attempt.answered).map(|(_, time)| time);
         let rang_until = attempt.answered.map_or(ended.time, |(_, time)| time);
         CdrFact {
             id,
@@ -183,7 +232,7 @@ impl Record {
             b_transport: attempt.transport,
             a_user_agent: self.a_user_agent.clone(),
             b_user_agent: attempt.user_agent.clone(),
-            started_at: if attempt.number <= 1 { self.started_at } else { attempt.started_at },
+            started_at: if first { self.started_at } else { attempt.started_at },
             ringing_at: attempt.ringing.map(|(utc, _)| utc),
             answered_at: attempt.answered.map(|(utc, _)| utc),
             ended_at: ended.utc,
@@ -195,12 +244,37 @@ impl Record {
             sip_reason_a: self.a_reason.clone().filter(|_| is_last),
             sip_code_b: attempt.status,
             sip_reason_b: attempt.reason.clone(),
-            q850: attempt.q850,
+            q850: self.q850.filter(|_| is_last).or(attempt.q850),
             codec_a: self.codec_a.clone().filter(|_| is_last),
             codec_b: attempt.codec_b.clone(),
+            rank: Some(attempt.rank).filter(|rank| *rank != 0),
+            origin: attempt.origin,
+            parent_id: attempt.parent.map(|parent| row_id(call, parent, self.attempts)),
+            pdd_ms: heard.map(|heard| u64::try_from(heard.since(began).as_millis()).unwrap_or(u64::MAX)),
+            a_media: self.a_media,
+            b_media: attempt.b_media,
+            identity_in: self.identity.clone(),
+            identity_out: attempt.identity.clone(),
+            q850_a: self.q850_a().filter(|_| is_last),
+            q850_b: self.q850_b(attempt),
             from_a: if is_last { self.from_a } else { DirectionStats::default() },
             from_b: if is_last { self.from_b } else { DirectionStats::default() },
         }
+    }
+
+    /// What the caller said, else what it was told; an answered call that ends is cleared normally.
+    fn q850_a(&self) -> Option<u16> {
+        let status = self.a_status?;
+        let told =
+            if status < 300 { self.ended.map(|_| self.attempt.q850.unwrap_or(16)) } else { q850_of(status) };
+        self.q850.or(told)
+    }
+
+    /// What the target said, else what its status means; who is hung up is told why.
+    fn q850_b(&self, attempt: &Attempt) -> Option<u16> {
+        let status = attempt.status?;
+        let meant = if status < 300 { self.ended.map(|_| self.q850.unwrap_or(16)) } else { q850_of(status) };
+        attempt.q850.or(meant)
     }
 
     fn disposition(&self, attempt: &Attempt, is_last: bool) -> Disposition {
@@ -239,4 +313,21 @@ fn row_id(call: Uuid, attempt: u32, attempts: u32) -> Uuid {
         (number, _) => number,
     };
     Uuid::from_u128(call.as_u128() ^ u128::from(slot))
+}
+
+/// `None` where the INVITE says nothing of its caller but From, as most do.
+fn identity(invite: &Message<'_>) -> Option<Box<Identity>> {
+    let value = |name| {
+        let mut values =
+            invite.headers().filter(|header| header.name == name).map(|header| text(header.value));
+        let first = values.next()?;
+        // Several headers of a name are one list (RFC 3261 §7.3.1).
+        Some(values.fold(first, |list, value| format!("{list}, {value}").into()))
+    };
+    let identity = Identity {
+        asserted: value(sip::Name::PAssertedIdentity),
+        diversion: value(sip::Name::Diversion),
+        privacy: value(sip::Name::Privacy),
+    };
+    (identity != Identity::default()).then(|| Box::new(identity))
 }

@@ -62,6 +62,11 @@ impl Call {
         self.transfer.as_ref()?.talk.as_ref().map(|talk| talk.b)
     }
 
+    /// The number of the attempt that brought them together.
+    pub(crate) fn talking_attempt(&self) -> Option<u32> {
+        self.transfer.as_ref()?.talk.as_ref().map(|talk| talk.attempt.number)
+    }
+
     /// The leg of an INVITE that takes a place in this call.
     pub(crate) fn arrival(&self) -> Option<LegKey> {
         self.transfer.as_ref()?.arrival

@@ -85,6 +85,9 @@ impl Core {
             self.wire.event(call, EventKind::Warning { what });
         }
         found.truncate(MAX_CANDIDATES);
+        for (rank, candidate) in (1..).zip(&mut found) {
+            candidate.rank = rank;
+        }
         Found { places: found, readable_only }
     }
 

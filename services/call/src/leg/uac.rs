@@ -87,6 +87,23 @@ impl Leg {
         leg
     }
 
+    /// The transaction of the INVITE that was sent last, while it waits for its end.
+    pub(crate) fn invite_client(&self) -> Option<ClientKey> {
+        match self.state {
+            LegState::Calling { client } | LegState::Proceeding { client, .. } => Some(client),
+            LegState::CancelWaiting { .. }
+            | LegState::Cancelling { .. }
+            | LegState::AckDue { .. }
+            | LegState::Up
+            | LegState::Leaving
+            | LegState::Ghost { .. }
+            | LegState::Gone
+            | LegState::Invited { .. }
+            | LegState::Answered { .. }
+            | LegState::AnsweredLeaving { .. } => None,
+        }
+    }
+
     /// A response to the INVITE, as its transaction passed it on.
     pub(crate) fn on_invite_response(
         &mut self,

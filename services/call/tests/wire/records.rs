@@ -1,7 +1,9 @@
 //! What the journal hears of an attempt before its record: enough to write one if the process dies.
 
+use std::time::Duration;
+
 use crate::harness::*;
-use call::{Disposition, EndedBy};
+use call::{Disposition, EndedBy, Origin};
 
 #[test]
 fn an_attempt_is_told_at_the_invite_when_it_is_sent_on_and_at_the_answer() {
@@ -25,4 +27,36 @@ fn an_attempt_is_told_at_the_invite_when_it_is_sent_on_and_at_the_answer() {
     assert_ne!(record.id, record.call_id);
     assert_eq!(record.id.get_version_num(), 7);
     assert!(world.open_records.is_empty(), "nothing is told of an attempt that is over");
+}
+
+#[test]
+fn a_record_says_who_called_when_it_rang_and_where_the_media_went() {
+    let mut world = World::new();
+    let said = "P-Asserted-Identity: \"A\" <sip:+4930@10.1.1.1:5070>
+P-Asserted-Identity: <tel:+4930>
+Diversion: <sip:desk@pbx.example>;reason=unconditional
+Privacy: id
+X-Trace: 42";
+    world.receive(CALLER, &invite("1", Some(OFFER)).replace("X-Trace: 42", said));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.pass(Duration::from_millis(250));
+    world.receive(CALLEE, &response(&out, "180 Ringing", "b1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.pass(Duration::from_millis(100));
+    world.receive(CALLEE, &response(&out, "486 Busy Here", "b1", None));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 486");
+    let [record] = &world.records[..] else { panic!("{:#?}", world.records) };
+    let (came, sent) = (record.identity_in.as_ref().unwrap(), record.identity_out.as_ref().unwrap());
+    assert_eq!(came.asserted.as_deref(), Some("\"A\" <sip:+4930@10.1.1.1:5070>, <tel:+4930>"));
+    assert_eq!(sent.asserted.as_deref(), Some("\"A\" <sip:+4930@192.0.2.1>, <tel:+4930>"));
+    assert_eq!(sent.diversion.as_deref(), Some("<sip:desk@pbx.example>;reason=unconditional"));
+    assert_eq!((came.privacy.as_deref(), sent.privacy.as_deref()), (Some("id"), Some("id")));
+    assert_eq!((record.origin, record.rank, record.parent_id), (Origin::Route, Some(1), None));
+    assert_eq!(
+        (record.pdd_ms, record.q850, record.q850_a, record.q850_b),
+        (Some(250), None, Some(17), Some(17))
+    );
+    assert!(record.a_media.is_some() && record.b_media.is_none());
 }

@@ -9,7 +9,8 @@ use std::time::Instant;
 use ::net::{BanView, Handle, HandleError, ShardLoad};
 use api::{
     Answer, Ban, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Part,
-    PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, Trunk, TrunkPeer, Unavailable,
+    PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, StatsQuestion, Trunk, TrunkPeer,
+    TrunkStats, Unavailable,
 };
 use arc_swap::ArcSwap;
 use call::{CallView, PeerChange};
@@ -142,22 +143,34 @@ impl Glass {
     }
 
     async fn read_cdrs(&self, filter: CdrFilter) -> Result<CdrPage, RecordsError> {
-        let CdrFilter { from, to, trunk, number, cursor, limit } = filter;
-        let page = self.store.cdrs(&Filter { from, to, trunk, number, cursor, limit }).await;
-        let page = page.map_err(|error| match error {
-            store::Error::Cursor(_) => RecordsError::Cursor(error.to_string()),
-            store::Error::Deadline(_) => RecordsError::TooSlow(error.to_string()),
-            store::Error::Column { .. } | store::Error::Journal(_) => {
-                RecordsError::Unavailable(error.to_string())
-            }
-        })?;
-        let records = page.records.into_iter().map(|record| CdrRecord {
-            node: record.node,
-            fact: record.fact,
-            a_mos: record.a_mos,
-            b_mos: record.b_mos,
-        });
-        Ok(CdrPage { records: records.collect(), next_cursor: page.next_cursor })
+        let CdrFilter { from, to, trunk, number, disposition, code, cursor, limit } = filter;
+        let filter = Filter { from, to, trunk, number, disposition, code, cursor, limit };
+        let page = self.store.cdrs(&filter).await.map_err(unread)?;
+        Ok(CdrPage { records: page.records.into_iter().map(shown).collect(), next_cursor: page.next_cursor })
+    }
+
+    async fn read_call(&self, call: Uuid) -> Result<Vec<CdrRecord>, RecordsError> {
+        let records = self.store.call(call).await.map_err(unread)?;
+        // Attempts of a call that goes on have records already.
+        let is_over = records.last().is_some_and(|record| record.fact.is_last);
+        Ok(if is_over { records.into_iter().map(shown).collect() } else { Vec::new() })
+    }
+
+    async fn read_stats(&self, question: StatsQuestion) -> Result<Vec<TrunkStats>, RecordsError> {
+        let StatsQuestion { from, to, interval, by_source, trunk } = question;
+        let by = if by_source { store::By::TrunkIn } else { store::By::TrunkOut };
+        let figures = self.store.stats(&store::Question { from, to, interval, by, trunk }).await;
+        let shown = |figures: store::Figures| TrunkStats {
+            asr: figures.asr(),
+            ner: figures.ner(),
+            acd_s: figures.acd(),
+            trunk: figures.trunk,
+            from: figures.from,
+            seizures: figures.seizures,
+            answered: figures.answered,
+            pdd_ms: figures.pdd_ms,
+        };
+        Ok(figures.map_err(unread)?.into_iter().map(shown).collect())
     }
 }
 
@@ -174,6 +187,16 @@ impl Control for Glass {
         Box::pin(async move {
             let journal = self.handle.journal(id).await.map_err(unavailable)?;
             Ok(journal.map(|journal| replay::write(&journal)))
+        })
+    }
+
+    fn ladder(&self, id: Uuid) -> Answer<'_, Result<Option<String>, Unavailable>> {
+        Box::pin(async move {
+            let journal = self.handle.journal(id).await.map_err(unavailable)?;
+            let Some(journal) = journal else { return Ok(None) };
+            let recording = replay::read(&replay::write(&journal))
+                .map_err(|mistake| Unavailable(format!("the journal cannot be drawn: {}", mistake.what)))?;
+            Ok(Some(replay::ladder(&recording).to_string()))
         })
     }
 
@@ -216,6 +239,28 @@ impl Records for Glass {
     fn cdrs(&self, filter: CdrFilter) -> Answer<'_, Result<CdrPage, RecordsError>> {
         Box::pin(self.read_cdrs(filter))
     }
+
+    fn of_call(&self, call: Uuid) -> Answer<'_, Result<Vec<CdrRecord>, RecordsError>> {
+        Box::pin(self.read_call(call))
+    }
+
+    fn stats(&self, question: StatsQuestion) -> Answer<'_, Result<Vec<TrunkStats>, RecordsError>> {
+        Box::pin(self.read_stats(question))
+    }
+}
+
+fn unread(error: store::Error) -> RecordsError {
+    match error {
+        store::Error::Cursor(_) => RecordsError::Cursor(error.to_string()),
+        store::Error::Deadline(_) => RecordsError::TooSlow(error.to_string()),
+        store::Error::Column { .. } | store::Error::Journal(_) => {
+            RecordsError::Unavailable(error.to_string())
+        }
+    }
+}
+
+fn shown(record: store::Record) -> CdrRecord {
+    CdrRecord { node: record.node, fact: record.fact, a_mos: record.a_mos, b_mos: record.b_mos }
 }
 
 fn unavailable(error: HandleError) -> Unavailable {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use ::net::{HandleError, Limits, Listen, Net, NetError, Wakers};
 use call::{BindingChange, CdrFact, Listener, RegistrarPolicy};
@@ -297,6 +298,9 @@ fn store_config(settings: &Settings) -> store::Config {
     store::Config {
         listeners: settings.listeners.iter().map(|listener| listener.name.clone()).collect(),
         spool: settings.cdr.spool.clone(),
+        retention: Some(settings.cdr.retention_days)
+            .filter(|days| *days != 0)
+            .map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
         postgres: settings.cdr.postgres.as_ref().map(|url| url.reveal().to_owned()),
         ..store::Config::new(settings.node.name.clone())
     }

@@ -205,6 +205,8 @@ pub struct Cdr {
     pub postgres: Option<Secret>,
     /// Where records wait for the journal.
     pub spool: SpoolPlace,
+    /// How many days records are kept; 0: for ever.
+    pub retention_days: u32,
 }
 
 /// `[journal]`: what is kept of calls for `drawbridge replay` and `drawbridge ladder`.
@@ -300,7 +302,7 @@ impl Default for Settings {
                 dscp: None,
             },
             api: Api { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), tokens: Vec::new() },
-            cdr: Cdr { postgres: None, spool: SpoolPlace::Auto },
+            cdr: Cdr { postgres: None, spool: SpoolPlace::Auto, retention_days: 0 },
             journal: Journal { calls: 1_000, max_kb: 64, memory_mb: 256 },
             access: Access { open_loopback: true },
             guard: ::net::GuardRules::default(),

@@ -269,6 +269,7 @@ fn cdr(mut section: Section<'_>, default: Cdr) -> Cdr {
     let cdr = Cdr {
         postgres: section.secret("postgres", postgres).map(|url| url.value),
         spool: section.or("spool", default.spool, spool),
+        retention_days: section.or("retention_days", default.retention_days, number(0..=36_500)),
     };
     section.finish();
     cdr

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use call::{CdrFact, DirectionStats, Disposition, EndedBy, Utc};
+use call::{CdrFact, DirectionStats, Disposition, EndedBy, Identity, Origin, Utc};
 use store::{Config, Filter, Record, Store};
 use uuid::Uuid;
 
@@ -47,6 +47,20 @@ pub fn record(n: u32) -> CdrFact {
         q850: Some(16),
         codec_a: Some("PCMU".into()),
         codec_b: Some("PCMA".into()),
+        rank: Some(1),
+        origin: Origin::Transfer,
+        parent_id: Some(Uuid::from_u128(0x0190_0000_0000_7000_a000_0000_0000_0000 | u128::from(n))),
+        pdd_ms: Some(1_000),
+        a_media: Some("192.0.2.1:4000".parse().unwrap()),
+        b_media: Some("[2001:db8::2]:5000".parse().unwrap()),
+        identity_in: Some(Box::new(Identity {
+            asserted: Some("<sip:+15550000@pbx.example>".into()),
+            diversion: Some("<sip:desk@pbx.example>;reason=unconditional".into()),
+            privacy: Some("id".into()),
+        })),
+        identity_out: Some(Box::new(Identity { privacy: Some("id".into()), ..Identity::default() })),
+        q850_a: Some(16),
+        q850_b: Some(17),
         from_a: DirectionStats { packets: 3_000, octets: 480_000, lost: 3, jitter_ms: 1.5, dropped: 0 },
         from_b: DirectionStats { packets: 2_999, octets: 479_840, lost: 0, jitter_ms: 0.25, dropped: 0 },
     }

@@ -1,0 +1,16 @@
+-- What carriers ask for besides. Column meanings: docs of `call::CdrFact`.
+
+ALTER TABLE cdr ADD COLUMN rank INTEGER;
+ALTER TABLE cdr ADD COLUMN origin TEXT;
+ALTER TABLE cdr ADD COLUMN parent_id TEXT;
+ALTER TABLE cdr ADD COLUMN pdd_ms INTEGER;
+ALTER TABLE cdr ADD COLUMN a_media TEXT;
+ALTER TABLE cdr ADD COLUMN b_media TEXT;
+ALTER TABLE cdr ADD COLUMN pai_in TEXT;
+ALTER TABLE cdr ADD COLUMN pai_out TEXT;
+ALTER TABLE cdr ADD COLUMN diversion_in TEXT;
+ALTER TABLE cdr ADD COLUMN diversion_out TEXT;
+ALTER TABLE cdr ADD COLUMN privacy_in TEXT;
+ALTER TABLE cdr ADD COLUMN privacy_out TEXT;
+ALTER TABLE cdr ADD COLUMN q850_a INTEGER;
+ALTER TABLE cdr ADD COLUMN q850_b INTEGER;
