@@ -75,7 +75,7 @@ impl Meter {
                     let pair = PortPair { rtp: 30_000 + self.port, rtcp: 30_001 + self.port };
                     let report = MediaReport::Opened {
                         session,
-                        address: "192.0.2.1".parse().unwrap(),
+                        addresses: std::net::IpAddr::from([192, 0, 2, 1]).into(),
                         streams: [StreamPorts { a: pair, b: pair }].into_iter().collect(),
                     };
                     self.core.handle(Input::Media(report), self.now);

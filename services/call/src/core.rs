@@ -439,23 +439,22 @@ impl Core {
     fn on_media(&mut self, report: MediaReport, now: Now) {
         let (MediaReport::Opened { session, .. }
         | MediaReport::Refused { session, .. }
+        | MediaReport::NotListening { session, .. }
         | MediaReport::Silent { session, .. }
         | MediaReport::Closed { session, .. }) = &report;
         let key = call_of(*session);
         let Some(call) = self.calls.get_mut(key).filter(|call| call.media.id == *session) else { return };
         match report {
-            MediaReport::Opened { address, streams, .. } => {
-                call.media.opened(address, streams, &mut self.wire);
+            MediaReport::Opened { addresses, streams, .. } => {
+                call.media.opened(addresses, streams, &mut self.wire);
                 self.drive(key, Cause::new(Event::Opened), now);
                 self.resume_deferred(key, now);
             }
             MediaReport::Refused { why, .. } => {
                 call.media.refused();
-                let id = call.id;
-                let what = format!("no media ports: {why}");
-                self.wire.event(Some(id), crate::io::EventKind::Warning { what });
-                self.drive(key, Cause::new(Event::NoPorts).status(503).by(EndedBy::Error), now);
+                self.no_ports(key, &why, now);
             }
+            MediaReport::NotListening { why, .. } => self.no_ports(key, &why, now),
             MediaReport::Silent { side, .. } => {
                 self.drive(key, Cause::new(Event::Silent(side)).by(EndedBy::MediaTimeout), now);
             }
@@ -466,6 +465,13 @@ impl Core {
                 self.drive(key, Cause::new(Event::MediaClosed), now);
             }
         }
+    }
+
+    fn no_ports(&mut self, key: CallKey, why: &str, now: Now) {
+        let id = self.calls.get(key).map(|call| call.id);
+        let what = format!("no media ports: {why}");
+        self.wire.event(id, crate::io::EventKind::Warning { what });
+        self.drive(key, Cause::new(Event::NoPorts).status(503).by(EndedBy::Error), now);
     }
 
     /// A response that waited for ports is heard now.

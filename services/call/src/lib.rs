@@ -11,6 +11,7 @@ mod bridge;
 mod cdr;
 mod core;
 mod coverage;
+mod family;
 mod headers;
 mod ids;
 mod io;
@@ -31,6 +32,7 @@ pub use crate::cdr::{CdrFact, Disposition, EndedBy, Identity, Origin};
 pub use crate::core::Core;
 #[cfg(feature = "coverage")]
 pub use crate::coverage::{Cell, Coverage};
+pub use crate::family::{Addresses, Families, Family};
 pub use crate::io::{
     Command, Event, EventKind, Flow, Input, NextHop, Now, Output, PeerChange, PeerLife, PeerState, QueryId,
     Reply, RouteQuery, SendToken, Utc,

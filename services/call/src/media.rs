@@ -11,6 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use sip::Time;
 use smallvec::SmallVec;
 
+use crate::family::{Addresses, Family};
+
 /// A call's media in the relay. Unique over the life of the process and over all shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MediaId(pub u64);
@@ -45,6 +47,18 @@ pub enum MediaOrder {
         session: MediaId,
         /// How many m= lines the description has.
         streams: u8,
+        /// In which families A and B are likely to be told of them, [`Family::V4`] where nothing speaks for the other.
+        families: [Family; 2],
+    },
+    /// A side is told of its ports at the relay's address of this family as well, or describes itself in it: have them
+    /// there too. Answered only where that cannot be, by [`MediaReport::NotListening`].
+    Listen {
+        /// The session.
+        session: MediaId,
+        /// Whose ports.
+        side: Side,
+        /// At which address.
+        family: Family,
     },
     /// What a side's newest description says of one stream. The relay sends to that side from now on to this address
     /// (or where latching moved it), and takes packets from it as the source filter allows.
@@ -105,13 +119,20 @@ pub enum MediaReport {
     Opened {
         /// The session.
         session: MediaId,
-        /// The address that descriptions shall name.
-        address: IpAddr,
+        /// The addresses that descriptions shall name; each has the ports of the streams.
+        addresses: Addresses,
         /// In the order of the m= lines.
         streams: SmallVec<[StreamPorts; 1]>,
     },
     /// No ports: nothing was reserved (an open session stays as it was).
     Refused {
+        /// The session.
+        session: MediaId,
+        /// Why, for the log.
+        why: Cow<'static, str>,
+    },
+    /// The ports of a side cannot be had in a family ([`MediaOrder::Listen`]); where they were before they still are.
+    NotListening {
         /// The session.
         session: MediaId,
         /// Why, for the log.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sip::{Timing, Transport};
 
+use crate::family::Families;
+
 /// Index of a listener in [`Settings::listeners`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub u16);
@@ -52,6 +54,8 @@ pub struct Settings {
     pub product: String,
     /// How much of calls is kept for a replay.
     pub journal: JournalLimits,
+    /// The families that media can be relayed in.
+    pub media: Families,
     /// Keys the tag, branch and nonce generators. From the system's generator in life, a seed in tests.
     pub seed: [u8; 32],
     /// Keys nonces; the same in all shards of a process.

@@ -7,13 +7,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 
 use call::{
-    DirectionStats, Engine, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts,
+    DirectionStats, Engine, Family, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side,
+    StreamPorts,
 };
 use foldhash::{HashMap, HashMapExt};
 use sip::Time;
 use smallvec::SmallVec;
 
-use crate::ports::{Pair, Ports};
+use crate::ports::{At, Pair, Ports};
 use crate::relay::{Path, PathEnd, ShardState, Shared, SocketError};
 use crate::stream::Silence;
 
@@ -42,7 +43,14 @@ struct Session {
 impl Engine for Handle {
     fn order(&mut self, order: MediaOrder, now: Time, reports: &mut Vec<MediaReport>) {
         match order {
-            MediaOrder::Open { session, streams } => reports.push(self.open(session, streams, now)),
+            MediaOrder::Open { session, streams, families } => {
+                reports.push(self.open(session, streams, families, now));
+            }
+            MediaOrder::Listen { session, side, family } => {
+                if let Err(why) = self.listen(session, side, family) {
+                    reports.push(MediaReport::NotListening { session, why: why.into() });
+                }
+            }
             MediaOrder::Describe { session, stream, side, remote } => {
                 self.describe(session, stream, side, remote, now);
             }
@@ -82,9 +90,8 @@ impl Handle {
         Handle { shared, shard, ports, sessions: HashMap::new(), watched: 0, next_look: Time::ZERO }
     }
 
-    fn open(&mut self, id: MediaId, streams: u8, now: Time) -> MediaReport {
-        let have = self.sessions.get(&id).map_or(0, |session| session.paths.len());
-        let report = match self.more_paths(usize::from(streams), have, now) {
+    fn open(&mut self, id: MediaId, streams: u8, families: [Family; 2], now: Time) -> MediaReport {
+        let report = match self.more_paths(id, usize::from(streams), families, now) {
             Ok(more) => {
                 let session = match self.sessions.entry(id) {
                     Entry::Occupied(open) => open.into_mut(),
@@ -96,59 +103,99 @@ impl Handle {
                 session.paths.extend(more);
                 MediaReport::Opened {
                     session: id,
-                    address: self.shared.config.advertise,
+                    addresses: self.shared.config.advertised(),
                     streams: session.paths.iter().map(|path| self.shared.ports(path)).collect(),
                 }
             }
-            Err(why) => {
-                self.state().refused.fetch_add(1, Relaxed);
-                MediaReport::Refused { session: id, why: why.into() }
-            }
+            Err(why) => self.refused(id, why),
         };
         self.publish_ports();
         report
     }
 
+    fn refused(&self, id: MediaId, why: &'static str) -> MediaReport {
+        self.state().refused.fetch_add(1, Relaxed);
+        MediaReport::Refused { session: id, why: why.into() }
+    }
+
+    /// Gives a side its ports in a family, for all streams that do not have them there.
+    fn listen(&mut self, id: MediaId, side: Side, family: Family) -> Result<(), &'static str> {
+        let Some(session) = self.sessions.get(&id) else { return Ok(()) };
+        let Some(at) = self.shared.in_family(family) else { return Ok(()) };
+        session.paths.iter().try_for_each(|path| self.twin(path, side, family, at))
+    }
+
+    fn twin(&self, path: &Arc<Path>, side: Side, family: Family, at: At) -> Result<(), &'static str> {
+        if path.listens(side, family) {
+            return Ok(());
+        }
+        let (pair, _) = self.shared.plan.place(path.end(side).slot);
+        let twin = self.shared.end(self.shard, pair, at).map_err(|error| match error {
+            // The number is out already: another pair cannot be had in its place.
+            SocketError::Taken => "another process holds the port at the address of the other family",
+            error @ (SocketError::Exhausted | SocketError::System(_)) => self.shared.refusal(error, at),
+        })?;
+        let id = twin.slot;
+        path.add_twin(side, twin);
+        if let Some(mut slot) = self.shared.slot(id) {
+            slot.user = Some((Arc::clone(path), side));
+        }
+        Ok(())
+    }
+
     /// All the streams that are missing, or none.
     fn more_paths(
         &mut self,
+        id: MediaId,
         wanted: usize,
-        have: usize,
+        families: [Family; 2],
         now: Time,
     ) -> Result<SmallVec<[Arc<Path>; 1]>, &'static str> {
         if wanted > usize::from(MAX_STREAMS) {
             return Err("more streams than a session may have");
         }
+        let before = self.sessions.get(&id).map_or(&[][..], |session| &session.paths);
+        let have = before.len();
+        // Those who were told of both families are told of more streams in both.
+        let also: SmallVec<[(Side, Family); 4]> = before.first().map_or_else(SmallVec::new, |path| {
+            let every =
+                [Side::A, Side::B].into_iter().flat_map(|side| [(side, Family::V4), (side, Family::V6)]);
+            every.filter(|(side, family)| path.listens(*side, *family)).collect()
+        });
         let mut paths: SmallVec<[Arc<Path>; 1]> = SmallVec::new();
         for _ in have..wanted {
-            match self.path(now) {
-                Ok(path) => paths.push(path),
-                Err(why) => {
-                    for path in &paths {
-                        self.detach(path);
-                        self.ports.put_back(path.a.pair);
-                        self.ports.put_back(path.b.pair);
-                    }
-                    return Err(why);
+            let path = self.path(families, now).and_then(|path| {
+                paths.push(Arc::clone(&path));
+                also.iter().try_for_each(|&(side, family)| {
+                    self.shared.in_family(family).map_or(Ok(()), |at| self.twin(&path, side, family, at))
+                })
+            });
+            if let Err(why) = path {
+                for path in &paths {
+                    self.detach(path);
+                    self.pairs(path).into_iter().for_each(|pair| self.ports.put_back(pair));
                 }
+                return Err(why);
             }
         }
         Ok(paths)
     }
 
     /// One stream: two pairs of ports with their RTP sockets, put into their slots.
-    fn path(&mut self, now: Time) -> Result<Arc<Path>, &'static str> {
-        let a = self.end(now)?;
-        let b = match self.end(now) {
+    fn path(&mut self, families: [Family; 2], now: Time) -> Result<Arc<Path>, &'static str> {
+        // A family that the relay is not in is nobody's to choose: there is one address then.
+        let [at_a, at_b] = families.map(|family| self.shared.in_family(family).unwrap_or(At::First));
+        let a = self.end(at_a, now)?;
+        let b = match self.end(at_b, now) {
             Ok(b) => b,
             Err(why) => {
-                self.ports.put_back(a.pair);
+                self.ports.put_back(self.shared.plan.place(a.slot).0);
                 return Err(why);
             }
         };
         let path = Arc::new(Path::new(self.shard, a, b));
         for side in [Side::A, Side::B] {
-            if let Some(mut slot) = self.shared.slot(path.end(side).pair) {
+            if let Some(mut slot) = self.shared.slot(path.end(side).slot) {
                 slot.user = Some((Arc::clone(&path), side));
             }
         }
@@ -156,28 +203,23 @@ impl Handle {
     }
 
     /// A pair of ports with its RTP socket. Steps over ports that other processes hold.
-    fn end(&mut self, now: Time) -> Result<PathEnd, &'static str> {
+    fn end(&mut self, at: At, now: Time) -> Result<PathEnd, &'static str> {
         for _ in 0..MAX_TAKEN {
             let pair = self.ports.take(now).ok_or("every media port is in use or in quarantine")?;
-            let Some(mut slot) = self.shared.slot(pair) else { continue };
-            match slot.open_rtp(&self.shared, self.shard, pair) {
-                Ok(rtp) => {
-                    let rtcp = slot.rtcp.clone().map_or_else(OnceLock::new, OnceLock::from);
-                    return Ok(PathEnd { pair, rtp, rtcp });
-                }
+            match self.shared.end(self.shard, pair, at) {
+                Ok(end) => return Ok(end),
                 Err(SocketError::Taken) => self.ports.rest(pair, now),
-                Err(SocketError::Exhausted) => {
+                Err(error) => {
                     self.ports.put_back(pair);
-                    return Err("no file descriptors are left for media");
-                }
-                Err(SocketError::System(error)) => {
-                    self.ports.put_back(pair);
-                    tracing::warn!(address = %self.shared.config.address, %error, "cannot open a media port");
-                    return Err("the system refused a media port");
+                    return Err(self.shared.refusal(error, at));
                 }
             }
         }
         Err("other processes hold the media ports")
+    }
+
+    fn pairs(&self, path: &Path) -> [Pair; 2] {
+        [Side::A, Side::B].map(|side| self.shared.plan.place(path.end(side).slot).0)
     }
 
     fn describe(&mut self, id: MediaId, stream: u8, side: Side, remote: Option<RemoteStream>, now: Time) {
@@ -223,8 +265,7 @@ impl Handle {
                 let (a, b) = path.close();
                 add(&mut from_a, a);
                 add(&mut from_b, b);
-                self.ports.rest(path.a.pair, now);
-                self.ports.rest(path.b.pair, now);
+                self.pairs(path).into_iter().for_each(|pair| self.ports.rest(pair, now));
             }
             if session.watch.is_some() {
                 self.unwatch();
@@ -237,8 +278,8 @@ impl Handle {
 
     /// Takes a stream out of its slots: what arrives there now belongs to no call.
     fn detach(&self, path: &Path) {
-        for side in [Side::A, Side::B] {
-            if let Some(mut slot) = self.shared.slot(path.end(side).pair) {
+        for end in [Side::A, Side::B].into_iter().flat_map(|side| path.ends(side)) {
+            if let Some(mut slot) = self.shared.slot(end.slot) {
                 slot.release(&self.shared, self.shard);
             }
         }
@@ -270,11 +311,32 @@ impl Drop for Handle {
 
 impl Shared {
     fn ports(&self, path: &Path) -> StreamPorts {
-        let ports = |pair: Pair| {
-            let rtp = self.plan.rtp_port(pair);
+        let ports = |side: Side| {
+            let rtp = self.plan.rtp_port(self.plan.place(path.end(side).slot).0);
             PortPair { rtp, rtcp: rtp + 1 }
         };
-        StreamPorts { a: ports(path.a.pair), b: ports(path.b.pair) }
+        StreamPorts { a: ports(Side::A), b: ports(Side::B) }
+    }
+
+    /// A pair of ports at one of the addresses, with its RTP socket.
+    fn end(&self, shard: usize, pair: Pair, at: At) -> Result<PathEnd, SocketError> {
+        let id = self.plan.slot(pair, at);
+        let Some(mut slot) = self.slot(id) else { return Err(SocketError::Taken) };
+        let rtp = slot.open_rtp(self, shard, id)?;
+        let rtcp = slot.rtcp.clone().map_or_else(OnceLock::new, OnceLock::from);
+        Ok(PathEnd { slot: id, is_ipv6: self.address(at).is_ipv6(), rtp, rtcp })
+    }
+
+    /// Why there is no port where trying another one would not help.
+    fn refusal(&self, error: SocketError, at: At) -> &'static str {
+        match error {
+            SocketError::Taken => "other processes hold the media ports",
+            SocketError::Exhausted => "no file descriptors are left for media",
+            SocketError::System(error) => {
+                tracing::warn!(address = %self.address(at), %error, "cannot open a media port");
+                "the system refused a media port"
+            }
+        }
     }
 }
 

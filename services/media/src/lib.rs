@@ -27,7 +27,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use call::{Engine, RemoteStream};
+use call::{Addresses, Engine, Families, RemoteStream};
 
 pub use crate::relay::{Relay, Totals};
 
@@ -41,7 +41,9 @@ pub struct Config {
     pub address: IpAddr,
     /// What descriptions name in place of `address`, for a box behind a one-to-one NAT.
     pub advertise: IpAddr,
-    /// The ports to use, shared evenly by the shards. A stream needs four: two pairs.
+    /// The same in the other family, for sides that are told of it. `None`: all media is in the family of `address`.
+    pub other: Option<OtherFamily>,
+    /// The ports to use at each of the addresses, shared evenly by the shards. A stream needs four: two pairs.
     pub ports: RangeInclusive<u16>,
     /// How long a watched side may send nothing before [`call::MediaReport::Silent`].
     pub timeout: Duration,
@@ -56,11 +58,21 @@ pub struct Config {
     pub dscp: Option<u8>,
 }
 
+/// The relay's second address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherFamily {
+    /// The local address.
+    pub address: IpAddr,
+    /// What descriptions name in its place.
+    pub advertise: IpAddr,
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             advertise: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            other: None,
             ports: 30_000..=39_999,
             timeout: Duration::from_secs(60),
             tick: Duration::from_millis(1),
@@ -72,22 +84,41 @@ impl Default for Config {
 }
 
 impl Config {
+    /// In which families media can be relayed.
+    pub fn families(&self) -> Families {
+        self.advertised().families()
+    }
+
     /// Where packets for another call of this box go: behind a NAT the address that peers know may lead nowhere from
     /// here.
     fn seen_inside(&self, mut remote: RemoteStream) -> RemoteStream {
-        if self.advertise != self.address && remote.is_inside() {
-            let local = match self.address {
+        if !remote.is_inside() {
+            return remote;
+        }
+        for (address, advertise) in self.addresses().filter(|(address, advertise)| address != advertise) {
+            let local = match address {
                 IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
                 IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
                 address => address,
             };
             for end in [&mut remote.rtp, &mut remote.rtcp] {
-                if end.ip() == self.advertise {
+                if end.ip() == advertise {
                     end.set_ip(local);
                 }
             }
         }
         remote
+    }
+
+    /// Each local address with what descriptions name in its place.
+    fn addresses(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        let other = self.other.map(|OtherFamily { address, advertise }| (address, advertise));
+        std::iter::once((self.address, self.advertise)).chain(other)
+    }
+
+    /// What descriptions name.
+    fn advertised(&self) -> Addresses {
+        self.addresses().fold(Addresses::default(), |all, (_, advertise)| all.with(advertise))
     }
 }
 
@@ -114,6 +145,14 @@ pub enum MediaError {
         pairs: u32,
         /// The shards to share them.
         shards: usize,
+    },
+    /// Two addresses that must be of one family are not, or two that must not be are.
+    #[error("media address {came} is not of the family expected, {expected}")]
+    Family {
+        /// What was expected.
+        expected: &'static str,
+        /// What was configured.
+        came: IpAddr,
     },
     /// The code point does not fit in six bits.
     #[error("media dscp {came} is not a code point: expected 0 to 63")]

@@ -15,6 +15,19 @@ use sip::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pair(pub(crate) u32);
 
+/// A pair at one of the relay's addresses. The pairs at the first come first, then those at the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotId(pub(crate) u32);
+
+/// Which of the relay's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// The one that there always is.
+    First,
+    /// The one of the other family.
+    Other,
+}
+
 /// The pairs that fit in a range of ports: an even one and the odd one after it (RFC 3550 §11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -34,6 +47,22 @@ impl Plan {
     /// How many pairs there are.
     pub(crate) fn pairs(self) -> u32 {
         self.pairs
+    }
+
+    /// The slot of a pair at one of the addresses.
+    pub(crate) fn slot(self, pair: Pair, at: At) -> SlotId {
+        match at {
+            At::First => SlotId(pair.0),
+            At::Other => SlotId(self.pairs + pair.0),
+        }
+    }
+
+    /// The opposite of [`Plan::slot`].
+    pub(crate) fn place(self, slot: SlotId) -> (Pair, At) {
+        match slot.0.checked_sub(self.pairs) {
+            None => (Pair(slot.0), At::First),
+            Some(pair) => (Pair(pair), At::Other),
+        }
     }
 
     /// The RTP port of a pair; its RTCP port is the next.
@@ -133,6 +162,15 @@ mod tests {
         #[allow(clippy::reversed_empty_ranges)]
         let backwards = Plan::new(&(40_000..=30_000));
         assert_eq!(backwards.pairs(), 0);
+    }
+
+    #[test]
+    fn each_pair_has_a_slot_of_its_own_at_each_address() {
+        let plan = Plan::new(&(30_000..=30_009));
+        let all = [At::First, At::Other].into_iter().flat_map(|at| (0..5).map(move |pair| (Pair(pair), at)));
+        let slots: Vec<u32> = all.clone().map(|(pair, at)| plan.slot(pair, at).0).collect();
+        assert_eq!(slots, (0..10).collect::<Vec<u32>>());
+        assert!(all.clone().all(|(pair, at)| plan.place(plan.slot(pair, at)) == (pair, at)));
     }
 
     #[test]

@@ -201,7 +201,8 @@ fn a_peer_that_sends_to_another_address_of_the_host_is_heard_behind_the_wildcard
 #[test]
 fn ipv6_peers_are_connected_moved_and_parted_too() {
     let address = IpAddr::V6(Ipv6Addr::LOCALHOST);
-    let mut bench = Bench::with(Config { address, ports: 21_580..=21_599, ..Config::default() });
+    let mut bench =
+        Bench::with(Config { address, advertise: address, ports: 21_580..=21_599, ..Config::default() });
     let (a, b, moved) = (Phone::at("::1"), Phone::at("::1"), Phone::at("::1"));
     let ports = bench.call(1, &a, &b);
     let pass = |from: &Phone, port: u16, to: &Phone, sequence: u16| {

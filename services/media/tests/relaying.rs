@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use call::{MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts};
+use call::{Family, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts};
 use harness::{Bench, Phone, REPORT, expect_nothing, from_relay, receive, rtp};
 use media::{Config, Totals};
 
@@ -59,7 +59,11 @@ fn two_calls_of_a_box_behind_a_nat_hear_each_other_without_leaving_it() {
             ..Config::default()
         });
         let [one, two] = [1, 2].map(|session| {
-            let opened = bench.order(MediaOrder::Open { session: MediaId(session), streams: 1 });
+            let opened = bench.order(MediaOrder::Open {
+                session: MediaId(session),
+                streams: 1,
+                families: [Family::V4; 2],
+            });
             let [MediaReport::Opened { streams, .. }] = opened.as_slice() else { panic!("{opened:?}") };
             streams[0]
         });
@@ -251,7 +255,7 @@ fn without_a_tick_each_packet_is_moved_at_once() {
 fn ipv6_is_relayed() {
     let address = IpAddr::V6(Ipv6Addr::LOCALHOST);
     let ports = 21_240..=21_259;
-    let mut bench = Bench::with(Config { address, ports, ..Config::default() });
+    let mut bench = Bench::with(Config { address, advertise: address, ports, ..Config::default() });
     let (a, b) = (Phone::at("::1"), Phone::at("::1"));
     let ports = bench.call(1, &a, &b);
     a.rtp.send_to(&rtp(1), (address, ports.a.rtp)).unwrap();
@@ -262,8 +266,7 @@ fn ipv6_is_relayed() {
 fn marking_is_accepted_by_the_system_in_both_families() {
     for (ip, ports) in [("127.0.0.1", 21_260..=21_279), ("::1", 21_280..=21_299)] {
         let address: IpAddr = ip.parse().unwrap();
-        let config =
-            Config { address, advertise: harness::LOCAL, ports, dscp: Some(46), ..Config::default() };
+        let config = Config { address, advertise: address, ports, dscp: Some(46), ..Config::default() };
         let mut bench = Bench::with(config);
         let (a, b) = (Phone::at(ip), Phone::at(ip));
         let ports = bench.call(1, &a, &b);

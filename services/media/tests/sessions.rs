@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use call::{DirectionStats, MediaId, MediaOrder, MediaReport, RemoteStream, Side};
+use call::{DirectionStats, Family, MediaId, MediaOrder, MediaReport, RemoteStream, Side};
 use harness::{Bench, LOCAL, Phone, receive, rtp};
 use media::{Config, MediaError, start};
 
@@ -236,7 +236,11 @@ fn shards_share_the_range_without_meeting() {
         let mut reports = Vec::new();
         for session in 0..3 {
             let session = MediaId(shard * 10 + session);
-            engine.order(MediaOrder::Open { session, streams: 1 }, sip::Time::ZERO, &mut reports);
+            engine.order(
+                MediaOrder::Open { session, streams: 1, families: [Family::V4; 2] },
+                sip::Time::ZERO,
+                &mut reports,
+            );
         }
         assert!(matches!(reports[2], MediaReport::Refused { .. }), "each shard has four pairs");
         for report in &reports[..2] {
@@ -270,9 +274,21 @@ fn what_cannot_work_is_refused_at_the_start_and_named() {
         "media ports 27001-27004 hold 1 pairs of an even and an odd port; 1 shards need at least 2"
     );
     assert!(matches!(error(config(27_000..=27_099), 2, 1), MediaError::Wakers { shards: 2, wakers: 1 }));
-    let foreign = Config { address: "192.0.2.1".parse().unwrap(), ..config(27_000..=27_099) };
+    let at = "192.0.2.1".parse().unwrap();
+    let foreign = Config { address: at, advertise: at, ..config(27_000..=27_099) };
     let text = error(foreign, 1, 1).to_string();
     assert!(text.starts_with("media address 192.0.2.1 cannot be bound: "), "{text}");
+    let other = |address: &str, advertise: &str| media::OtherFamily {
+        address: address.parse().unwrap(),
+        advertise: advertise.parse().unwrap(),
+    };
+    for (address, advertise, came) in
+        [("127.0.0.2", "127.0.0.2", "127.0.0.2"), ("::1", "192.0.2.1", "192.0.2.1")]
+    {
+        let mixed = Config { other: Some(other(address, advertise)), ..config(27_000..=27_099) };
+        let text = error(mixed, 1, 1).to_string();
+        assert!(text.starts_with(&format!("media address {came} is not of the family expected")), "{text}");
+    }
     let marked = Config { dscp: Some(64), ..config(27_000..=27_099) };
     assert_eq!(error(marked, 1, 1).to_string(), "media dscp 64 is not a code point: expected 0 to 63");
 }

@@ -3,7 +3,7 @@
 //! A change that an older reader would misunderstand raises [`VERSION`]; a reader refuses what it does not know rather
 //! than guess. `docs/guide/operation.md` describes the format for those who want to read it with other tools.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use call::{Flow, ListenerId};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub(crate) struct Header {
     pub(crate) timer_c_us: u64,
     pub(crate) session_expires_us: u64,
     pub(crate) min_se_us: u64,
+    /// The one family that media was relayed in, if there was only one.
+    #[serde(default, skip_serializing_if = "FamilyLine::is_auto")]
+    pub(crate) media_only: FamilyLine,
     pub(crate) listeners: Vec<ListenerLine>,
     pub(crate) configurations: Vec<Configuration>,
 }
@@ -65,6 +68,8 @@ pub(crate) struct TrunkLine {
     pub(crate) redirect: RedirectLine,
     #[serde(default, skip_serializing_if = "BodiesLine::is_strict")]
     pub(crate) bodies: BodiesLine,
+    #[serde(default, skip_serializing_if = "FamilyLine::is_auto")]
+    pub(crate) media_family: FamilyLine,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) methods: Option<Vec<String>>,
     /// Whether there were credentials for it; they are in no journal.
@@ -105,6 +110,21 @@ pub(crate) enum BodiesLine {
 impl BodiesLine {
     fn is_strict(&self) -> bool {
         *self == BodiesLine::Strict
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FamilyLine {
+    #[default]
+    Auto,
+    Ipv4,
+    Ipv6,
+}
+
+impl FamilyLine {
+    fn is_auto(&self) -> bool {
+        *self == FamilyLine::Auto
     }
 }
 
@@ -182,9 +202,16 @@ pub(crate) enum InputLine {
     Opened {
         session: u64,
         address: IpAddr,
+        /// Where there is one besides.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address6: Option<Ipv6Addr>,
         ports: Vec<[u16; 4]>,
     },
     NoPorts {
+        session: u64,
+        why: String,
+    },
+    NotListening {
         session: u64,
         why: String,
     },

@@ -1,8 +1,12 @@
 //! Inputs and what they found outside, between the Core's types and the lines of a file. Every type is taken apart by
 //! name, so that a new field cannot be forgotten here.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use call::journal::{Fact, Keys, Ordered, Owner, Stimulus};
-use call::{DirectionStats, MediaId, MediaReport, NextHop, PortPair, QueryId, SendToken, Side, StreamPorts};
+use call::{
+    Addresses, DirectionStats, MediaId, MediaReport, NextHop, PortPair, QueryId, SendToken, Side, StreamPorts,
+};
 use routing::{Decision, Fork, Plan, Refusal, Target, TrunkId};
 use sip::Transport;
 
@@ -106,9 +110,9 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
                 note: note.as_deref().map(Box::from),
             }
         }
-        InputLine::Opened { session, address, ports } => Stimulus::Media(MediaReport::Opened {
+        InputLine::Opened { session, address, address6, ports } => Stimulus::Media(MediaReport::Opened {
             session: MediaId(*session),
-            address: *address,
+            addresses: address6.iter().fold((*address).into(), |all, six| all.with((*six).into())),
             streams: ports
                 .iter()
                 .map(|&[a, a_rtcp, b, b_rtcp]| StreamPorts {
@@ -119,6 +123,9 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
         }),
         InputLine::NoPorts { session, why } => {
             Stimulus::Media(MediaReport::Refused { session: MediaId(*session), why: why.clone().into() })
+        }
+        InputLine::NotListening { session, why } => {
+            Stimulus::Media(MediaReport::NotListening { session: MediaId(*session), why: why.clone().into() })
         }
         InputLine::Silent { session, side } => Stimulus::Media(MediaReport::Silent {
             session: MediaId(*session),
@@ -146,9 +153,10 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
 
 fn report_line(report: &MediaReport) -> InputLine {
     match report {
-        MediaReport::Opened { session, address, streams } => InputLine::Opened {
+        MediaReport::Opened { session, addresses: Addresses { v4, v6 }, streams } => InputLine::Opened {
             session: session.0,
-            address: *address,
+            address: v4.map(IpAddr::V4).or(v6.map(IpAddr::V6)).unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            address6: v6.filter(|_| v4.is_some()),
             ports: streams
                 .iter()
                 .map(|StreamPorts { a, b }| {
@@ -159,6 +167,9 @@ fn report_line(report: &MediaReport) -> InputLine {
         },
         MediaReport::Refused { session, why } => {
             InputLine::NoPorts { session: session.0, why: why.to_string() }
+        }
+        MediaReport::NotListening { session, why } => {
+            InputLine::NotListening { session: session.0, why: why.to_string() }
         }
         MediaReport::Silent { session, side } => InputLine::Silent {
             session: session.0,

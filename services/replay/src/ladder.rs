@@ -192,7 +192,9 @@ impl Drawing {
                     ports.iter().map(|[a, _, b, _]| format!("{a} towards A, {b} towards B")).collect();
                 format!("ports of {address}: {}", ports.join("; "))
             }
-            InputLine::NoPorts { why, .. } => format!("no ports: {why}"),
+            InputLine::NoPorts { why, .. } | InputLine::NotListening { why, .. } => {
+                format!("no ports: {why}")
+            }
             InputLine::Silent { side, .. } => format!("side {side:?} is silent"),
             InputLine::Counted { from_a, from_b, .. } => {
                 format!("media closed: {} packets from A, {} from B", from_a.packets, from_b.packets)

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::journal::Step;
-use call::{JournalLimits, Listener, Now, RegistrarPolicy, Settings, Utc};
-use routing::{Bodies, CancelMatching, Challenges, Credentials, Redirect, Refer, Snapshot, Source, Trunk};
+use call::{Families, JournalLimits, Listener, Now, RegistrarPolicy, Settings, Utc};
+use routing::{
+    Bodies, CancelMatching, Challenges, Credentials, MediaFamily, Redirect, Refer, Snapshot, Source, Trunk,
+};
 use sip::{Time, Timing, Transport};
 
 use crate::format::{
-    BodiesLine, Configuration, Header, InputLine, Line, ListenerLine, Matching, RedirectLine, ReferLine,
-    TrunkLine, VERSION,
+    BodiesLine, Configuration, FamilyLine, Header, InputLine, Line, ListenerLine, Matching, RedirectLine,
+    ReferLine, TrunkLine, VERSION,
 };
 use crate::inputs::{fact, keys, stimulus};
 
@@ -168,6 +170,11 @@ fn settings(header: &Header) -> Result<Settings, String> {
         max_calls: usize::MAX,
         product: header.product.clone(),
         journal: JournalLimits::OFF,
+        media: match header.media_only {
+            FamilyLine::Auto => Families::BOTH,
+            FamilyLine::Ipv4 => Families { v6: false, ..Families::BOTH },
+            FamilyLine::Ipv6 => Families { v4: false, ..Families::BOTH },
+        },
         seed: [0; 32],
         nonce_secret: [0; 32],
     })
@@ -205,6 +212,7 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
         refer,
         redirect,
         bodies,
+        media_family,
         methods,
         authenticates,
         passes_challenges,
@@ -231,6 +239,11 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
         bodies: match bodies {
             BodiesLine::Strict => Bodies::Strict,
             BodiesLine::Pass => Bodies::Pass,
+        },
+        media_family: match media_family {
+            FamilyLine::Auto => MediaFamily::Auto,
+            FamilyLine::Ipv4 => MediaFamily::Ipv4,
+            FamilyLine::Ipv6 => MediaFamily::Ipv6,
         },
         methods: methods.clone(),
         // What they answered is on the tape.

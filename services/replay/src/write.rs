@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use call::journal::{Journal, Replay, Step, Stimulus};
-use call::{CallView, Event, EventKind, Listener, Output, RouteQuery, Settings};
-use routing::{Bodies, CancelMatching, Decision, Redirect, Refer, Snapshot, Target, Trunk, TrunkId};
+use call::{CallView, Event, EventKind, Families, Listener, Output, RouteQuery, Settings};
+use routing::{
+    Bodies, CancelMatching, Decision, MediaFamily, Redirect, Refer, Snapshot, Target, Trunk, TrunkId,
+};
 
 use crate::format::{
-    BodiesLine, Bytes, Configuration, Header, Line, ListenerLine, Matching, OutputLine, RedirectLine,
-    ReferLine, StateLine, TrunkLine, VERSION,
+    BodiesLine, Bytes, Configuration, FamilyLine, Header, Line, ListenerLine, Matching, OutputLine,
+    RedirectLine, ReferLine, StateLine, TrunkLine, VERSION,
 };
 use crate::inputs::{fact_line, input_line, keys_line};
 
@@ -49,6 +51,7 @@ fn header(journal: &Journal, trunks: &BTreeSet<TrunkId>) -> Header {
         session_expires,
         min_se,
         product,
+        media,
         // Who was let in was decided then; secrets are in no journal.
         registrar: _,
         max_calls: _,
@@ -70,6 +73,11 @@ fn header(journal: &Journal, trunks: &BTreeSet<TrunkId>) -> Header {
         timer_c_us: micros(*timer_c),
         session_expires_us: micros(*session_expires),
         min_se_us: micros(*min_se),
+        media_only: match media {
+            Families { v4: true, v6: false } => FamilyLine::Ipv4,
+            Families { v4: false, v6: true } => FamilyLine::Ipv6,
+            Families { v4: true, v6: true } | Families { v4: false, v6: false } => FamilyLine::Auto,
+        },
         listeners: listeners.iter().map(listener_line).collect(),
         configurations: journal
             .snapshots
@@ -107,6 +115,7 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
         refer,
         redirect,
         bodies,
+        media_family,
         methods,
         auth,
         challenges: _,
@@ -137,6 +146,11 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
         bodies: match bodies {
             Bodies::Strict => BodiesLine::Strict,
             Bodies::Pass => BodiesLine::Pass,
+        },
+        media_family: match media_family {
+            MediaFamily::Auto => FamilyLine::Auto,
+            MediaFamily::Ipv4 => FamilyLine::Ipv4,
+            MediaFamily::Ipv6 => FamilyLine::Ipv6,
         },
         methods: methods.clone(),
         authenticates: auth.is_some(),

@@ -22,4 +22,6 @@ pub use explain::Explanation;
 pub use route::{Fork, Reject, Route, default_failover};
 pub use snapshot::Snapshot;
 pub use source::{Source, SourceError};
-pub use trunk::{Bodies, CancelMatching, Challenges, Credentials, Redirect, Refer, Trunk, TrunkId};
+pub use trunk::{
+    Bodies, CancelMatching, Challenges, Credentials, MediaFamily, Redirect, Refer, Trunk, TrunkId,
+};

@@ -28,6 +28,8 @@ pub struct Trunk {
     pub redirect: Redirect,
     /// What becomes of bodies that the box does not understand, in its requests that make or change a session.
     pub bodies: Bodies,
+    /// In which family its peers are told where media goes.
+    pub media_family: MediaFamily,
     /// Methods of its requests that cross besides those of a call. `None`: those that are known to make sense outside of
     /// calls, and within a dialog any.
     pub methods: Option<Vec<String>>,
@@ -63,6 +65,7 @@ impl Trunk {
             refer: Refer::default(),
             redirect: Redirect::default(),
             bodies: Bodies::default(),
+            media_family: MediaFamily::default(),
             methods: None,
             require: Vec::new(),
             auth: None,
@@ -127,6 +130,18 @@ pub enum Bodies {
     Strict,
     /// It crosses as it is.
     Pass,
+}
+
+/// The address family of the relay's addresses in what a peer is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MediaFamily {
+    /// As it described itself, and before that as its signalling.
+    #[default]
+    Auto,
+    /// IPv4; what it offers in IPv6 is refused.
+    Ipv4,
+    /// IPv6; what it offers in IPv4 is refused.
+    Ipv6,
 }
 
 /// Digest credentials. The password is never shown by `Debug`.

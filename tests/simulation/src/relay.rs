@@ -4,13 +4,15 @@
 //! sent to somebody who is no party to the call.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use call::{DirectionStats, MediaId, MediaOrder, MediaReport, PortPair, Side, StreamPorts};
+use call::{Addresses, DirectionStats, MediaId, MediaOrder, MediaReport, PortPair, Side, StreamPorts};
 use smallvec::SmallVec;
 
 /// The address that the relay's descriptions name.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
+/// The same in IPv6.
+pub const ADDRESS_6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9));
 /// The lowest port; phones use higher ones, so that a number says whose it is.
 pub const FIRST_PORT: u16 = 20_000;
 /// Behind the highest port.
@@ -60,7 +62,9 @@ impl Relay {
     /// What no Core may order.
     pub fn order(&mut self, order: &MediaOrder, exhausted: bool) -> Result<Option<MediaReport>, String> {
         match *order {
-            MediaOrder::Open { session, streams } => self.reserve(session, streams, exhausted).map(Some),
+            MediaOrder::Open { session, streams, families: _ } => {
+                self.reserve(session, streams, exhausted).map(Some)
+            }
             MediaOrder::Describe { session, stream, side, remote } => {
                 let ports = &self.of(session, "described")?.ports;
                 if usize::from(stream) >= ports.len() && remote.is_some() {
@@ -78,6 +82,10 @@ impl Relay {
                 if stream == 0 {
                     self.of(session, "described")?.remotes[place(side)] = remote.map(|remote| remote.rtp);
                 }
+                Ok(None)
+            }
+            MediaOrder::Listen { session, .. } => {
+                self.of(session, "told of another family")?;
                 Ok(None)
             }
             MediaOrder::Watch { session, on } => {
@@ -116,7 +124,11 @@ impl Relay {
             ports.push(StreamPorts { a, b });
         }
         self.open.entry(session).or_default().ports.clone_from(&ports);
-        Ok(MediaReport::Opened { session, address: ADDRESS, streams: ports })
+        Ok(MediaReport::Opened {
+            session,
+            addresses: Addresses::from(ADDRESS).with(ADDRESS_6),
+            streams: ports,
+        })
     }
 
     /// Ports go up and come back only when all were used: a port in a message says which call it is of.

@@ -60,7 +60,7 @@ impl Core {
             return Err(488);
         }
         let stood = leg.session.standing().to_vec();
-        let body = leg.session.propose(&sdp, call.media.address, &call.media.streams, side);
+        let body = call.media.propose(&sdp, leg, side, &mut self.wire);
         let ours = Ours::new(OfferBy::Invite, Aim::Proposed, false);
         if !leg.offer(party, &Offer { ours, from: None, body: Some(&body.into()) }, &mut self.wire, now) {
             return Err(491);

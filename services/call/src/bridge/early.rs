@@ -41,13 +41,13 @@ impl Core {
     /// which need not say it again on the callee's side (RFC 3262 §5). Where the caller has an answer already, only the
     /// relay is told: it may have followed another branch's early media since.
     pub(super) fn early_answer(&mut self, key: CallKey) -> Option<Body> {
-        let call = self.calls.get(key)?;
+        let call = self.calls.get_mut(key)?;
         let is_answered = self.legs.get(call.a)?.was_described();
-        let target = self.legs.get(call.b?)?;
-        let (description, signalling) = (target.early_description()?, target.flow.remote.ip());
+        let target = self.legs.get_mut(call.b?)?;
+        let description = target.early_description()?;
         let sdp = Sdp::parse(&description).ok()?;
         if is_answered {
-            call.media.describe(&sdp, Side::B, signalling, &mut self.wire);
+            call.media.describe(&sdp, Side::B, target, &mut self.wire);
             return None;
         }
         self.describe_to(key, Side::B, &Cause::new(Event::Answered).sdp(&sdp))
@@ -62,7 +62,7 @@ impl Core {
         let refused =
             |status| Cause { offerer: Some(from), ..Cause::new(Event::OfferRefused).status(status) };
         let request = self.legs.get(from).and_then(|leg| leg.open_offer(&self.wire));
-        let (Some(request), Some(call)) = (request, self.calls.get(key)) else { return };
+        let (Some(request), Some(call)) = (request, self.calls.get_mut(key)) else { return };
         let Ok(message) = Message::parse(&request) else { return };
         let sdp = sdp_of(&message).and_then(|body| Sdp::parse(body).ok());
         // More streams than there are ports for can be had when the call is answered.
@@ -77,7 +77,7 @@ impl Core {
             EarlyUpdate::Busy => return follow.push_back(refused(GLARE)),
             EarlyUpdate::Unknown => return follow.push_back(refused(UNACCEPTABLE)),
         }
-        let written = leg.session.propose(&sdp, call.media.address, &call.media.streams, side.other());
+        let written = call.media.propose(&sdp, leg, side.other(), &mut self.wire);
         let body = Body::in_place(Some(&message), written, bodies);
         let ours = Ours::new(OfferBy::Update, Aim::Carried, false);
         let offer = Offer { ours, from: Some(&message), body: Some(&body) };

@@ -20,6 +20,7 @@ pub mod table;
 mod transfer;
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,6 +32,7 @@ use uuid::Uuid;
 
 use crate::bodies::sdp_of;
 use crate::cdr::EndedBy;
+use crate::family::{Family, Told};
 use crate::leg::LegKey;
 use crate::media::Side;
 
@@ -100,6 +102,24 @@ impl Call {
     /// What becomes of bodies that come from this trunk, or from a phone.
     pub(crate) fn bodies_of(&self, trunk: Option<routing::TrunkId>) -> routing::Bodies {
         trunk.and_then(|trunk| self.snapshot.trunk(trunk)).map_or_else(Default::default, |trunk| trunk.bodies)
+    }
+}
+
+impl Call {
+    /// In which family peers of this trunk, or phones, are told of the relay.
+    pub(crate) fn media_family_of(&self, trunk: Option<routing::TrunkId>) -> routing::MediaFamily {
+        let trunk = trunk.and_then(|trunk| self.snapshot.trunk(trunk));
+        trunk.map_or_else(Default::default, |trunk| trunk.media_family)
+    }
+
+    /// The same for what is called first. Of a name nobody knows yet.
+    fn first_target_family(&self) -> Family {
+        let first = self.setup.as_ref().and_then(|setup| setup.targets.front());
+        let signalling = match first.map(|first| &first.reach) {
+            Some(Reach::Flow { flow, .. }) => flow.remote.ip(),
+            Some(Reach::Name { .. }) | None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        Told::new(self.media_family_of(first.and_then(|first| first.trunk)), signalling).family()
     }
 }
 

@@ -36,7 +36,7 @@ impl Core {
         }
         // Of the offer the relay hears only when it is accepted; a refused one leaves the session as it was.
         let body = sdp.map(|sdp| {
-            let written = leg.session.propose(&sdp, call.media.address, &call.media.streams, side.other());
+            let written = call.media.propose(&sdp, leg, side.other(), &mut self.wire);
             Body::in_place(Some(&message), written, bodies)
         });
         let ours = Ours::new(leg.carrier_of(message.method()), Aim::Carried, body.is_none());
@@ -126,10 +126,10 @@ impl Core {
     /// [`Event::OfferAccepted`], or by [`Event::OfferRefused`] also where the peer has an offer of its own out (491).
     /// False when an offer is under way there: [`Event::CanOffer`], [`Event::Agreed`] or an ACK tells when it is over.
     pub(super) fn propose(&mut self, key: CallKey, side: Side, sdp: &Sdp<'_>, now: Now) -> bool {
-        let Some(call) = self.calls.get(key) else { return false };
+        let Some(call) = self.calls.get_mut(key) else { return false };
         let Some(leg_key) = call.leg(side) else { return false };
         let Some(leg) = self.legs.get_mut(leg_key).filter(|leg| leg.can_offer()) else { return false };
-        let body = Body::from(leg.session.propose(sdp, call.media.address, &call.media.streams, side));
+        let body = Body::from(call.media.propose(sdp, leg, side, &mut self.wire));
         let ours = Ours::new(crate::leg::OfferBy::Invite, Aim::Proposed, false);
         let offer = Offer { ours, from: None, body: Some(&body) };
         leg.offer(leg_key, &offer, &mut self.wire, now)

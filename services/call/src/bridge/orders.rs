@@ -11,6 +11,7 @@ use super::{Call, CallKey, Candidate, Cause, LocalSession, Reach};
 use crate::bodies::{Body, sdp_of};
 use crate::cdr::EndedBy;
 use crate::core::Core;
+use crate::family::{Families, Told};
 use crate::headers::{advertised_host, text};
 use crate::io::{EventKind, Now, Output};
 use crate::leg::{Leg, LegKey, Rejection, Target};
@@ -123,14 +124,17 @@ impl Core {
 
     fn open_media(&mut self, key: CallKey) {
         let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(caller) = self.legs.get_mut(call.a) else { return };
         let invite = call.setup.as_ref().map(|setup| setup.invite.clone()).unwrap_or_default();
         // A call without offer has at least one stream; what its answer needs beyond is asked for then.
-        let streams = Message::parse(&invite)
-            .ok()
-            .and_then(|invite| {
-                sdp_of(&invite).and_then(|body| Sdp::parse(body).ok().map(|sdp| sdp.streams().len()))
-            })
-            .unwrap_or(1);
+        let mut streams = 1;
+        if let Ok(invite) = Message::parse(&invite)
+            && let Some(sdp) = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok())
+        {
+            streams = sdp.streams().len();
+            caller.told.heard(&sdp);
+        }
+        call.media.expect([caller.told.family(), call.first_target_family()], &self.wire);
         call.media.open(streams, &mut self.wire);
     }
 
@@ -148,13 +152,17 @@ impl Core {
         let Ok(invite) = Message::parse(&bytes) else { return };
         let bodies = call.bodies_of(call.trunk_in);
         let mut session = LocalSession::new(self.wire.ids.random());
+        let told = Told::new(call.media_family_of(trunk), flow.remote.ip());
         let body = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok()).map(|sdp| {
             // Who stays in a transfer is described already.
-            if call.transfer.is_none() {
-                call.media.describe(&sdp, Side::A, call.record.a_source.ip(), &mut self.wire);
+            if call.transfer.is_none()
+                && let Some(caller) = self.legs.get_mut(call.a)
+            {
+                call.media.describe(&sdp, Side::A, caller, &mut self.wire);
                 call.record.described(Side::A, &sdp);
             }
-            let written = session.write(&sdp, call.media.address, &call.media.streams, side);
+            let address = call.media.address(side, told, &mut self.wire);
+            let written = session.write(&sdp, address, &call.media.streams, side);
             Body::in_place(Some(&invite), written, bodies)
         });
         let body = body.or_else(|| Body::passed(&invite, bodies));
@@ -179,6 +187,7 @@ impl Core {
             .insert_with_key(|leg| Leg::invite(leg, key, &target, &invite, body.as_ref(), wire, now));
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.session = session;
+            leg.told = told;
             leg.side = side;
         }
         call.b = Some(leg);
@@ -346,17 +355,18 @@ impl Core {
             }
         };
         let call = self.calls.get_mut(key)?;
-        let signalling = call.leg(side).and_then(|leg| self.legs.get(leg))?.flow.remote.ip();
-        call.media.describe(sdp, side, signalling, &mut self.wire);
+        let from = call.leg(side).and_then(|leg| self.legs.get_mut(leg))?;
+        let trunk = from.trunk;
+        call.media.describe(sdp, side, from, &mut self.wire);
         note_codec(call, side, sdp);
         call.record.described(side, sdp);
         if let (Side::B, Some(setup)) = (side, call.setup.as_mut()) {
             setup.early = call.b;
         }
         let to = call.leg(side.other())?;
-        let bodies = call.bodies_of(call.leg(side).and_then(|leg| self.legs.get(leg)?.trunk));
+        let bodies = call.bodies_of(trunk);
         let leg = self.legs.get_mut(to)?;
-        let written = leg.session.write(sdp, call.media.address, &call.media.streams, side.other());
+        let written = call.media.write(sdp, leg, side.other(), &mut self.wire);
         Some(Body::in_place(cause.message, written, bodies))
     }
 
@@ -369,9 +379,9 @@ impl Core {
 
     pub(super) fn describe_only(&mut self, key: CallKey, side: Side, message: &Message<'_>) {
         let Some(sdp) = sdp_of(message).and_then(|body| Sdp::parse(body).ok()) else { return };
-        let Some(call) = self.calls.get(key) else { return };
-        let Some(leg) = call.leg(side).and_then(|leg| self.legs.get(leg)) else { return };
-        call.media.describe(&sdp, side, leg.flow.remote.ip(), &mut self.wire);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(leg) = call.leg(side).and_then(|leg| self.legs.get_mut(leg)) else { return };
+        call.media.describe(&sdp, side, leg, &mut self.wire);
     }
 
     /// Why this description cannot be used: a value for Warning.
@@ -379,6 +389,17 @@ impl Core {
         let error = Sdp::parse(sdp_of(message)?).err()?;
         let listener = self.wire.settings.listeners.first()?;
         Some(warning(&error, advertised_host(listener)))
+    }
+
+    /// Why the relay, or what its trunk allows it, cannot exchange media with who describes itself so: the same.
+    pub(crate) fn out_of_reach(&self, message: &Message<'_>, trunk: Option<&Trunk>) -> Option<String> {
+        let policy = trunk.map_or_else(Default::default, |trunk| trunk.media_family);
+        let families = self.wire.settings.media.allowed_by(policy);
+        let sdp = sdp_of(message).filter(|_| families != Families::BOTH).map(Sdp::parse)?.ok()?;
+        let host = advertised_host(self.wire.settings.listeners.first()?);
+        let name = families.name();
+        // RFC 3261 §20.43: incompatible network address formats.
+        (!families.reach(&sdp)).then(|| format!("301 {host} \"Expected media addresses of {name}\""))
     }
 }
 

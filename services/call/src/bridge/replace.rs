@@ -45,12 +45,10 @@ impl Core {
             && let Ok(invite) = Message::parse(&invite)
             && let Some(sdp) = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok())
         {
-            call.media.describe(&sdp, side, leg.flow.remote.ip(), &mut self.wire);
+            call.media.describe(&sdp, side, leg, &mut self.wire);
         }
         let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
-        let body = answer
-            .map(|sdp| leg.session.write(&sdp, call.media.address, &call.media.streams, side))
-            .map(Body::from);
+        let body = answer.map(|sdp| call.media.write(&sdp, leg, side, &mut self.wire)).map(Body::from);
         leg.answer(&mut self.wire, response, body.as_ref(), now);
         let goes = match side {
             Side::A => Some(std::mem::replace(&mut call.a, comes)),

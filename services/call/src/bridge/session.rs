@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use sip::{Direction, Edit, Sdp, SdpError};
 use smallvec::SmallVec;
 
+use crate::family::{Addresses, Families, Family, Told};
 use crate::io::Output;
+use crate::leg::Leg;
 use crate::media::{MediaId, MediaOrder, RemoteStream, Side, StreamPorts};
 use crate::wire::Wire;
 
@@ -148,7 +150,9 @@ fn fingerprint(bytes: &[u8]) -> u64 {
 pub(crate) struct CallMedia {
     pub(crate) id: MediaId,
     pub(crate) state: MediaState,
-    pub(crate) address: IpAddr,
+    pub(crate) addresses: Addresses,
+    /// Where the relay has the ports of A and of B.
+    listening: [Families; 2],
     pub(crate) streams: SmallVec<[StreamPorts; 1]>,
     /// How many streams to ask for when the relay has answered: it is asked one thing at a time, so that what it says is
     /// about what is waited for.
@@ -172,9 +176,17 @@ impl CallMedia {
         CallMedia {
             id,
             state: MediaState::Unopened,
-            address: IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+            addresses: Addresses::default(),
+            listening: [Families::NONE; 2],
             streams: SmallVec::new(),
             next: 0,
+        }
+    }
+
+    /// In which families A and B will be told of the relay, as far as can be known before it is asked for ports.
+    pub(crate) fn expect(&mut self, families: [Family; 2], wire: &Wire) {
+        for (listening, family) in self.listening.iter_mut().zip(families) {
+            listening.add(wire.settings.media.nearest(family));
         }
     }
 
@@ -189,12 +201,51 @@ impl CallMedia {
             }
             MediaState::Closing | MediaState::Closed => return,
         };
-        wire.outputs.push_back(Output::Media(MediaOrder::Open { session: self.id, streams }));
+        let families = self.listening.map(|families| families.nearest(Family::V4));
+        wire.outputs.push_back(Output::Media(MediaOrder::Open { session: self.id, streams, families }));
+    }
+
+    /// The relay's address for a peer.
+    pub(crate) fn address(&mut self, side: Side, told: Told, wire: &mut Wire) -> IpAddr {
+        self.listen(side, told.family(), wire);
+        self.addresses.nearest(told.family())
+    }
+
+    /// What the one peer describes, for the other: with the relay's address and ports in it.
+    pub(crate) fn write(&mut self, sdp: &Sdp<'_>, leg: &mut Leg, side: Side, wire: &mut Wire) -> Vec<u8> {
+        let address = self.address(side, leg.told, wire);
+        leg.session.write(sdp, address, &self.streams, side)
+    }
+
+    /// The same for an offer within the dialog.
+    pub(crate) fn propose(&mut self, sdp: &Sdp<'_>, leg: &mut Leg, side: Side, wire: &mut Wire) -> Vec<u8> {
+        let address = self.address(side, leg.told, wire);
+        leg.session.propose(sdp, address, &self.streams, side)
+    }
+
+    /// Has the relay listen for a side in a family, if it is in it.
+    fn listen(&mut self, side: Side, family: Family, wire: &mut Wire) {
+        if !self.is_open() || !self.addresses.families().has(family) {
+            return;
+        }
+        let [a, b] = &mut self.listening;
+        let listening = match side {
+            Side::A => a,
+            Side::B => b,
+        };
+        if listening.add(family) {
+            wire.outputs.push_back(Output::Media(MediaOrder::Listen { session: self.id, side, family }));
+        }
     }
 
     /// The relay has these ports for the call.
-    pub(crate) fn opened(&mut self, address: IpAddr, streams: SmallVec<[StreamPorts; 1]>, wire: &mut Wire) {
-        (self.address, self.streams) = (address, streams);
+    pub(crate) fn opened(
+        &mut self,
+        addresses: Addresses,
+        streams: SmallVec<[StreamPorts; 1]>,
+        wire: &mut Wire,
+    ) {
+        (self.addresses, self.streams) = (addresses, streams);
         if matches!(self.state, MediaState::Closing | MediaState::Closed) {
             return;
         }
@@ -220,8 +271,10 @@ impl CallMedia {
         sdp.streams().len() <= self.streams.len()
     }
 
-    /// Tells the relay what a side's description says.
-    pub(crate) fn describe(&self, sdp: &Sdp<'_>, side: Side, signalling: IpAddr, wire: &mut Wire) {
+    /// Tells the relay what a side's description says, and remembers in which family that is.
+    pub(crate) fn describe(&mut self, sdp: &Sdp<'_>, side: Side, leg: &mut Leg, wire: &mut Wire) {
+        leg.told.heard(sdp);
+        let signalling = leg.flow.remote.ip();
         if !self.is_open() {
             return;
         }
@@ -239,6 +292,9 @@ impl CallMedia {
                 };
                 Some(RemoteStream { rtp, rtcp, signalling, sends, receives })
             });
+            if let Some(remote) = remote.filter(|remote| !remote.rtp.ip().is_unspecified()) {
+                self.listen(side, Family::of(remote.rtp.ip()), wire);
+            }
             let stream = u8::try_from(index).unwrap_or(u8::MAX);
             let order = MediaOrder::Describe { session: self.id, stream, side, remote };
             wire.outputs.push_back(Output::Media(order));

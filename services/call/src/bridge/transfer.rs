@@ -269,7 +269,7 @@ impl Core {
             leg.acknowledge(&mut self.wire, None);
         }
         if let Ok(sdp) = Sdp::parse(&newcomer) {
-            call.media.describe(&sdp, side, leg.flow.remote.ip(), &mut self.wire);
+            call.media.describe(&sdp, side, leg, &mut self.wire);
         }
         if let Some(transfer) = &mut call.transfer {
             transfer.newcomer = newcomer;

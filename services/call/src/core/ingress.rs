@@ -1,6 +1,6 @@
 //! Requests: from bytes to the transaction, dialog or new call they belong to (RFC 3261 §8.2 in its order).
 
-use routing::{Bodies, TrunkId};
+use routing::{Trunk, TrunkId};
 use sip::{Message, Method, Name, Via};
 
 use crate::bodies::{ACCEPT, judge, sdp_of, shows_addresses};
@@ -319,7 +319,6 @@ impl Core {
     fn on_reinvite(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get_mut(key) else { return };
         let (call, tag) = (leg.call, leg.tag.clone());
-        let bodies = self.bodies_from(key);
         self.wire.set_server_user(server, key);
         if let Some(trying) = self.wire.response(server, 100, None, None) {
             self.wire.respond(server, 100, trying.finish(), now);
@@ -327,7 +326,7 @@ impl Core {
         if let Some(least) = interval_too_small(message, &self.wire.settings) {
             return self.respond(server, 422, None, &tag, &[("Min-SE", least.as_bytes())], now);
         }
-        if let Some(refusal) = self.content_fault(message, bodies) {
+        if let Some(refusal) = self.content_fault(message, self.trunk_of_leg(key)) {
             return self.refuse_in(server, &refusal, &tag, now);
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
@@ -342,11 +341,10 @@ impl Core {
     fn on_update(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get_mut(key) else { return };
         let (call, tag) = (leg.call, leg.tag.clone());
-        let bodies = self.bodies_from(key);
         if let Some(least) = interval_too_small(message, &self.wire.settings) {
             return self.respond(server, 422, None, &tag, &[("Min-SE", least.as_bytes())], now);
         }
-        if let Some(refusal) = self.content_fault(message, bodies) {
+        if let Some(refusal) = self.content_fault(message, self.trunk_of_leg(key)) {
             return self.refuse_in(server, &refusal, &tag, now);
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
@@ -434,12 +432,12 @@ impl Core {
     }
 
     /// Why the body of an offer cannot be used, if it cannot (RFC 3261 §8.2.3).
-    pub(super) fn content_fault(&self, message: &Message<'_>, bodies: Bodies) -> Option<Refusal> {
+    pub(super) fn content_fault(&self, message: &Message<'_>, trunk: Option<&Trunk>) -> Option<Refusal> {
         // A caller that takes no description in an answer takes no call of this box.
         if message.method() == Method::Invite && !takes_descriptions(message) {
             return Some(Refusal::new(406));
         }
-        if let Err(unusable) = judge(message, bodies) {
+        if let Err(unusable) = judge(message, trunk.map_or_else(Default::default, |trunk| trunk.bodies)) {
             let headers = unusable.headers.iter().map(|(name, value)| (*name, (*value).into()));
             return Some(Refusal {
                 status: unusable.status,
@@ -447,15 +445,14 @@ impl Core {
                 headers: headers.collect(),
             });
         }
-        let warning = self.unreadable(message)?;
+        let warning = self.unreadable(message).or_else(|| self.out_of_reach(message, trunk))?;
         Some(Refusal { headers: vec![("Warning", warning.into_bytes().into())], ..Refusal::new(488) })
     }
 
-    /// What becomes of bodies of a leg's peer.
-    pub(super) fn bodies_from(&self, key: LegKey) -> Bodies {
-        let leg = self.legs.get(key);
-        let call = leg.and_then(|leg| self.calls.get(leg.call?));
-        call.map(|call| call.bodies_of(leg.and_then(|leg| leg.trunk))).unwrap_or_default()
+    /// The trunk of a leg, as its call began with it.
+    pub(super) fn trunk_of_leg(&self, key: LegKey) -> Option<&Trunk> {
+        let leg = self.legs.get(key)?;
+        self.calls.get(leg.call?)?.snapshot.trunk(leg.trunk?)
     }
 
     /// Refuses a request that has no transaction.

@@ -9,6 +9,7 @@ use crate::bridge::table::{Event, State};
 use crate::bridge::{Call, CallKey, CallMedia, Cause, Record, Setup};
 use crate::cdr::EndedBy;
 use crate::core::Core;
+use crate::family::Told;
 use crate::headers::text;
 use crate::io::{EventKind, Now, Output, RouteQuery};
 use crate::leg::{Leg, LegKey, interval_too_small};
@@ -39,8 +40,8 @@ impl Core {
         if let Some(least) = interval_too_small(message, &self.wire.settings) {
             return self.stateless(arrival, 422, None, &[("Min-SE", least.as_bytes())]);
         }
-        let bodies = trunk.and_then(|trunk| self.snapshot.trunk(trunk)).map(|trunk| trunk.bodies);
-        if let Some(refusal) = self.content_fault(message, bodies.unwrap_or_default()) {
+        let known = trunk.and_then(|trunk| self.snapshot.trunk(trunk));
+        if let Some(refusal) = self.content_fault(message, known) {
             return self.refuse(arrival, &refusal);
         }
         if message.has(sip::Name::Replaces) {
@@ -136,8 +137,9 @@ impl Core {
             transport,
             now,
         );
-        record.trunk_in =
-            trunk.and_then(|id| self.snapshot.trunk(id)).map(|trunk| trunk.name.as_str().into());
+        let known = trunk.and_then(|id| self.snapshot.trunk(id));
+        record.trunk_in = known.map(|trunk| trunk.name.as_str().into());
+        let media_family = known.map_or_else(Default::default, |trunk| trunk.media_family);
         let key = self.calls.insert(Call {
             id,
             state: State::Routing,
@@ -174,6 +176,7 @@ impl Core {
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.trunk = trunk;
             leg.by_flow = trunk.is_none();
+            leg.told = Told::new(media_family, flow.remote.ip());
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.a = leg;

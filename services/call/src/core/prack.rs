@@ -15,12 +15,13 @@ impl Core {
     pub(super) fn on_prack(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get(key) else { return };
         let (call, tag) = (leg.call, leg.tag.clone());
-        let bodies = self.bodies_from(key);
         let Some(leg) = self.legs.get(key) else { return };
         let acknowledges = leg.acknowledges(message);
         let fault = match acknowledges {
             Acknowledges::Nothing => return self.respond(server, 481, None, &tag, &[], now),
-            Acknowledges::Response | Acknowledges::Offer => self.content_fault(message, bodies),
+            Acknowledges::Response | Acknowledges::Offer => {
+                self.content_fault(message, self.trunk_of_leg(key))
+            }
         };
         if let Some(refusal) = fault {
             return self.refuse_in(server, &refusal, &tag, now);

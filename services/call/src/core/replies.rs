@@ -17,6 +17,10 @@ use crate::leg::{Challenged, Leg, LegKey, News, acknowledge_late, end_fork};
 use crate::media::Side;
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Unanswered};
 
+/// A description in a response or an ACK that cannot be understood, or that names addresses of a family that the relay
+/// does not have.
+struct Unusable;
+
 impl Core {
     pub(super) fn on_response(&mut self, flow: Flow, message: &Message<'_>, now: Now) {
         self.wire.stats.responses_in += 1;
@@ -325,7 +329,7 @@ impl Core {
             call.state,
             State::Resolving | State::Calling | State::Ringing | State::Answered | State::Up
         );
-        let sdp = sdp_of(message).map(Sdp::parse);
+        let sdp = sdp_of(message).map(|body| self.usable(body));
         let cause = match (&sdp, cause.event) {
             // A response whose description cannot be read is not an answer that this box can use.
             (Some(Err(_)), Event::OfferAccepted) if before_answer => {
@@ -356,9 +360,14 @@ impl Core {
         self.drive(call_key, cause, now);
     }
 
+    fn usable<'b>(&self, body: &'b [u8]) -> Result<Sdp<'b>, Unusable> {
+        let sdp = Sdp::parse(body).map_err(|_| Unusable)?;
+        if self.wire.settings.media.reach(&sdp) { Ok(sdp) } else { Err(Unusable) }
+    }
+
     /// Whether a description that comes from this side answers the offer that this side has (RFC 3264 §6: as many
     /// streams). An offer in a 2xx, whose ACK is owed, is no answer.
-    fn answers(&self, call: CallKey, side: Side, sdp: &Option<Result<Sdp<'_>, sip::SdpError>>) -> bool {
+    fn answers(&self, call: CallKey, side: Side, sdp: &Option<Result<Sdp<'_>, Unusable>>) -> bool {
         let Some(call) = self.calls.get(call) else { return true };
         let Some(from) = call.leg(side).and_then(|leg| self.legs.get(leg)) else { return true };
         match sdp {

@@ -17,7 +17,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 
-    pub(super) fn ip(&mut self) -> Option<IpAddr> {
+    fn ip(&mut self) -> Option<IpAddr> {
         match self.u8()? {
             4 => self.array::<4>().map(IpAddr::from),
             6 => self.array::<16>().map(IpAddr::from),
@@ -71,7 +71,7 @@ pub(super) fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend_from_slice(bytes.get(..count as usize).unwrap_or_default());
 }
 
-pub(super) fn put_ip(to: &mut Vec<u8>, ip: IpAddr) {
+fn put_ip(to: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
             to.push(4);

@@ -3,11 +3,14 @@
 //! [`Stimulus`] is [`Input`](crate::Input) as one call sees it. What concerns no call is not here, a deadline that has come
 //! is, and an order for all calls is an order for each.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use routing::{Decision, Fork, Plan, Refusal, Target, TrunkId};
 use sip::Transport;
 use smallvec::SmallVec;
 
-use super::bytes::{Reader, put_address, put_bytes, put_ip};
+use super::bytes::{Reader, put_address, put_bytes};
+use crate::family::Addresses;
 use crate::io::{Flow, NextHop, QueryId, SendToken};
 use crate::media::{DirectionStats, MediaId, MediaReport, PortPair, Side, StreamPorts};
 use crate::settings::ListenerId;
@@ -327,12 +330,15 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
         MediaReport::Refused { session, .. } => (1, session),
         MediaReport::Silent { session, .. } => (2, session),
         MediaReport::Closed { session, .. } => (3, session),
+        MediaReport::NotListening { session, .. } => (4, session),
     };
     to.push(kind);
     to.extend_from_slice(&session.0.to_le_bytes());
     match report {
-        MediaReport::Opened { session: _, address, streams } => {
-            put_ip(to, *address);
+        MediaReport::Opened { session: _, addresses: Addresses { v4, v6 }, streams } => {
+            to.push(u8::from(v4.is_some()) | u8::from(v6.is_some()) << 1);
+            to.extend(v4.iter().flat_map(Ipv4Addr::octets));
+            to.extend(v6.iter().flat_map(Ipv6Addr::octets));
             for StreamPorts { a, b } in streams {
                 for PortPair { rtp, rtcp } in [a, b] {
                     to.extend_from_slice(&rtp.to_le_bytes());
@@ -340,7 +346,9 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
                 }
             }
         }
-        MediaReport::Refused { session: _, why } => put_bytes(to, why.as_bytes()),
+        MediaReport::Refused { session: _, why } | MediaReport::NotListening { session: _, why } => {
+            put_bytes(to, why.as_bytes());
+        }
         MediaReport::Silent { session: _, side } => to.push(match side {
             Side::A => 0,
             Side::B => 1,
@@ -360,13 +368,15 @@ fn report(from: &mut Reader<'_>) -> Option<MediaReport> {
     let (kind, session) = (from.u8()?, MediaId(from.u64()?));
     Some(match kind {
         0 => {
-            let address = from.ip()?;
+            let families = from.u8()?;
+            let v4 = if families & 1 == 0 { None } else { Some(from.array::<4>()?.into()) };
+            let v6 = if families & 2 == 0 { None } else { Some(from.array::<16>()?.into()) };
             let mut streams = SmallVec::new();
             let pair = |from: &mut Reader<'_>| Some(PortPair { rtp: from.u16()?, rtcp: from.u16()? });
             while !from.is_empty() {
                 streams.push(StreamPorts { a: pair(from)?, b: pair(from)? });
             }
-            MediaReport::Opened { session, address, streams }
+            MediaReport::Opened { session, addresses: Addresses { v4, v6 }, streams }
         }
         1 => MediaReport::Refused { session, why: from.text()?.to_owned().into() },
         2 => MediaReport::Silent { session, side: if from.u8()? == 0 { Side::A } else { Side::B } },
@@ -378,6 +388,7 @@ fn report(from: &mut Reader<'_>) -> Option<MediaReport> {
             };
             MediaReport::Closed { session, from_a: stats()?, from_b: stats()? }
         }
-        4.. => return None,
+        4 => MediaReport::NotListening { session, why: from.text()?.to_owned().into() },
+        5.. => return None,
     })
 }

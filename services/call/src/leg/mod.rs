@@ -44,6 +44,7 @@ use slotmap::new_key_type;
 
 use crate::bridge::CallKey;
 use crate::coverage::LegInput;
+use crate::family::Told;
 use crate::io::{Flow, Now, SendToken};
 use crate::media::Side;
 use crate::wire::{ClientKey, ServerKey, Wire, reconnecting};
@@ -192,6 +193,8 @@ pub(crate) struct Leg {
     timer: session_timer::SessionTimer,
     /// Our session in descriptions towards this side (RFC 3264 §8).
     pub(crate) session: crate::bridge::LocalSession,
+    /// In which family this side is told of the relay.
+    pub(crate) told: Told,
     /// What its peer is told of the transfer that it asked for.
     subscription: Option<Box<refer::Subscription>>,
     /// Where requests go, when the peer named a host.
@@ -226,6 +229,7 @@ impl Leg {
             placed: false,
             timer: session_timer::SessionTimer::default(),
             session: crate::bridge::LocalSession::default(),
+            told: Told::new(routing::MediaFamily::Auto, flow.remote.ip()),
             subscription: None,
             way: None,
             way_due: true,

@@ -8,6 +8,7 @@ mod cancel_server;
 mod corpora;
 mod digest;
 mod early_update;
+mod families;
 mod forking;
 mod hairpin;
 mod harness;

@@ -1,6 +1,9 @@
 //! The userspace relay: what its threads and the shards' handles share, and how it starts and stops.
 //!
-//! Every pair of ports has a [`Slot`]: its open sockets, and the stream it belongs to now. A shard puts a stream into its
+//! Every pair of ports has a [`Slot`] at each of the relay's addresses: its open sockets, and the stream it belongs to now. A
+//! side of a stream has the slot of the family that it was told of, and the *twin* of that, with the same ports in the
+//! other family, once it is told of both or described itself in the other: where its packets come from and where they go to
+//! may differ. A packet leaves by the socket of its destination's family. A shard puts a stream into its
 //! slots and takes it out again; a relay thread, told by epoll that a port has packets, looks into the slot and asks the
 //! stream. Slots and streams have a lock each, held for some tens of nanoseconds and never across a system call of the
 //! packet path (but across the one that connects a port to its peer, once for many packets), so orders take effect at once and neither party waits for the other. There is no queue between them
@@ -10,19 +13,20 @@ mod sockets;
 mod worker;
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use call::{Engine, Side};
+use call::{Engine, Family, Side};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::OwnedFd;
 
 pub(crate) use self::sockets::SocketError;
 use self::sockets::{Slot, Socket, Sockets};
 use crate::engine::Handle;
-use crate::ports::{Pair, Plan};
+use crate::ports::{At, Plan, SlotId};
 use crate::stream::{Channel, Stream};
 use crate::{Config, MediaError, Wake};
 
@@ -168,18 +172,21 @@ struct Counters {
 /// One stream of a session, and the sockets it uses.
 #[derive(Debug)]
 pub(crate) struct Path {
-    pub(crate) shard: usize,
-    state: Mutex<Stream>,
-    pub(crate) a: PathEnd,
-    pub(crate) b: PathEnd,
+    shard: u32,
     /// The RTCP sockets exist or were tried.
     control: AtomicBool,
+    state: Mutex<Stream>,
+    a: PathEnd,
+    b: PathEnd,
+    /// The twins of both, for the few streams that have any.
+    twins: OnceLock<Box<[OnceLock<PathEnd>; 2]>>,
 }
 
-/// One side of a [`Path`].
+/// One side of a [`Path`] at one address.
 #[derive(Debug)]
 pub(crate) struct PathEnd {
-    pub(crate) pair: Pair,
+    pub(crate) slot: SlotId,
+    pub(crate) is_ipv6: bool,
     pub(crate) rtp: Socket,
     pub(crate) rtcp: OnceLock<Socket>,
 }
@@ -187,18 +194,60 @@ pub(crate) struct PathEnd {
 impl Path {
     pub(crate) fn new(shard: usize, a: PathEnd, b: PathEnd) -> Path {
         let control = AtomicBool::new(a.rtcp.get().is_some() && b.rtcp.get().is_some());
-        Path { shard, state: Mutex::default(), a, b, control }
+        Path { shard: shard as u32, control, state: Mutex::default(), a, b, twins: OnceLock::new() }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, Stream> {
         lock(&self.state)
     }
 
+    /// The end of a side that it had from the beginning.
     pub(crate) fn end(&self, side: Side) -> &PathEnd {
         match side {
             Side::A => &self.a,
             Side::B => &self.b,
         }
+    }
+
+    /// The end of a side at the other address, if it has one.
+    fn twin(&self, side: Side) -> Option<&PathEnd> {
+        self.twins.get()?[place(side)].get()
+    }
+
+    /// Every end of a side.
+    pub(crate) fn ends(&self, side: Side) -> impl Iterator<Item = &PathEnd> {
+        std::iter::once(self.end(side)).chain(self.twin(side))
+    }
+
+    /// The end of a side that has this slot.
+    fn end_at(&self, side: Side, slot: SlotId) -> Option<&PathEnd> {
+        let end = self.end(side);
+        if end.slot == slot { Some(end) } else { self.twin(side) }
+    }
+
+    /// The end of a side that can send to this address.
+    fn end_towards(&self, side: Side, to: SocketAddr) -> Option<&PathEnd> {
+        let end = self.end(side);
+        if end.is_ipv6 == to.is_ipv6() { Some(end) } else { self.twin(side) }
+    }
+
+    /// Whether a side has its ports in this family.
+    pub(crate) fn listens(&self, side: Side, family: Family) -> bool {
+        self.ends(side).any(|end| end.is_ipv6 == (family == Family::V6))
+    }
+
+    /// Gives a side its ports at the other address too. Only the shard of the stream does so, and once for a side.
+    pub(crate) fn add_twin(&self, side: Side, twin: PathEnd) {
+        let _ = self.twins.get_or_init(Box::default)[place(side)].set(twin);
+        // Where control flows already, it is to flow here as well.
+        self.control.store(false, Relaxed);
+    }
+}
+
+fn place(side: Side) -> usize {
+    match side {
+        Side::A => 0,
+        Side::B => 1,
     }
 }
 
@@ -212,9 +261,26 @@ impl PathEnd {
 }
 
 impl Shared {
-    /// The slot of a pair. Pairs come from the plan that sized the slots, and tokens from registered sockets.
-    pub(crate) fn slot(&self, pair: Pair) -> Option<MutexGuard<'_, Slot>> {
-        self.slots.get(pair.0 as usize).map(lock)
+    /// What is in a slot. Their numbers come from the plan that sized the slots, and tokens from registered sockets.
+    pub(crate) fn slot(&self, slot: SlotId) -> Option<MutexGuard<'_, Slot>> {
+        self.slots.get(slot.0 as usize).map(lock)
+    }
+
+    /// The local address of a slot.
+    pub(crate) fn address(&self, at: At) -> IpAddr {
+        match (at, self.config.other) {
+            (At::Other, Some(other)) => other.address,
+            (At::Other, None) | (At::First, _) => self.config.address,
+        }
+    }
+
+    /// Where the relay is in a family; `None`: nowhere.
+    pub(crate) fn in_family(&self, family: Family) -> Option<At> {
+        let other = self.config.other.filter(|other| Family::of(other.address) == family);
+        match other {
+            Some(_) => Some(At::Other),
+            None => (Family::of(self.config.address) == family).then_some(At::First),
+        }
     }
 
     /// The epoll instance that serves a shard's sockets.
@@ -226,10 +292,11 @@ impl Shared {
         &self.threads[shard % self.threads.len()]
     }
 
-    /// Whether ports may be connected to their peers. Not where they are bound to every address of the host: connecting
-    /// would choose one of them, and the peer was perhaps told another.
-    pub(crate) fn may_connect(&self) -> bool {
-        !self.config.address.is_unspecified()
+    /// Whether ports may be connected to a peer. Not where they are bound to every address of the host: connecting would
+    /// choose one of them, and the peer was perhaps told another.
+    pub(crate) fn may_connect(&self, peer: SocketAddr) -> bool {
+        let mut locals = self.config.addresses().map(|(address, _)| address);
+        locals.any(|local| local.is_ipv4() == peer.is_ipv4() && !local.is_unspecified())
     }
 
     /// A session of the shard is watched from now on. The first one ends the thread's wait without timeout.
@@ -263,13 +330,14 @@ pub(crate) fn start(
 ) -> Result<(Vec<Box<dyn Engine + Send>>, Relay), MediaError> {
     let plan = Plan::new(&config.ports);
     check(&config, plan, shards, wake.len())?;
-    sockets::probe(config.address)
-        .map_err(|source| MediaError::Address { address: config.address, source })?;
+    for (address, _) in config.addresses() {
+        sockets::probe(address).map_err(|source| MediaError::Address { address, source })?;
+    }
     let limit = sockets::raise_limit();
     let threads = config.threads.clamp(1, shards);
     let shared = Arc::new(Shared {
         plan,
-        slots: (0..plan.pairs()).map(|_| Mutex::default()).collect(),
+        slots: config.addresses().flat_map(|_| 0..plan.pairs()).map(|_| Mutex::default()).collect(),
         shards: (0..shards).map(|_| ShardState::new(limit / shards)).collect(),
         threads: (0..threads)
             .map(|thread| ThreadState::new().map_err(|source| MediaError::Thread { thread, source }))
@@ -299,6 +367,18 @@ fn check(config: &Config, plan: Plan, shards: usize, wakers: usize) -> Result<()
     if (plan.pairs() as usize) < shards * 2 {
         return Err(MediaError::Ports { ports: config.ports.clone(), pairs: plan.pairs(), shards });
     }
+    for (address, advertise) in config.addresses() {
+        if Family::of(address) != Family::of(advertise) {
+            let expected = "that of the local address that it is named for";
+            return Err(MediaError::Family { expected, came: advertise });
+        }
+    }
+    if let Some(other) = config.other
+        && Family::of(other.address) == Family::of(config.address)
+    {
+        let expected = "another one than the first address has";
+        return Err(MediaError::Family { expected, came: other.address });
+    }
     match config.dscp {
         Some(came) if came > 63 => Err(MediaError::Dscp { came }),
         Some(_) | None => Ok(()),
@@ -312,6 +392,8 @@ fn tell(relay: &Relay) {
     tracing::info!(
         address = %config.address,
         advertise = %config.advertise,
+        other = config.other.map(|other| tracing::field::display(other.address)),
+        other_advertise = config.other.map(|other| tracing::field::display(other.advertise)),
         ports = totals.ports_total,
         sockets = limit,
         streams = (pairs / 2).min(limit / 2),

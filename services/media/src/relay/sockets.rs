@@ -13,14 +13,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use super::{Path, Shared, worker};
-use crate::ports::Pair;
+use crate::ports::SlotId;
 use crate::stream::{Channel, Stream};
 
 /// A bound, non-blocking socket that is registered with its thread's epoll. Shared: the relay may be about to send on it
 /// while a shard gives it up.
 pub(crate) type Socket = Arc<UdpSocket>;
 
-/// The sockets of one pair of ports and who uses them.
+/// The sockets of one pair of ports at one address, and who uses them.
 ///
 /// They stay open while the pair rests, so that in steady state a call costs no `socket`, `bind` and `close`, and late
 /// packets of the last call are read and dropped rather than left for the next one.
@@ -118,12 +118,12 @@ impl Slot {
         &mut self,
         shared: &Shared,
         shard: usize,
-        pair: Pair,
+        slot: SlotId,
     ) -> Result<Socket, SocketError> {
         if let Some(socket) = &self.rtp {
             return Ok(Arc::clone(socket));
         }
-        let socket = open(shared, shard, pair, Channel::Rtp)?;
+        let socket = open(shared, shard, slot, Channel::Rtp)?;
         self.rtp = Some(Arc::clone(&socket));
         Ok(socket)
     }
@@ -149,8 +149,9 @@ impl Path {
     /// Connects the media port of `side` to the only peer that it is for. The caller holds the stream's lock, here and in
     /// [`Path::disconnect`], so that a socket is never connected to anybody else than its stream says.
     pub(super) fn connect(&self, side: Side, peer: SocketAddr, state: &mut Stream) {
-        let done = rustix::net::connect(&*self.end(side).rtp, &peer);
-        state.connected(side, done.is_ok().then_some(peer));
+        let end = self.end_towards(side, peer);
+        let done = end.is_some_and(|end| rustix::net::connect(&*end.rtp, &peer).is_ok());
+        state.connected(side, done.then_some(peer));
     }
 
     /// Ends the stream; its media ports are open to everybody again, which is how they rest and how the next call finds
@@ -166,10 +167,8 @@ impl Path {
 
     /// Opens the media port of `side` to everybody again, if the stream says that it must be.
     pub(crate) fn disconnect(&self, side: Side, state: &mut Stream) {
-        if !state.parts(side) {
-            return;
-        }
-        if let Err(error) = rustix::net::connect_unspec(&*self.end(side).rtp) {
+        let Some(end) = state.parts(side).and_then(|peer| self.end_towards(side, peer)) else { return };
+        if let Err(error) = rustix::net::connect_unspec(&*end.rtp) {
             tracing::error!(%error, "a media port cannot be disconnected from its peer and hears nobody else");
         }
     }
@@ -183,21 +182,22 @@ impl Path {
         if self.control.swap(true, Relaxed) {
             return;
         }
-        for side in [Side::A, Side::B] {
-            let end = self.end(side);
-            let Some(mut slot) = shared.slot(end.pair) else { continue };
+        for end in [Side::A, Side::B].into_iter().flat_map(|side| self.ends(side)) {
+            let Some(mut slot) = shared.slot(end.slot) else { continue };
             // The call may have ended since the packet was read.
             let still_ours = slot.user.as_ref().is_some_and(|(user, _)| Arc::ptr_eq(user, self));
             if !still_ours || end.rtcp.get().is_some() {
                 continue;
             }
-            match open(shared, self.shard, end.pair, Channel::Rtcp) {
+            match open(shared, self.shard as usize, end.slot, Channel::Rtcp) {
                 Ok(socket) => {
                     slot.rtcp = Some(Arc::clone(&socket));
                     let _ = end.rtcp.set(socket);
                 }
                 Err(error) => {
-                    tracing::debug!(port = shared.plan.rtp_port(end.pair) + 1, ?error, "no RTCP port")
+                    let (pair, at) = shared.plan.place(end.slot);
+                    let (address, port) = (shared.address(at), shared.plan.rtp_port(pair) + 1);
+                    tracing::debug!(%address, port, ?error, "no RTCP port");
                 }
             }
         }
@@ -205,20 +205,22 @@ impl Path {
 }
 
 /// Opens, binds and registers one port.
-fn open(shared: &Shared, shard: usize, pair: Pair, channel: Channel) -> Result<Socket, SocketError> {
+fn open(shared: &Shared, shard: usize, slot: SlotId, channel: Channel) -> Result<Socket, SocketError> {
     let account = &shared.shards[shard].sockets;
     if !account.allows(channel) {
         return Err(SocketError::Exhausted);
     }
+    let (pair, at) = shared.plan.place(slot);
     let port = shared.plan.rtp_port(pair) + u16::from(channel == Channel::Rtcp);
+    let address = shared.address(at);
     let attempt = || -> io::Result<UdpSocket> {
-        let socket = bind(SocketAddr::new(shared.config.address, port))?;
+        let socket = bind(SocketAddr::new(address, port))?;
         if let Some(dscp) = shared.config.dscp {
-            mark(&socket, shared.config.address, dscp)?;
+            mark(&socket, address, dscp)?;
         }
         let socket = UdpSocket::from(socket);
         // Level-triggered: what one visit leaves unread comes up again by itself.
-        let token = epoll::EventData::new_u64(worker::token(pair, channel));
+        let token = epoll::EventData::new_u64(worker::token(slot, channel));
         epoll::add(shared.epoll_of(shard), &socket, token, epoll::EventFlags::IN)?;
         Ok(socket)
     };

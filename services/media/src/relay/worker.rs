@@ -19,10 +19,10 @@ use sip::Time;
 
 use super::{Path, Shared, Socket, ThreadState};
 use crate::Wake;
-use crate::ports::Pair;
+use crate::ports::SlotId;
 use crate::stream::{Channel, Verdict};
 
-/// The token of the eventfd; no pair has it.
+/// The token of the eventfd; no port has it.
 pub(super) const INTERRUPT: u64 = u64::MAX;
 
 /// Events taken from epoll at once.
@@ -36,13 +36,13 @@ const BURST: usize = 32;
 const DATAGRAM: usize = 65_535;
 
 /// What epoll hands back for a port.
-pub(super) fn token(pair: Pair, channel: Channel) -> u64 {
-    u64::from(pair.0) * 2 + u64::from(channel == Channel::Rtcp)
+pub(super) fn token(slot: SlotId, channel: Channel) -> u64 {
+    u64::from(slot.0) * 2 + u64::from(channel == Channel::Rtcp)
 }
 
-fn port_of(token: u64) -> Option<(Pair, Channel)> {
-    let pair = u32::try_from(token / 2).ok()?;
-    Some((Pair(pair), if token.is_multiple_of(2) { Channel::Rtp } else { Channel::Rtcp }))
+fn port_of(token: u64) -> Option<(SlotId, Channel)> {
+    let slot = u32::try_from(token / 2).ok()?;
+    Some((SlotId(slot), if token.is_multiple_of(2) { Channel::Rtp } else { Channel::Rtcp }))
 }
 
 /// Starts thread `thread`, which serves the shards of `wakers`.
@@ -139,13 +139,13 @@ impl Worker {
             let _ = rustix::io::read(&self.state().interrupt, &mut [0; 8]);
             return;
         }
-        let Some((pair, channel)) = port_of(token) else { return };
-        let Some(mut slot) = self.shared.slot(pair) else { return };
+        let Some((id, channel)) = port_of(token) else { return };
+        let Some(mut slot) = self.shared.slot(id) else { return };
         let burst = if slot.comes_up_again(self.wakeup) { BURST } else { 1 };
         match slot.user.clone() {
             Some((path, side)) => {
                 drop(slot);
-                self.relay(&path, side, channel, burst, buffer);
+                self.relay(&path, side, (id, channel), burst, buffer);
             }
             None => {
                 let idle = slot.socket(channel).cloned();
@@ -157,13 +157,20 @@ impl Worker {
         }
     }
 
-    fn relay(&mut self, path: &Arc<Path>, side: Side, channel: Channel, burst: usize, buffer: &mut [u8]) {
-        let Some(socket) = path.end(side).socket(channel) else { return };
+    fn relay(
+        &mut self,
+        path: &Arc<Path>,
+        side: Side,
+        (at, channel): (SlotId, Channel),
+        burst: usize,
+        buffer: &mut [u8],
+    ) {
+        let Some(socket) = path.end_at(side, at).and_then(|end| end.socket(channel)) else { return };
         read(burst, socket, buffer, |packet, source| {
             let verdict = {
                 let mut state = path.state();
                 let verdict = state.receive(side, channel, source, packet, self.now);
-                if let Some(peer) = state.ripe(side).filter(|_| self.shared.may_connect()) {
+                if let Some(peer) = state.ripe(side).filter(|peer| self.shared.may_connect(*peer)) {
                     path.connect(side, peer, &mut state);
                 }
                 verdict
@@ -171,8 +178,8 @@ impl Worker {
             match verdict {
                 Verdict::Relay { out, to, connected, media } => {
                     let sent = path
-                        .end(side.other())
-                        .socket(out)
+                        .end_towards(side.other(), to)
+                        .and_then(|end| end.socket(out))
                         .is_some_and(|socket| transmit(socket, packet, to, connected));
                     self.count(sent, path, side, media);
                 }

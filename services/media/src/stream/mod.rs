@@ -129,20 +129,20 @@ impl Stream {
         self.end_mut(side).bond = peer.map_or_else(Bond::default, Bond::Connected);
     }
 
-    /// True once when a side's media port is connected to a peer that is not its peer any more, because the side has
-    /// moved or the stream is over. The port must be disconnected before anybody else sees the stream.
-    pub(crate) fn parts(&mut self, side: Side) -> bool {
+    /// Once, when a side's media port is connected to a peer that is not its peer any more, because the side has moved or
+    /// the stream is over: that peer. The port must be disconnected before anybody else sees the stream.
+    pub(crate) fn parts(&mut self, side: Side) -> Option<SocketAddr> {
         let closed = self.closed;
         let end = self.end_mut(side);
-        let Bond::Connected(peer) = end.bond else { return false };
+        let Bond::Connected(peer) = end.bond else { return None };
         let parts = closed || end.rtp.source() != Some(peer);
-        if parts {
+        parts.then(|| {
             end.bond = Bond::default();
-        }
-        parts
+            peer
+        })
     }
 
-    /// Takes a side's newest description. True when it differs from the one before; [`Stream::parts`] may be true then.
+    /// Takes a side's newest description. True when it differs from the one before; [`Stream::parts`] may name a peer then.
     pub(crate) fn describe(&mut self, side: Side, remote: Option<RemoteStream>) -> bool {
         self.end_mut(side).describe(remote)
     }

@@ -2,15 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, missing_docs)]
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use call::{DirectionStats, Engine, MediaId, MediaOrder, MediaReport, RemoteStream, Side, StreamPorts};
+use call::{
+    DirectionStats, Engine, Family, MediaId, MediaOrder, MediaReport, RemoteStream, Side, StreamPorts,
+};
 use media::{Config, Relay, Totals, start};
 use sip::Time;
 
 pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub const LOCAL_6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 /// Long enough for a packet to cross a busy machine; waiting ends when it has come.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to make sure that nothing comes. The relay moves packets within a tick of a millisecond.
@@ -44,9 +47,18 @@ impl Bench {
     }
 
     pub fn try_open(&mut self, session: u64, streams: u8) -> Result<Vec<StreamPorts>, String> {
-        let reports = self.order(MediaOrder::Open { session: MediaId(session), streams });
+        self.try_open_in([Family::V4; 2], session, streams)
+    }
+
+    pub fn try_open_in(
+        &mut self,
+        families: [Family; 2],
+        session: u64,
+        streams: u8,
+    ) -> Result<Vec<StreamPorts>, String> {
+        let reports = self.order(MediaOrder::Open { session: MediaId(session), streams, families });
         match reports.as_slice() {
-            [MediaReport::Opened { session: id, address: LOCAL, streams }] if *id == MediaId(session) => {
+            [MediaReport::Opened { session: id, streams, .. }] if *id == MediaId(session) => {
                 Ok(streams.to_vec())
             }
             [MediaReport::Refused { session: id, why }] if *id == MediaId(session) => Err(why.to_string()),
@@ -130,7 +142,7 @@ impl Phone {
         RemoteStream {
             rtp: self.rtp.local_addr().unwrap(),
             rtcp: self.rtcp.local_addr().unwrap(),
-            signalling: LOCAL,
+            signalling: if self.rtp.local_addr().unwrap().is_ipv4() { LOCAL } else { LOCAL_6 },
             sends: true,
             receives: true,
         }

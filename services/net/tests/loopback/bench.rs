@@ -28,19 +28,19 @@ pub struct Ports {
 impl Engine for Ports {
     fn order(&mut self, order: MediaOrder, _now: Time, reports: &mut Vec<MediaReport>) {
         match order {
-            MediaOrder::Open { session, streams } => {
+            MediaOrder::Open { session, streams, families: _ } => {
                 let pair = |rtp| PortPair { rtp, rtcp: rtp + 1 };
                 let ports = StreamPorts { a: pair(40_000), b: pair(40_002) };
-                let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                let addresses = IpAddr::V4(Ipv4Addr::LOCALHOST).into();
                 let streams = (0..streams).map(|_| ports).collect();
-                reports.push(MediaReport::Opened { session, address, streams });
+                reports.push(MediaReport::Opened { session, addresses, streams });
             }
             MediaOrder::Close { session } => reports.push(MediaReport::Closed {
                 session,
                 from_a: Default::default(),
                 from_b: Default::default(),
             }),
-            MediaOrder::Describe { .. } | MediaOrder::Watch { .. } => {}
+            MediaOrder::Describe { .. } | MediaOrder::Watch { .. } | MediaOrder::Listen { .. } => {}
         }
     }
 
@@ -104,6 +104,7 @@ pub fn config(shards: usize) -> (Config, Vec<Ports>, Kept) {
             timer_c: Duration::from_secs(180),
             session_expires: Duration::from_secs(1_800),
             min_se: Duration::from_secs(90),
+            media: call::Families::BOTH,
             registrar: RegistrarPolicy::OpenLoopback,
             max_calls: 1000,
             product: "box".to_owned(),

@@ -114,7 +114,9 @@ impl Running {
         let shards = shards(settings);
         let wakers = Wakers::new(shards);
         let wakes = (0..shards).map(|shard| wakers.waker(shard)).collect();
-        let (engines, relay) = media::start(media_config(&settings.media, shards), shards, wakes)?;
+        let media_config = media_config(&settings.media, shards);
+        let families = media_config.families();
+        let (engines, relay) = media::start(media_config, shards, wakes)?;
         let records = (0..shards).map(|_| Box::new(ToStore(store.recorder())) as Box<dyn ::net::Records>);
         let listen = settings.listeners.iter().map(|listener| Listen {
             name: listener.name.clone(),
@@ -127,7 +129,7 @@ impl Running {
         let bound = ::net::bind(::net::Config {
             listeners: listen.collect(),
             wakers,
-            settings: core_settings(settings, shards)?,
+            settings: core_settings(settings, families, shards)?,
             snapshot,
             engines,
             records: records.collect(),
@@ -310,6 +312,7 @@ fn media_config(media: &Media, shards: usize) -> media::Config {
     media::Config {
         address: media.address,
         advertise: media.advertise.unwrap_or(media.address),
+        other: other_family(media),
         ports: media.ports.0..=media.ports.1,
         timeout: media.timeout,
         tick: media.tick,
@@ -317,6 +320,17 @@ fn media_config(media: &Media, shards: usize) -> media::Config {
         dscp: media.dscp,
         ..media::Config::default()
     }
+}
+
+/// The loopback address stands for "where this system has one", so that the box runs on those that have IPv4 only.
+fn other_family(media: &Media) -> Option<media::OtherFamily> {
+    let address = media.address6?;
+    if address.is_loopback() && std::net::UdpSocket::bind((address, 0)).is_err() {
+        tracing::warn!(%address, "this system has no such address: media is relayed over IPv4 only");
+        return None;
+    }
+    let advertise = media.advertise6.unwrap_or(address);
+    Some(media::OtherFamily { address: address.into(), advertise: advertise.into() })
 }
 
 /// Zero is as many as this system has room for.
@@ -333,7 +347,11 @@ fn limits(connections: &Connections) -> Limits {
     }
 }
 
-fn core_settings(settings: &Settings, shards: usize) -> Result<call::Settings, getrandom::Error> {
+fn core_settings(
+    settings: &Settings,
+    media: call::Families,
+    shards: usize,
+) -> Result<call::Settings, getrandom::Error> {
     let mut seed = [0; 32];
     let mut nonce_secret = [0; 32];
     getrandom::fill(&mut seed)?;
@@ -352,6 +370,7 @@ fn core_settings(settings: &Settings, shards: usize) -> Result<call::Settings, g
         max_calls: (settings.node.max_calls as usize).div_ceil(shards),
         product: concat!("Drawbridge/", env!("CARGO_PKG_VERSION")).to_owned(),
         journal: journal_limits(&settings.journal, shards),
+        media,
         seed,
         nonce_secret,
     })

@@ -18,13 +18,13 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::routing::{Route, Snapshot, Trunk};
 use api::Role;
-use call::{RegistrarPolicy, User};
+use call::{Families, RegistrarPolicy, User};
 use sip::{Timing, Transport};
 use store::SpoolPlace;
 use toml::de::DeTable;
@@ -149,6 +149,10 @@ pub struct Media {
     pub address: IpAddr,
     /// What descriptions say, where that is not `address`.
     pub advertise: Option<IpAddr>,
+    /// Where they are in IPv6, when `address` is of IPv4; the loopback address only on systems that have it.
+    pub address6: Option<Ipv6Addr>,
+    /// What descriptions say, where that is not `address6`.
+    pub advertise6: Option<Ipv6Addr>,
     /// First and last port.
     pub ports: (u16, u16),
     /// Which engine was asked for.
@@ -161,6 +165,13 @@ pub struct Media {
     pub threads: u16,
     /// Differentiated services code point of what is sent.
     pub dscp: Option<u8>,
+}
+
+impl Media {
+    /// In which families media is relayed.
+    fn families(&self) -> Families {
+        Families { v4: self.address.is_ipv4(), v6: self.address.is_ipv6() || self.address6.is_some() }
+    }
 }
 
 /// `media.engine`. There is one engine in this version, so both words mean it; they differ in what is said at start.
@@ -294,6 +305,8 @@ impl Default for Settings {
             media: Media {
                 address: IpAddr::from(Ipv4Addr::LOCALHOST),
                 advertise: None,
+                address6: Some(Ipv6Addr::LOCALHOST),
+                advertise6: None,
                 ports: (30000, 39999),
                 engine: Engine::Auto,
                 timeout: Duration::from_secs(60),

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ::routing::{
-    Bodies, CancelMatching, Challenges, Credentials, Entry, Fork, Problem, Redirect, Refer, Route, Snapshot,
-    SnapshotError, Trunk, TrunkId, default_failover,
+    Bodies, CancelMatching, Challenges, Credentials, Entry, Fork, MediaFamily, Problem, Redirect, Refer,
+    Route, Snapshot, SnapshotError, Trunk, TrunkId, default_failover,
 };
 use call::User;
 use sip::{Transport, Uri};
@@ -15,7 +15,7 @@ use super::sections::Taken;
 use super::values::{
     choice, codes, duration, method, name, number, pattern, reject, source, text, token, user_name,
 };
-use super::{Listener, Notice};
+use super::{Listener, Media, Notice};
 
 /// A trunk or route with the places of its keys, and of the elements of its lists.
 pub(super) struct Written<T> {
@@ -42,6 +42,7 @@ impl<T> Written<T> {
 pub(super) fn trunks(
     root: &mut Section<'_>,
     listeners: &[Listener],
+    media: &Media,
     notices: &mut Vec<Notice>,
 ) -> Vec<Written<Trunk>> {
     let mut taken = Taken::default();
@@ -53,7 +54,7 @@ pub(super) fn trunks(
             // It keeps its number, so that the routes of the file still mean their trunks.
             name = format!("#{index}");
         }
-        trunks.push(trunk(section, name, listeners, notices));
+        trunks.push(trunk(section, name, listeners, media, notices));
     }
     let document = root.document();
     let values: Vec<Trunk> = trunks.iter().map(|trunk| trunk.value.clone()).collect();
@@ -67,6 +68,7 @@ fn trunk(
     mut section: Section<'_>,
     name: String,
     listeners: &[Listener],
+    media: &Media,
     notices: &mut Vec<Notice>,
 ) -> Written<Trunk> {
     const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
@@ -74,6 +76,8 @@ fn trunk(
     const MATCHING: &[(&str, CancelMatching)] =
         &[("strict", CancelMatching::Strict), ("lenient", CancelMatching::Lenient)];
     const REFER: &[(&str, Refer)] = &[("local", Refer::Local), ("pass", Refer::Pass)];
+    const FAMILIES: &[(&str, MediaFamily)] =
+        &[("auto", MediaFamily::Auto), ("ipv4", MediaFamily::Ipv4), ("ipv6", MediaFamily::Ipv6)];
     const BODIES: &[(&str, Bodies)] = &[("strict", Bodies::Strict), ("pass", Bodies::Pass)];
     const REDIRECT: &[(&str, Redirect)] = &[("follow", Redirect::Follow), ("pass", Redirect::Pass)];
     let mut trunk = Written::new(Trunk::new(name));
@@ -108,6 +112,19 @@ fn trunk(
     }
     if let Some(bodies) = section.get("bodies", choice(BODIES)) {
         trunk.value.bodies = bodies.value;
+    }
+    if let Some(family) = section.get("media_family", choice(FAMILIES)) {
+        let families = media.families();
+        let (has, key) = match family.value {
+            MediaFamily::Auto => (true, ""),
+            MediaFamily::Ipv4 => (families.v4, "media.address"),
+            MediaFamily::Ipv6 => (families.v6, "media.address6"),
+        };
+        if !has {
+            let expected = format!("\"auto\", or an address of this family in {key}");
+            section.document().mistake(&family.place, expected);
+        }
+        trunk.value.media_family = family.value;
     }
     let methods = section.list("methods", "methods like MESSAGE", method);
     trunk.value.methods = methods.map(|list| list.into_iter().map(|method| method.value).collect());

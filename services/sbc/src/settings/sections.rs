@@ -10,8 +10,8 @@ use sip::{Timing, Transport};
 
 use super::section::{Document, Place, Placed, Section};
 use super::values::{
-    address, choice, duration, flag, host_port, name, name_server, number, path, ports, postgres, sha256,
-    socket, spool,
+    address, address_v6, choice, duration, flag, host_port, name, name_server, number, path, ports, postgres,
+    sha256, socket, spool,
 };
 use super::{
     Access, Api, Cdr, Connections, Dns, Engine, Journal, Listener, Media, Node, Settings, Timers, Token,
@@ -34,7 +34,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let cdr = cdr(root.section("cdr"), default.cdr);
     let journal = journal(root.section("journal"), default.journal);
     let mut notices = Vec::new();
-    let trunks = routing::trunks(&mut root, &listeners, &mut notices);
+    let trunks = routing::trunks(&mut root, &listeners, &media, &mut notices);
     let users = routing::users(&mut root);
     let access = access(root.section("access"), root.has("user"));
     let guard = guard::guard(&mut root, default.guard);
@@ -220,9 +220,34 @@ fn media(mut section: Section<'_>, default: Media) -> Media {
     if let Some(advertise) = advertise.as_ref().filter(|advertise| advertise.value.is_unspecified()) {
         document.mistake(&advertise.place, "the address that others reach");
     }
+    let of_this_family = "an address of the family of media.address";
+    if let Some(advertise) = &advertise
+        && place.as_ref().map_or(default.address, |place| place.value).is_ipv4() != advertise.value.is_ipv4()
+    {
+        document.mistake(&advertise.place, of_this_family);
+    }
+    let address6 = section.get("address6", address_v6);
+    let advertise6 = section.get("advertise6", address_v6);
+    if let Some(address6) = address6.as_ref().filter(|_| !default_or_v4(place.as_ref())) {
+        document.mistake(&address6.place, "media.address with an IPv4 address: it has the IPv6 one already");
+    }
+    if let Some(address6) = address6.as_ref().filter(|ip| ip.value.is_unspecified() && advertise6.is_none()) {
+        let expected = "one address of this box, or media.advertise6 with the one that others reach";
+        document.mistake(&address6.place, expected);
+    }
+    if let Some(advertise6) = advertise6.as_ref().filter(|advertise6| advertise6.value.is_unspecified()) {
+        document.mistake(&advertise6.place, "the address that others reach");
+    }
+    if let Some(advertise6) = advertise6.as_ref().filter(|_| address6.is_none()) {
+        document.mistake(&advertise6.place, "media.address6 with the address of this box that it stands for");
+    }
+    // Who says where media is says it for both families.
+    let default6 = default.address6.filter(|_| place.is_none());
     let media = Media {
         address: place.map_or(default.address, |place| place.value),
         advertise: advertise.map(|advertise| advertise.value),
+        address6: address6.map(|address6| address6.value).or(default6),
+        advertise6: advertise6.map(|advertise6| advertise6.value),
         ports: section.or("ports", default.ports, ports),
         engine: engine.and_then(|engine| engine.value).unwrap_or(default.engine),
         timeout: section.or("timeout", default.timeout, duration(SECOND..=DAY)),
@@ -232,6 +257,10 @@ fn media(mut section: Section<'_>, default: Media) -> Media {
     };
     section.finish();
     media
+}
+
+fn default_or_v4(address: Option<&Placed<IpAddr>>) -> bool {
+    address.is_none_or(|address| address.value.is_ipv4())
 }
 
 fn api(mut section: Section<'_>, default: Api) -> Api {

@@ -95,6 +95,46 @@ fn without_a_file_the_box_serves_phones_on_loopback() {
 }
 
 #[test]
+fn media_has_the_families_whose_addresses_the_file_names() {
+    let media = |text: &str| {
+        let media = Settings::parse(&format!("[media]\n{text}")).unwrap().media;
+        (media.address.to_string(), media.address6.map(|ip| ip.to_string()))
+    };
+    let loopback = ("127.0.0.1".to_owned(), Some("::1".to_owned()));
+    assert_eq!(media(""), loopback);
+    assert_eq!(media("ports = '2000-2999'"), loopback);
+    assert_eq!(media("address = '192.0.2.7'"), ("192.0.2.7".into(), None));
+    assert_eq!(media("address = '2001:db8::7'"), ("2001:db8::7".into(), None));
+    let both = "address = '192.0.2.7'\naddress6 = '2001:db8::7'\nadvertise6 = '2001:db8::8'";
+    assert_eq!(media(both), ("192.0.2.7".into(), Some("2001:db8::7".into())));
+}
+
+#[test]
+fn media_addresses_of_the_wrong_family_are_named() {
+    let wrong = |text: &str| mistakes(&format!("[media]\n{text}")).join("; ");
+    for (text, expected) in [
+        ("address6 = '192.0.2.7'", "an IPv6 address"),
+        ("address6 = '::1'\nadvertise6 = '192.0.2.7'", "an IPv6 address"),
+        ("address = '192.0.2.7'\nadvertise = '2001:db8::7'", "an address of the family of media.address"),
+        ("address = '2001:db8::7'\nadvertise = '192.0.2.7'", "an address of the family of media.address"),
+        ("address = '2001:db8::7'\naddress6 = '2001:db8::8'", "media.address with an IPv4 address"),
+        ("address6 = '::'", "media.advertise6 with the one that others reach"),
+        ("address6 = '::'\nadvertise6 = '::'", "the address that others reach"),
+        ("address = '192.0.2.7'\nadvertise6 = '2001:db8::8'", "media.address6 with the address of this box"),
+        ("advertise = '2001:db8::8'", "an address of the family of media.address"),
+    ] {
+        assert!(wrong(text).contains(expected), "{text}: {}", wrong(text));
+    }
+    let trunk = "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\nmedia_family = ";
+    let with =
+        |media: &str, family: &str| mistakes(&format!("[media]\n{media}\n{trunk}'{family}'")).join("; ");
+    assert!(with("address = '192.0.2.7'", "ipv6").contains("an address of this family in media.address6"));
+    assert!(with("address = '2001:db8::7'", "ipv4").contains("an address of this family in media.address"));
+    assert!(with("", "ipv5").contains("\"ipv6\""));
+    assert_eq!(with("", "ipv6"), "");
+}
+
+#[test]
 fn a_file_opens_the_registrar_only_when_it_says_so() {
     let registrar = |text: &str| Settings::parse(text).unwrap().registrar();
     assert_eq!(registrar(""), RegistrarPolicy::Closed);

@@ -1,7 +1,7 @@
 //! Reading single values: each reader takes a TOML value or says what it expected.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -131,6 +131,10 @@ pub(super) fn socket(value: &DeValue<'_>) -> Result<SocketAddr, Expected> {
 /// An address that a description can name.
 pub(super) fn address(value: &DeValue<'_>) -> Result<IpAddr, Expected> {
     value.as_str().and_then(|text| text.parse().ok()).ok_or(Cow::from("an IP address"))
+}
+
+pub(super) fn address_v6(value: &DeValue<'_>) -> Result<Ipv6Addr, Expected> {
+    value.as_str().and_then(|text| text.parse().ok()).ok_or(Cow::from("an IPv6 address"))
 }
 
 /// `IP` or `IP:PORT` of a name server; without a port the usual one.

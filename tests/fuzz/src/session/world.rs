@@ -2,15 +2,15 @@
 //! looked at.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use call::{
-    Command, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits, Listener, MediaId,
-    MediaOrder, MediaReport, Now, Output, PortPair, QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken,
-    Settings, StreamPorts, User, Utc,
+    Addresses, Command, Core, DirectionStats, Event, EventKind, Families, Flow, Input, JournalLimits,
+    Listener, MediaId, MediaOrder, MediaReport, Now, Output, PortPair, QueryId, RegistrarPolicy, Reply,
+    RouteQuery, SendToken, Settings, StreamPorts, User, Utc,
 };
 use routing::{
     Bodies, CancelMatching, Challenges, Credentials, Decision, Fork, Query, Redirect, Refer, Route, Snapshot,
@@ -30,6 +30,11 @@ pub(super) const PARTIES: [&str; 7] = [
     STRANGER,
 ];
 const STRANGER: &str = "198.18.0.66:5060";
+/// Where the relay is, in both families.
+const RELAY: Addresses = Addresses {
+    v4: Some(Ipv4Addr::new(192, 0, 2, 9)),
+    v6: Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9)),
+};
 
 /// More outputs than this for one input are a storm.
 const STORM: usize = 400;
@@ -145,6 +150,7 @@ fn settings(mode: u8) -> Settings {
         timer_c: Duration::from_secs(180),
         session_expires: Duration::from_secs(if mode & 8 == 0 { 1_800 } else { 0 }),
         min_se: Duration::from_secs(90),
+        media: Families::BOTH,
         registrar: match mode >> 4 & 3 {
             0 => RegistrarPolicy::Closed,
             1 | 2 => RegistrarPolicy::OpenLoopback,
@@ -334,27 +340,28 @@ impl World {
 
     fn relay(&mut self, order: &MediaOrder) {
         let (MediaOrder::Open { session, .. }
+        | MediaOrder::Listen { session, .. }
         | MediaOrder::Describe { session, .. }
         | MediaOrder::Watch { session, .. }
         | MediaOrder::Close { session }) = order;
         let open = self.sessions.entry(*session).or_insert(true);
         assert!(*open, "an order for a session that was closed: {order:?}");
         let report = match order {
-            MediaOrder::Open { session, streams } => {
+            MediaOrder::Open { session, streams, families: _ } => {
                 assert!((1..=16).contains(streams), "{order:?}");
                 let mut pair = || {
                     self.port = self.port.checked_add(2).unwrap_or(30_000);
                     PortPair { rtp: self.port, rtcp: self.port + 1 }
                 };
                 let streams = (0..*streams).map(|_| StreamPorts { a: pair(), b: pair() }).collect();
-                MediaReport::Opened { session: *session, address: "192.0.2.9".parse().unwrap(), streams }
+                MediaReport::Opened { session: *session, addresses: RELAY, streams }
             }
             MediaOrder::Close { session } => {
                 *open = false;
                 let counted = DirectionStats::default();
                 MediaReport::Closed { session: *session, from_a: counted, from_b: counted }
             }
-            MediaOrder::Describe { .. } | MediaOrder::Watch { .. } => return,
+            MediaOrder::Listen { .. } | MediaOrder::Describe { .. } | MediaOrder::Watch { .. } => return,
         };
         if self.by_hand[1] {
             self.reports.push_back(report);

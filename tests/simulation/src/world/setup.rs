@@ -117,6 +117,7 @@ pub(crate) fn settings(shard: u16, shards: u16, registrar: RegistrarPolicy, chan
         timer_c: Duration::from_secs(180),
         session_expires: Duration::from_secs(1_800),
         min_se: Duration::from_secs(90),
+        media: call::Families::BOTH,
         registrar,
         max_calls: 1_000,
         product: "Drawbridge".to_owned(),

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call::{
-    CdrFact, Command, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits, Listener,
-    ListenerId, MediaOrder, MediaReport, NextHop, Now, Output, PeerChange, PortPair, QueryId,
+    Addresses, CdrFact, Command, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits,
+    Listener, ListenerId, MediaOrder, MediaReport, NextHop, Now, Output, PeerChange, PortPair, QueryId,
     RegistrarPolicy, Reply, RouteQuery, SendToken, Settings, StreamPorts, Utc,
 };
 use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
 
 pub const BOX: &str = "192.0.2.1:5060";
+/// The relay's address in IPv6.
+pub const BOX_6: &str = "2001:db8::1";
 /// A second listener, in another network.
 pub const OUTSIDE: &str = "203.0.113.7:5060";
 pub const CALLER: &str = "10.1.1.1:5060";
@@ -84,6 +86,10 @@ pub struct World {
     pub open_records: Vec<CdrFact>,
     pub records: Vec<CdrFact>,
     pub orders: Vec<MediaOrder>,
+    /// The relay's.
+    pub addresses: Addresses,
+    /// The relay cannot have a port in the other family.
+    pub refuse_listening: bool,
     pub replies: Vec<Reply>,
     pub ports: u16,
     pub refuse_ports: bool,
@@ -132,6 +138,27 @@ impl World {
         World::build(RegistrarPolicy::Closed, |trunks, _| change(trunks), tune)
     }
 
+    /// The usual world with a caller's and a callee's trunk of IPv6 besides, and listeners for them. Calls go to the peer
+    /// named `to`.
+    pub fn dual(to: &str, change: impl FnOnce(&mut Vec<Trunk>), tune: impl FnOnce(&mut Settings)) -> World {
+        let trunks = |trunks: &mut Vec<Trunk>, _: &mut Route| {
+            trunks[0].sources.push(Source::parse("2001:db8:a::/64").unwrap());
+            trunks[1].sources.push(Source::parse("2001:db8:b::/64").unwrap());
+            trunks[1].peers = vec![format!("sip:{to}")];
+            change(trunks);
+        };
+        World::build(RegistrarPolicy::Closed, trunks, |settings| {
+            let bind: SocketAddr = format!("[{BOX_6}]:5060").parse().unwrap();
+            settings.listeners.push(Listener {
+                name: "six".into(),
+                transport: Transport::Udp,
+                bind,
+                advertise: bind.to_string(),
+            });
+            tune(settings);
+        })
+    }
+
     /// With these bounds of what is kept of calls.
     pub fn keeping(journal: JournalLimits) -> World {
         World::tuned(|settings| settings.journal = journal)
@@ -170,6 +197,7 @@ impl World {
             timer_c: Duration::from_secs(180),
             session_expires: Duration::from_secs(1_800),
             min_se: Duration::from_secs(90),
+            media: call::Families::BOTH,
             registrar,
             max_calls: 1000,
             product: "Drawbridge".into(),
@@ -186,6 +214,8 @@ impl World {
             records: Vec::new(),
             orders: Vec::new(),
             replies: Vec::new(),
+            addresses: Addresses { v4: Some([192, 0, 2, 1].into()), v6: Some(BOX_6.parse().unwrap()) },
+            refuse_listening: false,
             ports: 30_000,
             refuse_ports: false,
             slow_ports: false,
@@ -316,19 +346,18 @@ impl World {
             MediaOrder::Open { session, .. } if self.refuse_ports => {
                 Some(MediaReport::Refused { session: *session, why: "none left".into() })
             }
-            MediaOrder::Open { session, streams } => {
+            MediaOrder::Open { session, streams, families: _ } => {
                 let mut next = || {
                     self.ports += 2;
                     PortPair { rtp: self.ports - 2, rtcp: self.ports - 1 }
                 };
                 let streams = (0..*streams).map(|_| StreamPorts { a: next(), b: next() }).collect();
-                Some(MediaReport::Opened {
-                    session: *session,
-                    address: "192.0.2.1".parse().unwrap(),
-                    streams,
-                })
+                Some(MediaReport::Opened { session: *session, addresses: self.addresses, streams })
             }
-            MediaOrder::Describe { .. } | MediaOrder::Watch { .. } => None,
+            MediaOrder::Listen { session, .. } if self.refuse_listening => {
+                Some(MediaReport::NotListening { session: *session, why: "held by another process".into() })
+            }
+            MediaOrder::Listen { .. } | MediaOrder::Describe { .. } | MediaOrder::Watch { .. } => None,
             MediaOrder::Close { session } => Some(MediaReport::Closed {
                 session: *session,
                 from_a: DirectionStats { packets: 11, ..DirectionStats::default() },
