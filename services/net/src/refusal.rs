@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use bytes::{Bytes, BytesMut};
 use sip::{Message, Method, Name};
 
-/// The 503 to an INVITE that finds no room, and where it goes when it goes by datagram (RFC 3261 §18.2.2, RFC 3581 §4);
-/// `None` for anything else. Only a new call is worth the work of an answer, since it is what makes the load; all other
+/// The 503 to an INVITE that finds no room, and where it goes when it goes by datagram; `None`
+/// for anything else. Only a new call is worth the work of an answer, since it is what makes the load; all other
 /// requests are sent again by their transactions.
 pub(crate) fn full(message: &[u8], source: SocketAddr, retry_after: u64) -> Option<(Bytes, SocketAddr)> {
     // Looked at before the whole message is indexed: this is done when there is no time.
@@ -27,7 +27,7 @@ pub(crate) fn busy(
     source: SocketAddr,
     retry_after: u64,
 ) -> Option<(Bytes, SocketAddr)> {
-    let target = request.via().ok()?.response_target(source);
+    let target = back(request, source)?;
     let tag = tag_of(request)?;
     let spread = tag.iter().fold(0_u64, |sum, digit| sum + u64::from(*digit)) % (retry_after / 2 + 1);
     let mut response = sip::respond(request, 503, None, Some(&tag), source);
@@ -37,9 +37,16 @@ pub(crate) fn busy(
 
 /// The 403 to somebody who has no business here. It does not say who answers.
 pub(crate) fn stranger(request: &Message<'_>, source: SocketAddr) -> Option<(Bytes, SocketAddr)> {
-    let target = request.via().ok()?.response_target(source);
+    let target = back(request, source)?;
     let response = sip::respond(request, 403, None, Some(&tag_of(request)?), source);
     Some((response.finish(), target))
+}
+
+/// Where an answer goes that nobody has to get: to the host that asked, at the port that RFC 3261 §18.2.2 and RFC 3581 §4
+/// say. A `maddr` would let anybody choose whom the box writes to.
+fn back(request: &Message<'_>, source: SocketAddr) -> Option<SocketAddr> {
+    let port = request.via().ok()?.response_target(source).port();
+    Some(SocketAddr::new(source.ip(), port))
 }
 
 /// The answer to a request whose head is whole and whose length is not to be believed.
@@ -104,6 +111,15 @@ mod tests {
         assert!((b"5".as_slice()..=b"7").contains(&retry_after), "{retry_after:?}");
         assert_eq!(response.first(Name::CallId), Some(&b"c"[..]));
         assert!(response.to().unwrap().tag().is_some());
+    }
+
+    #[test]
+    fn nobody_chooses_by_maddr_whom_the_box_writes_to() {
+        let request = format!("{REQUEST}Content-Length: 0\r\n\r\n").replace(";rport", ";maddr=198.51.100.7");
+        let sent_by_port: SocketAddr = "192.0.2.9:5060".parse().unwrap();
+        assert_eq!(full(request.as_bytes(), source(), 5).unwrap().1, sent_by_port);
+        let request = Message::parse(request.as_bytes()).unwrap();
+        assert_eq!(stranger(&request, source()).unwrap().1, sent_by_port);
     }
 
     #[test]
