@@ -37,9 +37,18 @@ impl Drawbridge {
         Drawbridge::start_node(place, "", rest)
     }
 
+    /// The same with media at `::1` besides; the place must have a network of its own.
+    pub fn start_dual(place: &Place, rest: &str) -> Drawbridge {
+        Drawbridge::start_with(place, "", "address6 = \"::1\"\n", rest)
+    }
+
     /// The same with these keys of `[node]` besides.
     pub fn start_node(place: &Place, node: &str, rest: &str) -> Drawbridge {
-        let file = Drawbridge::configure(place, node, rest);
+        Drawbridge::start_with(place, node, "", rest)
+    }
+
+    fn start_with(place: &Place, node: &str, media: &str, rest: &str) -> Drawbridge {
+        let file = Drawbridge::configure(place, node, media, rest);
         let mut command = Command::new(binary());
         command.arg("run").arg("--config").arg(file).current_dir(place.folder());
         Drawbridge::launch(command, place, SocketAddr::from((place.ip(Place::BOX), 8080)))
@@ -53,7 +62,7 @@ impl Drawbridge {
         }
         let data = place.path("data");
         std::fs::create_dir_all(&data).unwrap();
-        let file = Drawbridge::configure(place, "", rest);
+        let file = Drawbridge::configure(place, "", "", rest);
         let script = "mount -t tmpfs -o size=\"$1\"k tmpfs \"$2\" && exec \"$3\" run --config \"$4\"";
         let mut command = Command::new("unshare");
         command
@@ -70,13 +79,13 @@ impl Drawbridge {
         PathBuf::from(format!("/proc/{}/root{}", self.pid(), path.display()))
     }
 
-    fn configure(place: &Place, node: &str, rest: &str) -> PathBuf {
+    fn configure(place: &Place, node: &str, media: &str, rest: &str) -> PathBuf {
         let ip = place.ip(Place::BOX);
         let config = format!(
             "[node]\nname = \"interop\"\ndata_dir = \"{data}\"\n{node}\n\n\
              [[listener]]\nname = \"udp\"\ntransport = \"udp\"\nbind = \"{ip}:5060\"\n\n\
              [[listener]]\nname = \"tcp\"\ntransport = \"tcp\"\nbind = \"{ip}:5060\"\n\n\
-             [media]\naddress = \"{ip}\"\nports = \"20000-29999\"\n\n\
+             [media]\naddress = \"{ip}\"\n{media}ports = \"20000-29999\"\n\n\
              [api]\nbind = \"{ip}:8080\"\n\n{rest}\n",
             data = place.path("data").display(),
         );

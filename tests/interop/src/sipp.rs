@@ -1,7 +1,7 @@
 //! SIPp as caller or callee, with the scenarios beside this crate.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -25,8 +25,8 @@ pub struct Sipp {
 
 impl Sipp {
     /// One that waits at `host`:5060 for as many calls as it is told, one without being told.
-    pub fn callee(scenario: &'static str, host: Ipv4Addr) -> Sipp {
-        let local = SocketAddr::from((host, 5060));
+    pub fn callee(scenario: &'static str, host: impl Into<IpAddr>) -> Sipp {
+        let local = SocketAddr::new(host.into(), 5060);
         let patience = Duration::from_secs(20);
         Sipp {
             scenario,
@@ -43,6 +43,12 @@ impl Sipp {
     /// One that calls `remote` from `host`:5060.
     pub fn caller(scenario: &'static str, host: Ipv4Addr, remote: SocketAddr) -> Sipp {
         Sipp { remote: Some(remote), ..Sipp::callee(scenario, host) }
+    }
+
+    /// It sends every RTP packet back.
+    pub fn echoing(self) -> Sipp {
+        let ip = self.local.ip().to_string();
+        self.with(&["-rtp_echo", "-mi", &ip])
     }
 
     /// How many calls.
@@ -92,7 +98,7 @@ impl Sipp {
     /// Starts it; a callee is listening when this returns.
     pub fn start(self, place: &Place) -> Sipping {
         let stem = Path::new(self.scenario).file_stem().unwrap().to_string_lossy();
-        let name = format!("{stem}-{}", self.local.ip());
+        let name = format!("{stem}-{}", self.local.ip().to_string().replace(':', "_"));
         let file = |ending: &str| place.path(&format!("{name}.{ending}"));
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(self.scenario);
         let mut command = Command::new("sipp");
@@ -124,10 +130,15 @@ impl Sipp {
 
 /// Whether a socket is bound there, read from the kernel's tables: trying to bind could take the port away.
 fn is_listening(local: SocketAddr, tcp: bool) -> bool {
-    let SocketAddr::V4(local) = local else { return false };
-    let address = u32::from_le_bytes(local.ip().octets());
-    let wanted = format!("{address:08X}:{:04X}", local.port());
-    let table = if tcp { "/proc/thread-self/net/tcp" } else { "/proc/thread-self/net/udp" };
+    let (octets, family) = match local.ip() {
+        IpAddr::V4(ip) => (ip.octets().to_vec(), ""),
+        IpAddr::V6(ip) => (ip.octets().to_vec(), "6"),
+    };
+    let words = octets.chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap()));
+    let address: String = words.map(|word| format!("{word:08X}")).collect();
+    let wanted = format!("{address}:{:04X}", local.port());
+    let transport = if tcp { "tcp" } else { "udp" };
+    let table = format!("/proc/thread-self/net/{transport}{family}");
     let table = std::fs::read_to_string(table).unwrap_or_default();
     table.lines().any(|line| {
         let mut fields = line.split_whitespace().skip(1);

@@ -34,7 +34,7 @@ impl Heard {
     }
 
     /// Where the description of this message wants media.
-    fn media(&self) -> SocketAddr {
+    pub fn media(&self) -> SocketAddr {
         let value = |prefix: &str| {
             let found = self.0.lines().find_map(|line| line.strip_prefix(prefix));
             found.unwrap_or_else(|| panic!("no {prefix} in\n{}", self.0)).to_owned()

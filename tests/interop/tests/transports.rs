@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use interop::{Authority, Drawbridge, Line, Over, Phone, Place, Softphone, Wire, heard, until};
+use interop::{Authority, Drawbridge, Line, Over, Phone, Place, Sipp, Softphone, Wire, heard, until};
 
 const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 const NAMES: [&str; 1] = ["edge.example"];
@@ -43,11 +43,11 @@ fn names() -> Vec<String> {
 }
 
 #[test]
-fn every_transport_and_family_calls_every_other_with_media() {
+fn every_transport_calls_every_other_with_media_in_the_family_of_each_leg() {
     Place::own_network();
     let place = Place::new("transports");
     let authority = Authority::new("all");
-    let drawbridge = Drawbridge::start(&place, &listeners(&place, &authority.write(&place, &names())));
+    let drawbridge = Drawbridge::start_dual(&place, &listeners(&place, &authority.write(&place, &names())));
     let tls = authority.client(None);
     let phone = |side: &str, host: u8, over: Over, family: u8| {
         let (from, at) = match family {
@@ -56,7 +56,7 @@ fn every_transport_and_family_calls_every_other_with_media() {
         };
         let line = Line::open(over, from, SocketAddr::new(at, port(over)), &tls).unwrap();
         let user = format!("{side}-{}{family}", over.name());
-        Softphone::registered(line, over, &user, IpAddr::V4(place.ip(host)))
+        Softphone::registered(line, over, &user, from)
     };
     let kinds: Vec<(Over, u8)> =
         [4, 6].into_iter().flat_map(|family| Over::ALL.map(|over| (over, family))).collect();
@@ -70,6 +70,8 @@ fn every_transport_and_family_calls_every_other_with_media() {
             let invite = callee.answer();
             let ok = caller.confirm();
             callee.take("ACK");
+            let told = [ok.media(), invite.media()].map(|media| if media.is_ipv4() { 4 } else { 6 });
+            assert_eq!(told, [*caller_family, *family], "{caller_over:?} to {over:?}");
             caller.say(&ok, 7);
             assert!(callee.listens(7), "{caller_over:?}{caller_family} is not heard by {over:?}{family}");
             callee.say(&invite, 9);
@@ -85,6 +87,40 @@ fn every_transport_and_family_calls_every_other_with_media() {
         .map(|cdr| (cdr["a_transport"].to_string(), cdr["b_transport"].to_string()))
         .collect();
     assert_eq!((cdrs.len(), pairs.len()), (100, 25), "{pairs:?}");
+}
+
+#[test]
+fn a_phone_of_either_family_hears_a_trunk_of_the_other_that_another_make_answers() {
+    Place::own_network();
+    let place = Place::new("families");
+    let tls = Authority::new("none").client(None);
+    let box_6 = SocketAddr::new(IPV6, 5070);
+    for (at, from, trunk) in [
+        (place.sip(Place::BOX), IpAddr::V4(place.ip(Place::A)), IPV6),
+        (box_6, IPV6, IpAddr::V4(place.ip(Place::B))),
+    ] {
+        let config = format!(
+            "[[listener]]\nname = \"six\"\ntransport = \"udp\"\nbind = \"{box_6}\"\n\n\
+             [[trunk]]\nname = \"carrier\"\npeers = [\"sip:{}\"]\n\n\
+             [[route]]\nname = \"out\"\nto = [\"carrier\"]\n\n[access]\nopen_loopback = true\n",
+            SocketAddr::new(trunk, 5060)
+        );
+        let drawbridge = Drawbridge::start_dual(&place, &config);
+        let callee = Sipp::callee("uas_echo.xml", trunk).echoing().start(&place);
+        let line = Line::open(Over::Udp, from, at, &tls).unwrap();
+        let mut phone = Softphone::registered(line, Over::Udp, "alice", from);
+        phone.call("12125551000");
+        let ringing = phone.hear();
+        assert!(ringing.first_line().starts_with("SIP/2.0 180"), "{}", ringing.0);
+        let ok = phone.confirm();
+        assert_eq!(ok.media().is_ipv4(), from.is_ipv4());
+        phone.say(&ok, 7);
+        assert!(phone.listens(7), "{from} to {trunk}: what it says comes back");
+        phone.hang_up(&ok);
+        callee.finish(Duration::from_secs(15)).assert_clean(1);
+        let cdr = &drawbridge.cdrs(1)[0];
+        assert_eq!((&cdr["disposition"], &cdr["a_packets"]), (&"answered".into(), &5.into()), "{cdr:#}");
+    }
 }
 
 #[test]
