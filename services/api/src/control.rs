@@ -242,6 +242,8 @@ pub struct Trunk {
     pub listener: Option<String>,
     /// Bodies that the box does not understand: `strict` or `pass`.
     pub bodies: String,
+    /// In which family its peers are told where their media goes: `auto`, `ipv4` or `ipv6`.
+    pub media_family: String,
     /// Methods that cross besides those of calls; absent: those that make sense.
     pub methods: Option<Vec<String>>,
     /// Extensions that its callers must support.

@@ -242,7 +242,8 @@ async fn trunks_are_listed() {
     let expected = json!({"trunks": [{
         "name": "carrier", "sources": ["192.0.2.10"], "peers": ["sip:192.0.2.10:5060;transport=udp"],
         "cancel_matching": "strict", "refer": "local", "redirect": "follow", "authenticates": true,
-        "listener": "outside", "bodies": "strict", "methods": ["INFO"], "require": ["timer"], "challenges": "answer",
+        "listener": "outside", "bodies": "strict",
+                "media_family": "auto", "methods": ["INFO"], "require": ["timer"], "challenges": "answer",
         "max_calls": 0, "max_cps": 20, "options_ping_ms": 30000,
         "peer_states": [{
             "uri": "sip:192.0.2.10:5060;transport=udp", "state": "up", "since": "2026-01-02T03:04:05.678901Z",

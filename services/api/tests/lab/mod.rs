@@ -136,6 +136,7 @@ impl Control for Lab {
             redirect: "follow".into(),
             listener: Some("outside".into()),
             bodies: "strict".into(),
+            media_family: "auto".into(),
             methods: Some(vec!["INFO".into()]),
             require: vec!["timer".into()],
             challenges: "answer".into(),

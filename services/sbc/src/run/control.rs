@@ -15,7 +15,7 @@ use api::{
 use arc_swap::ArcSwap;
 use call::{CallView, PeerChange};
 use media::Relay;
-use routing::{Bodies, CancelMatching, Redirect, Refer, Snapshot};
+use routing::{Bodies, CancelMatching, MediaFamily, Redirect, Refer, Snapshot};
 use store::{Filter, JournalHealth, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -318,6 +318,12 @@ fn trunk(trunk: &routing::Trunk, peers: &[PeerChange]) -> Trunk {
         bodies: match trunk.bodies {
             Bodies::Strict => "strict",
             Bodies::Pass => "pass",
+        }
+        .to_owned(),
+        media_family: match trunk.media_family {
+            MediaFamily::Auto => "auto",
+            MediaFamily::Ipv4 => "ipv4",
+            MediaFamily::Ipv6 => "ipv6",
         }
         .to_owned(),
         methods: trunk.methods.clone(),
