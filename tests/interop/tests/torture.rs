@@ -35,7 +35,8 @@ fn start(place: &Place) -> Drawbridge {
         a = place.ip(Place::A),
         b = place.ip(Place::B),
     );
-    Drawbridge::start(place, &configuration)
+    // Descriptions of RFC 5118 ask for media over IPv6.
+    Drawbridge::start_dual(place, &configuration)
 }
 
 /// A message as text, with its folds undone.
@@ -231,6 +232,7 @@ fn response(request: &Message, status: &str, body: &str) -> String {
 
 #[test]
 fn every_message_of_both_torture_rfcs_is_treated_as_they_say() {
+    Place::own_network();
     let place = Place::new("torture");
     let mut drawbridge = start(&place);
     let stage = Stage::new(&place);
@@ -246,6 +248,7 @@ fn every_message_of_both_torture_rfcs_is_treated_as_they_say() {
 
 #[test]
 fn faulty_requests_get_the_same_answers_over_tcp() {
+    Place::own_network();
     let place = Place::new("torture-tcp");
     let mut drawbridge = start(&place);
     let stage = Stage::new(&place);
