@@ -240,7 +240,9 @@ impl Oracle {
                 asked.provisionals.extend((status < 200).then(|| bytes.clone()));
                 let referring =
                     asked.dialog.clone().filter(|_| asked.method == Method::Refer && status == 202);
+                let left = asked.dialog.clone().filter(|_| asked.method == Method::Bye);
                 self.note_refer(&key, referring);
+                self.note_bye(left, status);
                 return true;
             }
             self.fail(call, format!("a second final or late response: {status} after {first}"));
@@ -280,10 +282,7 @@ impl Oracle {
             self.calls[call].withdrew = true;
         }
         self.note_refer(&key, referring);
-        if let Some(dialog) = left.and_then(|id| self.dialogs.get_mut(&id)) {
-            dialog.bye_refused |= status == 500;
-            dialog.bye_accepted |= status == 200;
-        }
+        self.note_bye(left, status);
         if let Some(what) = wrong {
             self.fail(call, what);
         }

@@ -321,6 +321,14 @@ impl Oracle {
         }
     }
 
+    /// The answer to a BYE of the peer's within this dialog.
+    pub(super) fn note_bye(&mut self, left: Option<DialogKey>, status: u16) {
+        if let Some(dialog) = left.and_then(|id| self.dialogs.get_mut(&id)) {
+            dialog.bye_refused |= status == 500;
+            dialog.bye_accepted |= status == 200;
+        }
+    }
+
     /// A callee's BYE before its 2xx got 481, and its repetition after the 2xx the same again (RFC 3261 §15).
     pub(super) fn bye_means_nothing(&mut self, now: Time, bye: &Message<'_>) {
         if let Some(dialog) = DialogKey::of_received(bye).and_then(|id| self.dialogs.get_mut(&id)) {
