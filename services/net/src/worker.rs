@@ -216,8 +216,9 @@ impl Worker {
 
     /// Ends a batch: what was gathered leaves, for the network and for the other shards.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
-        self.parts.records.flush();
         for _ in 0..MAX_FLUSHES {
+            // Before anybody hears of it, in each round: what could not be sent may have ended calls.
+            self.parts.records.flush();
             // Before the sockets: what a peer does upon hearing of a transfer (a BYE to the other shard) must find there
             // what this shard has asked for.
             self.hand_over();
