@@ -5,26 +5,10 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use interop::{Drawbridge, Place, Sipp};
+use interop::{Drawbridge, Place, Sipp, from_environment, to_the_carrier};
 
 /// One load at a time: two would measure each other.
 static ALONE: Mutex<()> = Mutex::new(());
-
-fn from_environment(name: &str, otherwise: u32) -> u32 {
-    std::env::var(name)
-        .ok()
-        .map_or(otherwise, |value| value.parse().unwrap_or_else(|_| panic!("{name}: {value}?")))
-}
-
-fn to_the_carrier(place: &Place) -> String {
-    format!(
-        "[[trunk]]\nname = \"pbx\"\nsources = [\"{a}\"]\n\n\
-         [[trunk]]\nname = \"carrier\"\nsources = [\"{b}\"]\npeers = [\"sip:{b}:5060\"]\n\n\
-         [[route]]\nname = \"out\"\nfrom = [\"pbx\"]\nto = [\"carrier\"]\n",
-        a = place.ip(Place::A),
-        b = place.ip(Place::B),
-    )
-}
 
 #[test]
 fn a_thousand_calls_leave_a_thousand_records_and_nothing_else() {

@@ -9,28 +9,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use interop::{Drawbridge, Place, Process, Sipp, Wire, until};
+use interop::{Drawbridge, Place, Process, Sipp, Wire, from_environment, to_the_carrier, until};
 
 const SCANNER: u8 = 77;
 
 /// Loopback is taken off the list, so that the addresses of the test are strangers as others are.
 const GUARD: &str = "[guard]\nexempt = []\n";
-
-fn from_environment(name: &str, otherwise: u32) -> u32 {
-    std::env::var(name)
-        .ok()
-        .map_or(otherwise, |value| value.parse().unwrap_or_else(|_| panic!("{name}: {value}?")))
-}
-
-fn to_the_carrier(place: &Place) -> String {
-    format!(
-        "[[trunk]]\nname = \"pbx\"\nsources = [\"{a}\"]\n\n\
-         [[trunk]]\nname = \"carrier\"\nsources = [\"{b}\"]\npeers = [\"sip:{b}:5060\"]\n\n\
-         [[route]]\nname = \"out\"\nfrom = [\"pbx\"]\nto = [\"carrier\"]\n\n{GUARD}",
-        a = place.ip(Place::A),
-        b = place.ip(Place::B),
-    )
-}
 
 /// Runs a program of SIPVicious to its end; what it said. svmap sends from the scanner's address; the others pay no heed to
 /// `-b` and send from 127.0.0.1, which is as much of a stranger here.
@@ -61,7 +45,7 @@ fn sipvicious_learns_nothing_and_is_banned_while_a_trunk_goes_on_calling() {
     let place = Place::new("sipvicious");
     let users =
         "[[user]]\nname = \"100\"\npassword = \"101\"\n\n[[user]]\nname = \"104\"\npassword = \"104\"\n\n";
-    let drawbridge = Drawbridge::start(&place, &format!("{users}{}", to_the_carrier(&place)));
+    let drawbridge = Drawbridge::start(&place, &format!("{users}{}\n{GUARD}", to_the_carrier(&place)));
     let (target, scanner) = (place.ip(Place::BOX).to_string(), place.ip(SCANNER));
     let calls = 150;
     let callee = Sipp::callee("uas.xml", place.ip(Place::B)).calls(calls).start(&place);
@@ -205,7 +189,7 @@ fn rubbish_from_one_source_costs_a_trunk_nothing() {
     let calls = from_environment("DRAWBRIDGE_CALLS", 100);
     let rate = from_environment("DRAWBRIDGE_RATE", 20);
     let place = Place::new("rubbish");
-    let mut drawbridge = Drawbridge::start(&place, &to_the_carrier(&place));
+    let mut drawbridge = Drawbridge::start(&place, &format!("{}\n{GUARD}", to_the_carrier(&place)));
     let limit = Duration::from_secs(u64::from(60 + calls / rate));
     let callee = Sipp::callee("uas.xml", place.ip(Place::B)).calls(calls).start(&place);
     let caller = Sipp::caller("uac.xml", place.ip(Place::A), place.sip(Place::BOX)).calls(calls).rate(rate);
