@@ -27,7 +27,8 @@ pub(crate) struct Layers {
     websocket: Option<Box<WebSocket>>,
 }
 
-struct WebSocket {
+/// The frames of a WebSocket.
+pub(crate) struct WebSocket {
     context: WebSocketContext,
     /// Frames are left that the socket has not taken.
     waits: bool,
@@ -60,17 +61,13 @@ impl std::fmt::Debug for Layers {
 
 impl Layers {
     /// After the handshakes.
-    pub(crate) fn new(tls: Option<TlsSession>, websocket: bool) -> Layers {
+    pub(crate) fn new(tls: Option<TlsSession>, websocket: Option<WebSocket>) -> Layers {
         let tls = tls.map(|mut session| {
             // One message at a time is handed in; more than that never waits.
             session.set_buffer_limit(None);
             Box::new(session)
         });
-        let websocket = websocket.then(|| {
-            let context = WebSocketContext::new(Role::Server, Some(limits()));
-            Box::new(WebSocket { context, waits: false })
-        });
-        Layers { tls, websocket }
+        Layers { tls, websocket: websocket.map(Box::new) }
     }
 
     /// Whether octets are messages as they are.
@@ -228,6 +225,17 @@ fn frame(code: CloseCode, why: &str) -> CloseFrame {
 }
 
 impl WebSocket {
+    /// One that a peer has opened.
+    pub(crate) fn accepted() -> WebSocket {
+        WebSocket { context: WebSocketContext::new(Role::Server, Some(limits())), waits: false }
+    }
+
+    /// One that was opened from here, so that what is sent is masked (RFC 6455 §5.3); `read` came behind the handshake.
+    pub(crate) fn opened(read: Vec<u8>) -> WebSocket {
+        let context = WebSocketContext::from_partially_read(read, Role::Client, Some(limits()));
+        WebSocket { context, waits: false }
+    }
+
     /// Frames that the socket does not take yet stay in the context, which is no error.
     fn note(&mut self, act: impl FnOnce(&mut WebSocketContext) -> Result<(), WsError>) -> io::Result<()> {
         match act(&mut self.context) {

@@ -2,8 +2,8 @@
 //!
 //! The registry behind the lock is shared by all shards and touched only where a stream is concerned. A connection is
 //! known by its number, which is never given twice, not even by the next process: registrations outlive us, and what
-//! they remember must not become somebody else's connection. It is also known by the peer's address, and over TLS by the
-//! name that the peer has proved to have, so that a request reuses what is open (RFC 3261 §18.1.1).
+//! they remember must not become somebody else's connection. It is also known by the peer's address, and over TLS and
+//! WebSocket by the name that the peer was asked for by, so that a request reuses what is open (RFC 3261 §18.1.1).
 
 use std::collections::HashMap;
 use std::io;
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::Limits;
 use crate::clock::system_utc;
 use crate::connection::{Connection, End, Parcel, serve};
-use crate::door::{self, Door, Origins};
+use crate::door::{Door, Origins, Visit};
 use crate::guard::Host;
 use crate::keeper::Keeper;
 use crate::layers::Layers;
@@ -75,7 +75,8 @@ struct Registry {
     by_source: HashMap<Host, usize>,
 }
 
-/// Who is at the other end, and through which listener; over TLS with the name that it was asked to prove.
+/// Who is at the other end, and through which listener; over TLS with the name that it was asked to prove, over WebSocket
+/// with the one that it was asked for.
 type Peer = (ListenerId, SocketAddr, Option<Box<str>>);
 
 /// What became of a message for a shard.
@@ -131,12 +132,12 @@ impl Streams {
             None => {
                 let name = match transport {
                     Transport::Udp | Transport::Tcp => None,
-                    Transport::Tls => match peer_name(&parcel.bytes) {
+                    Transport::Tls | Transport::Ws | Transport::Wss => match peer_name(&parcel.bytes) {
+                        // A browser, which has no name (RFC 7118 §5) and takes no connections.
+                        Some(name) if name.ends_with(".invalid") => return Err(parcel),
                         Some(name) => Some(name),
                         None => return Err(parcel),
                     },
-                    // Whoever speaks WebSocket has opened it (RFC 7118 §3).
-                    Transport::Ws | Transport::Wss => return Err(parcel),
                 };
                 let peer = (flow.listener, flow.remote, name);
                 match self.open_to(&peer).or_else(|| self.register(peer, shard, Origin::Opened)) {
@@ -319,9 +320,11 @@ impl Streams {
                 let (streams, connection) = (Arc::clone(self), Arc::clone(connection));
                 let (stream, layers) = self
                     .at_the_door(async move {
-                        let tls = streams.tls(connection.flow.listener)?;
+                        let tls = transport.is_secure().then(|| streams.tls(listener)).transpose()?;
+                        let name = connection.name.as_deref().unwrap_or_default();
+                        let websocket = matches!(transport, Transport::Ws | Transport::Wss);
                         let stream = streams.connect(connection.flow).await?;
-                        door::connect(stream, connection.name.as_deref().unwrap_or_default(), tls).await
+                        Visit { name, tls, websocket }.pay(stream).await
                     })
                     .await?;
                 (TcpStream::from_std(stream)?, layers)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::PrivateKeyDer;
 
 use crate::place::Place;
@@ -40,6 +40,18 @@ impl Authority {
         let key = place.write("edge.key", &key.serialize_pem());
         place.write("ca.pem", &self.certificate.pem());
         format!("certificate = \"{}\"\nprivate_key = \"{}\"\n", chain.display(), key.display())
+    }
+
+    /// A peer that is connected to by these names and addresses.
+    pub fn server(&self, names: &[String]) -> Arc<ServerConfig> {
+        let (certificate, key) = self.identity(names);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key);
+        Arc::new(config.unwrap())
     }
 
     /// A peer that believes this authority, and shows a certificate of `identity` when it is asked for one.

@@ -1,15 +1,16 @@
 //! SIP messages over any transport, as a peer sends and gets them.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::ServerName;
 use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::{Message, WebSocket, accept_hdr, client};
 
 /// How long a peer waits for anything.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -103,6 +104,40 @@ impl Line {
             }
         };
         Ok(Line { local, wire })
+    }
+
+    /// The connection that the box opens to `listener`; TLS with this configuration.
+    ///
+    /// # Errors
+    ///
+    /// None came, or a handshake was not to the peer's liking.
+    pub fn accept(over: Over, listener: &TcpListener, tls: &Arc<ServerConfig>) -> io::Result<Line> {
+        let (tcp, _) = listener.accept()?;
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        tcp.set_nodelay(true)?;
+        let stream: Box<dyn Duplex> = match over {
+            Over::Udp | Over::Tcp | Over::Ws => Box::new(tcp),
+            Over::Tls | Over::Wss => {
+                let session = ServerConnection::new(Arc::clone(tls)).map_err(io::Error::other)?;
+                Box::new(StreamOwned::new(session, tcp))
+            }
+        };
+        let wire = match over {
+            Over::Udp | Over::Tcp | Over::Tls => Wire::Stream(stream, Vec::new()),
+            Over::Ws | Over::Wss => {
+                #[allow(clippy::result_large_err)]
+                let agree = |request: &Request, mut response: Response| {
+                    // RFC 7118 §4: who asks for nothing gets nothing, and the box notices.
+                    if let Some(protocol) = request.headers().get("Sec-WebSocket-Protocol") {
+                        response.headers_mut().insert("Sec-WebSocket-Protocol", protocol.clone());
+                    }
+                    Ok(response)
+                };
+                let opened = accept_hdr(stream, agree);
+                Wire::WebSocket(Box::new(opened.map_err(|error| io::Error::other(error.to_string()))?))
+            }
+        };
+        Ok(Line { local: listener.local_addr()?, wire })
     }
 
     /// Its own address.

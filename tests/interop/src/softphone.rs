@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::line::{Line, Over};
 
-/// A registered user with one call at most.
+/// A registered user, or a peer that the box has connected to, with one call at a time.
 pub struct Softphone {
     line: Line,
     over: Over,
@@ -46,15 +46,21 @@ impl Heard {
 }
 
 impl Softphone {
+    /// Who is called by a connection that the box has opened; its media is at `media`.
+    pub fn connected(line: Line, over: Over, user: &str, media: IpAddr) -> Softphone {
+        let host = line.local().to_string();
+        let rtp = UdpSocket::bind((media, 0)).unwrap();
+        rtp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        Softphone { line, over, user: user.to_owned(), host, rtp, cseq: 1 }
+    }
+
     /// Registers `user` over this line; its media is at `media`.
     pub fn registered(line: Line, over: Over, user: &str, media: IpAddr) -> Softphone {
         let host = match over {
             Over::Ws | Over::Wss => format!("{user}.invalid"),
             Over::Udp | Over::Tcp | Over::Tls => line.local().to_string(),
         };
-        let rtp = UdpSocket::bind((media, 0)).unwrap();
-        rtp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let mut phone = Softphone { line, over, user: user.to_owned(), host, rtp, cseq: 1 };
+        let mut phone = Softphone { host, ..Softphone::connected(line, over, user, media) };
         let to = format!("<sip:{user}@edge.example>");
         phone.request("REGISTER", "sip:edge.example", &to, "Expires: 600\r\n", "");
         let answer = phone.hear();

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use interop::{Authority, Drawbridge, Line, Over, Phone, Place, Sipp, Softphone, Wire, heard, until};
@@ -87,6 +87,65 @@ fn every_transport_calls_every_other_with_media_in_the_family_of_each_leg() {
         .map(|cdr| (cdr["a_transport"].to_string(), cdr["b_transport"].to_string()))
         .collect();
     assert_eq!((cdrs.len(), pairs.len()), (100, 25), "{pairs:?}");
+}
+
+/// The streams that the box opens itself, to peers that it has not heard of before: those above reach phones by the
+/// connections that these have opened.
+#[test]
+fn calls_leave_over_every_stream_that_the_box_opens_to_a_trunk_in_either_family() {
+    const STREAMS: [Over; 4] = [Over::Tcp, Over::Tls, Over::Ws, Over::Wss];
+    Place::own_network();
+    let place = Place::new("outward");
+    let authority = Authority::new("all");
+    let mut certificate = authority.write(&place, &names());
+    certificate += &format!("server_ca = \"{}\"\n", place.path("ca.pem").display());
+    let ips = [IpAddr::V4(place.ip(Place::B)), IPV6];
+    let peers: Vec<(Over, IpAddr, TcpListener)> = ips
+        .into_iter()
+        .flat_map(|ip| STREAMS.map(|over| (over, ip, TcpListener::bind((ip, 0)).unwrap())))
+        .collect();
+    let mut config = String::new();
+    for (number, (over, _, listener)) in peers.iter().enumerate() {
+        let (at, over) = (listener.local_addr().unwrap(), over.name());
+        config += &format!(
+            "[[trunk]]\nname = \"peer{number}\"\npeers = [\"sip:{at};transport={over}\"]\n\n\
+             [[route]]\nname = \"to{number}\"\ncalled = \"^{number}00$\"\nto = [\"peer{number}\"]\n\n"
+        );
+    }
+    let drawbridge = Drawbridge::start_dual(&place, &(config + &listeners(&place, &certificate)));
+    let tls = (authority.client(None), authority.server(&ips.map(|ip| ip.to_string())));
+    let mut callees: Vec<Option<Softphone>> = peers.iter().map(|_| None).collect();
+    for (family, ip, at) in
+        [(4, IpAddr::V4(place.ip(Place::A)), place.ip(Place::BOX).into()), (6, IPV6, IPV6)]
+    {
+        for over in Over::ALL {
+            for (number, (out, far, listener)) in peers.iter().enumerate() {
+                let line = Line::open(over, ip, SocketAddr::new(at, port(over)), &tls.0).unwrap();
+                let user = format!("{}{family}-{number}", over.name());
+                let mut caller = Softphone::registered(line, over, &user, ip);
+                caller.call(&format!("{number}00"));
+                // The first call opens the connection, the others find it.
+                let callee = callees[number].get_or_insert_with(|| {
+                    let line = Line::accept(*out, listener, &tls.1).unwrap();
+                    Softphone::connected(line, *out, "far", *far)
+                });
+                let invite = callee.answer();
+                let via = format!("SIP/2.0/{} ", out.name().to_uppercase());
+                assert!(invite.header("Via").starts_with(&via), "{}", invite.0);
+                let ok = caller.confirm();
+                callee.take("ACK");
+                caller.say(&ok, 7);
+                assert!(callee.listens(7), "{over:?}{family} is not heard by {out:?} at {far}");
+                callee.say(&invite, 9);
+                assert!(caller.listens(9), "{out:?} at {far} is not heard by {over:?}{family}");
+                caller.hang_up(&ok);
+                callee.take("BYE");
+            }
+        }
+    }
+    let cdrs = drawbridge.cdrs(80);
+    let answered = cdrs.iter().filter(|cdr| cdr["disposition"] == "answered").count();
+    assert_eq!((cdrs.len(), answered), (80, 80));
 }
 
 #[test]

@@ -41,8 +41,7 @@ pub(crate) struct Question {
     pub(crate) secure: bool,
 }
 
-/// What this box can begin to speak: the transport and family of each listener, in the order of the configuration. Who
-/// speaks WebSocket connects, nobody can connect to them (RFC 7118).
+/// What this box can begin to speak: the transport and family of each listener, in the order of the configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spoken(Vec<(Transport, Family)>);
 
@@ -101,7 +100,7 @@ pub(super) async fn locate(records: &Arc<Records>, spoken: &Spoken, question: &Q
 impl Search<'_> {
     async fn servers(&mut self, mut name: Name, question: &Question) -> Vec<Vec<Server>> {
         if let Some(transport) = question.transport.filter(|transport| !self.spoken.has(*transport)) {
-            self.note(self.why_not(transport));
+            self.note(format!("no {} listener", transport.as_param()));
             return Vec::new();
         }
         // A name without a dot is a host of this network and no domain: it has addresses, under the search list.
@@ -147,15 +146,6 @@ impl Search<'_> {
         transports(question.secure).iter().copied().find(|transport| self.spoken.has(*transport))
     }
 
-    fn why_not(&self, transport: Transport) -> String {
-        match transport {
-            Transport::Udp | Transport::Tcp | Transport::Tls => {
-                format!("no {} listener", transport.as_param())
-            }
-            Transport::Ws | Transport::Wss => "nobody can connect to a WebSocket peer".to_owned(),
-        }
-    }
-
     fn nothing_spoken(&mut self, question: &Question) -> Vec<Vec<Server>> {
         self.note(if question.secure { "no tls listener" } else { "no udp or tcp listener" });
         Vec::new()
@@ -180,7 +170,7 @@ impl Search<'_> {
                 continue;
             }
             if !self.spoken.has(transport) {
-                self.note(format!("NAPTR {service} is left out: {}", self.why_not(transport)));
+                self.note(format!("NAPTR {service} is left out: no {} listener", transport.as_param()));
                 continue;
             }
             let groups = match service.leads_to {
@@ -284,8 +274,8 @@ fn transports(secure: bool) -> &'static [Transport] {
     if secure { &[Transport::Tls] } else { &[Transport::Udp, Transport::Tcp] }
 }
 
-/// The name under which SRV records of a transport stand (§4.1). WebSocket has none that is looked for without a NAPTR
-/// record: such servers are written with their port.
+/// The name under which SRV records of a transport stand (§4.1). RFC 7118 §5.3 gives WebSocket services for NAPTR records and
+/// no such name: without one, the addresses of the name are asked for, at port 80 or 443.
 fn service(name: &Name, transport: Transport) -> Option<Name> {
     let prefix = match transport {
         Transport::Udp => "_sip._udp",

@@ -12,6 +12,8 @@ use super::*;
 const UDP: (Transport, &str) = (Transport::Udp, "127.0.0.1:5060");
 const TCP: (Transport, &str) = (Transport::Tcp, "127.0.0.1:5060");
 const TLS: (Transport, &str) = (Transport::Tls, "127.0.0.1:5061");
+const WS: (Transport, &str) = (Transport::Ws, "127.0.0.1:80");
+const WSS: (Transport, &str) = (Transport::Wss, "127.0.0.1:443");
 const UDP6: (Transport, &str) = (Transport::Udp, "[::1]:5060");
 
 /// Longer than any look-up takes here.
@@ -178,6 +180,25 @@ fn a_naptr_record_that_names_a_host_needs_no_srv() {
          gw.a.example 60 A 192.0.2.1",
     );
     assert_eq!(Bench::new(&server, &[UDP, TCP]).hops("a.example"), ["tcp 192.0.2.1:5060"]);
+}
+
+#[test]
+fn websocket_servers_are_found_by_naptr_records_and_else_at_the_ports_of_the_web() {
+    let server = NameServer::start(
+        "a.example 60 NAPTR 1 1 \"s\" \"SIPS+D2W\" \"\" _sips._ws.a.example
+         a.example 60 NAPTR 2 1 \"s\" \"SIP+D2W\" \"\" _sip._ws.a.example
+         _sips._ws.a.example 60 SRV 1 1 8443 gw.a.example
+         _sip._ws.a.example 60 SRV 1 1 8080 gw.a.example
+         gw.a.example 60 A 192.0.2.1
+         b.example 60 A 192.0.2.7",
+    );
+    let mut both = Bench::new(&server, &[WS, WSS]);
+    assert_eq!(both.hops("a.example"), ["wss 192.0.2.1:8443"]);
+    assert_eq!(both.hops("b.example;ws"), ["ws 192.0.2.7:80"]);
+    assert_eq!(both.hops("b.example;wss"), ["wss 192.0.2.7:443"]);
+    assert_eq!(both.hops("b.example:8088;ws"), ["ws 192.0.2.7:8088"]);
+    assert_eq!(Bench::new(&server, &[UDP, WS]).hops("a.example"), ["ws 192.0.2.1:8080"]);
+    assert_eq!(both.hops("sips:a.example"), ["wss 192.0.2.1:8443"], "and never the readable one");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use call::{
     Settings, StreamPorts,
 };
 use net::{Config, Dns, GuardRules, Limits, Listen, Net, Records, Wakers, bind};
-use routing::Snapshot;
+use routing::{Route, Snapshot, Source, Trunk, TrunkId};
 use sip::{Time, Timing, Transport};
 
 /// A peer waits no longer than this for anything.
@@ -305,3 +305,56 @@ pub fn request(method: &str, call: &str, transport: &str, sent_by: SocketAddr) -
 pub fn call_id(text: &str) -> &str {
     text.lines().find_map(|line| line.strip_prefix("Call-ID: ")).unwrap()
 }
+
+/// Calls of this UDP phone go to `peer`.
+pub fn calls_to(peer: &str, phone: SocketAddr) -> Arc<Snapshot> {
+    let mut pbx = Trunk::new("pbx");
+    pbx.sources = vec![Source::parse(&phone.to_string()).unwrap()];
+    let mut far = Trunk::new("far");
+    far.peers = vec![peer.to_owned()];
+    let route = Route::new("out", vec![TrunkId(1)]);
+    Arc::new(Snapshot::new(vec![pbx, far], vec![route]).unwrap())
+}
+
+/// The value of a header.
+pub fn header<'t>(text: &'t str, name: &str) -> &'t str {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    value.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}
+
+/// The answer that a callee gives to this INVITE.
+pub fn answer_to(invite: &str, contact: &str) -> String {
+    let same = ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", header(invite, name)));
+    format!(
+        "SIP/2.0 200 OK\r\n{}To: {};tag=far\r\nContact: <{contact}>\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{DESCRIPTION}",
+        same.concat(),
+        header(invite, "To"),
+        DESCRIPTION.len()
+    )
+}
+
+/// The callee of this INVITE hangs up.
+pub fn bye_of(invite: &str, via: &str) -> String {
+    format!(
+        "BYE sip:drawbridge@127.0.0.1 SIP/2.0\r\nVia: {via};branch=z9hG4bKbye\r\nMax-Forwards: 70\r\n\
+         From: {};tag=far\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+        header(invite, "To"),
+        header(invite, "From"),
+        header(invite, "Call-ID")
+    )
+}
+
+/// The caller's ACK of `ok`, with an answer in it.
+pub fn ack_of(ok: &str, call: &str, phone: SocketAddr) -> String {
+    let body = format!(
+        "Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{DESCRIPTION}",
+        DESCRIPTION.len()
+    );
+    request("ACK", call, "UDP", phone)
+        .replace("To: <sip:bob@127.0.0.1>", &format!("To: {}", header(ok, "To")))
+        .replace("Content-Length: 0\r\n\r\n", &body)
+}
+
+pub const DESCRIPTION: &str =
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";

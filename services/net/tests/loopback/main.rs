@@ -13,3 +13,4 @@ mod start;
 mod streams;
 mod tls;
 mod websocket;
+mod websocket_out;

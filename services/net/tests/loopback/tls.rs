@@ -1,16 +1,15 @@
 //! TLS: who is let in, whom the box believes, and certificates that change under open connections.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use routing::{Route, Snapshot, Trunk, TrunkId};
 use rustls::{ClientConfig, ClientConnection, ServerConnection, StreamOwned};
 use rustls_pki_types::ServerName;
 use sip::Transport;
 
-use crate::bench::{Line, PATIENCE, Sbc, call_id, listen, request};
+use crate::bench::{Line, PATIENCE, Sbc, ack_of, answer_to, bye_of, call_id, calls_to, listen, request};
 use crate::certificates::{Authority, Identity};
 
 type Encrypted = StreamOwned<ClientConnection, TcpStream>;
@@ -154,16 +153,6 @@ fn a_certificate_is_swapped_under_open_connections() {
     sbc.net.shutdown().unwrap();
 }
 
-/// Calls of the UDP phone that asks go to `sip:{host}` over TLS, at the port of `carrier`.
-fn trunk_to(carrier: SocketAddr, host: &str, phone: SocketAddr) -> Arc<Snapshot> {
-    let mut pbx = Trunk::new("pbx");
-    pbx.sources = vec![routing::Source::parse(&phone.to_string()).unwrap()];
-    let mut far = Trunk::new("far");
-    far.peers = vec![format!("sip:{host}:{};transport=tls", carrier.port())];
-    let route = Route::new("out", vec![TrunkId(1)]);
-    Arc::new(Snapshot::new(vec![pbx, far], vec![route]).unwrap())
-}
-
 /// A carrier that shows `identity`, called by `host` from the UDP phone, and the box between them.
 struct Outward {
     sbc: Sbc,
@@ -178,7 +167,8 @@ impl Outward {
         let ours = Authority::new("box").identity("edge.example").tls(None, Some(believed));
         let phone = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         phone.set_read_timeout(Some(PATIENCE)).unwrap();
-        let snapshot = trunk_to(carrier.local_addr().unwrap(), host, phone.local_addr().unwrap());
+        let port = carrier.local_addr().unwrap().port();
+        let snapshot = calls_to(&format!("sip:{host}:{port};transport=tls"), phone.local_addr().unwrap());
         let sbc = Sbc::start_with(1, |config| {
             config.listeners[1] = listen("tls", Transport::Tls, "127.0.0.1:0");
             config.listeners[1].tls = Some(ours);
@@ -219,48 +209,22 @@ fn call_to(host: &str, identity: &Identity, believed: &Authority) -> Result<Stri
     outward.accept().try_receive().ok_or_else(|| outward.hear())
 }
 
-/// The value of a header.
-fn header<'t>(text: &'t str, name: &str) -> &'t str {
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    value.unwrap_or_else(|| panic!("no {name} in\n{text}"))
-}
-
 #[test]
 fn a_call_to_a_trunk_uses_one_connection_both_ways_and_pings_on_it_are_answered() {
     let authority = Authority::new("all");
     let outward = Outward::new("localhost", &authority.identity("localhost"), &authority);
     let mut carrier = outward.accept();
     let invite = carrier.receive();
-    let all = ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", header(&invite, name)));
-    let body =
-        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
-    carrier.send(&format!(
-        "SIP/2.0 200 OK\r\n{}To: {};tag=far\r\nContact: <sip:far@localhost;transport=tls>\r\n\
-         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
-        all.concat(),
-        header(&invite, "To"),
-        body.len()
-    ));
+    carrier.send(&answer_to(&invite, "sip:far@localhost;transport=tls"));
     let ok = outward.hear();
     assert!(ok.starts_with("SIP/2.0 200 "), "{ok}");
-    let ack = request("ACK", "out", "UDP", outward.phone.local_addr().unwrap());
-    let answer = "Content-Type: application/sdp\r\nContent-Length: ";
-    let ack = ack
-        .replace("To: <sip:bob@127.0.0.1>", &format!("To: {}", header(&ok, "To")))
-        .replace("Content-Length: 0\r\n\r\n", &format!("{answer}{}\r\n\r\n{body}", body.len()));
-    outward.say(&ack);
+    outward.say(&ack_of(&ok, "out", outward.phone.local_addr().unwrap()));
     assert!(carrier.receive().starts_with("ACK "), "on the connection that is open");
     carrier.skip_body();
     carrier.send("\r\n\r\n");
     assert_eq!(carrier.receive_some(), "\r\n", "whoever opened it (RFC 5626 §3.5.1)");
     // The Contact of the box says TLS; its answer comes by this connection, and by no other.
-    carrier.send(&format!(
-        "BYE sip:drawbridge@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS localhost;branch=z9hG4bKbye\r\nMax-Forwards: 70\r\n\
-         From: {};tag=far\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
-        header(&invite, "To"),
-        header(&invite, "From"),
-        header(&invite, "Call-ID")
-    ));
+    carrier.send(&bye_of(&invite, "SIP/2.0/TLS localhost"));
     assert!(carrier.receive().starts_with("SIP/2.0 200 "));
     assert!(outward.hear().starts_with("BYE "));
     let totals = outward.sbc.net.handle().net_totals();

@@ -8,7 +8,7 @@ use ::routing::{
     Route, Snapshot, SnapshotError, Trunk, TrunkId, default_failover,
 };
 use call::User;
-use sip::{Transport, Uri};
+use sip::Uri;
 
 use super::section::{Document, Place, Placed, Section, one_of};
 use super::sections::Taken;
@@ -177,21 +177,10 @@ fn check_peers(
             continue;
         }
         let transport = uri.carried_by();
-        match transport {
-            Transport::Ws | Transport::Wss => {
-                let expected = "transport=udp, tcp or tls: whoever speaks WebSocket connects, nobody can \
-                                connect to them";
-                document.mistake(&peer.place, expected);
-            }
-            Transport::Udp | Transport::Tcp | Transport::Tls => {
-                if !usable.is_empty() && !usable.iter().any(|listener| listener.transport == transport) {
-                    let expected = format!(
-                        "a transport that a [[listener]] speaks: none speaks {}",
-                        transport.as_param()
-                    );
-                    document.mistake(&peer.place, expected);
-                }
-            }
+        if !usable.is_empty() && !usable.iter().any(|listener| listener.transport == transport) {
+            let expected =
+                format!("a transport that a [[listener]] speaks: none speaks {}", transport.as_param());
+            document.mistake(&peer.place, expected);
         }
     }
 }

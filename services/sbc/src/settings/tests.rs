@@ -260,6 +260,22 @@ fn secrets_are_shown_by_no_debug_output_and_no_message() {
 }
 
 #[test]
+fn a_peer_is_spoken_to_in_a_transport_that_some_listener_speaks() {
+    let with = |listener: &str, transport: &str| {
+        let peer = format!("sip:192.0.2.10:8080;transport={transport}");
+        mistakes(&format!(
+            "[[listener]]\nname = 'l'\ntransport = '{listener}'\nbind = '127.0.0.1:5060'\n\
+             [[trunk]]\nname = 't'\npeers = ['{peer}']"
+        ))
+    };
+    assert_eq!(with("ws", "ws"), [""; 0]);
+    for transport in ["ws", "wss", "tls", "udp"] {
+        let wrong = with("tcp", transport).join("; ");
+        assert!(wrong.ends_with(&format!("[[listener]] speaks: none speaks {transport}")), "{wrong}");
+    }
+}
+
+#[test]
 fn challenges_of_a_trunk_are_answered_or_passed() {
     let text = |auth: &str| format!("{LAB}\n[[trunk]]\nname='x'\npeers=['sip:192.0.2.1']\nauth={auth}");
     let trunk = |auth: &str| Settings::parse(&text(auth)).unwrap().trunks.pop().unwrap();
