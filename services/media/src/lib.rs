@@ -20,6 +20,7 @@
 mod engine;
 mod ports;
 mod relay;
+#[allow(dead_code)]
 mod stream;
 
 use std::io;

@@ -28,9 +28,12 @@ pub(crate) struct Jitter {
 struct Codec {
     payload_type: u8,
     rate: Option<u32>,
+    /// It was measured, though perhaps in vain.
+    measured: bool,
     /// Where the measurement of the rate began.
     origin: Sample,
-    last: Sample,
+    /// `None` after packets that somebody else counted.
+    last: Option<Sample>,
     others: u8,
 }
 
@@ -56,22 +59,38 @@ impl Jitter {
             return;
         }
         codec.others = 0;
-        match codec.rate {
-            Some(rate) => {
-                let arrived = millis_between(codec.last.arrival, now);
+        match (codec.rate, codec.last) {
+            (Some(rate), Some(last)) => {
+                let arrived = millis_between(last.arrival, now);
                 let sent =
-                    f64::from(timestamp.wrapping_sub(codec.last.timestamp) as i32) * 1000.0 / f64::from(rate);
+                    f64::from(timestamp.wrapping_sub(last.timestamp) as i32) * 1000.0 / f64::from(rate);
                 let transit_change = (arrived - sent).abs() as f32;
                 self.milliseconds += (transit_change - self.milliseconds) / 16.0;
             }
-            None => codec.measure(sample),
+            (Some(_), None) => {}
+            (None, _) => codec.measure(sample),
         }
-        codec.last = sample;
+        codec.last = Some(sample);
     }
 
     /// Another synchronisation source: timestamps begin anew, the estimate goes on.
     pub(crate) fn restart(&mut self) {
         self.codec = None;
+    }
+
+    /// The payload type that is measured and its clock rate, once as much is known of that as will be.
+    pub(crate) fn clock(&self) -> Option<(u8, Option<u32>)> {
+        let codec = self.codec.as_ref()?;
+        (codec.rate.is_some() || codec.measured).then_some((codec.payload_type, codec.rate))
+    }
+
+    /// Goes on with an estimate of somebody else's, after packets that were not seen here.
+    pub(crate) fn resume(&mut self, milliseconds: f32) {
+        self.milliseconds = milliseconds;
+        match self.codec.as_mut() {
+            Some(codec) if codec.rate.is_some() => codec.last = None,
+            Some(_) | None => self.codec = None,
+        }
     }
 
     /// The estimate; zero while the clock rate is not known.
@@ -82,7 +101,14 @@ impl Jitter {
 
 impl Codec {
     fn new(payload_type: u8, sample: Sample) -> Codec {
-        Codec { payload_type, rate: static_rate(payload_type), origin: sample, last: sample, others: 0 }
+        Codec {
+            payload_type,
+            rate: static_rate(payload_type),
+            measured: false,
+            origin: sample,
+            last: Some(sample),
+            others: 0,
+        }
     }
 
     fn measure(&mut self, sample: Sample) {
@@ -94,6 +120,7 @@ impl Codec {
         let measured = f64::from(units) / elapsed.as_secs_f64();
         self.rate = RATES.into_iter().find(|&rate| (measured / f64::from(rate) - 1.0).abs() <= TOLERANCE);
         self.origin = sample;
+        self.measured = true;
     }
 }
 

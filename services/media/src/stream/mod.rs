@@ -10,12 +10,16 @@
 //! 2. **Reception** (`reception`, `jitter`): loss and jitter of what the side sent, whether or not it is passed on.
 //! 3. **Destination**: where latching found the other side, else where it was described; nobody who is unknown, on hold
 //!    or not receiving gets media. RTCP goes on while media is held (RFC 3264 §5.1).
-//! 4. **Bond** (`bond`): whether its socket is, or may now be, connected to the one peer it is for.
+//! 4. **Pace** (`pace`): no faster than the limit.
+//! 5. **Bond** (`bond`): whether its socket is, or may now be, connected to the one peer it is for.
+//! 6. **Hands** (`hands`): whether the kernel relays this direction from now on, or gives it back.
 
 mod bond;
+mod hands;
 mod header;
 mod jitter;
 mod latch;
+mod pace;
 mod reception;
 mod silence;
 
@@ -25,8 +29,13 @@ use call::{DirectionStats, RemoteStream, Side};
 use sip::Time;
 
 use self::bond::Bond;
-use self::header::Datagram;
+use self::hands::Hands;
+pub(crate) use self::hands::Route;
+use self::header::{Datagram, RtpHeader};
 use self::latch::{Latch, same};
+pub(crate) use self::pace::Limit;
+use self::pace::Pace;
+pub(crate) use self::reception::Handover;
 use self::reception::Reception;
 pub(crate) use self::silence::Silence;
 
@@ -64,10 +73,33 @@ pub(crate) enum Verdict {
 pub(crate) struct Stream {
     a: End,
     b: End,
+    limit: Limit,
     closed: bool,
 }
 
+/// What another has relayed of one direction, since it was handed over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Elsewhere {
+    pub(crate) packets: u64,
+    pub(crate) octets: u64,
+    /// Dropped beyond the rate limit.
+    pub(crate) limited: u64,
+    pub(crate) reception: Handover,
+}
+
 impl Stream {
+    /// A stream of which neither side may send faster than this.
+    pub(crate) fn new(limit: Limit) -> Stream {
+        Stream { limit, ..Stream::default() }
+    }
+
+    /// Whether packets must be read, or anything of them changed but addresses: then they stay in userspace. Whoever makes
+    /// this true for a stream that is open calls `Shared::recall` next.
+    #[allow(clippy::unused_self)]
+    pub(crate) fn needs_payload(&self) -> bool {
+        false
+    }
+
     /// Shows a datagram that reached `channel` of side `from`. The counters are moved as if the verdict succeeds; call
     /// [`Stream::unsent`] when it did not.
     pub(crate) fn receive(
@@ -81,6 +113,7 @@ impl Stream {
         if self.closed {
             return Verdict::Drop;
         }
+        let limit = self.limit;
         let (near, far) = self.ends(from);
         let Some(admitted) = near.admit(channel, source, packet) else {
             near.dropped += 1;
@@ -88,13 +121,21 @@ impl Stream {
         };
         let verdict = match admitted {
             Datagram::Rtp(rtp) => {
-                near.heard += 1;
-                near.reception.observe(&rtp, now);
-                near.count(far.media_target(), rtp.payload)
+                near.observe(&rtp, now);
+                if near.pace.allows(limit, now) {
+                    near.count(far.media_target(), rtp.payload)
+                } else {
+                    Verdict::Drop
+                }
             }
             Datagram::Other => {
                 near.heard += 1;
-                near.count(far.media_target(), packet.len())
+                near.hands.came(false);
+                if near.pace.allows(limit, now) {
+                    near.count(far.media_target(), packet.len())
+                } else {
+                    Verdict::Drop
+                }
             }
             Datagram::Rtcp => far.control_target(),
             Datagram::Stun => Verdict::Drop,
@@ -142,6 +183,53 @@ impl Stream {
         })
     }
 
+    /// What the kernel must know to relay what `side` sends from now on, when it is time that it does. Tell
+    /// [`Stream::handed_over`] when it does, before anybody else sees the stream.
+    pub(crate) fn settled(&mut self, side: Side) -> Option<(Route, Handover, Limit)> {
+        if !self.end_mut(side).hands.is_settled() {
+            return None;
+        }
+        let route = self.route(side)?;
+        let limit = self.limit;
+        Some((route, self.end_mut(side).reception.hand_over()?, limit))
+    }
+
+    /// What `side` sends is the kernel's now; without a route it would not take it, and is not asked again.
+    pub(crate) fn handed_over(&mut self, side: Side, route: Option<Route>) {
+        self.end_mut(side).hands = route.map_or(Hands::Kept, |route| Hands::Kernels(route, 0));
+    }
+
+    /// The route by which the kernel relays what `side` sends, if it does.
+    pub(crate) fn kernel_route(&self, side: Side) -> Option<Route> {
+        self.end(side).hands.route()
+    }
+
+    /// Whether what `side` sends is with the kernel, and must not stay there.
+    pub(crate) fn must_return(&self, side: Side) -> bool {
+        self.end(side).hands.must_return(self.route(side))
+    }
+
+    /// The kernel relays nothing of what `side` sends any more, and this is what it had relayed.
+    pub(crate) fn take_back(&mut self, side: Side, elsewhere: &Elsewhere) {
+        let end = self.end_mut(side);
+        end.hands.returned();
+        end.heard += elsewhere.packets + elsewhere.limited;
+        end.packets += elsewhere.packets;
+        end.octets += elsewhere.octets;
+        end.dropped += elsewhere.limited;
+        end.reception.take_back(&elsewhere.reception);
+    }
+
+    /// What one side sends, as long as nothing but addresses has to be changed.
+    fn route(&self, side: Side) -> Option<Route> {
+        let (near, far) = (self.end(side), self.end(side.other()));
+        if self.closed || self.needs_payload() {
+            return None;
+        }
+        let Target::At(destination, _) = far.media_target() else { return None };
+        Some(Route { source: near.rtp.source()?, destination, muxed: muxed(&near.known()?) })
+    }
+
     /// Takes a side's newest description. True when it differs from the one before; [`Stream::parts`] may name a peer then.
     pub(crate) fn describe(&mut self, side: Side, remote: Option<RemoteStream>) -> bool {
         self.end_mut(side).describe(remote)
@@ -155,18 +243,19 @@ impl Stream {
 
     /// Whether `side` ought to be heard: it said that it sends, and the other that it receives.
     pub(crate) fn expects(&self, side: Side) -> bool {
-        let (near, far) = match side {
-            Side::A => (&self.a, &self.b),
-            Side::B => (&self.b, &self.a),
-        };
+        let (near, far) = (self.end(side), self.end(side.other()));
         near.remote.is_some_and(|remote| remote.sends) && far.remote.is_some_and(|remote| remote.receives)
     }
 
     /// Media packets accepted from `side`, passed on or not.
     pub(crate) fn heard(&self, side: Side) -> u64 {
+        self.end(side).heard
+    }
+
+    fn end(&self, side: Side) -> &End {
         match side {
-            Side::A => self.a.heard,
-            Side::B => self.b.heard,
+            Side::A => &self.a,
+            Side::B => &self.b,
         }
     }
 
@@ -190,6 +279,8 @@ struct End {
     rtcp: Latch,
     /// Of the media port. RTCP is too rare to be worth it.
     bond: Bond,
+    hands: Hands,
+    pace: Pace,
     reception: Reception,
     heard: u64,
     packets: u64,
@@ -219,6 +310,15 @@ impl End {
                 (authentic && self.rtcp.admit(remote.rtcp, remote.signalling, source, true))
                     .then_some(Datagram::Rtcp)
             }
+        }
+    }
+
+    fn observe(&mut self, rtp: &RtpHeader, now: Time) {
+        self.heard += 1;
+        self.hands.came(true);
+        match self.hands {
+            Hands::Kernels(..) => self.reception.observe_aside(rtp),
+            Hands::Ours(_) | Hands::Kept => self.reception.observe(rtp, now),
         }
     }
 
@@ -272,6 +372,9 @@ impl End {
     fn describe(&mut self, remote: Option<RemoteStream>) -> bool {
         let changed = self.remote != remote;
         self.remote = remote;
+        if changed && self.hands == Hands::Kept {
+            self.hands = Hands::default();
+        }
         match remote {
             Some(remote) => {
                 self.rtp.describe(remote.rtp, remote.signalling);

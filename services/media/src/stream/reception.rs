@@ -17,6 +17,26 @@ pub(crate) struct Reception {
     /// Loss of the sources and runs of numbers before the current one.
     lost_before: u64,
     jitter: Jitter,
+    /// Packets that came here while another counted.
+    aside: u64,
+}
+
+/// All that is known of a direction, on its way to who counts it from now on, and back.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Handover {
+    pub(crate) ssrc: u32,
+    /// Of the current run of sequence numbers: the first, the highest with its cycles, how many came.
+    pub(crate) first: u64,
+    pub(crate) highest: u64,
+    pub(crate) received: u64,
+    /// Loss of the runs before.
+    pub(crate) lost_before: u64,
+    /// After a jump: the number that would prove it was not a stray packet.
+    pub(crate) suspect: Option<u16>,
+    pub(crate) jitter_ms: f64,
+    /// Whose timestamps the jitter is measured by, and their clock rate.
+    pub(crate) payload_type: u8,
+    pub(crate) rate: Option<u32>,
 }
 
 impl Reception {
@@ -34,6 +54,49 @@ impl Reception {
             self.current = Some(Source::new(rtp));
         }
         self.jitter.observe(rtp.payload_type, rtp.timestamp, now);
+    }
+
+    /// Takes note of a packet while another counts: it is one that was on its way to us, or one that the other cannot
+    /// take.
+    pub(crate) fn observe_aside(&mut self, rtp: &RtpHeader) {
+        if self.current.as_ref().is_some_and(|source| source.ssrc == rtp.ssrc) {
+            self.aside += 1;
+        }
+    }
+
+    /// What another needs to go on counting; `None` before the first packet, and while the clock of the codec is still
+    /// being measured.
+    pub(crate) fn hand_over(&mut self) -> Option<Handover> {
+        let source = self.current.as_ref()?;
+        let (payload_type, rate) = self.jitter.clock()?;
+        self.aside = 0;
+        Some(Handover {
+            ssrc: source.ssrc,
+            first: u64::from(source.first),
+            highest: source.highest(),
+            received: source.received,
+            lost_before: self.lost_before,
+            suspect: source.suspect,
+            jitter_ms: f64::from(self.jitter.milliseconds()),
+            payload_type,
+            rate,
+        })
+    }
+
+    /// Goes on from where the other came.
+    pub(crate) fn take_back(&mut self, handover: &Handover) {
+        let aside = std::mem::take(&mut self.aside);
+        let same = self.current.as_ref().is_some_and(|source| source.ssrc == handover.ssrc);
+        self.lost_before = handover.lost_before;
+        self.current = Some(Source {
+            ssrc: handover.ssrc,
+            first: handover.first as u16,
+            highest: handover.highest as u16,
+            cycles: handover.highest >> 16,
+            received: handover.received + if same { aside } else { 0 },
+            suspect: handover.suspect,
+        });
+        self.jitter.resume(handover.jitter_ms as f32);
     }
 
     /// Packets that never came, so far. Duplicates do not make up for them below zero.
@@ -98,9 +161,12 @@ impl Source {
         Step::Counted
     }
 
+    fn highest(&self) -> u64 {
+        (self.cycles << 16) + u64::from(self.highest)
+    }
+
     fn lost(&self) -> u64 {
-        let highest = (self.cycles << 16) + u64::from(self.highest);
-        (highest + 1).saturating_sub(u64::from(self.first)).saturating_sub(self.received)
+        (self.highest() + 1).saturating_sub(u64::from(self.first)).saturating_sub(self.received)
     }
 }
 
