@@ -38,7 +38,8 @@ pub use crate::io::{
     Reply, RouteQuery, SendToken, Utc,
 };
 pub use crate::media::{
-    DirectionStats, Engine, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts,
+    DirectionStats, Engine, MediaId, MediaOrder, MediaReport, PortPair, Protection, RemoteStream, Side,
+    SrtpKeys, StreamPorts,
 };
 pub use crate::registrar::BindingChange;
 pub use crate::settings::{JournalLimits, Listener, ListenerId, RegistrarPolicy, Settings, User, shard_of};

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-use sip::Time;
+use sip::{MasterKey, SrtpSuite, Time};
 use smallvec::SmallVec;
 
 use crate::family::{Addresses, Family};
@@ -71,6 +71,8 @@ pub enum MediaOrder {
         side: Side,
         /// What it says; `None`: the stream is rejected or not known any more, nothing is relayed to this side.
         remote: Option<RemoteStream>,
+        /// How the packets of this side are protected; `None`: they are not.
+        protection: Option<Box<Protection>>,
     },
     /// The call was answered (or is held no more): report a side that should send and does not.
     Watch {
@@ -109,6 +111,31 @@ impl RemoteStream {
             IpAddr::V4(ip) => matches!(ip.octets(), [0, 0, _, _]),
             IpAddr::V6(_) => false,
         }
+    }
+}
+
+/// How what a side sends and what it is sent is protected.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Protection {
+    /// The keys that both descriptions agreed upon.
+    pub keys: SrtpKeys,
+}
+
+/// The master keys of a side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SrtpKeys {
+    /// How, in both directions.
+    pub suite: SrtpSuite,
+    /// Of what the side sends.
+    pub inbound: MasterKey,
+    /// Of what it is sent.
+    pub outbound: MasterKey,
+}
+
+impl Hash for SrtpKeys {
+    /// Prints of orders are kept in journals, which no key may be found in.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.suite.hash(state);
     }
 }
 

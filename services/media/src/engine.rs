@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 
 use call::{
-    DirectionStats, Engine, Family, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side,
-    StreamPorts,
+    DirectionStats, Engine, Family, MediaId, MediaOrder, MediaReport, PortPair, Protection, RemoteStream,
+    Side, StreamPorts,
 };
 use foldhash::{HashMap, HashMapExt};
 use sip::Time;
@@ -51,7 +51,8 @@ impl Engine for Handle {
                     reports.push(MediaReport::NotListening { session, why: why.into() });
                 }
             }
-            MediaOrder::Describe { session, stream, side, remote } => {
+            MediaOrder::Describe { session, stream, side, remote, protection } => {
+                self.protect(session, stream, side, protection.as_deref());
                 self.describe(session, stream, side, remote, now);
             }
             MediaOrder::Watch { session, on } => self.watch(session, on, now),
@@ -237,6 +238,14 @@ impl Handle {
             for silence in session.watch.iter_mut().flatten() {
                 silence.restart(now);
             }
+        }
+    }
+
+    /// Before the description, so that no packet leaves in the clear.
+    fn protect(&mut self, id: MediaId, stream: u8, side: Side, protection: Option<&Protection>) {
+        let path = self.sessions.get(&id).and_then(|session| session.paths.get(usize::from(stream)));
+        if let Some(path) = path {
+            path.state().protect(side, protection);
         }
     }
 

@@ -136,6 +136,7 @@ fn orders_for_sessions_and_streams_that_do_not_exist_are_ignored() {
         stream: 200,
         side: Side::A,
         remote: Some(phone.description()),
+        protection: None,
     };
     assert_eq!(bench.order(order), []);
 }

@@ -19,7 +19,10 @@ pub use message::{
     Message, Method, Multipart, Name, Params, ParseError, Part, RAck, Reason, Refresher, Replaces, Scheme,
     SessionExpires, Uri, Via, call_id_of, reason_phrase, unquote,
 };
-pub use sdp::{Direction, Edit, Host, MAX_STREAMS, Origin, Sdp, SdpError, Stream, StreamPorts};
+pub use sdp::{
+    Crypto, Direction, Edit, Host, MAX_STREAMS, MasterKey, Origin, Sdp, SdpError, SrtpSuite, Stream,
+    StreamPorts,
+};
 pub use time::Time;
 pub use transaction::{
     InviteClient, InviteClientState, InviteServer, InviteServerState, NonInviteClient, NonInviteClientState,

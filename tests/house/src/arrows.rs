@@ -34,6 +34,7 @@ pub struct Dependency {
 const PURE: &[&str] = &["sip", "call", "routing", "replay"];
 const PURE_MAY_USE: &[&str] = &[
     "arrayvec",
+    "base64",
     "bytes",
     "foldhash",
     "hmac",

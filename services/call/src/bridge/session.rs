@@ -296,7 +296,7 @@ impl CallMedia {
                 self.listen(side, Family::of(remote.rtp.ip()), wire);
             }
             let stream = u8::try_from(index).unwrap_or(u8::MAX);
-            let order = MediaOrder::Describe { session: self.id, stream, side, remote };
+            let order = MediaOrder::Describe { session: self.id, stream, side, remote, protection: None };
             wire.outputs.push_back(Output::Media(order));
         }
     }
@@ -308,7 +308,8 @@ impl CallMedia {
         }
         for index in 0..self.streams.len() {
             let stream = u8::try_from(index).unwrap_or(u8::MAX);
-            let order = MediaOrder::Describe { session: self.id, stream, side, remote: None };
+            let order =
+                MediaOrder::Describe { session: self.id, stream, side, remote: None, protection: None };
             wire.outputs.push_back(Output::Media(order));
         }
     }

@@ -20,7 +20,7 @@ use sip::Time;
 use super::{Path, Shared, Socket, ThreadState};
 use crate::Wake;
 use crate::ports::SlotId;
-use crate::stream::{Channel, Verdict};
+use crate::stream::{Channel, OVERHEAD, Verdict};
 
 /// The token of the eventfd; no port has it.
 pub(super) const INTERRUPT: u64 = u64::MAX;
@@ -94,7 +94,7 @@ struct Tally {
 impl Worker {
     fn run(mut self) {
         let mut events = Vec::with_capacity(BATCH);
-        let mut buffer = vec![0; DATAGRAM];
+        let mut buffer = vec![0; DATAGRAM + OVERHEAD];
         while !self.shared.stop.load(Relaxed) {
             if let Err(error) = self.wait(&mut events, self.patience()) {
                 tracing::error!(thread = self.thread, %error, "media relay thread cannot wait for packets and ends");
@@ -151,7 +151,7 @@ impl Worker {
                 let idle = slot.socket(channel).cloned();
                 drop(slot);
                 if let Some(socket) = idle {
-                    read(burst, &socket, buffer, |_, _| self.tally.late += 1);
+                    read(burst, &socket, buffer, |_, _, _| self.tally.late += 1);
                 }
             }
         }
@@ -166,10 +166,10 @@ impl Worker {
         buffer: &mut [u8],
     ) {
         let Some(socket) = path.end_at(side, at).and_then(|end| end.socket(channel)) else { return };
-        read(burst, socket, buffer, |packet, source| {
-            let verdict = {
+        read(burst, socket, buffer, |buffer, length, source| {
+            let (verdict, length) = {
                 let mut state = path.state();
-                let verdict = state.receive(side, channel, source, packet, self.now);
+                let verdict = state.pass(side, channel, source, buffer, length, self.now);
                 if let Some(peer) = state.ripe(side).filter(|peer| self.shared.may_connect(*peer)) {
                     path.connect(side, peer, &mut state);
                 }
@@ -177,6 +177,7 @@ impl Worker {
             };
             match verdict {
                 Verdict::Relay { out, to, connected, media } => {
+                    let packet = buffer.get(..length).unwrap_or_default();
                     let sent = path
                         .end_towards(side.other(), to)
                         .and_then(|end| end.socket(out))
@@ -272,12 +273,19 @@ fn transmit(socket: &Socket, packet: &[u8], to: SocketAddr, connected: bool) -> 
 }
 
 /// Reads up to `burst` datagrams, each with its source: a connected socket still holds what strangers sent before. Errors other than "nothing there" belong to a single datagram, so reading goes on.
-fn read(burst: usize, socket: &Socket, buffer: &mut [u8], mut each: impl FnMut(&[u8], SocketAddr)) {
+/// `each` is given the whole buffer, in which a packet may grow, and how much of it the packet is.
+fn read(
+    burst: usize,
+    socket: &Socket,
+    buffer: &mut [u8],
+    mut each: impl FnMut(&mut [u8], usize, SocketAddr),
+) {
     for _ in 0..burst {
-        match recvfrom(socket, &mut *buffer, RecvFlags::empty()) {
+        let Some(room) = buffer.get_mut(..DATAGRAM) else { return };
+        match recvfrom(socket, room, RecvFlags::empty()) {
             Ok((length, _, Some(source))) => {
-                if let (Some(packet), Ok(source)) = (buffer.get(..length), source.try_into()) {
-                    each(packet, source);
+                if let Ok(source) = source.try_into() {
+                    each(buffer, length, source);
                 }
             }
             Err(Errno::AGAIN) => return,

@@ -44,7 +44,7 @@ pub(crate) fn is_rtcp(packet: &[u8]) -> bool {
 }
 
 /// RFC 5389 §6: two zero bits and the magic cookie.
-fn is_stun(packet: &[u8]) -> bool {
+pub(crate) fn is_stun(packet: &[u8]) -> bool {
     packet.len() >= 20 && packet[0] >> 6 == 0 && packet[4..8] == [0x21, 0x12, 0xA4, 0x42]
 }
 

@@ -42,6 +42,15 @@ impl Latch {
         }
     }
 
+    /// Whether an authentic packet from `source` would be accepted. Changes nothing.
+    pub(crate) fn may_admit(&self, described: SocketAddr, signalling: IpAddr, source: SocketAddr) -> bool {
+        same(source, described)
+            || match self.source {
+                Some(latched) => same(latched, source),
+                None => source.ip() == described.ip() || source.ip() == signalling,
+            }
+    }
+
     /// The source that is heard, once there is one.
     pub(crate) fn source(&self) -> Option<SocketAddr> {
         self.source

@@ -6,6 +6,8 @@
 //!
 //! The rules, in the order in which a datagram meets them:
 //!
+//! 0. **Protection** (`passage`, `srtp`): what comes from a side with keys must prove itself before anything else, and what
+//!    goes to one is encrypted after everything else. The rules between see plain packets.
 //! 1. **Source filter** (`latch`): only the address described, or one source that latching accepted (RFC 7362 §4.2).
 //! 2. **Reception** (`reception`, `jitter`): loss and jitter of what the side sent, whether or not it is passed on.
 //! 3. **Destination**: where latching found the other side, else where it was described; nobody who is unknown, on hold
@@ -20,8 +22,10 @@ mod header;
 mod jitter;
 mod latch;
 mod pace;
+mod passage;
 mod reception;
 mod silence;
+mod srtp;
 
 use std::net::SocketAddr;
 
@@ -35,9 +39,11 @@ use self::header::{Datagram, RtpHeader};
 use self::latch::{Latch, same};
 pub(crate) use self::pace::Limit;
 use self::pace::Pace;
+pub(crate) use self::passage::OVERHEAD;
 pub(crate) use self::reception::Handover;
 use self::reception::Reception;
 pub(crate) use self::silence::Silence;
+use self::srtp::Srtp;
 
 /// Which of a side's two ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +101,8 @@ impl Stream {
 
     /// Whether packets must be read, or anything of them changed but addresses: then they stay in userspace. Whoever makes
     /// this true for a stream that is open calls `Shared::recall` next.
-    #[allow(clippy::unused_self)]
     pub(crate) fn needs_payload(&self) -> bool {
-        false
+        self.a.srtp.is_some() || self.b.srtp.is_some()
     }
 
     /// Shows a datagram that reached `channel` of side `from`. The counters are moved as if the verdict succeeds; call
@@ -286,6 +291,8 @@ struct End {
     packets: u64,
     octets: u64,
     dropped: u64,
+    /// The keys of a side whose packets are encrypted.
+    srtp: Option<Box<Srtp>>,
 }
 
 impl End {

@@ -71,8 +71,13 @@ impl Bench {
     }
 
     pub fn describe(&mut self, session: u64, side: Side, remote: impl Into<Option<RemoteStream>>) {
-        let order =
-            MediaOrder::Describe { session: MediaId(session), stream: 0, side, remote: remote.into() };
+        let order = MediaOrder::Describe {
+            session: MediaId(session),
+            stream: 0,
+            side,
+            remote: remote.into(),
+            protection: None,
+        };
         assert_eq!(self.order(order), []);
     }
 

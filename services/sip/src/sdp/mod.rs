@@ -8,12 +8,14 @@
 //! Reading forgives what is seen in the field (any line end, lines missing or out of order, unknown lines, trailing
 //! spaces) and refuses what would leave it unclear where media goes: the [`SdpError`] names that line.
 
+mod crypto;
 mod line;
 mod rewrite;
 mod stream;
 
 use std::net::IpAddr;
 
+pub use crypto::{Crypto, MAX_CRYPTO, MasterKey, SrtpSuite};
 pub use rewrite::{Edit, StreamPorts};
 pub use stream::{Direction, Stream};
 

@@ -185,6 +185,12 @@ impl<'a> Stream<'a> {
         self.rtpmap(payload_type)?.split(|byte| *byte == b'/').next()
     }
 
+    /// The values of a section's attributes of this name, in order.
+    pub(super) fn attributes(&self, name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let lines = self.section().filter(|line| line.kind() == Some(b'a'));
+        lines.map(|line| line.attribute()).filter(move |line| line.name == name).map(|line| line.value)
+    }
+
     fn section(&self) -> impl Iterator<Item = Line<'a>> + use<'a> {
         lines(self.rest).take_while(|line| line.kind() != Some(b'm'))
     }

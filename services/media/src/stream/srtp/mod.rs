@@ -1,0 +1,195 @@
+//! SRTP and SRTCP (RFC 3711, RFC 7714) as plain data: packets are turned in place, in the buffer they were read into.
+//!
+//! An [`Srtp`] is what one side of a stream has: a [`Context`] for what comes from it and one for what goes to it. Each
+//! context knows its session keys (`derive`, `cipher`) and, for every synchronisation source, how far the packet index
+//! has come and which indices were there already (`index`). There is no socket, no clock and no allocation per packet.
+//!
+//! What goes out is held against the indices as well: the relay passes on what another party sends, and one index used
+//! for two packets would give both away (RFC 3711 §9.1).
+
+mod cipher;
+mod derive;
+mod index;
+
+use call::SrtpKeys;
+use sip::{MasterKey, SrtpSuite};
+
+use self::cipher::Cipher;
+use self::index::Indices;
+
+/// How much longer than its plain form a protected packet is at most: a tag of GCM and the index of SRTCP.
+pub(crate) const OVERHEAD: usize = 16 + 4;
+
+/// The fixed header of RTP.
+const RTP_HEADER: usize = 12;
+/// The part of RTCP that stays readable (RFC 3711 §3.4).
+const RTCP_HEADER: usize = 8;
+/// The index that SRTCP carries, and the bit that says "encrypted".
+const RTCP_INDEX: usize = 4;
+const ENCRYPTED: u32 = 1 << 31;
+
+/// Why a packet was not turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is no RTP or RTCP packet, or there is no room for its protected form.
+    Malformed,
+    /// Its tag is not the one that the key makes: somebody else wrote it.
+    Forged,
+    /// Its index was there already, or is too old to tell.
+    Replayed,
+    /// The key has protected as many packets as it may (RFC 3711 §9.2).
+    Exhausted,
+}
+
+/// The protection of one side.
+#[derive(Debug)]
+pub(crate) struct Srtp {
+    keys: SrtpKeys,
+    inbound: Context,
+    outbound: Context,
+}
+
+impl Srtp {
+    pub(crate) fn new(keys: SrtpKeys) -> Srtp {
+        let inbound = Context::new(keys.suite, &keys.inbound);
+        let outbound = Context::new(keys.suite, &keys.outbound);
+        Srtp { keys, inbound, outbound }
+    }
+
+    /// Takes the keys of a new description. A direction whose key is the same goes on where it was: its indices count
+    /// on (RFC 4568 §7.1.4).
+    pub(crate) fn rekey(&mut self, keys: &SrtpKeys) {
+        let same_suite = self.keys.suite == keys.suite;
+        if !same_suite || self.keys.inbound != keys.inbound {
+            self.inbound = Context::new(keys.suite, &keys.inbound);
+        }
+        if !same_suite || self.keys.outbound != keys.outbound {
+            self.outbound = Context::new(keys.suite, &keys.outbound);
+        }
+        self.keys = keys.clone();
+    }
+
+    /// For what comes from the side.
+    pub(crate) fn inbound(&mut self) -> &mut Context {
+        &mut self.inbound
+    }
+
+    /// For what goes to it.
+    pub(crate) fn outbound(&mut self) -> &mut Context {
+        &mut self.outbound
+    }
+}
+
+/// One direction of one master key.
+#[derive(Debug)]
+pub(crate) struct Context {
+    rtp: Cipher,
+    rtcp: Cipher,
+    indices: Indices,
+}
+
+impl Context {
+    pub(crate) fn new(suite: SrtpSuite, master: &MasterKey) -> Context {
+        let [rtp, rtcp] = derive::ciphers(suite, master);
+        Context { rtp, rtcp, indices: Indices::default() }
+    }
+
+    /// Encrypts the RTP packet that the first `length` octets of the buffer are; how long it is now.
+    pub(crate) fn protect_rtp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
+        let Head { header, ssrc, sequence } = Head::of(buffer.get(..length).ok_or(Refused::Malformed)?)?;
+        let source = self.indices.of(ssrc);
+        let at = source.map_or(u64::from(sequence), |source| source.rtp.guess(sequence));
+        if let Some(source) = source {
+            source.rtp.check(at)?;
+        }
+        let length = self.rtp.seal_rtp(buffer, header, length, ssrc, at)?;
+        self.indices.enter(ssrc).rtp.note(at);
+        Ok(length)
+    }
+
+    /// Takes the protection off an SRTP packet; how long it is now. Nothing is changed for one that is refused, but for
+    /// its own octets.
+    pub(crate) fn unprotect_rtp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
+        let packet = buffer.get_mut(..length).ok_or(Refused::Malformed)?;
+        let Head { header, ssrc, sequence } = Head::of(packet)?;
+        let source = self.indices.of(ssrc);
+        let at = source.map_or(u64::from(sequence), |source| source.rtp.guess(sequence));
+        // Before the tag is looked at, which costs more.
+        if let Some(source) = source {
+            source.rtp.check(at)?;
+        }
+        let length = self.rtp.open_rtp(packet, header, ssrc, at)?;
+        self.indices.enter(ssrc).rtp.note(at);
+        Ok(length)
+    }
+
+    /// Encrypts the compound RTCP packet that the first `length` octets of the buffer are; how long it is now.
+    pub(crate) fn protect_rtcp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
+        let packet = buffer.get(..length).ok_or(Refused::Malformed)?;
+        let ssrc = rtcp_ssrc(packet)?;
+        let source = self.indices.enter(ssrc);
+        let at = source.next_rtcp().ok_or(Refused::Exhausted)?;
+        self.rtcp.seal_rtcp(buffer, length, ssrc, at)
+    }
+
+    /// Takes the protection off an SRTCP packet; how long it is now. Control that is not encrypted was not agreed upon
+    /// and is refused.
+    pub(crate) fn unprotect_rtcp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
+        let packet = buffer.get_mut(..length).ok_or(Refused::Malformed)?;
+        let ssrc = rtcp_ssrc(packet)?;
+        let word = self.rtcp.rtcp_index(packet).ok_or(Refused::Malformed)?;
+        if word & ENCRYPTED == 0 {
+            return Err(Refused::Malformed);
+        }
+        let at = word & !ENCRYPTED;
+        if let Some(source) = self.indices.of(ssrc) {
+            source.rtcp.check(u64::from(at))?;
+        }
+        let length = self.rtcp.open_rtcp(packet, ssrc, at)?;
+        self.indices.enter(ssrc).rtcp.note(u64::from(at));
+        Ok(length)
+    }
+}
+
+/// What the protection of RTP has to know of a header.
+struct Head {
+    /// Octets before the payload: fixed header, contributing sources, extension.
+    header: usize,
+    ssrc: u32,
+    sequence: u16,
+}
+
+impl Head {
+    fn of(packet: &[u8]) -> Result<Head, Refused> {
+        let fixed = packet.first_chunk::<RTP_HEADER>().ok_or(Refused::Malformed)?;
+        if fixed[0] >> 6 != 2 {
+            return Err(Refused::Malformed);
+        }
+        let mut header = RTP_HEADER + usize::from(fixed[0] & 0x0f) * 4;
+        if fixed[0] & 0x10 != 0 {
+            let extension = packet.get(header..).and_then(|rest| rest.first_chunk::<4>());
+            let &[_, _, high, low] = extension.ok_or(Refused::Malformed)?;
+            header += 4 + usize::from(u16::from_be_bytes([high, low])) * 4;
+        }
+        if header > packet.len() {
+            return Err(Refused::Malformed);
+        }
+        let &[_, _, high, low, _, _, _, _, s0, s1, s2, s3] = fixed;
+        Ok(Head {
+            header,
+            ssrc: u32::from_be_bytes([s0, s1, s2, s3]),
+            sequence: u16::from_be_bytes([high, low]),
+        })
+    }
+}
+
+fn rtcp_ssrc(packet: &[u8]) -> Result<u32, Refused> {
+    let &[first, _, _, _, s0, s1, s2, s3] = packet.first_chunk::<RTCP_HEADER>().ok_or(Refused::Malformed)?;
+    if first >> 6 != 2 {
+        return Err(Refused::Malformed);
+    }
+    Ok(u32::from_be_bytes([s0, s1, s2, s3]))
+}
+
+#[cfg(test)]
+mod tests;
