@@ -65,7 +65,7 @@ impl Relay {
             MediaOrder::Open { session, streams, families: _ } => {
                 self.reserve(session, streams, exhausted).map(Some)
             }
-            MediaOrder::Describe { session, stream, side, remote } => {
+            MediaOrder::Describe { session, stream, side, remote, .. } => {
                 let ports = &self.of(session, "described")?.ports;
                 if usize::from(stream) >= ports.len() && remote.is_some() {
                     return Err(format!(
