@@ -70,6 +70,10 @@ pub(crate) struct TrunkLine {
     pub(crate) bodies: BodiesLine,
     #[serde(default, skip_serializing_if = "FamilyLine::is_auto")]
     pub(crate) media_family: FamilyLine,
+    #[serde(default, skip_serializing_if = "CodecsLine::is_any")]
+    pub(crate) codecs: CodecsLine,
+    #[serde(default, skip_serializing_if = "ProfileLine::is_pass")]
+    pub(crate) rtp_profile: ProfileLine,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) methods: Option<Vec<String>>,
     /// Whether there were credentials for it; they are in no journal.
@@ -125,6 +129,35 @@ pub(crate) enum FamilyLine {
 impl FamilyLine {
     fn is_auto(&self) -> bool {
         *self == FamilyLine::Auto
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CodecsLine {
+    pub(crate) allow: Vec<String>,
+    pub(crate) drop: Vec<String>,
+    pub(crate) order: Vec<String>,
+}
+
+impl CodecsLine {
+    fn is_any(&self) -> bool {
+        *self == CodecsLine::default()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProfileLine {
+    #[default]
+    Pass,
+    Avp,
+    Avpf,
+}
+
+impl ProfileLine {
+    fn is_pass(&self) -> bool {
+        *self == ProfileLine::Pass
     }
 }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 use call::journal::Step;
 use call::{Families, JournalLimits, Listener, Now, RegistrarPolicy, Settings, Utc};
 use routing::{
-    Bodies, CancelMatching, Challenges, Credentials, MediaFamily, Redirect, Refer, Snapshot, Source, Trunk,
+    Bodies, CancelMatching, Challenges, Codecs, Credentials, MediaFamily, Redirect, Refer, RtpProfile,
+    Snapshot, Source, Trunk,
 };
 use sip::{Time, Timing, Transport};
 
 use crate::format::{
-    BodiesLine, Configuration, FamilyLine, Header, InputLine, Line, ListenerLine, Matching, RedirectLine,
-    ReferLine, TrunkLine, VERSION,
+    BodiesLine, CodecsLine, Configuration, FamilyLine, Header, InputLine, Line, ListenerLine, Matching,
+    ProfileLine, RedirectLine, ReferLine, TrunkLine, VERSION,
 };
 use crate::inputs::{fact, keys, stimulus};
 
@@ -213,6 +214,8 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
         redirect,
         bodies,
         media_family,
+        codecs: CodecsLine { allow, drop, order },
+        rtp_profile,
         methods,
         authenticates,
         passes_challenges,
@@ -244,6 +247,12 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
             FamilyLine::Auto => MediaFamily::Auto,
             FamilyLine::Ipv4 => MediaFamily::Ipv4,
             FamilyLine::Ipv6 => MediaFamily::Ipv6,
+        },
+        codecs: Codecs { allow: allow.clone(), drop: drop.clone(), order: order.clone() },
+        rtp_profile: match rtp_profile {
+            ProfileLine::Pass => RtpProfile::Pass,
+            ProfileLine::Avp => RtpProfile::Avp,
+            ProfileLine::Avpf => RtpProfile::Avpf,
         },
         methods: methods.clone(),
         // What they answered is on the tape.

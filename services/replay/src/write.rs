@@ -6,12 +6,13 @@ use std::time::Duration;
 use call::journal::{Journal, Replay, Step, Stimulus};
 use call::{CallView, Event, EventKind, Families, Listener, Output, RouteQuery, Settings};
 use routing::{
-    Bodies, CancelMatching, Decision, MediaFamily, Redirect, Refer, Snapshot, Target, Trunk, TrunkId,
+    Bodies, CancelMatching, Codecs, Decision, MediaFamily, Redirect, Refer, RtpProfile, Snapshot, Target,
+    Trunk, TrunkId,
 };
 
 use crate::format::{
-    BodiesLine, Bytes, Configuration, FamilyLine, Header, Line, ListenerLine, Matching, OutputLine,
-    RedirectLine, ReferLine, StateLine, TrunkLine, VERSION,
+    BodiesLine, Bytes, CodecsLine, Configuration, FamilyLine, Header, Line, ListenerLine, Matching,
+    OutputLine, ProfileLine, RedirectLine, ReferLine, StateLine, TrunkLine, VERSION,
 };
 use crate::inputs::{fact_line, input_line, keys_line};
 
@@ -116,6 +117,8 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
         redirect,
         bodies,
         media_family,
+        codecs: Codecs { allow, drop, order },
+        rtp_profile,
         methods,
         auth,
         challenges: _,
@@ -151,6 +154,12 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
             MediaFamily::Auto => FamilyLine::Auto,
             MediaFamily::Ipv4 => FamilyLine::Ipv4,
             MediaFamily::Ipv6 => FamilyLine::Ipv6,
+        },
+        codecs: CodecsLine { allow: allow.clone(), drop: drop.clone(), order: order.clone() },
+        rtp_profile: match rtp_profile {
+            RtpProfile::Pass => ProfileLine::Pass,
+            RtpProfile::Avp => ProfileLine::Avp,
+            RtpProfile::Avpf => ProfileLine::Avpf,
         },
         methods: methods.clone(),
         authenticates: auth.is_some(),

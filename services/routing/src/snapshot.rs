@@ -22,6 +22,7 @@ pub struct Snapshot {
     sources: SourceIndex,
     names: BTreeMap<String, TrunkId>,
     default_failover: Arc<[u16]>,
+    shapes_media: bool,
 }
 
 /// What every call of a route gets, made once.
@@ -45,7 +46,8 @@ impl Snapshot {
         let prepared = routes.iter().map(|route| prepare(route, &trunks, &default_failover)).collect();
         let sources = SourceIndex::of(&trunks);
         let names = numbered(&trunks).map(|(id, trunk)| (trunk.name.clone(), id)).collect();
-        Ok(Snapshot { trunks, routes, prepared, sources, names, default_failover })
+        let shapes_media = trunks.iter().any(Trunk::shapes_media);
+        Ok(Snapshot { trunks, routes, prepared, sources, names, default_failover, shapes_media })
     }
 
     /// No trunks, no routes: calls go to users of ours or nowhere.
@@ -57,6 +59,7 @@ impl Snapshot {
             sources: SourceIndex::default(),
             names: BTreeMap::new(),
             default_failover: default_failover().into(),
+            shapes_media: false,
         }
     }
 
@@ -88,6 +91,11 @@ impl Snapshot {
             report.check_route(route, trunks);
         }
         mistakes
+    }
+
+    /// Whether any trunk changes descriptions beyond the addresses in them.
+    pub fn shapes_media(&self) -> bool {
+        self.shapes_media
     }
 
     /// All trunks; a [`TrunkId`] is an index here.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::media::{Codecs, RtpProfile};
 use crate::source::Source;
 
 /// Index of a trunk in its snapshot.
@@ -30,6 +31,10 @@ pub struct Trunk {
     pub bodies: Bodies,
     /// In which family its peers are told where media goes.
     pub media_family: MediaFamily,
+    /// Which codecs its peers may use.
+    pub codecs: Codecs,
+    /// In which profile its peers are spoken to of RTP.
+    pub rtp_profile: RtpProfile,
     /// Methods of its requests that cross besides those of a call. `None`: those that are known to make sense outside of
     /// calls, and within a dialog any.
     pub methods: Option<Vec<String>>,
@@ -66,6 +71,8 @@ impl Trunk {
             redirect: Redirect::default(),
             bodies: Bodies::default(),
             media_family: MediaFamily::default(),
+            codecs: Codecs::default(),
+            rtp_profile: RtpProfile::default(),
             methods: None,
             require: Vec::new(),
             auth: None,
@@ -74,6 +81,11 @@ impl Trunk {
             max_cps: 0,
             options_ping: None,
         }
+    }
+
+    /// Whether descriptions to and from it are changed beyond the addresses in them.
+    pub fn shapes_media(&self) -> bool {
+        !self.codecs.is_any() || self.rtp_profile != RtpProfile::Pass
     }
 
     /// Whether its callers answer its challenges themselves.

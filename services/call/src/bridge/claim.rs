@@ -9,7 +9,7 @@ use sip::{Message, Sdp};
 use super::orders::Follow;
 use super::table::{Event, State};
 use super::transfer::Transfer;
-use super::{Attempt, CallKey, Cause};
+use super::{Attempt, CallKey, Cause, Terms};
 use crate::cdr::{EndedBy, Origin};
 use crate::core::Core;
 use crate::io::Now;
@@ -60,7 +60,11 @@ impl Core {
             return Err(488);
         }
         let stood = leg.session.standing().to_vec();
-        let body = call.media.propose(&sdp, leg, side, &mut self.wire);
+        let terms = Terms::of(&call.snapshot, None, leg.trunk);
+        if terms.refuse(&sdp) {
+            return Err(488);
+        }
+        let body = call.media.propose(&sdp, leg, side, terms, &mut self.wire);
         let ours = Ours::new(OfferBy::Invite, Aim::Proposed, false);
         if !leg.offer(party, &Offer { ours, from: None, body: Some(&body.into()) }, &mut self.wire, now) {
             return Err(491);

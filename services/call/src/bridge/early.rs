@@ -4,7 +4,7 @@ use sip::{Message, Sdp};
 
 use super::orders::Follow;
 use super::table::Event;
-use super::{CallKey, Cause};
+use super::{CallKey, Cause, Terms};
 use crate::bodies::{Body, sdp_of};
 use crate::core::Core;
 use crate::io::Now;
@@ -67,17 +67,22 @@ impl Core {
         let sdp = sdp_of(&message).and_then(|body| Sdp::parse(body).ok());
         // More streams than there are ports for can be had when the call is answered.
         let sdp = sdp.filter(|sdp| call.media.covers(sdp));
-        let bodies = call.bodies_of(self.legs.get(from).and_then(|leg| leg.trunk));
+        let trunk = self.legs.get(from).and_then(|leg| leg.trunk);
+        let bodies = call.bodies_of(trunk);
         let (Some(leg), Some(sdp)) = (self.legs.get_mut(to), sdp) else {
             return follow.push_back(refused(UNACCEPTABLE));
         };
+        let terms = Terms::of(&call.snapshot, trunk, leg.trunk);
+        if terms.refuse(&sdp) {
+            return follow.push_back(refused(UNACCEPTABLE));
+        }
         match leg.early_update() {
             EarlyUpdate::Possible => {}
             EarlyUpdate::NotYet => return follow.push_back(refused(NOT_YET)),
             EarlyUpdate::Busy => return follow.push_back(refused(GLARE)),
             EarlyUpdate::Unknown => return follow.push_back(refused(UNACCEPTABLE)),
         }
-        let written = call.media.propose(&sdp, leg, side.other(), &mut self.wire);
+        let written = call.media.propose(&sdp, leg, side.other(), terms, &mut self.wire);
         let body = Body::in_place(Some(&message), written, bodies);
         let ours = Ours::new(OfferBy::Update, Aim::Carried, false);
         let offer = Offer { ours, from: Some(&message), body: Some(&body) };

@@ -17,6 +17,7 @@ mod record;
 mod replace;
 mod session;
 pub mod table;
+mod terms;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -40,6 +41,7 @@ pub(crate) use branches::{Branch, Failure, GoesOn};
 pub(crate) use record::{Attempt, Record};
 pub(crate) use session::{CallMedia, LocalSession, MediaState};
 use table::{Event, State};
+pub(crate) use terms::Terms;
 pub(crate) use transfer::Transfer;
 
 new_key_type! {
@@ -96,6 +98,8 @@ pub(crate) struct Setup {
     pub(crate) best: Option<Failure>,
     /// The targets that there were are not reached over TLS, which the caller asks for.
     pub(crate) readable_only: bool,
+    /// A target was not invited because no codec of the offer is one that its trunk and the caller's allow.
+    pub(crate) no_codec: bool,
 }
 
 impl Call {

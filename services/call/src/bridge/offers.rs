@@ -4,7 +4,7 @@ use sip::{Message, Sdp};
 
 use super::orders::Follow;
 use super::table::Event;
-use super::{CallKey, Cause};
+use super::{CallKey, Cause, Terms};
 use crate::bodies::{Body, sdp_of};
 use crate::core::Core;
 use crate::io::Now;
@@ -26,7 +26,8 @@ impl Core {
             call.media.open(sdp.streams().len(), &mut self.wire);
             return;
         }
-        let bodies = call.bodies_of(self.legs.get(from).and_then(|leg| leg.trunk));
+        let trunk = self.legs.get(from).and_then(|leg| leg.trunk);
+        let bodies = call.bodies_of(trunk);
         let Some(leg) = self.legs.get_mut(to) else { return };
         if !leg.is_confirmed() {
             follow.push_back(Cause::new(Event::OfferRefused).status(491));
@@ -34,9 +35,13 @@ impl Core {
         if !leg.can_offer() {
             return;
         }
+        let terms = Terms::of(&call.snapshot, trunk, leg.trunk);
+        if sdp.as_ref().is_some_and(|sdp| terms.refuse(sdp)) {
+            return follow.push_back(Cause::new(Event::OfferRefused).status(488));
+        }
         // Of the offer the relay hears only when it is accepted; a refused one leaves the session as it was.
         let body = sdp.map(|sdp| {
-            let written = call.media.propose(&sdp, leg, side.other(), &mut self.wire);
+            let written = call.media.propose(&sdp, leg, side.other(), terms, &mut self.wire);
             Body::in_place(Some(&message), written, bodies)
         });
         let ours = Ours::new(leg.carrier_of(message.method()), Aim::Carried, body.is_none());
@@ -129,7 +134,8 @@ impl Core {
         let Some(call) = self.calls.get_mut(key) else { return false };
         let Some(leg_key) = call.leg(side) else { return false };
         let Some(leg) = self.legs.get_mut(leg_key).filter(|leg| leg.can_offer()) else { return false };
-        let body = Body::from(call.media.propose(sdp, leg, side, &mut self.wire));
+        let terms = Terms::of(&call.snapshot, None, leg.trunk);
+        let body = Body::from(call.media.propose(sdp, leg, side, terms, &mut self.wire));
         let ours = Ours::new(crate::leg::OfferBy::Invite, Aim::Proposed, false);
         let offer = Offer { ours, from: None, body: Some(&body) };
         leg.offer(leg_key, &offer, &mut self.wire, now)

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use routing::Trunk;
-use sip::{Message, Sdp};
+use sip::{Message, Method, Sdp};
 
 use super::session::{codec, warning};
 use super::table::{Event, Order, State, step};
-use super::{Call, CallKey, Candidate, Cause, LocalSession, Reach};
+use super::{Call, CallKey, Candidate, Cause, GoesOn, LocalSession, Reach, Terms};
 use crate::bodies::{Body, sdp_of};
 use crate::cdr::EndedBy;
 use crate::core::Core;
@@ -19,6 +19,8 @@ use crate::media::Side;
 
 /// Nothing to be had here now (RFC 3261 §21.5.4).
 const UNAVAILABLE: u16 = 503;
+/// The session that is described cannot be had (RFC 3261 §21.4.26).
+const UNACCEPTABLE: u16 = 488;
 
 pub(super) type Follow<'m> = VecDeque<Cause<'m>>;
 
@@ -134,6 +136,9 @@ impl Core {
             streams = sdp.streams().len();
             caller.told.heard(&sdp);
         }
+        if call.snapshot.shapes_media() {
+            call.media.note_profiles();
+        }
         call.media.expect([caller.told.family(), call.first_target_family()], &self.wire);
         call.media.open(streams, &mut self.wire);
     }
@@ -151,9 +156,16 @@ impl Core {
         let side = call.target_side();
         let Ok(invite) = Message::parse(&bytes) else { return };
         let bodies = call.bodies_of(call.trunk_in);
+        let offer = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok());
+        let caller_trunk =
+            self.legs.get(call.a).and_then(|leg| leg.trunk).filter(|_| call.transfer.is_none());
+        let terms = Terms::of(&call.snapshot, caller_trunk, trunk);
+        if offer.as_ref().is_some_and(|sdp| terms.refuse(sdp)) {
+            return self.skip_target(key, follow);
+        }
         let mut session = LocalSession::new(self.wire.ids.random());
         let told = Told::new(call.media_family_of(trunk), flow.remote.ip());
-        let body = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok()).map(|sdp| {
+        let body = offer.map(|sdp| {
             // Who stays in a transfer is described already.
             if call.transfer.is_none()
                 && let Some(caller) = self.legs.get_mut(call.a)
@@ -162,7 +174,10 @@ impl Core {
                 call.record.described(Side::A, &sdp);
             }
             let address = call.media.address(side, told, &mut self.wire);
-            let written = session.write(&sdp, address, &call.media.streams, side);
+            let shaped = terms.shape(&sdp, None);
+            let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
+            let sdp = shaped.as_ref().unwrap_or(&sdp);
+            let written = session.write(sdp, address, &call.media.streams, side);
             Body::in_place(Some(&invite), written, bodies)
         });
         let body = body.or_else(|| Body::passed(&invite, bodies));
@@ -211,6 +226,16 @@ impl Core {
         let kind = EventKind::AttemptStarted { attempt: attempt.number, trunk, destination: flow.remote };
         self.wire.event(Some(call.id), kind);
         self.open_record(key, now);
+    }
+
+    /// The target's trunk and the caller's have no codec of the offer in common.
+    fn skip_target(&mut self, key: CallKey, follow: &mut Follow<'_>) {
+        if let Some(setup) = self.calls.get_mut(key).and_then(|call| call.setup.as_mut()) {
+            setup.no_codec = true;
+        }
+        let (event, earlier) = self.failure(key, UNACCEPTABLE, None, GoesOn::Always);
+        let status = earlier.map_or(UNACCEPTABLE, |earlier| earlier.status);
+        follow.push_back(Cause::new(event).status(status).by(EndedBy::Policy));
     }
 
     fn relay_progress(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
@@ -286,13 +311,19 @@ impl Core {
         let usual = sip::reason_phrase(cause.status).as_bytes();
         call.record.a_reason = Some(text(phrase.unwrap_or(usual)));
         let (a, setup) = (call.a, call.setup.as_ref());
-        let readable_only = response.is_none() && setup.is_some_and(|setup| setup.readable_only);
+        let setup = setup.filter(|_| response.is_none());
+        let readable_only = setup.is_some_and(|setup| setup.readable_only);
+        let no_codec = cause.status == UNACCEPTABLE && setup.is_some_and(|setup| setup.no_codec);
         let body = response.and_then(|response| self.passed_from_callee(key, response));
         let Some(leg) = self.legs.get_mut(a) else { return };
         let host = advertised_host(self.wire.listener(leg.flow.listener));
-        let warning = readable_only.then(|| format!("380 {host} \"SIPS Not Allowed\""));
-        let headers: &[(&str, &[u8])] = match &warning {
+        let warning = if readable_only {
             // RFC 5630 §5.3.
+            Some(format!("380 {host} \"SIPS Not Allowed\""))
+        } else {
+            no_codec.then(|| no_common_codec(host))
+        };
+        let headers: &[(&str, &[u8])] = match &warning {
             Some(warning) => &[("Warning", warning.as_bytes())],
             None if cause.status == UNAVAILABLE && response.is_none() => &[("Retry-After", b"5")],
             None => &[],
@@ -366,7 +397,8 @@ impl Core {
         let to = call.leg(side.other())?;
         let bodies = call.bodies_of(trunk);
         let leg = self.legs.get_mut(to)?;
-        let written = call.media.write(sdp, leg, side.other(), &mut self.wire);
+        let terms = Terms::of(&call.snapshot, trunk, leg.trunk);
+        let written = call.media.write(sdp, leg, side.other(), terms, &mut self.wire);
         Some(Body::in_place(cause.message, written, bodies))
     }
 
@@ -391,6 +423,14 @@ impl Core {
         Some(warning(&error, advertised_host(listener)))
     }
 
+    /// Why an offer has nothing that its trunk lets it talk in: the same.
+    pub(crate) fn unspeakable(&self, message: &Message<'_>, trunk: Option<&Trunk>) -> Option<String> {
+        let terms = Terms::from(trunk.filter(|_| message.method() != Method::Prack));
+        let sdp = sdp_of(message).map(Sdp::parse)?.ok()?;
+        let host = advertised_host(self.wire.settings.listeners.first()?);
+        terms.refuse(&sdp).then(|| no_common_codec(host))
+    }
+
     /// Why the relay, or what its trunk allows it, cannot exchange media with who describes itself so: the same.
     pub(crate) fn out_of_reach(&self, message: &Message<'_>, trunk: Option<&Trunk>) -> Option<String> {
         let policy = trunk.map_or_else(Default::default, |trunk| trunk.media_family);
@@ -401,6 +441,11 @@ impl Core {
         // RFC 3261 §20.43: incompatible network address formats.
         (!families.reach(&sdp)).then(|| format!("301 {host} \"Expected media addresses of {name}\""))
     }
+}
+
+/// RFC 3261 §20.43: incompatible media format.
+fn no_common_codec(host: &str) -> String {
+    format!("305 {host} \"Expected a codec that is allowed between these trunks\"")
 }
 
 fn note_codec(call: &mut Call, side: Side, sdp: &Sdp<'_>) {

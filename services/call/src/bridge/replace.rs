@@ -6,7 +6,7 @@ use sip::{Message, Sdp};
 use super::claim::given_up;
 use super::orders::Follow;
 use super::table::{Event, State};
-use super::{CallKey, Cause};
+use super::{CallKey, Cause, Terms};
 use crate::bodies::{Body, sdp_of};
 use crate::core::Core;
 use crate::io::Now;
@@ -39,8 +39,10 @@ impl Core {
         let Some(response) = cause.message else { return };
         self.take_answer(key, side.other(), cause);
         let Some(call) = self.calls.get_mut(key) else { return };
+        let stays = call.leg(side.other()).and_then(|leg| self.legs.get(leg)).and_then(|leg| leg.trunk);
         let Some(comes) = call.transfer.take().and_then(|transfer| transfer.arrival) else { return };
         let Some(leg) = self.legs.get_mut(comes) else { return };
+        let terms = Terms::of(&call.snapshot, stays, leg.trunk);
         if let Some(invite) = leg.open_invite(&self.wire)
             && let Ok(invite) = Message::parse(&invite)
             && let Some(sdp) = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok())
@@ -48,7 +50,7 @@ impl Core {
             call.media.describe(&sdp, side, leg, &mut self.wire);
         }
         let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
-        let body = answer.map(|sdp| call.media.write(&sdp, leg, side, &mut self.wire)).map(Body::from);
+        let body = answer.map(|sdp| call.media.write(&sdp, leg, side, terms, &mut self.wire)).map(Body::from);
         leg.answer(&mut self.wire, response, body.as_ref(), now);
         let goes = match side {
             Side::A => Some(std::mem::replace(&mut call.a, comes)),

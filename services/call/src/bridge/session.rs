@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use sip::{Direction, Edit, Sdp, SdpError};
 use smallvec::SmallVec;
 
+use super::terms::{Terms, WithFeedback, with_feedback};
 use crate::family::{Addresses, Families, Family, Told};
 use crate::io::Output;
 use crate::leg::Leg;
@@ -157,6 +158,8 @@ pub(crate) struct CallMedia {
     /// How many streams to ask for when the relay has answered: it is asked one thing at a time, so that what it says is
     /// about what is waited for.
     next: u8,
+    /// What A and B said last, in a configuration where any trunk changes descriptions.
+    said: Option<Box<[Option<WithFeedback>; 2]>>,
 }
 
 /// Whether the relay holds anything for the call.
@@ -180,7 +183,13 @@ impl CallMedia {
             listening: [Families::NONE; 2],
             streams: SmallVec::new(),
             next: 0,
+            said: None,
         }
+    }
+
+    /// From now on remembers what a description must agree with.
+    pub(crate) fn note_profiles(&mut self) {
+        self.said.get_or_insert_default();
     }
 
     /// In which families A and B will be told of the relay, as far as can be known before it is asked for ports.
@@ -212,15 +221,42 @@ impl CallMedia {
     }
 
     /// What the one peer describes, for the other: with the relay's address and ports in it.
-    pub(crate) fn write(&mut self, sdp: &Sdp<'_>, leg: &mut Leg, side: Side, wire: &mut Wire) -> Vec<u8> {
+    pub(crate) fn write(
+        &mut self,
+        sdp: &Sdp<'_>,
+        leg: &mut Leg,
+        side: Side,
+        terms: Terms<'_>,
+        wire: &mut Wire,
+    ) -> Vec<u8> {
         let address = self.address(side, leg.told, wire);
-        leg.session.write(sdp, address, &self.streams, side)
+        let shaped = self.shape(sdp, side, terms);
+        let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
+        leg.session.write(shaped.as_ref().unwrap_or(sdp), address, &self.streams, side)
     }
 
     /// The same for an offer within the dialog.
-    pub(crate) fn propose(&mut self, sdp: &Sdp<'_>, leg: &mut Leg, side: Side, wire: &mut Wire) -> Vec<u8> {
+    pub(crate) fn propose(
+        &mut self,
+        sdp: &Sdp<'_>,
+        leg: &mut Leg,
+        side: Side,
+        terms: Terms<'_>,
+        wire: &mut Wire,
+    ) -> Vec<u8> {
         let address = self.address(side, leg.told, wire);
-        leg.session.propose(sdp, address, &self.streams, side)
+        let shaped = self.shape(sdp, side, terms);
+        let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
+        leg.session.propose(shaped.as_ref().unwrap_or(sdp), address, &self.streams, side)
+    }
+
+    /// What the trunks make of a description for this side; `None` where it is as it came.
+    pub(crate) fn shape(&self, sdp: &Sdp<'_>, side: Side, terms: Terms<'_>) -> Option<Vec<u8>> {
+        let said = self.said.as_deref().and_then(|[a, b]| match side {
+            Side::A => *a,
+            Side::B => *b,
+        });
+        terms.shape(sdp, said)
     }
 
     /// Has the relay listen for a side in a family, if it is in it.
@@ -274,6 +310,7 @@ impl CallMedia {
     /// Tells the relay what a side's description says, and remembers in which family that is.
     pub(crate) fn describe(&mut self, sdp: &Sdp<'_>, side: Side, leg: &mut Leg, wire: &mut Wire) {
         leg.told.heard(sdp);
+        self.note(sdp, side);
         let signalling = leg.flow.remote.ip();
         if !self.is_open() {
             return;
@@ -301,8 +338,24 @@ impl CallMedia {
         }
     }
 
+    fn note(&mut self, sdp: &Sdp<'_>, side: Side) {
+        if let Some([a, b]) = self.said.as_deref_mut() {
+            let said = match side {
+                Side::A => a,
+                Side::B => b,
+            };
+            *said = Some(with_feedback(sdp));
+        }
+    }
+
     /// A side's description counts no more: another target is tried.
-    pub(crate) fn forget(&self, side: Side, wire: &mut Wire) {
+    pub(crate) fn forget(&mut self, side: Side, wire: &mut Wire) {
+        if let Some([a, b]) = self.said.as_deref_mut() {
+            match side {
+                Side::A => *a = None,
+                Side::B => *b = None,
+            }
+        }
         if !self.is_open() {
             return;
         }

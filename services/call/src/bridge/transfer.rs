@@ -300,7 +300,7 @@ impl Core {
     }
 
     pub(super) fn forget_media(&mut self, key: CallKey, side: Side) {
-        if let Some(call) = self.calls.get(key) {
+        if let Some(call) = self.calls.get_mut(key) {
             call.media.forget(side, &mut self.wire);
         }
     }

@@ -445,7 +445,10 @@ impl Core {
                 headers: headers.collect(),
             });
         }
-        let warning = self.unreadable(message).or_else(|| self.out_of_reach(message, trunk))?;
+        let warning = self
+            .unreadable(message)
+            .or_else(|| self.out_of_reach(message, trunk))
+            .or_else(|| self.unspeakable(message, trunk))?;
         Some(Refusal { headers: vec![("Warning", warning.into_bytes().into())], ..Refusal::new(488) })
     }
 

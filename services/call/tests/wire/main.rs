@@ -5,6 +5,7 @@ mod basic_call;
 mod bodies;
 mod cancel_client;
 mod cancel_server;
+mod codecs;
 mod corpora;
 mod digest;
 mod early_update;

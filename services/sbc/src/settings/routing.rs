@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ::routing::{
-    Bodies, CancelMatching, Challenges, Credentials, Entry, Fork, MediaFamily, Problem, Redirect, Refer,
-    Route, Snapshot, SnapshotError, Trunk, TrunkId, default_failover,
+    Bodies, CancelMatching, Challenges, Codecs, Credentials, Entry, Fork, MediaFamily, Problem, Redirect,
+    Refer, Route, RtpProfile, Snapshot, SnapshotError, Trunk, TrunkId, default_failover,
 };
 use call::User;
 use sip::Uri;
@@ -13,7 +13,7 @@ use sip::Uri;
 use super::section::{Document, Place, Placed, Section, one_of};
 use super::sections::Taken;
 use super::values::{
-    choice, codes, duration, method, name, number, pattern, reject, source, text, token, user_name,
+    choice, codec, codes, duration, method, name, number, pattern, reject, source, text, token, user_name,
 };
 use super::{Listener, Media, Notice};
 
@@ -79,6 +79,8 @@ fn trunk(
     const FAMILIES: &[(&str, MediaFamily)] =
         &[("auto", MediaFamily::Auto), ("ipv4", MediaFamily::Ipv4), ("ipv6", MediaFamily::Ipv6)];
     const BODIES: &[(&str, Bodies)] = &[("strict", Bodies::Strict), ("pass", Bodies::Pass)];
+    const PROFILES: &[(&str, RtpProfile)] =
+        &[("pass", RtpProfile::Pass), ("avp", RtpProfile::Avp), ("avpf", RtpProfile::Avpf)];
     const REDIRECT: &[(&str, Redirect)] = &[("follow", Redirect::Follow), ("pass", Redirect::Pass)];
     let mut trunk = Written::new(Trunk::new(name));
     let sources = section.list("sources", "IP addresses, IP:PORT or NETWORK/PREFIX", source);
@@ -126,6 +128,10 @@ fn trunk(
         }
         trunk.value.media_family = family.value;
     }
+    trunk.value.codecs = codecs(section.section("codecs"));
+    if let Some(profile) = section.get("rtp_profile", choice(PROFILES)) {
+        trunk.value.rtp_profile = profile.value;
+    }
     let methods = section.list("methods", "methods like MESSAGE", method);
     trunk.value.methods = methods.map(|list| list.into_iter().map(|method| method.value).collect());
     let require = section.list("require", "option tags like 100rel", token);
@@ -146,6 +152,16 @@ fn trunk(
     }
     section.finish();
     trunk
+}
+
+fn codecs(mut section: Section<'_>) -> Codecs {
+    let mut names = |key| {
+        let names = section.list(key, "codecs like PCMA or opus", codec);
+        names.unwrap_or_default().into_iter().map(|name| name.value).collect()
+    };
+    let codecs = Codecs { allow: names("allow"), drop: names("drop"), order: names("order") };
+    section.finish();
+    codecs
 }
 
 fn credentials(mut section: Section<'_>) -> Option<Credentials> {

@@ -363,3 +363,16 @@ fn any_text_at_all_gives_settings_or_mistakes() {
         }
     }
 }
+
+#[test]
+fn codecs_of_a_trunk_are_lists_of_names() {
+    let trunk = "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\n";
+    let settings =
+        Settings::parse(&format!("{trunk}codecs = {{ allow = ['PCMA', 'L16/44100'], order = ['PCMA'] }}"));
+    let codecs = settings.unwrap().snapshot().unwrap().trunks()[0].codecs.clone();
+    assert_eq!((codecs.allow.len(), codecs.drop.len(), codecs.order.len()), (2, 0, 1));
+    let wrong = mistakes(&format!(
+        "{trunk}codecs = {{ allow = ['PCMA/'], prefer = ['PCMA'] }}\nrtp_profile = 'savp'"
+    ));
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+}

@@ -78,6 +78,16 @@ pub(super) fn method(value: &DeValue<'_>) -> Result<String, Expected> {
     Ok(method)
 }
 
+/// The name of a codec, with its clock rate or without, as `a=rtpmap` has it.
+pub(super) fn codec(value: &DeValue<'_>) -> Result<String, Expected> {
+    let expected = "the name of a codec like PCMA, opus or L16/44100";
+    let name = text(value)?;
+    let is_name = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._+".contains(&byte))
+    };
+    if name.split('/').count() <= 3 && name.split('/').all(is_name) { Ok(name) } else { Err(expected.into()) }
+}
+
 /// `true` or `false`.
 pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, Expected> {
     value.as_bool().ok_or(Cow::from("true or false"))

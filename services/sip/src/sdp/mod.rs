@@ -11,12 +11,14 @@
 mod crypto;
 mod line;
 mod rewrite;
+mod select;
 mod stream;
 
 use std::net::IpAddr;
 
 pub use crypto::{Crypto, MAX_CRYPTO, MasterKey, SrtpSuite};
 pub use rewrite::{Edit, StreamPorts};
+pub use select::Selection;
 pub use stream::{Direction, Stream};
 
 use line::{Attribute, Line, lines, tokens};

@@ -171,6 +171,16 @@ impl<'a> Stream<'a> {
         tokens(self.formats)
     }
 
+    /// The formats as payload types; what is none is passed over.
+    pub fn payload_types(&self) -> impl Iterator<Item = u8> + use<'a> {
+        self.format_list().filter_map(|format| u8::try_from(number(format)?).ok())
+    }
+
+    /// What `a=fmtp` says of a payload type.
+    pub fn fmtp(&self, payload_type: u8) -> Option<&'a [u8]> {
+        self.section().find_map(|line| of_payload_type(&line, b"fmtp", payload_type))
+    }
+
     /// What a payload type means, like `opus/48000/2`: by its rtpmap, else as RFC 3551 §6 assigns it.
     pub fn rtpmap(&self, payload_type: u8) -> Option<&'a [u8]> {
         self.section().find_map(|line| rtpmap_of(&line, payload_type)).or_else(|| assigned(payload_type))
@@ -197,15 +207,20 @@ impl<'a> Stream<'a> {
 }
 
 fn rtpmap_of<'a>(line: &Line<'a>, payload_type: u8) -> Option<&'a [u8]> {
+    tokens(of_payload_type(line, b"rtpmap", payload_type)?).next()
+}
+
+/// What this attribute says of a payload type, if it is what stands in this line.
+fn of_payload_type<'a>(line: &Line<'a>, name: &[u8], payload_type: u8) -> Option<&'a [u8]> {
     if line.kind() != Some(b'a') {
         return None;
     }
     let attribute = line.attribute();
-    if !attribute.name.eq_ignore_ascii_case(b"rtpmap") {
+    if !attribute.name.eq_ignore_ascii_case(name) {
         return None;
     }
-    let mut fields = tokens(attribute.value);
-    (fields.next().and_then(number) == Some(u16::from(payload_type))).then(|| fields.next())?
+    let (first, rest) = cut(attribute.value)?;
+    (number(first) == Some(u16::from(payload_type))).then(|| rest.trim_ascii_start())
 }
 
 /// RFC 3551 Tables 4 and 5.

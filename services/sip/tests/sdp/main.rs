@@ -6,6 +6,7 @@ mod corpus;
 mod hostile;
 mod reading;
 mod rewriting;
+mod selecting;
 
 use std::net::{IpAddr, Ipv4Addr};
 

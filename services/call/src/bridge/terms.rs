@@ -1,0 +1,149 @@
+//! What the trunks of both sides make of a description on its way: which codecs remain in it, in what order, and in which
+//! profile it speaks of RTP.
+//!
+//! A trunk's rules hold for what comes from it and for what goes to it, so that what one side is offered and what the
+//! other side is told of the answer come from one list. Payload types keep their numbers.
+
+use std::borrow::Cow;
+
+use routing::{Codecs, RtpProfile, Snapshot, Trunk, TrunkId, is_companion};
+use sip::{Sdp, Selection, Stream};
+
+/// The trunks of who wrote a description and of who is to read it, where either changes anything.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms<'a> {
+    from: Option<&'a Trunk>,
+    to: Option<&'a Trunk>,
+}
+
+/// What a side said last that the description for it must agree with: which of its streams are in a profile with feedback.
+pub(crate) type WithFeedback = u16;
+
+impl<'a> Terms<'a> {
+    pub(crate) fn of(snapshot: &'a Snapshot, from: Option<TrunkId>, to: Option<TrunkId>) -> Terms<'a> {
+        if !snapshot.shapes_media() {
+            return Terms::default();
+        }
+        let shaping = |id: Option<TrunkId>| snapshot.trunk(id?).filter(|trunk| trunk.shapes_media());
+        Terms { from: shaping(from), to: shaping(to) }
+    }
+
+    /// The rules of who wrote it alone.
+    pub(crate) fn from(trunk: Option<&'a Trunk>) -> Terms<'a> {
+        Terms { from: trunk.filter(|trunk| trunk.shapes_media()), to: None }
+    }
+
+    fn is_none(&self) -> bool {
+        self.from.is_none() && self.to.is_none()
+    }
+
+    /// Whether an offer has streams, and none of them a codec that both trunks allow.
+    pub(crate) fn refuse(&self, sdp: &Sdp<'_>) -> bool {
+        if self.is_none() {
+            return false;
+        }
+        let mut streams = sdp.streams().iter().filter(|stream| !stream.is_rejected()).peekable();
+        streams.peek().is_some()
+            && streams.all(|stream| is_rtp(stream) && self.payload_types(stream).is_empty())
+    }
+
+    /// The description for the other side; `None` where it is as it came. `said`: what that side described itself, if it has:
+    /// then a stream without a common codec stays as it is, because an answer cannot be taken back.
+    pub(crate) fn shape(&self, sdp: &Sdp<'_>, said: Option<WithFeedback>) -> Option<Vec<u8>> {
+        if self.is_none() {
+            return None;
+        }
+        sdp.select(|index, stream| {
+            if !is_rtp(stream) {
+                return None;
+            }
+            let mut payload_types = self.payload_types(stream);
+            if payload_types.is_empty() && said.is_some() {
+                payload_types = stream.payload_types().collect();
+            }
+            let proto = self.proto(stream, said.map(|said| said >> index & 1 != 0));
+            let without_feedback = proto.as_deref().unwrap_or(stream.proto).last() != Some(&b'F');
+            let is_same = proto.is_none() && stream.payload_types().eq(payload_types.iter().copied());
+            let proto = proto.map(|proto| String::from_utf8_lossy(&proto).into_owned());
+            let without_feedback = without_feedback && proto.is_some();
+            (!is_same).then(|| Selection { payload_types, proto, without_feedback, lines: Vec::new() })
+        })
+    }
+
+    /// What remains of a stream's payload types; nothing, where no codec does.
+    fn payload_types(&self, stream: &Stream<'_>) -> Vec<u8> {
+        let any = Codecs::default();
+        let rules = [self.from, self.to].map(|trunk| trunk.map_or(&any, |trunk| &trunk.codecs));
+        if rules.iter().all(|rules| rules.is_any()) {
+            return stream.payload_types().collect();
+        }
+        let name = |payload_type: u8| codec_of(stream, payload_type);
+        let is_taken = |payload_type: u8| rules.iter().all(|rules| rules.takes(&name(payload_type)));
+        let mut kept: Vec<u8> = stream
+            .payload_types()
+            .filter(|payload_type| match repaired_by(stream, *payload_type) {
+                // A retransmission format is of use with the codec that it repeats (RFC 4588 §8.1).
+                Some(repaired) => is_taken(repaired) && stream.payload_types().any(|other| other == repaired),
+                None => is_taken(*payload_type),
+            })
+            .collect();
+        let talks = |payload_type: &u8| {
+            !is_companion(&name(*payload_type)) && repaired_by(stream, *payload_type).is_none()
+        };
+        if !kept.iter().any(talks) {
+            return Vec::new();
+        }
+        // Stable, so that where the reader's order says nothing the writer's holds, and else the peer's own.
+        for rules in rules {
+            kept.sort_by_key(|payload_type| rules.rank(&name(*payload_type)));
+        }
+        kept
+    }
+
+    /// The protocol, if it must be another: an answer is in the profile of its offer (RFC 4585 §4.1).
+    fn proto(&self, stream: &Stream<'_>, said: Option<bool>) -> Option<Vec<u8>> {
+        let has_feedback = stream.proto.last() == Some(&b'F');
+        let wanted = said.unwrap_or(match self.to.map(|trunk| trunk.rtp_profile) {
+            Some(RtpProfile::Avp) => false,
+            Some(RtpProfile::Avpf) => true,
+            Some(RtpProfile::Pass) | None => has_feedback,
+        });
+        match (has_feedback, wanted) {
+            (true, false) => stream.proto.split_last().map(|(_, proto)| proto.to_vec()),
+            (false, true) => Some([stream.proto, b"F"].concat()),
+            (true, true) | (false, false) => None,
+        }
+    }
+}
+
+/// Which streams of a description are in a profile with feedback.
+pub(crate) fn with_feedback(sdp: &Sdp<'_>) -> WithFeedback {
+    let streams = sdp.streams().iter().enumerate();
+    streams.fold(0, |all, (index, stream)| {
+        if is_rtp(stream) && stream.proto.ends_with(b"F") { all | 1 << (index & 15) } else { all }
+    })
+}
+
+/// `RTP/AVP` and its kin: `RTP/SAVPF`, `UDP/TLS/RTP/SAVP`.
+fn is_rtp(stream: &Stream<'_>) -> bool {
+    [&b"AVP"[..], b"AVPF"].iter().any(|profile| stream.proto.ends_with(profile))
+}
+
+/// The name of a payload type; its number where it has none.
+fn codec_of<'a>(stream: &Stream<'a>, payload_type: u8) -> Cow<'a, [u8]> {
+    stream
+        .rtpmap(payload_type)
+        .map_or_else(|| Cow::Owned(payload_type.to_string().into_bytes()), Cow::Borrowed)
+}
+
+/// The payload type that this one retransmits.
+fn repaired_by(stream: &Stream<'_>, payload_type: u8) -> Option<u8> {
+    let name = stream.rtpmap(payload_type)?;
+    if !name.get(..4)?.eq_ignore_ascii_case(b"rtx/") {
+        return None;
+    }
+    let parameters = stream.fmtp(payload_type)?;
+    let apt =
+        parameters.split(|byte| *byte == b';').find_map(|one| one.trim_ascii().strip_prefix(b"apt="))?;
+    std::str::from_utf8(apt).ok()?.trim().parse().ok()
+}
