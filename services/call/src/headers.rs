@@ -215,6 +215,11 @@ pub(crate) fn is_sips(uri: &[u8]) -> bool {
     uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
 }
 
+/// The Warning that `host` gives to what cannot be had with a `sips` URI (RFC 5630 §5.3).
+pub(crate) fn sips_not_allowed(host: &str) -> String {
+    format!("380 {host} \"SIPS Not Allowed\"")
+}
+
 /// The host of a listener, without the port.
 pub(crate) fn advertised_host(listener: &Listener) -> &str {
     let text = listener.advertise.as_str();

@@ -12,7 +12,7 @@ use crate::bodies::{Body, sdp_of};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::family::{Families, Told};
-use crate::headers::{advertised_host, text};
+use crate::headers::{advertised_host, sips_not_allowed, text};
 use crate::io::{EventKind, Now, Output};
 use crate::leg::{Leg, LegKey, Rejection, Target};
 use crate::media::Side;
@@ -318,8 +318,7 @@ impl Core {
         let Some(leg) = self.legs.get_mut(a) else { return };
         let host = advertised_host(self.wire.listener(leg.flow.listener));
         let warning = if readable_only {
-            // RFC 5630 §5.3.
-            Some(format!("380 {host} \"SIPS Not Allowed\""))
+            Some(sips_not_allowed(host))
         } else {
             no_codec.then(|| no_common_codec(host))
         };

@@ -473,18 +473,21 @@ impl Core {
         let aor = message.to().ok().and_then(|to| to.parsed_uri().ok());
         // RFC 3261 §10.3 step 5: an address of record is a SIP URI.
         if aor.is_some_and(|uri| uri.scheme == sip::Scheme::Other) {
-            return self.stateless(arrival, 400, Some("Bad To Header"), &[]);
+            return self.stateless_to_anybody(arrival, 400, Some("Bad To Header"), &[]);
         }
         let name = aor.and_then(|uri| {
             String::from_utf8(uri.unescaped_user().into_owned()).ok().filter(|name| !name.is_empty())
         });
         let Some(name) = name else {
-            self.stateless(arrival, 404, None, &[]);
+            self.stateless_to_anybody(arrival, 404, None, &[]);
             return;
         };
         let policy = &self.wire.settings.registrar;
         match self.access.judge(message, flow, &name, policy, now) {
             Verdict::User(user) if *user == *name => {
+                if let Some(refusal) = self.readable_on_its_way(arrival) {
+                    return self.refuse(arrival, &refusal);
+                }
                 if let Some(unsupported) = unsupported(message) {
                     return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
                 }
@@ -505,7 +508,7 @@ impl Core {
 
     pub(super) fn challenge(&mut self, arrival: &Arrival<'_>, stale: bool) {
         let challenge = self.access.challenge(stale, arrival.now);
-        self.stateless(arrival, 401, None, &[("WWW-Authenticate", &challenge)]);
+        self.stateless_to_anybody(arrival, 401, None, &[("WWW-Authenticate", &challenge)]);
     }
 
     fn answer_options(&mut self, arrival: &Arrival<'_>) {
@@ -527,7 +530,7 @@ impl Core {
 
     pub(super) fn refuse_stranger(&mut self, arrival: &Arrival<'_>) {
         self.refused(arrival, 403, "no trunk, user or open listener for this source");
-        self.stateless(arrival, 403, None, &[]);
+        self.stateless_to_anybody(arrival, 403, None, &[]);
     }
 
     pub(crate) fn refused(&mut self, arrival: &Arrival<'_>, status: u16, why: &'static str) {
@@ -544,6 +547,32 @@ impl Core {
         phrase: Option<&str>,
         headers: &[(&str, &[u8])],
     ) {
+        let flow = self.wire.reply_flow(arrival.via, arrival.flow);
+        self.stateless_over(flow, arrival, status, phrase, headers);
+    }
+
+    /// The same to somebody who has proved nothing. It goes to the host that asked: a `maddr` (RFC 3261 §18.2.2) would let
+    /// anybody choose whom the box writes to.
+    fn stateless_to_anybody(
+        &mut self,
+        arrival: &Arrival<'_>,
+        status: u16,
+        phrase: Option<&str>,
+        headers: &[(&str, &[u8])],
+    ) {
+        let mut flow = self.wire.reply_flow(arrival.via, arrival.flow);
+        flow.remote.set_ip(arrival.flow.remote.ip());
+        self.stateless_over(flow, arrival, status, phrase, headers);
+    }
+
+    fn stateless_over(
+        &mut self,
+        flow: Flow,
+        arrival: &Arrival<'_>,
+        status: u16,
+        phrase: Option<&str>,
+        headers: &[(&str, &[u8])],
+    ) {
         let message = arrival.message;
         let tag = self.stable_tag(message);
         let source = arrival.flow.remote;
@@ -553,7 +582,6 @@ impl Core {
             writer.header(name, value);
         }
         writer.header("Server", self.wire.settings.product.as_bytes());
-        let flow = self.wire.reply_flow(arrival.via, arrival.flow);
         self.wire.send(flow, writer.finish(), SendToken::NONE);
     }
 

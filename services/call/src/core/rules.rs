@@ -7,7 +7,7 @@ use sip::{Message, Method, Name, Scheme, Uri, Via};
 use super::ingress::{Arrival, Refusal, Sender, unsupported};
 use super::rewritten::is_same_uri;
 use crate::core::Core;
-use crate::headers::{ALLOW, requires_or_supports};
+use crate::headers::{ALLOW, advertised_host, requires_or_supports, sips_not_allowed};
 use crate::ids::client_of_branch;
 use crate::leg::LegKey;
 use crate::standalone::{Policy, policy};
@@ -25,6 +25,9 @@ impl Core {
         if uri.is_some_and(|uri| uri.scheme == Scheme::Sips) && !self.speaks_securely() {
             return Some(Refusal::new(416));
         }
+        if let Some(refusal) = self.readable_on_its_way(arrival) {
+            return Some(refusal);
+        }
         if self.wire.is_merged(message) || self.is_loop(arrival, trunk) {
             return Some(Refusal::new(482));
         }
@@ -36,6 +39,19 @@ impl Core {
             return Some(Refusal::new(483));
         }
         None
+    }
+
+    /// RFC 3261 §26.2.2: every hop of what is asked for with a sips URI is one over TLS, the last one to here too. Who sends
+    /// it otherwise is told what RFC 5630 §5.3 has for that, and may ask for the same with a sip URI.
+    pub(super) fn readable_on_its_way(&self, arrival: &Arrival<'_>) -> Option<Refusal> {
+        let uri = Uri::parse(arrival.message.request_uri()?).ok()?;
+        let listener = self.wire.listener(arrival.flow.listener);
+        // Another shard has judged what it hands over.
+        let is_safe = listener.transport.is_secure() || arrival.flow.is_inner();
+        (uri.scheme == Scheme::Sips && !is_safe).then(|| {
+            let warning = sips_not_allowed(advertised_host(listener));
+            Refusal::new(480).with("Warning", warning.into_bytes())
+        })
     }
 
     /// The extension that a trunk's callers must support and this one does not (RFC 3261 §21.4.16).

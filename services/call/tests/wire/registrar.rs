@@ -295,3 +295,30 @@ fn a_challenge_names_no_algorithm_that_old_phones_stumble_over() {
     assert_eq!(challenge.text.matches("WWW-Authenticate: ").count(), 1, "{}", challenge.text);
     assert!(challenge.header("WWW-Authenticate").contains("algorithm=MD5"), "{}", challenge.text);
 }
+
+#[test]
+fn what_is_said_to_somebody_unproven_goes_to_where_it_was_asked_from_whatever_maddr_says() {
+    let mut world = users();
+    let victim = ";maddr=198.51.100.7";
+    let elsewhere = |text: String| text.replace(";branch=", &format!("{victim};branch="));
+    let ordinary = register("alice", ALICE, 1, "");
+    let call = invite("1", Some(OFFER)).replace(CALLER, ALICE);
+    let forged = ordinary.replace("1 REGISTER", "2 REGISTER").replace("r1", "r2")
+        + "Authorization: Digest username=\"alice\", realm=\"drawbridge\", nonce=\"n\", uri=\"sip:127.0.0.1\", response=\"0\"\n";
+    for (what, text, status) in [
+        ("a registration", ordinary.clone(), "401"),
+        ("with the wrong password", forged, "401"),
+        ("a call", call, "401"),
+        ("of nobody", ordinary.replace("To: <sip:alice@", "To: <sip:"), "404"),
+        ("of no SIP address", ordinary.replace("To: <sip:alice@127.0.0.1>", "To: <mailto:a@b>"), "400"),
+        ("another request", ordinary.replace("REGISTER", "OPTIONS"), "401"),
+        ("what is for a dialog", ordinary.replace("REGISTER", "UPDATE"), "403"),
+    ] {
+        world.receive(ALICE, &elsewhere(text));
+        let told = world.expect(ALICE, &format!("SIP/2.0 {status}"));
+        assert!(told.header("Via").contains(victim), "{what}");
+    }
+    let mut world = World::new();
+    world.receive("198.51.100.9:5060", &elsewhere(ordinary));
+    world.expect("198.51.100.9:6001", "SIP/2.0 403");
+}

@@ -65,6 +65,25 @@ fn a_secure_call_to_peers_that_can_be_read_gets_480_with_a_warning_and_a_line() 
 }
 
 #[test]
+fn a_sips_request_that_could_be_read_on_its_way_here_is_refused_as_sips_not_allowed() {
+    let mut world = with_tls("sips:10.2.2.2");
+    let stream = Flow { listener: ListenerId(2), remote: CALLER.parse().unwrap(), connection: 7 };
+    let udp = Flow { listener: ListenerId(0), remote: CALLER.parse().unwrap(), connection: 0 };
+    for (number, (method, flow)) in
+        [("INVITE", udp), ("INVITE", stream), ("MESSAGE", udp)].into_iter().enumerate()
+    {
+        let transport = if flow == udp { "UDP" } else { "TCP" };
+        let text = invite(&number.to_string(), None)
+            .replace("INVITE", method)
+            .replace("/UDP", &format!("/{transport}"));
+        world.receive_on(flow, &text.replace(&format!("{method} sip:"), &format!("{method} sips:")));
+        let refusal = world.expect(CALLER, "SIP/2.0 480");
+        assert_eq!(refusal.header("Warning"), "380 192.0.2.1 \"SIPS Not Allowed\"", "{method}");
+        world.expect_silence();
+    }
+}
+
+#[test]
 fn a_redirection_leads_a_secure_call_nowhere_that_can_be_read() {
     let mut world = with_tls("sips:10.2.2.2");
     calls_securely(&mut world);
