@@ -37,7 +37,7 @@ pub(crate) use params::parameter;
 pub use params::{Params, unquote};
 pub use scan::call_id_of;
 pub use status::reason_phrase;
-pub(crate) use text::{find_any, is_space, is_token, is_token_byte, is_uri_text};
+pub(crate) use text::{find_any, find_line_end, is_space, is_token, is_token_byte, is_uri_text};
 pub use uri::{Scheme, Uri};
 pub use via::Via;
 

@@ -88,12 +88,23 @@ names! {
 impl Name {
     /// Reads a name in any case, long or compact.
     pub fn parse(text: &[u8]) -> Name {
-        match text {
-            [] => Name::Other,
-            [letter] => Name::compact(*letter),
-            [first, .., last] => {
-                let (candidate, name) = TABLE[hash(text.len(), *first, *last)];
-                if same(text, candidate) { name } else { Name::Other }
+        let mut block = [0; BLOCK];
+        match block.get_mut(..text.len()) {
+            Some(start) => start.copy_from_slice(text),
+            None => return Name::Other,
+        }
+        Name::at_start(&block, text.len())
+    }
+
+    /// Reads the name that the first `length` bytes of the block are; what follows them does not matter.
+    #[inline]
+    pub(super) fn at_start(block: &[u8; BLOCK], length: usize) -> Name {
+        match block.get(..length) {
+            None | Some([]) => Name::Other,
+            Some([letter]) => Name::compact(*letter),
+            Some([first, .., last]) => {
+                let entry = &ENTRIES[usize::from(INDEX[hash(length, *first, *last)])];
+                if entry.length == length && entry.is_start_of(block) { entry.name } else { Name::Other }
             }
         }
     }
@@ -126,49 +137,74 @@ impl Name {
     }
 }
 
+/// No name that is known is longer.
+pub(super) const BLOCK: usize = 32;
+
 /// A perfect hash over the known names: each has its own slot, so that reading a name compares one text only. The
-/// factors were found by search; the table below does not compile when a new name breaks them.
+/// factors were found by search; the tables below do not compile when a new name breaks them.
 const fn hash(length: usize, first: u8, last: u8) -> usize {
     (length + (first | 0x20) as usize * 9 + (last | 0x20) as usize * 14) % 256
 }
 
-/// Two names in one slot, or more names than a set has bits, are errors of compilation.
-static TABLE: [(&[u8], Name); 256] = {
+/// A known name as it is compared: in words, because every header of every message comes by here.
+struct Entry {
+    name: Name,
+    length: usize,
+    text: [u64; BLOCK / 8],
+    /// What of the text counts: all bits of its bytes, save the one that tells upper from lower case in its letters.
+    mask: [u64; BLOCK / 8],
+}
+
+impl Entry {
+    const NONE: Entry = Entry { name: Name::Other, length: 0, text: [0; 4], mask: [0; 4] };
+
+    const fn new(name: Name) -> Entry {
+        let bytes = name.as_str().as_bytes();
+        let mut entry = Entry { name, length: bytes.len(), ..Entry::NONE };
+        let mut at = 0;
+        while at < bytes.len() {
+            let (byte, place) = (bytes[at], at % 8 * 8);
+            let mask = if byte.is_ascii_alphabetic() { !0x20 } else { 0xff };
+            entry.text[at / 8] |= ((byte & mask) as u64) << place;
+            entry.mask[at / 8] |= (mask as u64) << place;
+            at += 1;
+        }
+        entry
+    }
+
+    #[inline]
+    fn is_start_of(&self, block: &[u8; BLOCK]) -> bool {
+        let words = block.as_chunks().0.iter().zip(self.text.iter().zip(&self.mask));
+        words.fold(0, |differ, (word, (text, mask))| differ | (u64::from_le_bytes(*word) & mask) ^ text) == 0
+    }
+}
+
+/// One for each name, and the first for texts that are none.
+static ENTRIES: [Entry; Name::KNOWN.len() + 1] = {
+    // A set of names is a word.
     assert!(Name::KNOWN.len() < 64);
-    let mut table: [(&[u8], Name); 256] = [(b"", Name::Other); 256];
+    let mut entries = [const { Entry::NONE }; Name::KNOWN.len() + 1];
     let mut at = 0;
     while at < Name::KNOWN.len() {
-        let name = Name::KNOWN[at];
-        let text = name.as_str().as_bytes();
-        let slot = hash(text.len(), text[0], text[text.len() - 1]);
-        assert!(matches!(table[slot].1, Name::Other));
-        table[slot] = (text, name);
+        entries[at + 1] = Entry::new(Name::KNOWN[at]);
         at += 1;
     }
-    table
+    entries
 };
 
-/// Whether the text is the name in any case. Done in words, because every header of every message comes by here.
-fn same(text: &[u8], name: &[u8]) -> bool {
-    if text.len() != name.len() {
-        return false;
+/// Where the entry of each hash is. Two names in one slot are an error of compilation.
+static INDEX: [u8; 256] = {
+    let mut index = [0; 256];
+    let mut at = 0;
+    while at < Name::KNOWN.len() {
+        let text = Name::KNOWN[at].as_str().as_bytes();
+        let slot = hash(text.len(), text[0], text[text.len() - 1]);
+        assert!(index[slot] == 0);
+        index[slot] = at as u8 + 1;
+        at += 1;
     }
-    match (text.last_chunk(), name.last_chunk()) {
-        (Some(text_end), Some(name_end)) => {
-            let mut words = text.as_chunks().0.iter().zip(name.as_chunks().0);
-            words.all(|(text, name)| same_word(*text, *name)) && same_word(*text_end, *name_end)
-        }
-        _ => text.eq_ignore_ascii_case(name),
-    }
-}
-
-/// The bit that tells upper from lower case counts where the name has something other than a letter: all letters have
-/// the bit above it, and the hyphen does not.
-fn same_word(text: [u8; 8], name: [u8; 8]) -> bool {
-    let (text, name) = (u64::from_ne_bytes(text), u64::from_ne_bytes(name));
-    let case = (name & 0x4040_4040_4040_4040) >> 1;
-    (text ^ name) & !case == 0
-}
+    index
+};
 
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -192,6 +228,7 @@ mod tests {
         assert_eq!(Name::parse(b"Other"), Name::Other);
         assert_eq!(Name::parse(b"Max\rForwards"), Name::Other);
         assert_eq!(Name::parse(b""), Name::Other);
+        assert_eq!(Name::parse(&[b'v'; 40]), Name::Other);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use arrayvec::ArrayVec;
 
+use super::name::BLOCK;
 use super::scan::{skip_line_ends, trim_blanks};
-use super::text::{is_space, is_token, is_token_byte, number, trim, trim_end, trim_start};
+use super::text::{find_line_end, is_space, is_token, is_token_byte, number, trim, trim_end, trim_start};
 use super::{MAX_HEADER_LINE, MAX_MESSAGE, Message, Method, Name, ParseError};
 
 /// Where one header stands. Offsets fit, because no message is longer than [`MAX_MESSAGE`].
@@ -41,12 +42,24 @@ impl<'a> Message<'a> {
     /// (RFC 3261 §7.5), lines may end in LF alone, and bytes beyond Content-Length are no part of it (§18.3).
     /// Allocates nothing; takes time linear in the input.
     pub fn parse(input: &'a [u8]) -> Result<Message<'a>, ParseError> {
+        // Read where it is handed out: an index is large to move.
+        let mut read = Message::begin(input);
+        if let Ok(message) = &mut read
+            && let Err(error) = message.read_headers()
+        {
+            read = Err(error);
+        }
+        read
+    }
+
+    /// A message whose start line is read, and whose headers start where its body is said to.
+    fn begin(input: &'a [u8]) -> Result<Message<'a>, ParseError> {
         let bytes = skip_line_ends(input);
         if bytes.len() > MAX_MESSAGE {
             return Err(ParseError::TooLong { length: bytes.len() });
         }
         let (start, headers) = start_line(bytes)?;
-        let mut message = Message {
+        Ok(Message {
             bytes,
             slots: ArrayVec::new(),
             present: 0,
@@ -54,19 +67,23 @@ impl<'a> Message<'a> {
             plain: true,
             start,
             body: headers as u16,
-        };
+        })
+    }
+
+    fn read_headers(&mut self) -> Result<(), ParseError> {
+        let bytes = self.bytes;
         let mut length = None;
-        let mut at = headers;
-        while let Some(line) = header_line(bytes, at)? {
-            if line.name == Name::ContentLength {
-                length = content_length(&line, length)?;
+        let mut at = usize::from(self.body);
+        // Two branches that end alike: a line that came by either would have to be put together in memory first.
+        loop {
+            if let Some(line) = usual_line(bytes, at) {
+                at = self.add(&line, &mut length)?;
+            } else if let Some(line) = any_line(bytes, at)? {
+                at = self.add(&line, &mut length)?;
+            } else {
+                return self.close(at, length);
             }
-            message.push(&line)?;
-            message.plain &= line.plain;
-            at = line.next;
         }
-        message.close(at, length)?;
-        Ok(message)
     }
 
     /// What can be read of bytes that [`Message::parse`] refused, so that a request among them can be answered: the
@@ -87,7 +104,7 @@ impl<'a> Message<'a> {
         };
         let mut at = headers;
         loop {
-            match header_line(bytes, at) {
+            match any_line(bytes, at) {
                 Ok(None) => break,
                 Ok(Some(line)) => {
                     at = line.next;
@@ -104,7 +121,19 @@ impl<'a> Message<'a> {
         Some(message)
     }
 
-    fn push(&mut self, line: &Line<'_>) -> Result<(), ParseError> {
+    /// Takes a line into the index; where the next one starts.
+    #[inline]
+    fn add(&mut self, line: &Line, length: &mut Option<u64>) -> Result<usize, ParseError> {
+        if line.name == Name::ContentLength {
+            *length = content_length(self.bytes, line, *length)?;
+        }
+        self.push(line)?;
+        self.plain &= line.plain;
+        Ok(line.next)
+    }
+
+    #[inline]
+    fn push(&mut self, line: &Line) -> Result<(), ParseError> {
         let slot = Slot {
             start: line.start as u16,
             name_end: line.name_end as u16,
@@ -138,8 +167,9 @@ impl<'a> Message<'a> {
 }
 
 /// One header line with its folds.
-struct Line<'a> {
-    bytes: &'a [u8],
+///
+/// In whole words: what is stored in halves and loaded whole, as a [`Slot`] on its way would be, makes the processor wait.
+struct Line {
     start: usize,
     name: Name,
     name_end: usize,
@@ -150,16 +180,53 @@ struct Line<'a> {
     plain: bool,
 }
 
-/// The header line at `at`; `None` at the empty line that ends the headers.
-fn header_line(bytes: &[u8], start: usize) -> Result<Option<Line<'_>>, ParseError> {
+impl Line {
+    #[inline(always)]
+    fn new(bytes: &[u8], start: usize, name: &HeaderName, end: LineEnd, plain: bool) -> Line {
+        let after_colon = start + name.colon + 1;
+        let text = bytes.get(after_colon..end.at).unwrap_or_default();
+        let (value, value_end) = match text {
+            // One blank before the value and none behind it: as nearly everybody writes.
+            [b' ', first, .., last] if *first > b' ' && *last > b' ' => (after_colon + 1, end.at),
+            _ => {
+                let text = trim_end(text);
+                let value_end = after_colon + text.len();
+                (value_end - trim_start(text).len(), value_end)
+            }
+        };
+        Line {
+            start,
+            name: name.name,
+            name_end: start + name.length,
+            value,
+            value_end,
+            next: end.next,
+            plain,
+        }
+    }
+}
+
+/// The header line at `start` when it is as nearly all are: not folded, ended by CRLF, its name among the first bytes.
+#[inline]
+fn usual_line(bytes: &[u8], start: usize) -> Option<Line> {
+    let rest = bytes.get(start..)?;
+    // Looked for from the start, not from the colon: so the processor is at the next line before it has read this name.
+    let length = find_line_end(rest).filter(|length| (1..=MAX_HEADER_LINE).contains(length))?;
+    let [b'\r', b'\n', after, ..] = rest.get(length..)? else { return None };
+    let name = usual_name(rest).filter(|name| name.colon < length)?;
+    let end = LineEnd { at: start + length, next: start + length + 2 };
+    (!matches!(after, b' ' | b'\t')).then(|| Line::new(bytes, start, &name, end, true))
+}
+
+/// The header line at `start`, whatever it looks like; `None` at the empty line that ends the headers.
+#[cold]
+fn any_line(bytes: &[u8], start: usize) -> Result<Option<Line>, ParseError> {
     let rest = bytes.get(start..).unwrap_or_default();
     if let [b'\n', ..] | [b'\r', b'\n', ..] = rest {
         return Ok(None);
     }
-    let found = usual_name(rest).or_else(|| any_name(rest));
-    let Some(HeaderName { name, length, colon }) = found else { return Err(no_name(rest, start)) };
-    let colon = start + colon;
-    let mut end = line_end(bytes, colon + 1)?;
+    let name = any_name(rest).ok_or_else(|| no_name(rest, start))?;
+    let mut end = line_end(bytes, start + name.colon + 1)?;
     // A line that starts with a blank goes on with the one before it.
     let mut folded = false;
     while let Some(b' ' | b'\t') = bytes.get(end.next) {
@@ -169,11 +236,8 @@ fn header_line(bytes: &[u8], start: usize) -> Result<Option<Line<'_>>, ParseErro
     if end.at - start > MAX_HEADER_LINE {
         return Err(ParseError::HeaderTooLong { at: start, length: end.at - start });
     }
-    let text = trim_end(bytes.get(colon + 1..end.at).unwrap_or_default());
-    let value_end = colon + 1 + text.len();
-    let value = value_end - trim_start(text).len();
     let plain = !folded && end.next == end.at + 2;
-    Ok(Some(Line { bytes, start, name, name_end: start + length, value, value_end, next: end.next, plain }))
+    Ok(Some(Line::new(bytes, start, &name, end, plain)))
 }
 
 /// The name that a line starts with.
@@ -183,20 +247,25 @@ struct HeaderName {
     colon: usize,
 }
 
-/// The name and its colon when they stand within the first words of the line, as nearly all do. Eight bytes are looked
-/// at together: going byte by byte costs more for all the names of a message than finding all its line ends.
+/// The name and its colon when they stand within the first words of the text, as nearly all do. Eight bytes are looked at
+/// together: going byte by byte costs more for all the names of a message than finding all its line ends.
+#[inline]
 fn usual_name(line: &[u8]) -> Option<HeaderName> {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const TOP: u64 = 0x8080_8080_8080_8080;
-    let words = line.as_chunks::<8>().0.iter().take(4).enumerate();
+    let block: &[u8; BLOCK] = line.first_chunk()?;
+    let words = block.as_chunks::<8>().0.iter().enumerate();
     let colon = words.into_iter().find_map(|(at, word)| {
         // The lowest top bit that is left marks the first byte that became zero.
         let zeroed = u64::from_le_bytes(*word) ^ (EACH * u64::from(b':'));
         let marks = zeroed.wrapping_sub(EACH) & !zeroed & TOP;
         (marks != 0).then(|| at * 8 + marks.trailing_zeros() as usize / 8)
     })?;
-    let text = trim_blanks(line.get(..colon)?);
-    let name = Name::parse(text);
+    let text = match block.get(..colon)? {
+        blanks @ [.., b' ' | b'\t'] => trim_blanks(blanks),
+        text => text,
+    };
+    let name = Name::at_start(block, text.len());
     (name != Name::Other || is_token(text)).then_some(HeaderName { name, length: text.len(), colon })
 }
 
@@ -231,7 +300,7 @@ struct LineEnd {
 }
 
 fn line_end(bytes: &[u8], from: usize) -> Result<LineEnd, ParseError> {
-    let found = bytes.get(from..).and_then(|rest| memchr::memchr2(b'\r', b'\n', rest));
+    let found = bytes.get(from..).and_then(find_line_end);
     let at = from + found.ok_or(ParseError::Unterminated { at: bytes.len() })?;
     match (bytes.get(at), bytes.get(at + 1)) {
         (Some(b'\n'), _) => Ok(LineEnd { at, next: at + 1 }),
@@ -243,13 +312,12 @@ fn line_end(bytes: &[u8], from: usize) -> Result<LineEnd, ParseError> {
 
 /// The body's length as this line and an earlier one say it. All that is not a plain number is refused, and so are
 /// two that differ: on a stream the next message would start elsewhere for us than for our neighbour.
-fn content_length(line: &Line<'_>, earlier: Option<u64>) -> Result<Option<u64>, ParseError> {
-    let value = line.bytes.get(line.value..line.value_end).unwrap_or_default();
-    let length = number(value).ok_or(ParseError::BadContentLength { at: line.start })?;
+fn content_length(bytes: &[u8], line: &Line, earlier: Option<u64>) -> Result<Option<u64>, ParseError> {
+    let at = line.start;
+    let value = bytes.get(line.value..line.value_end).unwrap_or_default();
+    let length = number(value).ok_or(ParseError::BadContentLength { at })?;
     match earlier {
-        Some(first) if first != length => {
-            Err(ParseError::TwoContentLengths { at: line.start, first, second: length })
-        }
+        Some(first) if first != length => Err(ParseError::TwoContentLengths { at, first, second: length }),
         Some(_) | None => Ok(Some(length)),
     }
 }
@@ -312,6 +380,9 @@ fn status_line(line: &[u8]) -> Option<Start> {
 
 /// `SIP/` and two numbers: any version, so that a version that is not ours can be answered with 505.
 fn is_version(text: &[u8]) -> bool {
+    if text == b"SIP/2.0" {
+        return true;
+    }
     let Some((name, numbers)) = text.split_at_checked(4) else { return false };
     let Some(dot) = memchr::memchr(b'.', numbers) else { return false };
     name.eq_ignore_ascii_case(b"SIP/")

@@ -45,9 +45,6 @@ const CLASS: [u8; 256] = {
         if !(blank || bracket || at == b',') {
             table[byte] |= VALUE;
         }
-        if !(at <= b' ' || at == 0x7f || bracket) {
-            table[byte] |= URI;
-        }
         byte += 1;
     }
     table
@@ -56,9 +53,6 @@ const CLASS: [u8; 256] = {
 const TOKEN: u8 = 1;
 /// In a parameter's value that is not quoted: whatever cannot be taken for the end of it.
 const VALUE: u8 = 2;
-/// In a URI. Its grammar is narrower; this much keeps it in one piece wherever it is copied to.
-const URI: u8 = 4;
-
 /// Whether all bytes are of that class. No early way out, so that it is done many bytes at a time.
 fn all(text: &[u8], class: u8) -> bool {
     text.iter().fold(class, |all, byte| all & CLASS[usize::from(*byte)]) != 0
@@ -74,9 +68,11 @@ pub(super) fn is_plain_value(text: &[u8]) -> bool {
     all(text, VALUE)
 }
 
-/// Whether no byte of the text could end a URI.
+/// Whether no byte of the text could end a URI. The grammar is narrower; this much keeps it in one piece wherever it is
+/// copied to. Compared and not looked up, which is done many bytes at a time.
 pub(crate) fn is_uri_text(text: &[u8]) -> bool {
-    all(text, URI)
+    let stays = |byte: u8| (byte > b' ') & (byte != 0x7f) & (byte != b'"') & (byte != b'<') & (byte != b'>');
+    text.iter().fold(true, |all, byte| all & stays(*byte))
 }
 
 /// Whether the text is one token.
@@ -93,6 +89,51 @@ pub(crate) fn number(text: &[u8]) -> Option<u64> {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     })
+}
+
+/// Where the first CR or LF stands. Lines of a head are some forty bytes long: going through them in small blocks is done
+/// before a search of many bytes at a time has begun.
+#[inline]
+pub(crate) fn find_line_end(text: &[u8]) -> Option<usize> {
+    let (blocks, tail) = text.as_chunks::<BLOCK>();
+    for (at, block) in blocks.iter().enumerate() {
+        if has_control(block)
+            && let Some(found) = line_end_within(block)
+        {
+            return Some(at * BLOCK + found);
+        }
+    }
+    // The last block reaches back into what was looked at: going through the tail byte by byte costs more.
+    match text.last_chunk() {
+        Some(last) if !has_control(last) => None,
+        Some(_) | None => tail.iter().position(is_line_end).map(|found| blocks.len() * BLOCK + found),
+    }
+}
+
+/// As many bytes as every processor compares at once.
+const BLOCK: usize = 16;
+
+/// Whether there are bytes below 0x10: line ends, and the rare tab. No early way out, so that it is one comparison.
+fn has_control(block: &[u8; BLOCK]) -> bool {
+    block.iter().fold(false, |any, byte| any | (*byte < 0x10))
+}
+
+#[inline]
+fn line_end_within(block: &[u8; BLOCK]) -> Option<usize> {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    block.as_chunks::<8>().0.iter().enumerate().find_map(|(at, word)| {
+        // The lowest top bit that is left marks the first byte below 0x10.
+        let number = u64::from_le_bytes(*word);
+        let marks = number.wrapping_sub(EACH * 0x10) & !number & (EACH * 0x80);
+        let first = marks.trailing_zeros() as usize / 8;
+        let is_it = word.get(first).is_some_and(is_line_end);
+        let found = if is_it { Some(first) } else { word.iter().position(is_line_end) };
+        found.filter(|_| marks != 0).map(|found| at * 8 + found)
+    })
+}
+
+fn is_line_end(byte: &u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
 }
 
 /// Where one of these bytes first stands. The first few bytes are looked at one by one: a search of many bytes at a time
@@ -121,5 +162,24 @@ pub(crate) fn quote_end(text: &[u8], mut at: usize) -> Option<usize> {
             return Some(found + 1);
         }
         at = found + 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find_line_end;
+
+    #[test]
+    fn the_first_line_end_is_found_wherever_it_stands_and_whatever_stands_before_it() {
+        for length in 0..70 {
+            for filler in *b"a\t \x01\x10\x80\xff" {
+                let mut text = vec![filler; length];
+                assert_eq!(find_line_end(&text), None, "{text:?}");
+                for at in (0..length).rev() {
+                    text[at] = if at % 3 == 0 { b'\n' } else { b'\r' };
+                    assert_eq!(find_line_end(&text), Some(at), "{text:?}");
+                }
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub use derived::{ack_for_failure, cancel_for};
 pub use respond::respond;
 
-use crate::message::{Header, Message, Name, is_token, is_token_byte, is_uri_text};
+use crate::message::{Header, Message, Name, find_line_end, is_token, is_token_byte, is_uri_text};
 
 /// A message that is being written: start line first, then headers in the order of the calls, then
 /// [`Writer::body`] or [`Writer::finish`]. Content-Length is written by those two and by nothing else.
@@ -158,7 +158,7 @@ enum Folds {
 
 fn push_value(out: &mut Vec<u8>, value: &[u8], folds: Folds) {
     let mut rest = value;
-    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
+    while let Some(at) = find_line_end(rest) {
         let (text, end) = rest.split_at_checked(at).unwrap_or((rest, &[]));
         out.extend_from_slice(text);
         let fold = fold_length(end, folds);
