@@ -88,6 +88,7 @@ impl Drawbridge {
              [media]\naddress = \"{ip}\"\n{media}ports = \"20000-29999\"\n\n\
              [api]\nbind = \"{ip}:8080\"\n\n{rest}\n",
             data = place.path("data").display(),
+            rest = with_spool(place, rest),
         );
         place.write("drawbridge.toml", &config)
     }
@@ -249,5 +250,14 @@ impl Metrics {
     pub fn sum(&self, name: &str) -> f64 {
         let known = || self.0.keys().cloned().collect::<Vec<_>>().join(", ");
         self.0.get(name).unwrap_or_else(|| panic!("no metric `{name}`; there are: {}", known())).iter().sum()
+    }
+}
+
+/// Keeps the spool in the test's folder: in `/dev/shm`, where it is by itself, that of a box which a test kills would stay.
+fn with_spool(place: &Place, rest: &str) -> String {
+    let spool = format!("[cdr]\nspool = \"{}\"\n", place.path("spool").display());
+    match rest.split_once("[cdr]\n") {
+        Some((before, after)) => format!("{before}{spool}{after}"),
+        None => format!("{rest}\n{spool}"),
     }
 }
