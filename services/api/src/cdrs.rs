@@ -115,6 +115,32 @@ pub(crate) struct Cdr {
     q850_a: Option<u16>,
     /// Cause of the target's side.
     q850_b: Option<u16>,
+    /// RTP packets of A that came behind a later one.
+    a_reordered: u64,
+    /// RTP packets of A that came more than once.
+    a_duplicates: u64,
+    /// Round trip between the box and A, as RTCP says.
+    a_round_trip_ms: Option<u32>,
+    /// From the answer to the first media of A.
+    a_first_media_ms: Option<u32>,
+    /// How often media of A came from another address than before.
+    a_moves: u32,
+    /// Why nothing was heard of A: `private_address`, `wrong_source`, `no_latch` or `nothing_received`, with the address.
+    a_fault: Option<String>,
+    /// RTP packets of B that came behind a later one.
+    b_reordered: u64,
+    /// RTP packets of B that came more than once.
+    b_duplicates: u64,
+    /// Round trip between the box and B, as RTCP says.
+    b_round_trip_ms: Option<u32>,
+    /// From the answer to the first media of B.
+    b_first_media_ms: Option<u32>,
+    /// How often media of B came from another address than before.
+    b_moves: u32,
+    /// Why nothing was heard of B: `private_address`, `wrong_source`, `no_latch` or `nothing_received`, with the address.
+    b_fault: Option<String>,
+    /// Where the call was recorded.
+    recording: Option<String>,
 }
 
 impl From<CdrRecord> for Cdr {
@@ -183,6 +209,19 @@ impl From<CdrRecord> for Cdr {
             privacy_out: privacy_out.map(Into::into),
             q850_a: fact.q850_a,
             q850_b: fact.q850_b,
+            a_reordered: fact.from_a.reordered,
+            a_duplicates: fact.from_a.duplicates,
+            a_round_trip_ms: fact.from_a.round_trip_ms,
+            a_first_media_ms: fact.from_a.first_media_ms,
+            a_moves: fact.from_a.moves,
+            a_fault: fact.from_a.deaf.map(|deaf| deaf.to_string()),
+            b_reordered: fact.from_b.reordered,
+            b_duplicates: fact.from_b.duplicates,
+            b_round_trip_ms: fact.from_b.round_trip_ms,
+            b_first_media_ms: fact.from_b.first_media_ms,
+            b_moves: fact.from_b.moves,
+            b_fault: fact.from_b.deaf.map(|deaf| deaf.to_string()),
+            recording: fact.recording.map(Into::into),
         }
     }
 }

@@ -93,6 +93,7 @@ fn samples(figures: &Figures) -> Vec<Sample> {
         counter("drawbridge_messages_sent_total", "Requests and responses sent.", stats.messages_out),
         counter("drawbridge_retransmissions_total", "Messages sent again by a timer.", stats.retransmissions),
         counter("drawbridge_malformed_total", "Datagrams that are no SIP message.", stats.malformed),
+        counter("drawbridge_one_way_total", "Sides of answered calls that were not heard.", stats.one_way),
         counter("drawbridge_refused_total", "Requests refused before they were calls.", stats.refused),
         gauge("drawbridge_cdr_journal_up", "1 when the last commit succeeded.", u64::from(journal.up)),
         gauge("drawbridge_cdr_pending", "Records not yet committed to the journal.", journal.pending),

@@ -104,6 +104,8 @@ pub struct CdrFact {
     pub from_a: DirectionStats,
     /// What came from B.
     pub from_b: DirectionStats,
+    /// Where the call was recorded, if it was.
+    pub recording: Option<Box<str>>,
 }
 
 /// What an INVITE says of its caller besides From. Values as they stand in the header.

@@ -441,6 +441,7 @@ impl Core {
         | MediaReport::Refused { session, .. }
         | MediaReport::NotListening { session, .. }
         | MediaReport::Silent { session, .. }
+        | MediaReport::OneWay { session, .. }
         | MediaReport::Closed { session, .. }) = &report;
         let key = call_of(*session);
         let Some(call) = self.calls.get_mut(key).filter(|call| call.media.id == *session) else { return };
@@ -457,6 +458,11 @@ impl Core {
             MediaReport::NotListening { why, .. } => self.no_ports(key, &why, now),
             MediaReport::Silent { side, .. } => {
                 self.drive(key, Cause::new(Event::Silent(side)).by(EndedBy::MediaTimeout), now);
+            }
+            MediaReport::OneWay { side, deaf, .. } => {
+                let id = call.id;
+                self.wire.stats.one_way += 1;
+                self.wire.event(Some(id), crate::io::EventKind::OneWay { side, deaf });
             }
             MediaReport::Closed { from_a, from_b, .. } => {
                 call.media.state = MediaState::Closed;

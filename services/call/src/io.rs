@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::cdr::CdrFact;
 use crate::journal::Journal;
-use crate::media::{MediaOrder, MediaReport};
+use crate::media::{Deaf, MediaOrder, MediaReport, Side};
 use crate::registrar::BindingChange;
 use crate::settings::{ListenerId, RegistrarPolicy};
 use crate::view::{CallView, Stats};
@@ -383,6 +383,13 @@ pub enum EventKind {
         ended_by: &'static str,
         /// Answer to end.
         duration_ms: u64,
+    },
+    /// Nothing is heard of a side that should send, although the call was answered some time ago.
+    OneWay {
+        /// Which side is not heard.
+        side: Side,
+        /// Why, as far as the relay can see.
+        deaf: Deaf,
     },
     /// A request was refused before it was a call.
     Refused {

@@ -38,7 +38,7 @@ pub use crate::io::{
     Reply, RouteQuery, SendToken, Utc,
 };
 pub use crate::media::{
-    DirectionStats, Engine, MediaId, MediaOrder, MediaReport, PortPair, Protection, RemoteStream, Side,
+    Deaf, DirectionStats, Engine, MediaId, MediaOrder, MediaReport, PortPair, Protection, RemoteStream, Side,
     SrtpKeys, StreamPorts,
 };
 pub use crate::registrar::BindingChange;

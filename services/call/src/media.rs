@@ -5,6 +5,7 @@
 //! one stream for each m= line; a stream has two [`Side`]s, each with a pair of local ports (RTP, RTCP).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
@@ -172,6 +173,15 @@ pub enum MediaReport {
         /// Which side.
         side: Side,
     },
+    /// The call was answered some time ago, and nothing at all has come from a side that should send. Reported once.
+    OneWay {
+        /// The session.
+        session: MediaId,
+        /// Which side was not heard.
+        side: Side,
+        /// Why, as far as can be seen from here.
+        deaf: Deaf,
+    },
     /// Answer to [`MediaOrder::Close`].
     Closed {
         /// The session.
@@ -225,12 +235,86 @@ pub struct DirectionStats {
     /// Packets dropped by the source filter or before an address was known. What strangers send to a port that the relay has
     /// connected to its peer is refused by the system and not counted.
     pub dropped: u64,
+    /// Packets that came behind a later one.
+    pub reordered: u64,
+    /// Packets that came more than once.
+    pub duplicates: u64,
+    /// The round trip between the relay and this side, from the last report in which it said so (RFC 3550 §6.4.1).
+    pub round_trip_ms: Option<u32>,
+    /// From the answer to the first packet; 0 where media was there before.
+    pub first_media_ms: Option<u32>,
+    /// How often packets were taken from another address than before.
+    pub moves: u32,
+    /// Why nothing was heard, where something ought to have been.
+    pub deaf: Option<Deaf>,
+}
+
+/// Why nothing is heard of a side that should send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Deaf {
+    /// Nothing came, and the address described is one that is not routed (RFC 1918, RFC 6598, RFC 4193, link-local): the side does not
+    /// know how it is seen from here, and perhaps cannot reach the relay either.
+    PrivateAddress(IpAddr),
+    /// Packets came, from an address that neither the description nor the signalling names; this was the last.
+    WrongSource(SocketAddr),
+    /// Packets came from where the side may send, and none of them was RTP, which alone shows where it is.
+    NoLatch(SocketAddr),
+    /// Nothing came.
+    Nothing,
+}
+
+impl Deaf {
+    /// For counters and records.
+    pub fn word(self) -> &'static str {
+        match self {
+            Deaf::PrivateAddress(_) => "private_address",
+            Deaf::WrongSource(_) => "wrong_source",
+            Deaf::NoLatch(_) => "no_latch",
+            Deaf::Nothing => "nothing_received",
+        }
+    }
+
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Deaf> {
+        let (word, address) = text.split_once(' ').unwrap_or((text, ""));
+        Some(match word {
+            "private_address" => Deaf::PrivateAddress(address.parse().ok()?),
+            "wrong_source" => Deaf::WrongSource(address.parse().ok()?),
+            "no_latch" => Deaf::NoLatch(address.parse().ok()?),
+            "nothing_received" => Deaf::Nothing,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Deaf {
+    /// The word, and the address if there is one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Deaf::PrivateAddress(ip) => write!(f, "{} {ip}", self.word()),
+            Deaf::WrongSource(source) | Deaf::NoLatch(source) => write!(f, "{} {source}", self.word()),
+            Deaf::Nothing => f.write_str(self.word()),
+        }
+    }
 }
 
 impl Hash for DirectionStats {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let DirectionStats { packets, octets, lost, jitter_ms, dropped } = self;
+        let DirectionStats {
+            packets,
+            octets,
+            lost,
+            jitter_ms,
+            dropped,
+            reordered,
+            duplicates,
+            round_trip_ms,
+            first_media_ms,
+            moves,
+            deaf,
+        } = self;
         (packets, octets, lost, jitter_ms.to_bits(), dropped).hash(state);
+        (reordered, duplicates, round_trip_ms, first_media_ms, moves, deaf).hash(state);
     }
 }
 

@@ -83,4 +83,6 @@ pub struct Stats {
     pub malformed: u64,
     /// Requests refused before they were calls.
     pub refused: u64,
+    /// Sides of answered calls that were not heard.
+    pub one_way: u64,
 }

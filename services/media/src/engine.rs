@@ -37,7 +37,15 @@ pub(crate) struct Handle {
 struct Session {
     paths: SmallVec<[Arc<Path>; 1]>,
     /// Of A and B, while silence matters.
-    watch: Option<[Silence; 2]>,
+    watch: Option<[Watched; 2]>,
+}
+
+/// One side of a session whose silence matters.
+#[derive(Debug)]
+struct Watched {
+    silence: Silence,
+    /// It was reported that nothing is heard of it at all.
+    is_deaf: bool,
 }
 
 impl Engine for Handle {
@@ -70,8 +78,14 @@ impl Engine for Handle {
         let timeout = self.shared.config.timeout;
         for (&id, session) in &mut self.sessions {
             let Some(watch) = session.watch.as_mut() else { continue };
-            for (side, silence) in [Side::A, Side::B].into_iter().zip(watch) {
+            for (side, Watched { silence, is_deaf }) in [Side::A, Side::B].into_iter().zip(watch) {
                 let (expected, heard) = hearing(&session.paths, side);
+                let waited = silence.waited(expected, heard, now);
+                if heard == 0 && expected && !*is_deaf && waited >= self.shared.config.one_way_after {
+                    *is_deaf = true;
+                    let deaf = session.paths.iter().find_map(|path| path.state().deaf(side));
+                    reports.extend(deaf.map(|deaf| MediaReport::OneWay { session: id, side, deaf }));
+                }
                 if silence.look(expected, heard, now, timeout) {
                     reports.push(MediaReport::Silent { session: id, side });
                 }
@@ -235,8 +249,8 @@ impl Handle {
         };
         // A refresh with the same description must not put off the report of silence.
         if changed {
-            for silence in session.watch.iter_mut().flatten() {
-                silence.restart(now);
+            for watched in session.watch.iter_mut().flatten() {
+                watched.silence.restart(now);
             }
         }
     }
@@ -252,8 +266,16 @@ impl Handle {
     fn watch(&mut self, id: MediaId, on: bool, now: Time) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let was = session.watch.is_some();
-        session.watch =
-            on.then(|| [Side::A, Side::B].map(|side| Silence::new(hearing(&session.paths, side).1, now)));
+        if on {
+            let answered = self.shared.clock();
+            session.paths.iter().for_each(|path| path.state().answered(answered));
+        }
+        session.watch = on.then(|| {
+            [Side::A, Side::B].map(|side| {
+                let silence = Silence::new(hearing(&session.paths, side).1, now);
+                Watched { silence, is_deaf: false }
+            })
+        });
         match (was, on) {
             (false, true) => {
                 self.watched += 1;
@@ -365,4 +387,13 @@ fn add(sum: &mut DirectionStats, stream: DirectionStats) {
     sum.lost += stream.lost;
     sum.jitter_ms = sum.jitter_ms.max(stream.jitter_ms);
     sum.dropped += stream.dropped;
+    sum.reordered += stream.reordered;
+    sum.duplicates += stream.duplicates;
+    sum.round_trip_ms = sum.round_trip_ms.max(stream.round_trip_ms);
+    sum.first_media_ms = match (sum.first_media_ms, stream.first_media_ms) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    sum.moves += stream.moves;
+    sum.deaf = sum.deaf.or(stream.deaf);
 }

@@ -48,6 +48,8 @@ pub struct Config {
     pub ports: RangeInclusive<u16>,
     /// How long a watched side may send nothing before [`call::MediaReport::Silent`].
     pub timeout: Duration,
+    /// How long after the answer a side of which nothing was ever heard is reported ([`call::MediaReport::OneWay`]).
+    pub one_way_after: Duration,
     /// How long to let packets gather before all of them are moved, which is what makes thousands of streams cheap: one
     /// wake-up per tick in place of one per packet. Adds half of it to the delay on average. Zero: wake for each packet.
     pub tick: Duration,
@@ -76,6 +78,7 @@ impl Default for Config {
             other: None,
             ports: 30_000..=39_999,
             timeout: Duration::from_secs(60),
+            one_way_after: Duration::from_secs(5),
             tick: Duration::from_millis(1),
             quarantine: Duration::from_secs(5),
             threads: 1,

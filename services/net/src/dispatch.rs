@@ -109,6 +109,7 @@ impl Dispatch {
             | EventKind::AttemptEnded { .. }
             | EventKind::CallAnswered
             | EventKind::Refused { .. }
+            | EventKind::OneWay { .. }
             | EventKind::Registered { .. }
             | EventKind::Warning { .. } => {}
         }

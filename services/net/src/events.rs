@@ -72,6 +72,9 @@ impl EventLog {
                     info!(target: "call", %source, status, why, unsaid, "refused");
                 }
             }
+            EventKind::OneWay { side, deaf } => {
+                warn!(target: "call", %call, ?side, cause = %deaf, "nothing is heard of a side that should send");
+            }
             EventKind::Warning { what } => warn!(target: "call", %call, "{what}"),
         }
     }

@@ -400,6 +400,7 @@ impl ShardStats {
             retransmissions,
             malformed,
             refused,
+            one_way,
         } = core;
         self.core.calls += calls;
         self.core.legs += legs;
@@ -419,5 +420,6 @@ impl ShardStats {
         self.core.retransmissions += retransmissions;
         self.core.malformed += malformed;
         self.core.refused += refused;
+        self.core.one_way += one_way;
     }
 }

@@ -300,6 +300,7 @@ impl Worker {
             | EventKind::AttemptEnded { .. }
             | EventKind::CallAnswered
             | EventKind::CallEnded { .. }
+            | EventKind::OneWay { .. }
             | EventKind::Registered { .. }
             | EventKind::Warning { .. } => false,
         }

@@ -252,6 +252,11 @@ pub(crate) enum InputLine {
         session: u64,
         side: SideLine,
     },
+    OneWay {
+        session: u64,
+        side: SideLine,
+        deaf: String,
+    },
     Counted {
         session: u64,
         from_a: CountersLine,
@@ -304,7 +309,7 @@ pub(crate) enum SideLine {
     B,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CountersLine {
     pub(crate) packets: u64,
@@ -312,6 +317,26 @@ pub(crate) struct CountersLine {
     pub(crate) lost: u64,
     pub(crate) jitter_ms: f32,
     pub(crate) dropped: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) reordered: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) duplicates: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) round_trip_ms: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first_media_ms: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) moves: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deaf: Option<String>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

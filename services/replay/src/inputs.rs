@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use call::journal::{Fact, Keys, Ordered, Owner, Stimulus};
 use call::{
-    Addresses, DirectionStats, MediaId, MediaReport, NextHop, PortPair, QueryId, SendToken, Side, StreamPorts,
+    Addresses, Deaf, DirectionStats, MediaId, MediaReport, NextHop, PortPair, QueryId, SendToken, Side,
+    StreamPorts,
 };
 use routing::{Decision, Fork, Plan, Refusal, Target, TrunkId};
 use sip::Transport;
@@ -127,17 +128,18 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
         InputLine::NotListening { session, why } => {
             Stimulus::Media(MediaReport::NotListening { session: MediaId(*session), why: why.clone().into() })
         }
-        InputLine::Silent { session, side } => Stimulus::Media(MediaReport::Silent {
+        InputLine::Silent { session, side } => {
+            Stimulus::Media(MediaReport::Silent { session: MediaId(*session), side: (*side).into() })
+        }
+        InputLine::OneWay { session, side, deaf } => Stimulus::Media(MediaReport::OneWay {
             session: MediaId(*session),
-            side: match side {
-                SideLine::A => Side::A,
-                SideLine::B => Side::B,
-            },
+            side: (*side).into(),
+            deaf: Deaf::parse(deaf)?,
         }),
         InputLine::Counted { session, from_a, from_b } => Stimulus::Media(MediaReport::Closed {
             session: MediaId(*session),
-            from_a: counters(*from_a),
-            from_b: counters(*from_b),
+            from_a: counters(from_a),
+            from_b: counters(from_b),
         }),
         InputLine::Timer { of } => Stimulus::Timer(owner(*of)),
         InputLine::Operator { call, order } => Stimulus::Order {
@@ -171,13 +173,12 @@ fn report_line(report: &MediaReport) -> InputLine {
         MediaReport::NotListening { session, why } => {
             InputLine::NotListening { session: session.0, why: why.to_string() }
         }
-        MediaReport::Silent { session, side } => InputLine::Silent {
-            session: session.0,
-            side: match side {
-                Side::A => SideLine::A,
-                Side::B => SideLine::B,
-            },
-        },
+        MediaReport::Silent { session, side } => {
+            InputLine::Silent { session: session.0, side: (*side).into() }
+        }
+        MediaReport::OneWay { session, side, deaf } => {
+            InputLine::OneWay { session: session.0, side: (*side).into(), deaf: deaf.to_string() }
+        }
         MediaReport::Closed { session, from_a, from_b } => InputLine::Counted {
             session: session.0,
             from_a: counters_line(*from_a),
@@ -186,14 +187,80 @@ fn report_line(report: &MediaReport) -> InputLine {
     }
 }
 
-fn counters_line(
-    DirectionStats { packets, octets, lost, jitter_ms, dropped }: DirectionStats,
-) -> CountersLine {
-    CountersLine { packets, octets, lost, jitter_ms, dropped }
+fn counters_line(stats: DirectionStats) -> CountersLine {
+    let DirectionStats {
+        packets,
+        octets,
+        lost,
+        jitter_ms,
+        dropped,
+        reordered,
+        duplicates,
+        round_trip_ms,
+        first_media_ms,
+        moves,
+        deaf,
+    } = stats;
+    CountersLine {
+        packets,
+        octets,
+        lost,
+        jitter_ms,
+        dropped,
+        reordered,
+        duplicates,
+        round_trip_ms,
+        first_media_ms,
+        moves,
+        deaf: deaf.map(|deaf| deaf.to_string()),
+    }
 }
 
-fn counters(CountersLine { packets, octets, lost, jitter_ms, dropped }: CountersLine) -> DirectionStats {
-    DirectionStats { packets, octets, lost, jitter_ms, dropped }
+fn counters(line: &CountersLine) -> DirectionStats {
+    let CountersLine {
+        packets,
+        octets,
+        lost,
+        jitter_ms,
+        dropped,
+        reordered,
+        duplicates,
+        round_trip_ms,
+        first_media_ms,
+        moves,
+        deaf,
+    } = line;
+    DirectionStats {
+        packets: *packets,
+        octets: *octets,
+        lost: *lost,
+        jitter_ms: *jitter_ms,
+        dropped: *dropped,
+        reordered: *reordered,
+        duplicates: *duplicates,
+        round_trip_ms: *round_trip_ms,
+        first_media_ms: *first_media_ms,
+        moves: *moves,
+        deaf: deaf.as_deref().and_then(Deaf::parse),
+    }
+}
+
+impl From<SideLine> for Side {
+    fn from(line: SideLine) -> Side {
+        match line {
+            SideLine::A => Side::A,
+            SideLine::B => Side::B,
+        }
+    }
+}
+
+impl From<Side> for SideLine {
+    fn from(side: Side) -> SideLine {
+        match side {
+            Side::A => SideLine::A,
+            Side::B => SideLine::B,
+        }
+    }
 }
 
 fn owner_line(owner: Owner) -> OwnerLine {

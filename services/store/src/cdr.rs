@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use call::{CdrFact, DirectionStats, Disposition, EndedBy, Identity, Origin, Utc};
+use call::{CdrFact, Deaf, DirectionStats, Disposition, EndedBy, Identity, Origin, Utc};
 use sip::Transport;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -39,7 +39,7 @@ const fn column(name: &'static str, kind: Kind) -> Column {
 }
 
 /// All columns, in the order of [`values`].
-pub(crate) const COLUMNS: [Column; 58] = [
+pub(crate) const COLUMNS: [Column; 71] = [
     column("id", Kind::Uuid),
     column("call_id", Kind::Uuid),
     column("attempt", Kind::Integer),
@@ -98,6 +98,19 @@ pub(crate) const COLUMNS: [Column; 58] = [
     column("privacy_out", Kind::Text),
     column("q850_a", Kind::Integer),
     column("q850_b", Kind::Integer),
+    column("a_reordered", Kind::Bigint),
+    column("a_duplicates", Kind::Bigint),
+    column("a_round_trip_ms", Kind::Integer),
+    column("a_first_media_ms", Kind::Integer),
+    column("a_moves", Kind::Integer),
+    column("a_fault", Kind::Text),
+    column("b_reordered", Kind::Bigint),
+    column("b_duplicates", Kind::Bigint),
+    column("b_round_trip_ms", Kind::Integer),
+    column("b_first_media_ms", Kind::Integer),
+    column("b_moves", Kind::Integer),
+    column("b_fault", Kind::Text),
+    column("recording", Kind::Text),
 ];
 
 /// What goes into one column.
@@ -160,6 +173,7 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         q850_b,
         from_a,
         from_b,
+        recording,
     } = fact;
     let (came, sent) = (identity_in.as_deref(), identity_out.as_deref());
     [
@@ -201,12 +215,12 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         count(from_a.octets),
         count(from_a.lost),
         real(from_a.jitter_ms),
-        mos::estimate(codec_a, from_a).map_or(Value::Null, real),
+        mos::estimate(codec_a, from_a, from_b).map_or(Value::Null, real),
         count(from_b.packets),
         count(from_b.octets),
         count(from_b.lost),
         real(from_b.jitter_ms),
-        mos::estimate(codec_b, from_b).map_or(Value::Null, real),
+        mos::estimate(codec_b, from_b, from_a).map_or(Value::Null, real),
         code(*rank),
         Value::Text(origin.as_str().into()),
         parent_id.map_or(Value::Null, |id| Value::Text(id.to_string().into())),
@@ -221,6 +235,19 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         of(sent, |identity| &identity.privacy),
         code(*q850_a),
         code(*q850_b),
+        count(from_a.reordered),
+        count(from_a.duplicates),
+        millis(from_a.round_trip_ms),
+        millis(from_a.first_media_ms),
+        count(u64::from(from_a.moves)),
+        from_a.deaf.map_or(Value::Null, |deaf| Value::Text(deaf.to_string().into())),
+        count(from_b.reordered),
+        count(from_b.duplicates),
+        millis(from_b.round_trip_ms),
+        millis(from_b.first_media_ms),
+        count(u64::from(from_b.moves)),
+        from_b.deaf.map_or(Value::Null, |deaf| Value::Text(deaf.to_string().into())),
+        optional_text(recording),
     ]
 }
 
@@ -259,6 +286,10 @@ fn of<'a>(identity: Option<&'a Identity>, field: impl Fn(&'a Identity) -> &'a Op
 
 fn count(value: u64) -> Value<'static> {
     Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn millis(value: Option<u32>) -> Value<'static> {
+    value.map_or(Value::Null, |millis| Value::Integer(i64::from(millis)))
 }
 
 fn code(value: Option<u16>) -> Value<'static> {
@@ -349,20 +380,17 @@ impl Record {
             identity_out: identity(row, ["pai_out", "diversion_out", "privacy_out"])?,
             q850_a: optional_number(row, "q850_a")?,
             q850_b: optional_number(row, "q850_b")?,
-            from_a: DirectionStats {
-                packets: number(row, "a_packets")?,
-                octets: number(row, "a_octets")?,
-                lost: number(row, "a_lost")?,
-                jitter_ms: optional::<f32>(row, "a_jitter_ms")?.unwrap_or_default(),
-                dropped: 0,
-            },
-            from_b: DirectionStats {
-                packets: number(row, "b_packets")?,
-                octets: number(row, "b_octets")?,
-                lost: number(row, "b_lost")?,
-                jitter_ms: optional::<f32>(row, "b_jitter_ms")?.unwrap_or_default(),
-                dropped: 0,
-            },
+            from_a: heard(
+                row,
+                ["a_packets", "a_octets", "a_lost", "a_reordered", "a_duplicates", "a_moves"],
+                ["a_jitter_ms", "a_round_trip_ms", "a_first_media_ms", "a_fault"],
+            )?,
+            from_b: heard(
+                row,
+                ["b_packets", "b_octets", "b_lost", "b_reordered", "b_duplicates", "b_moves"],
+                ["b_jitter_ms", "b_round_trip_ms", "b_first_media_ms", "b_fault"],
+            )?,
+            recording: optional(row, "recording")?,
         };
         Ok(Record {
             node: required(row, "node")?,
@@ -371,6 +399,28 @@ impl Record {
             b_mos: optional(row, "b_mos")?,
         })
     }
+}
+
+/// What came from one side. Rows of earlier versions say less.
+fn heard(
+    row: &SqliteRow,
+    counts: [&'static str; 6],
+    [jitter, round_trip, first, fault]: [&'static str; 4],
+) -> Result<DirectionStats, Error> {
+    let [packets, octets, lost, reordered, duplicates, moves] = counts;
+    Ok(DirectionStats {
+        packets: number(row, packets)?,
+        octets: number(row, octets)?,
+        lost: number(row, lost)?,
+        jitter_ms: optional::<f32>(row, jitter)?.unwrap_or_default(),
+        dropped: 0,
+        reordered: optional_number(row, reordered)?.unwrap_or_default(),
+        duplicates: optional_number(row, duplicates)?.unwrap_or_default(),
+        round_trip_ms: optional_number(row, round_trip)?,
+        first_media_ms: optional_number(row, first)?,
+        moves: optional_number(row, moves)?.unwrap_or_default(),
+        deaf: optional_parsed(row, fault, Deaf::parse)?,
+    })
 }
 
 const ORIGINS: [Origin; 5] =
@@ -469,10 +519,12 @@ mod tests {
             };
             (column.name, kind)
         });
-        let found = table(
-            include_str!("../../../migrations/sqlite/0001_journal.sql"),
+        let added = [
             include_str!("../../../migrations/sqlite/0003_fields.sql"),
-        );
+            include_str!("../../../migrations/sqlite/0004_quality.sql"),
+        ];
+        let added = added.concat();
+        let found = table(include_str!("../../../migrations/sqlite/0001_journal.sql"), &added);
         assert_eq!(found.split_first(), Some((&("seq", "INTEGER"), sqlite.as_slice())));
 
         let postgres = COLUMNS.map(|column| {
@@ -487,6 +539,7 @@ mod tests {
             };
             (column.name, kind)
         });
-        assert_eq!(table(include_str!("../../../migrations/postgres/0002_months.sql"), ""), postgres);
+        let added = include_str!("../../../migrations/postgres/0003_quality.sql");
+        assert_eq!(table(include_str!("../../../migrations/postgres/0002_months.sql"), added), postgres);
     }
 }

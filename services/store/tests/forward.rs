@@ -62,6 +62,9 @@ async fn every_column_arrives_and_times_to_the_microsecond() {
         "pai_in": "<sip:+15550000@pbx.example>", "pai_out": null,
         "diversion_in": "<sip:desk@pbx.example>;reason=unconditional", "diversion_out": null,
         "privacy_in": "id", "privacy_out": "id", "q850_a": 16, "q850_b": 17,
+        "a_reordered": 2, "a_duplicates": 1, "a_round_trip_ms": 4, "a_first_media_ms": 20, "a_moves": 1, "a_fault": null,
+        "b_reordered": 0, "b_duplicates": 0, "b_round_trip_ms": null, "b_first_media_ms": null, "b_moves": 0,
+        "b_fault": "wrong_source 192.0.2.66:9", "recording": "calls/a.wav",
     });
     assert_eq!(row, expected);
     let row: serde_json::Value = serde_json::from_str(&rows[1]).unwrap();

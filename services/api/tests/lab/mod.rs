@@ -272,8 +272,17 @@ pub fn cdr_record() -> CdrRecord {
         identity_out: None,
         q850_a: Some(16),
         q850_b: None,
-        from_a: DirectionStats { packets: 3000, octets: 480_000, lost: 1, jitter_ms: 1.5, dropped: 9 },
-        from_b: DirectionStats::default(),
+        from_a: DirectionStats {
+            packets: 3000,
+            octets: 480_000,
+            lost: 1,
+            jitter_ms: 1.5,
+            dropped: 9,
+            round_trip_ms: Some(40),
+            ..DirectionStats::default()
+        },
+        from_b: DirectionStats { deaf: Some(call::Deaf::Nothing), ..DirectionStats::default() },
+        recording: None,
     };
     CdrRecord { node: "edge-1".into(), fact, a_mos: Some(4.25), b_mos: None }
 }

@@ -41,6 +41,7 @@ pub(crate) struct Record {
     pub(crate) codec_a: Option<Box<str>>,
     pub(crate) from_a: DirectionStats,
     pub(crate) from_b: DirectionStats,
+    pub(crate) recording: Option<Box<str>>,
 }
 
 /// One INVITE towards a target.
@@ -117,6 +118,7 @@ impl Record {
             codec_a: None,
             from_a: DirectionStats::default(),
             from_b: DirectionStats::default(),
+            recording: None,
         }
     }
 
@@ -259,6 +261,7 @@ impl Record {
             q850_b: self.q850_b(attempt),
             from_a: if is_last { self.from_a } else { DirectionStats::default() },
             from_b: if is_last { self.from_b } else { DirectionStats::default() },
+            recording: self.recording.clone().filter(|_| is_last),
         }
     }
 

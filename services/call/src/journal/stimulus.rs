@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::bytes::{Reader, put_address, put_bytes};
 use crate::family::Addresses;
 use crate::io::{Flow, NextHop, QueryId, SendToken};
-use crate::media::{DirectionStats, MediaId, MediaReport, PortPair, Side, StreamPorts};
+use crate::media::{Deaf, DirectionStats, MediaId, MediaReport, PortPair, Side, StreamPorts};
 use crate::settings::ListenerId;
 
 /// Something that happened to a call.
@@ -324,6 +324,69 @@ fn plan(from: &mut Reader<'_>) -> Option<Plan> {
     Some(Plan { route, targets, failover: failover.into(), fork })
 }
 
+fn put_side(to: &mut Vec<u8>, side: Side) {
+    to.push(match side {
+        Side::A => 0,
+        Side::B => 1,
+    });
+}
+
+fn side(from: &mut Reader<'_>) -> Option<Side> {
+    Some(if from.u8()? == 0 { Side::A } else { Side::B })
+}
+
+fn put_stats(to: &mut Vec<u8>, stats: &DirectionStats) {
+    let DirectionStats {
+        packets,
+        octets,
+        lost,
+        jitter_ms,
+        dropped,
+        reordered,
+        duplicates,
+        round_trip_ms,
+        first_media_ms,
+        moves,
+        deaf,
+    } = stats;
+    for count in [packets, octets, lost, dropped, reordered, duplicates] {
+        to.extend_from_slice(&count.to_le_bytes());
+    }
+    to.extend_from_slice(&jitter_ms.to_le_bytes());
+    for time in [round_trip_ms, first_media_ms] {
+        to.push(u8::from(time.is_some()));
+        to.extend_from_slice(&time.unwrap_or(0).to_le_bytes());
+    }
+    to.extend_from_slice(&moves.to_le_bytes());
+    put_bytes(to, deaf.map(|deaf| deaf.to_string()).unwrap_or_default().as_bytes());
+}
+
+fn stats(from: &mut Reader<'_>) -> Option<DirectionStats> {
+    let [packets, octets, lost, dropped] = [from.u64()?, from.u64()?, from.u64()?, from.u64()?];
+    let [reordered, duplicates] = [from.u64()?, from.u64()?];
+    let jitter_ms = f32::from_bits(from.u32()?);
+    let mut time = || {
+        let is_there = from.u8()? != 0;
+        Some(Some(from.u32()?).filter(|_| is_there))
+    };
+    let (round_trip_ms, first_media_ms) = (time()?, time()?);
+    let moves = from.u32()?;
+    let deaf = Deaf::parse(from.text()?);
+    Some(DirectionStats {
+        packets,
+        octets,
+        lost,
+        jitter_ms,
+        dropped,
+        reordered,
+        duplicates,
+        round_trip_ms,
+        first_media_ms,
+        moves,
+        deaf,
+    })
+}
+
 fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
     let (kind, session) = match report {
         MediaReport::Opened { session, .. } => (0, session),
@@ -331,6 +394,7 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
         MediaReport::Silent { session, .. } => (2, session),
         MediaReport::Closed { session, .. } => (3, session),
         MediaReport::NotListening { session, .. } => (4, session),
+        MediaReport::OneWay { session, .. } => (5, session),
     };
     to.push(kind);
     to.extend_from_slice(&session.0.to_le_bytes());
@@ -349,17 +413,14 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
         MediaReport::Refused { session: _, why } | MediaReport::NotListening { session: _, why } => {
             put_bytes(to, why.as_bytes());
         }
-        MediaReport::Silent { session: _, side } => to.push(match side {
-            Side::A => 0,
-            Side::B => 1,
-        }),
+        MediaReport::Silent { session: _, side } => put_side(to, *side),
+        MediaReport::OneWay { session: _, side, deaf } => {
+            put_side(to, *side);
+            put_bytes(to, deaf.to_string().as_bytes());
+        }
         MediaReport::Closed { session: _, from_a, from_b } => {
-            for DirectionStats { packets, octets, lost, jitter_ms, dropped } in [from_a, from_b] {
-                for count in [packets, octets, lost, dropped] {
-                    to.extend_from_slice(&count.to_le_bytes());
-                }
-                to.extend_from_slice(&jitter_ms.to_le_bytes());
-            }
+            put_stats(to, from_a);
+            put_stats(to, from_b);
         }
     }
 }
@@ -379,16 +440,10 @@ fn report(from: &mut Reader<'_>) -> Option<MediaReport> {
             MediaReport::Opened { session, addresses: Addresses { v4, v6 }, streams }
         }
         1 => MediaReport::Refused { session, why: from.text()?.to_owned().into() },
-        2 => MediaReport::Silent { session, side: if from.u8()? == 0 { Side::A } else { Side::B } },
-        3 => {
-            let mut stats = || {
-                let [packets, octets, lost, dropped] = [from.u64()?, from.u64()?, from.u64()?, from.u64()?];
-                let jitter_ms = f32::from_bits(from.u32()?);
-                Some(DirectionStats { packets, octets, lost, jitter_ms, dropped })
-            };
-            MediaReport::Closed { session, from_a: stats()?, from_b: stats()? }
-        }
+        2 => MediaReport::Silent { session, side: side(from)? },
+        3 => MediaReport::Closed { session, from_a: stats(from)?, from_b: stats(from)? },
         4 => MediaReport::NotListening { session, why: from.text()?.to_owned().into() },
-        5.. => return None,
+        5 => MediaReport::OneWay { session, side: side(from)?, deaf: Deaf::parse(from.text()?)? },
+        6.. => return None,
     })
 }

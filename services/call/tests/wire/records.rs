@@ -60,3 +60,18 @@ X-Trace: 42";
     );
     assert!(record.a_media.is_some() && record.b_media.is_none());
 }
+
+#[test]
+fn a_side_that_is_not_heard_is_reported_with_its_cause_and_the_call_goes_on() {
+    let (mut world, ok, _) = crate::harness::call_up();
+    let session = world.orders.iter().find_map(|order| match order {
+        call::MediaOrder::Open { session, .. } => Some(*session),
+        _ => None,
+    });
+    let deaf = call::Deaf::parse("private_address 10.1.1.1").unwrap();
+    let report = call::MediaReport::OneWay { session: session.unwrap(), side: call::Side::A, deaf };
+    world.input(call::Input::Media(report));
+    world.expect_silence();
+    assert_eq!(world.core.stats().one_way, 1);
+    crate::harness::ends_by_the_caller(&mut world, &ok, 2);
+}

@@ -17,11 +17,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use call::{Engine, Family, Side};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::OwnedFd;
+use sip::Time;
 
 pub(crate) use self::sockets::SocketError;
 use self::sockets::{Slot, Socket, Sockets};
@@ -126,6 +127,8 @@ pub(crate) struct Shared {
     slots: Box<[Mutex<Slot>]>,
     pub(crate) shards: Box<[ShardState]>,
     threads: Box<[ThreadState]>,
+    /// Of the clock by which packets arrive.
+    start: Instant,
     stop: AtomicBool,
 }
 
@@ -261,6 +264,11 @@ impl PathEnd {
 }
 
 impl Shared {
+    /// The time by the clock of the relay threads.
+    pub(crate) fn clock(&self) -> Time {
+        Time::from_micros(self.start.elapsed().as_micros() as u64)
+    }
+
     /// What is in a slot. Their numbers come from the plan that sized the slots, and tokens from registered sockets.
     pub(crate) fn slot(&self, slot: SlotId) -> Option<MutexGuard<'_, Slot>> {
         self.slots.get(slot.0 as usize).map(lock)
@@ -313,7 +321,8 @@ impl Shared {
 
     /// How often silence is looked for: often enough that the timeout is not overrun by much.
     pub(crate) fn look_interval(&self) -> Duration {
-        (self.config.timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1))
+        (self.config.timeout.min(self.config.one_way_after) / 8)
+            .clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
 }
 
@@ -342,6 +351,7 @@ pub(crate) fn start(
         threads: (0..threads)
             .map(|thread| ThreadState::new().map_err(|source| MediaError::Thread { thread, source }))
             .collect::<Result<_, _>>()?,
+        start: Instant::now(),
         stop: AtomicBool::new(false),
         config,
     });

@@ -51,13 +51,13 @@ pub(super) fn spawn(
     thread: usize,
     wakers: Vec<(usize, Wake)>,
 ) -> io::Result<JoinHandle<()>> {
-    let start = Instant::now();
+    let start = shared.start;
     let worker = Worker {
         shared,
         thread,
         wakers,
         start,
-        woken: start,
+        woken: Instant::now(),
         now: Time::ZERO,
         wakeup: 0,
         tally: Tally::default(),

@@ -12,6 +12,9 @@ pub(crate) struct Latch {
     source: Option<SocketAddr>,
     /// The last described address that was not an old-style hold: what the next one is compared with.
     anchor: Option<SocketAddr>,
+    /// The source that there was before a new description took it away.
+    former: Option<SocketAddr>,
+    moves: u32,
 }
 
 impl Latch {
@@ -27,7 +30,7 @@ impl Latch {
         if same(source, described) {
             // The one source that signalling named outranks what latching guessed: another phone behind the same NAT
             // may have been first. This cannot go back and forth, since nothing outranks it.
-            self.source = Some(source);
+            self.take(source);
             return true;
         }
         match self.source {
@@ -35,7 +38,7 @@ impl Latch {
             None => {
                 let earned = authentic && (source.ip() == described.ip() || source.ip() == signalling);
                 if earned {
-                    self.source = Some(source);
+                    self.take(source);
                 }
                 earned
             }
@@ -49,6 +52,19 @@ impl Latch {
                 Some(latched) => same(latched, source),
                 None => source.ip() == described.ip() || source.ip() == signalling,
             }
+    }
+
+    fn take(&mut self, source: SocketAddr) {
+        if self.source == Some(source) {
+            return;
+        }
+        let before = self.source.replace(source).or(self.former.take());
+        self.moves += u32::from(before.is_some_and(|before| !same(before, source)));
+    }
+
+    /// How often the source was another one than before.
+    pub(crate) fn moves(&self) -> u32 {
+        self.moves
     }
 
     /// The source that is heard, once there is one.
@@ -70,6 +86,7 @@ impl Latch {
         }
         let moved = self.anchor.is_some_and(|anchor| anchor != described);
         self.anchor = Some(described);
+        self.former = self.source.or(self.former);
         self.source = self
             .source
             .filter(|source| !moved && (source.ip() == described.ip() || source.ip() == signalling));

@@ -17,6 +17,8 @@
 //! 6. **Hands** (`hands`): whether the kernel relays this direction from now on, or gives it back.
 
 mod bond;
+mod control;
+mod deaf;
 mod hands;
 mod header;
 mod jitter;
@@ -29,10 +31,12 @@ mod srtp;
 
 use std::net::SocketAddr;
 
-use call::{DirectionStats, RemoteStream, Side};
+use call::{Deaf, DirectionStats, RemoteStream, Side};
 use sip::Time;
 
 use self::bond::Bond;
+use self::control::RoundTrip;
+use self::deaf::Turned;
 use self::hands::Hands;
 pub(crate) use self::hands::Route;
 use self::header::{Datagram, RtpHeader};
@@ -80,6 +84,8 @@ pub(crate) struct Stream {
     a: End,
     b: End,
     limit: Limit,
+    /// When the call was answered.
+    answered: Option<Time>,
     closed: bool,
 }
 
@@ -142,7 +148,11 @@ impl Stream {
                     Verdict::Drop
                 }
             }
-            Datagram::Rtcp => far.control_target(),
+            Datagram::Rtcp => {
+                near.round_trip.heard(packet, now);
+                far.round_trip.sent(packet, now);
+                far.control_target()
+            }
             Datagram::Stun => Verdict::Drop,
         };
         if verdict == Verdict::Drop {
@@ -243,7 +253,7 @@ impl Stream {
     /// Ends the stream: everything is dropped from now on. Returns the final counters of A and B.
     pub(crate) fn close(&mut self) -> (DirectionStats, DirectionStats) {
         self.closed = true;
-        (self.a.stats(), self.b.stats())
+        (self.stats(Side::A), self.stats(Side::B))
     }
 
     /// Whether `side` ought to be heard: it said that it sends, and the other that it receives.
@@ -255,6 +265,27 @@ impl Stream {
     /// Media packets accepted from `side`, passed on or not.
     pub(crate) fn heard(&self, side: Side) -> u64 {
         self.end(side).heard
+    }
+
+    /// The call was answered, by the relay's clock: from now on both sides ought to be heard.
+    pub(crate) fn answered(&mut self, now: Time) {
+        self.answered.get_or_insert(now);
+    }
+
+    /// Why nothing is heard of a side that should send; `None`: it is heard, or has no reason to send.
+    pub(crate) fn deaf(&self, side: Side) -> Option<Deaf> {
+        let end = self.end(side);
+        let remote = end.known().filter(|_| end.heard == 0 && self.expects(side))?;
+        Some(end.turned.why(&remote))
+    }
+
+    fn stats(&self, side: Side) -> DirectionStats {
+        let since = |answered: Time, first: Time| u32::try_from(first.since(answered).as_millis()).ok();
+        DirectionStats {
+            first_media_ms: self.answered.zip(self.end(side).first).and_then(|(from, to)| since(from, to)),
+            deaf: self.answered.and_then(|_| self.deaf(side)),
+            ..self.end(side).stats()
+        }
     }
 
     fn end(&self, side: Side) -> &End {
@@ -287,6 +318,10 @@ struct End {
     hands: Hands,
     pace: Pace,
     reception: Reception,
+    round_trip: RoundTrip,
+    turned: Turned,
+    /// When its first media came.
+    first: Option<Time>,
     heard: u64,
     packets: u64,
     octets: u64,
@@ -307,6 +342,7 @@ impl End {
                 let authentic = matches!(datagram, Datagram::Rtp(_));
                 let useful = datagram != Datagram::Stun && !packet.is_empty();
                 if !useful || !self.rtp.admit(remote.rtp, remote.signalling, source, authentic) {
+                    self.turned.away(&remote, source, datagram);
                     return None;
                 }
                 self.bond.heard(same(source, remote.rtp));
@@ -321,6 +357,9 @@ impl End {
     }
 
     fn observe(&mut self, rtp: &RtpHeader, now: Time) {
+        if self.heard == 0 {
+            self.first = Some(now);
+        }
         self.heard += 1;
         self.hands.came(true);
         match self.hands {
@@ -402,6 +441,12 @@ impl End {
             lost: self.reception.lost(),
             jitter_ms: self.reception.jitter_ms(),
             dropped: self.dropped,
+            reordered: self.reception.reordered(),
+            duplicates: self.reception.duplicates(),
+            round_trip_ms: self.round_trip.milliseconds(),
+            first_media_ms: None,
+            moves: self.rtp.moves(),
+            deaf: None,
         }
     }
 }

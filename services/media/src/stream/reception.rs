@@ -16,6 +16,8 @@ pub(crate) struct Reception {
     current: Option<Source>,
     /// Loss of the sources and runs of numbers before the current one.
     lost_before: u64,
+    reordered: u64,
+    duplicates: u64,
     jitter: Jitter,
     /// Packets that came here while another counted.
     aside: u64,
@@ -49,6 +51,15 @@ impl Reception {
                 Step::Restart
             }
         };
+        match step {
+            Step::Counted | Step::Restart => {}
+            Step::Behind => self.reordered += 1,
+            // It says nothing of when it was sent.
+            Step::Again => {
+                self.duplicates += 1;
+                return;
+            }
+        }
         if step == Step::Restart {
             self.lost_before += self.current.as_ref().map_or(0, Source::lost);
             self.current = Some(Source::new(rtp));
@@ -94,9 +105,21 @@ impl Reception {
             highest: handover.highest as u16,
             cycles: handover.highest >> 16,
             received: handover.received + if same { aside } else { 0 },
+            // Who counted meanwhile does not say which.
+            recent: u64::MAX,
             suspect: handover.suspect,
         });
         self.jitter.resume(handover.jitter_ms as f32);
+    }
+
+    /// Packets that came behind a later one.
+    pub(crate) fn reordered(&self) -> u64 {
+        self.reordered
+    }
+
+    /// Packets that were here before.
+    pub(crate) fn duplicates(&self) -> u64 {
+        self.duplicates
     }
 
     /// Packets that never came, so far. Duplicates do not make up for them below zero.
@@ -113,6 +136,10 @@ impl Reception {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Counted,
+    /// Counted, and late.
+    Behind,
+    /// A packet that was counted before.
+    Again,
     /// The numbers begin anew.
     Restart,
 }
@@ -125,6 +152,8 @@ struct Source {
     highest: u16,
     cycles: u64,
     received: u64,
+    /// Which of the numbers up to the highest came, that one in the lowest bit.
+    recent: u64,
     /// After a jump: the number that would prove it was not a stray packet.
     suspect: Option<u16>,
 }
@@ -137,17 +166,22 @@ impl Source {
             highest: rtp.sequence,
             cycles: 0,
             received: 1,
+            recent: 1,
             suspect: None,
         }
     }
 
     fn advance(&mut self, sequence: u16) -> Step {
         let step = sequence.wrapping_sub(self.highest);
-        if step < MAX_DROPOUT {
+        let mut counted = Step::Counted;
+        if step == 0 {
+            return Step::Again;
+        } else if step < MAX_DROPOUT {
             if sequence < self.highest {
                 self.cycles += 1;
             }
             self.highest = sequence;
+            self.recent = self.recent.checked_shl(u32::from(step)).unwrap_or(0) | 1;
         } else if step <= u16::MAX - MAX_MISORDER {
             // Two in a row after a jump: the sender restarted without telling (RFC 3550 §A.1).
             if self.suspect == Some(sequence) {
@@ -155,10 +189,17 @@ impl Source {
             }
             self.suspect = Some(sequence.wrapping_add(1));
             return Step::Counted;
+        } else {
+            let bit = 1u64.checked_shl(u32::from(step.wrapping_neg())).unwrap_or(0);
+            if self.recent & bit != 0 {
+                return Step::Again;
+            }
+            self.recent |= bit;
+            counted = Step::Behind;
         }
         self.suspect = None;
         self.received += 1;
-        Step::Counted
+        counted
     }
 
     fn highest(&self) -> u64 {

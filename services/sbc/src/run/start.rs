@@ -315,6 +315,7 @@ fn media_config(media: &Media, shards: usize) -> media::Config {
         other: other_family(media),
         ports: media.ports.0..=media.ports.1,
         timeout: media.timeout,
+        one_way_after: media.one_way_after,
         tick: media.tick,
         threads: usize::from(media.threads).min(shards),
         dscp: media.dscp,

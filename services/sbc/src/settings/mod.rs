@@ -160,6 +160,7 @@ pub struct Media {
     /// How long a side that should send may be silent.
     pub timeout: Duration,
     /// How long packets gather before they are moved together.
+    pub one_way_after: Duration,
     pub tick: Duration,
     /// Relay threads.
     pub threads: u16,
@@ -310,6 +311,7 @@ impl Default for Settings {
                 ports: (30000, 39999),
                 engine: Engine::Auto,
                 timeout: Duration::from_secs(60),
+                one_way_after: Duration::from_secs(5),
                 tick: Duration::from_millis(1),
                 threads: 1,
                 dscp: None,

@@ -251,6 +251,11 @@ fn media(mut section: Section<'_>, default: Media) -> Media {
         ports: section.or("ports", default.ports, ports),
         engine: engine.and_then(|engine| engine.value).unwrap_or(default.engine),
         timeout: section.or("timeout", default.timeout, duration(SECOND..=DAY)),
+        one_way_after: section.or(
+            "one_way_after",
+            default.one_way_after,
+            duration(Duration::from_secs(1)..=Duration::from_secs(600)),
+        ),
         tick: section.or("tick", default.tick, duration(Duration::ZERO..=Duration::from_millis(20))),
         threads: section.or("threads", u32::from(default.threads), number(1..=256)) as u16,
         dscp: section.get("dscp", number(0..=63)).map(|dscp| dscp.value as u8),

@@ -61,8 +61,26 @@ pub fn record(n: u32) -> CdrFact {
         identity_out: Some(Box::new(Identity { privacy: Some("id".into()), ..Identity::default() })),
         q850_a: Some(16),
         q850_b: Some(17),
-        from_a: DirectionStats { packets: 3_000, octets: 480_000, lost: 3, jitter_ms: 1.5, dropped: 0 },
-        from_b: DirectionStats { packets: 2_999, octets: 479_840, lost: 0, jitter_ms: 0.25, dropped: 0 },
+        from_a: DirectionStats {
+            packets: 3_000,
+            octets: 480_000,
+            lost: 3,
+            jitter_ms: 1.5,
+            reordered: 2,
+            duplicates: 1,
+            round_trip_ms: Some(4),
+            first_media_ms: Some(20),
+            moves: 1,
+            ..DirectionStats::default()
+        },
+        from_b: DirectionStats {
+            packets: 2_999,
+            octets: 479_840,
+            jitter_ms: 0.25,
+            deaf: call::Deaf::parse("wrong_source 192.0.2.66:9"),
+            ..DirectionStats::default()
+        },
+        recording: Some("calls/a.wav".into()),
     }
 }
 

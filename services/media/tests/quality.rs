@@ -1,0 +1,113 @@
+//! What the relay says of how media went: with real sockets, and the relay's own clock where time matters.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod harness;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use call::{Deaf, MediaId, MediaReport, RemoteStream, Side};
+use harness::{Bench, LOCAL, Phone, receive, rtp};
+use media::Config;
+
+fn bench(ports: std::ops::RangeInclusive<u16>) -> Bench {
+    Bench::with(Config { ports, ..Config::default() })
+}
+
+/// What is reported of A six seconds after the answer, when B is heard and A is not.
+fn deaf_after(bench: &mut Bench, a: RemoteStream, come: impl FnOnce(SocketAddr)) -> Deaf {
+    let b = Phone::new();
+    let ports = bench.open(1);
+    bench.describe(1, Side::A, a);
+    bench.describe(1, Side::B, b.description());
+    bench.watch(1, true);
+    b.send(ports.b.rtp, &rtp(1));
+    come(SocketAddr::new(LOCAL, ports.a.rtp));
+    bench.totals_when(|totals| totals.packets + totals.dropped >= 1);
+    std::thread::sleep(Duration::from_millis(30));
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(bench.poll(), [], "too early");
+    bench.pass(Duration::from_secs(2));
+    let reports = bench.poll();
+    let [MediaReport::OneWay { session: MediaId(1), side: Side::A, deaf }] = reports[..] else {
+        panic!("expected that A is not heard, came {reports:?}");
+    };
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.poll(), [], "once");
+    let (from_a, from_b) = bench.close(1);
+    assert_eq!((from_a.deaf, from_b.deaf), (Some(deaf), None));
+    assert_eq!((from_a.first_media_ms, from_b.first_media_ms.is_some()), (None, true));
+    deaf
+}
+
+#[test]
+fn a_private_address_that_nothing_comes_from_is_named() {
+    let a = RemoteStream { rtp: "10.9.8.7:4000".parse().unwrap(), ..Phone::new().description() };
+    let deaf = deaf_after(&mut bench(24_000..=24_019), a, |_| {});
+    assert_eq!(deaf.to_string(), "private_address 10.9.8.7");
+}
+
+#[test]
+fn who_sends_from_elsewhere_is_named() {
+    let stranger = UdpSocket::bind("127.0.0.9:0").unwrap();
+    let from = stranger.local_addr().unwrap();
+    let deaf = deaf_after(&mut bench(24_020..=24_039), Phone::new().description(), |to| {
+        let packet = rtp(1);
+        stranger.send_to(&packet, to).unwrap();
+    });
+    assert_eq!(deaf, Deaf::WrongSource(from));
+}
+
+#[test]
+fn who_sends_no_rtp_from_behind_a_nat_is_named() {
+    let nat = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let from = nat.local_addr().unwrap();
+    let deaf = deaf_after(&mut bench(24_040..=24_059), Phone::new().description(), |to| {
+        nat.send_to(b"\0\0\0\0", to).unwrap();
+    });
+    assert_eq!(deaf, Deaf::NoLatch(from));
+}
+
+#[test]
+fn a_side_of_which_nothing_came_is_named_and_one_on_hold_is_not() {
+    let mut bench = bench(24_060..=24_079);
+    assert_eq!(deaf_after(&mut bench, Phone::new().description(), |_| {}), Deaf::Nothing);
+    let (a, b) = (Phone::new(), Phone::new());
+    bench.open(2);
+    bench.describe(2, Side::A, RemoteStream { sends: false, ..a.description() });
+    bench.describe(2, Side::B, RemoteStream { sends: false, ..b.description() });
+    bench.watch(2, true);
+    bench.pass(Duration::from_secs(30));
+    assert_eq!(bench.poll(), []);
+}
+
+#[test]
+fn late_and_repeated_packets_are_counted_apart_from_lost_ones() {
+    let mut bench = Bench::new(24_080..=24_099);
+    let (a, b) = (Phone::new(), Phone::new());
+    let ports = bench.call(1, &a, &b);
+    for sequence in [1, 2, 4, 3, 3, 6] {
+        a.send(ports.a.rtp, &rtp(sequence));
+    }
+    for _ in 0..6 {
+        receive(&b.rtp);
+    }
+    let (from_a, _) = bench.close(1);
+    let counts = (from_a.packets, from_a.lost, from_a.reordered, from_a.duplicates);
+    assert_eq!(counts, (6, 1, 1, 1), "repeated ones are relayed: the receiver is used to them");
+}
+
+#[test]
+fn a_source_that_moves_is_counted() {
+    let mut bench = Bench::new(24_100..=24_119);
+    let (a, b) = (Phone::new(), Phone::new());
+    let ports = bench.call(1, &a, &b);
+    a.send(ports.a.rtp, &rtp(1));
+    receive(&b.rtp);
+    let moved = Phone::new();
+    bench.describe(1, Side::A, moved.description());
+    moved.send(ports.a.rtp, &rtp(2));
+    receive(&b.rtp);
+    let (from_a, from_b) = bench.close(1);
+    assert_eq!((from_a.moves, from_b.moves), (1, 0));
+}
