@@ -258,7 +258,7 @@ pub struct Trunk {
     pub max_cps: u32,
     /// Interval of OPTIONS pings in milliseconds; absent: none are sent.
     pub options_ping_ms: Option<u64>,
-    /// Its peers that are asked for life.
+    /// Its peers that are asked for life, and those that calls have put aside.
     pub peer_states: Vec<TrunkPeer>,
 }
 
@@ -267,7 +267,7 @@ pub struct Trunk {
 pub struct TrunkPeer {
     /// As `peers` has it.
     pub uri: String,
-    /// `unknown`, `up`, `down`, or `aside`: it answered 503 and when to come again.
+    /// `unknown`, `up`, `down`, or `aside`: it answered 503 and when to come again, or left a call without an answer.
     pub state: String,
     /// When that began.
     #[schema(format = "date-time")]

@@ -11,6 +11,7 @@ mod invite;
 mod operator;
 mod prack;
 mod redirect;
+mod reluctant;
 mod replies;
 mod rewritten;
 mod rules;

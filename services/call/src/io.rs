@@ -236,6 +236,8 @@ pub enum Output {
     /// A peer was asked for life, or is asked no more. Only of the shard that was told to
     /// [`watch_peers`](crate::Core::watch_peers).
     Peer(Box<PeerChange>),
+    /// A peer is better left alone for a while: so a call found out.
+    Aside(Box<PeerAside>),
     /// Something an operator may want to read.
     Event(Event),
     /// The answer to a command.
@@ -256,6 +258,21 @@ pub struct PeerChange {
     pub peer: Box<str>,
     /// How it is; `None`: it is asked no more.
     pub life: Option<PeerLife>,
+}
+
+/// A peer that wants no calls for a while, or does not answer them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAside {
+    /// The trunk's name.
+    pub trunk: Box<str>,
+    /// The peer's URI, as the trunk has it.
+    pub peer: Box<str>,
+    /// What it said; 0: nothing.
+    pub status: u16,
+    /// When.
+    pub at: Utc,
+    /// How long it is left alone.
+    pub left: Duration,
 }
 
 /// How a peer is.
@@ -282,7 +299,7 @@ pub enum PeerState {
     Up,
     /// It does not.
     Down,
-    /// It said 503 and when to come again (RFC 3261 §21.5.4).
+    /// It said 503 and when to come again (RFC 3261 §21.5.4), or left a call without an answer a moment ago.
     Aside,
 }
 

@@ -34,8 +34,8 @@ pub use crate::core::Core;
 pub use crate::coverage::{Cell, Coverage};
 pub use crate::family::{Addresses, Families, Family};
 pub use crate::io::{
-    Command, Event, EventKind, Flow, Input, NextHop, Now, Output, PeerChange, PeerLife, PeerState, QueryId,
-    Reply, RouteQuery, SendToken, Utc,
+    Command, Event, EventKind, Flow, Input, NextHop, Now, Output, PeerAside, PeerChange, PeerLife, PeerState,
+    QueryId, Reply, RouteQuery, SendToken, Utc,
 };
 pub use crate::media::{
     Deaf, DirectionStats, Engine, MediaId, MediaOrder, MediaReport, PortPair, Protection, RemoteStream, Side,

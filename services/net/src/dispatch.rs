@@ -69,7 +69,7 @@ impl Dispatch {
             Decision::Route(plan) => plan,
             Decision::Refuse(refusal) => return Decision::Refuse(refusal),
         };
-        self.peers.pass_over(&mut plan, snapshot);
+        self.peers.pass_over(&mut plan, snapshot, now);
         let Some(call) = query.call else { return Decision::Route(plan) };
         let mut admission = lock(&self.admission);
         let source = query.trunk.and_then(|id| snapshot.trunk(id));

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::time::Duration;
+
 use call::QueryId;
 use routing::{Route, Trunk};
 
@@ -237,4 +239,52 @@ fn when_all_peers_are_away_they_are_tried_all_the_same() {
         dispatch.peers().learn(news(peer, call::PeerState::Down));
     }
     assert_eq!(targets(dispatch.decide(&query(&snapshot, 1), Time::ZERO)), [(CARRIER, 0), (CARRIER, 1)]);
+}
+
+/// What a call found out about a peer of the carrier.
+fn unwilling(peer: &str, left: Duration) -> call::PeerAside {
+    call::PeerAside { trunk: "carrier".into(), peer: peer.into(), status: 503, at: call::Utc(5), left }
+}
+
+#[test]
+fn a_peer_that_a_call_found_unwilling_is_passed_over_for_its_time() {
+    let snapshot = snapshot([0, 0, 0]);
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
+    let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+    let asked =
+        |dispatch: &mut Dispatch, seconds| targets(dispatch.decide(&query(&snapshot, 1), at(seconds)));
+    let all = [(CARRIER, 0), (CARRIER, 1), (SECOND, 0), (SECOND, 1)];
+    let first = "sip:127.0.0.1:5999";
+    dispatch.peers().put_aside(unwilling(first, Duration::from_secs(60)), at(10));
+    dispatch.peers().put_aside(unwilling(first, Duration::from_secs(20)), at(12));
+    assert_eq!(asked(&mut dispatch, 69), all[1..], "the longer time counts");
+    let [told] = &dispatch.peers().all(at(69))[..] else { panic!() };
+    let life = told.life.as_ref().unwrap();
+    assert_eq!((&*told.peer, life.state, life.status), (first, call::PeerState::Aside, 503));
+    assert_eq!(asked(&mut dispatch, 70), all);
+    assert_eq!(dispatch.peers().all(at(70)), []);
+}
+
+#[test]
+fn an_answer_to_a_ping_ends_what_a_call_found_out_and_a_missed_one_does_not() {
+    let snapshot = snapshot([0, 0, 0]);
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
+    let asked = |dispatch: &mut Dispatch| targets(dispatch.decide(&query(&snapshot, 1), Time::ZERO)).len();
+    let first = "sip:127.0.0.1:5999";
+    let answered = |at| {
+        let mut news = news(first, call::PeerState::Up);
+        news.life.as_mut().unwrap().answered_at = Some(call::Utc(at));
+        news
+    };
+    dispatch.peers().learn(answered(1));
+    dispatch.peers().put_aside(unwilling(first, Duration::from_secs(60)), Time::ZERO);
+    dispatch.peers().learn(answered(1));
+    assert_eq!(asked(&mut dispatch), 3, "the same answer as before: a ping was missed");
+    let told = dispatch.peers().all(Time::ZERO).remove(0).life.unwrap();
+    assert_eq!((told.state, told.answered_at), (call::PeerState::Aside, Some(call::Utc(1))));
+    dispatch.peers().learn(answered(2));
+    assert_eq!(asked(&mut dispatch), 4);
+    dispatch.peers().put_aside(unwilling(first, Duration::from_secs(60)), Time::ZERO);
+    dispatch.peers().learn(call::PeerChange { life: None, ..answered(2) });
+    assert_eq!(asked(&mut dispatch), 4, "asked no more, and forgotten");
 }

@@ -309,9 +309,10 @@ impl Handle {
         self.admission.lock().unwrap_or_else(PoisonError::into_inner).calls(name)
     }
 
-    /// The peers that are asked for life, and how each is. Asks nobody, answers at once.
+    /// The peers that are asked for life, and those that calls have put aside, and how each is. Asks nobody, answers at
+    /// once.
     pub fn peers(&self) -> Vec<PeerChange> {
-        self.peers.all()
+        self.peers.all(self.keeper.now().time)
     }
 
     async fn do_all(&self, command: &Command) -> Result<(), HandleError> {

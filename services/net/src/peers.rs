@@ -1,38 +1,59 @@
-//! What is known of the life of trunk peers, for all shards: one of them asks (`Core::watch_peers`), all know.
+//! What is known of the life of trunk peers, for all shards: one of them asks (`Core::watch_peers`), calls find out besides,
+//! all know.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use call::{PeerChange, PeerLife, PeerState};
+use call::{PeerAside, PeerChange, PeerLife, PeerState};
 use routing::{Plan, Snapshot, Target};
+use sip::Time;
 use tracing::{info, warn};
 
 /// The peers of a trunk by their URIs.
-type OfTrunk = BTreeMap<Box<str>, PeerLife>;
+type OfTrunk<T> = BTreeMap<Box<str>, T>;
 
-/// The peers of trunks that are asked for life.
+/// The peers of trunks that are asked for life, and those that calls have put aside.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    trunks: Mutex<BTreeMap<Box<str>, OfTrunk>>,
+    known: Mutex<Known>,
     /// How many are down or aside. While there are none, a call costs one look at this.
     away: AtomicUsize,
 }
 
+#[derive(Debug, Default)]
+struct Known {
+    asked: BTreeMap<Box<str>, OfTrunk<PeerLife>>,
+    /// Bounded by the peers that are configured, and by the time that each is left alone.
+    aside: BTreeMap<Box<str>, OfTrunk<Aside>>,
+}
+
+/// A peer that a call found unwilling.
+#[derive(Debug)]
+struct Aside {
+    said: PeerAside,
+    until: Time,
+}
+
 impl Peers {
-    /// Takes note of what the Core found out. A line is written when a state changes, and only then.
+    /// Takes note of what the Core found out by asking. A line is written when a state changes, and only then.
     pub(crate) fn learn(&self, change: PeerChange) {
         let PeerChange { trunk, peer, life } = change;
-        let mut trunks = self.lock();
+        let mut known = self.lock();
         let before = match life.clone() {
-            Some(life) => trunks.entry(trunk.clone()).or_default().insert(peer.clone(), life),
-            None => trunks.get_mut(&trunk).and_then(|peers| peers.remove(&peer)),
+            Some(life) => known.asked.entry(trunk.clone()).or_default().insert(peer.clone(), life),
+            None => known.asked.get_mut(&trunk).and_then(|peers| peers.remove(&peer)),
         };
-        trunks.retain(|_, peers| !peers.is_empty());
-        let away = trunks.values().flat_map(BTreeMap::values).filter(|life| life.state.is_away()).count();
-        self.away.store(away, Ordering::Relaxed);
-        drop(trunks);
-        let before = before.map_or(PeerState::Unknown, |life| life.state);
+        known.asked.retain(|_, peers| !peers.is_empty());
+        let answered_before = before.as_ref().and_then(|life| life.answered_at);
+        let mut before = before.map_or(PeerState::Unknown, |life| life.state);
+        let answers = |life: &PeerLife| life.state == PeerState::Up && life.answered_at != answered_before;
+        let ends_aside = life.as_ref().is_none_or(answers);
+        if ends_aside && known.aside.get_mut(&trunk).and_then(|peers| peers.remove(&peer)).is_some() {
+            before = PeerState::Aside;
+        }
+        self.count(&known);
+        drop(known);
         let Some(PeerLife { state, status, .. }) = life else { return };
         match state {
             _ if state == before => {}
@@ -45,19 +66,45 @@ impl Peers {
         }
     }
 
+    /// A call found a peer unwilling. It is left alone until then, or until it answers when it is asked for life.
+    pub(crate) fn put_aside(&self, said: PeerAside, now: Time) {
+        let (trunk, peer) = (said.trunk.clone(), said.peer.clone());
+        let (status, seconds, until) = (said.status, said.left.as_secs(), now + said.left);
+        let mut known = self.lock();
+        known.forget_aside(now);
+        let peers = known.aside.entry(trunk.clone()).or_default();
+        let is_new = match peers.get_mut(&peer) {
+            // Several calls come back from it at once, each with what it was told.
+            Some(aside) => {
+                aside.until = aside.until.max(until);
+                false
+            }
+            None => peers.insert(peer.clone(), Aside { said, until }).is_none(),
+        };
+        self.count(&known);
+        drop(known);
+        if is_new {
+            let (trunk, peer) = (&*trunk, &*peer);
+            warn!(target: "net", trunk, peer, status, seconds, "peer gets no calls for a while");
+        }
+    }
+
     /// Takes peers that are away out of a plan, unless that leaves nobody: then they are tried all the same, for what is
     /// known of them may be wrong.
-    pub(crate) fn pass_over(&self, plan: &mut Plan, snapshot: &Snapshot) {
+    pub(crate) fn pass_over(&self, plan: &mut Plan, snapshot: &Snapshot, now: Time) {
         if self.away.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let trunks = self.lock();
+        let mut known = self.lock();
+        if known.forget_aside(now) {
+            self.count(&known);
+        }
         let is_there = |target: &Target| match target {
             Target::User { .. } => true,
             Target::Trunk { trunk, peer } => {
                 let trunk = snapshot.trunk(*trunk);
-                let life = trunk.and_then(|trunk| trunks.get(&*trunk.name)?.get(&**trunk.peers.get(*peer)?));
-                !life.is_some_and(|life| life.state.is_away())
+                let found = trunk.and_then(|trunk| Some((&*trunk.name, &**trunk.peers.get(*peer)?)));
+                !found.is_some_and(|(trunk, peer)| known.is_away(trunk, peer))
             }
         };
         if plan.targets.iter().any(is_there) {
@@ -65,20 +112,61 @@ impl Peers {
         }
     }
 
-    /// All that are asked, by trunk and URI.
-    pub(crate) fn all(&self) -> Vec<PeerChange> {
-        let trunks = self.lock();
-        let named = trunks.iter().flat_map(|(trunk, peers)| peers.iter().map(move |peer| (trunk, peer)));
-        named
-            .map(|(trunk, (peer, life))| PeerChange {
-                trunk: trunk.clone(),
-                peer: peer.clone(),
-                life: Some(life.clone()),
-            })
-            .collect()
+    /// All that are asked or aside, by trunk and URI.
+    pub(crate) fn all(&self, now: Time) -> Vec<PeerChange> {
+        let mut known = self.lock();
+        known.forget_aside(now);
+        let mut all = known.asked.clone();
+        for Aside { said, .. } in known.aside.values().flat_map(BTreeMap::values) {
+            let PeerAside { trunk, peer, status, at, .. } = said.clone();
+            let asked = all.entry(trunk).or_default();
+            let before = asked.get(&peer);
+            let life = PeerLife {
+                state: PeerState::Aside,
+                since: at,
+                answered_at: before.and_then(|life| life.answered_at),
+                round_trip: before.and_then(|life| life.round_trip),
+                status,
+            };
+            asked.insert(peer, life);
+        }
+        let mut changes = Vec::new();
+        for (trunk, peers) in all {
+            let change = |(peer, life)| PeerChange { trunk: trunk.clone(), peer, life: Some(life) };
+            changes.extend(peers.into_iter().map(change));
+        }
+        changes
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Box<str>, OfTrunk>> {
-        self.trunks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn count(&self, known: &Known) {
+        let down = known.asked.values().flat_map(BTreeMap::values).filter(|life| life.state.is_away());
+        let aside: usize = known.aside.values().map(BTreeMap::len).sum();
+        self.away.store(down.count() + aside, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn is_away(&self, trunk: &str, peer: &str) -> bool {
+        let asked = self.asked.get(trunk).and_then(|peers| peers.get(peer));
+        asked.is_some_and(|life| life.state.is_away())
+            || self.aside.get(trunk).is_some_and(|peers| peers.contains_key(peer))
+    }
+
+    /// Whether there was any whose time is over.
+    fn forget_aside(&mut self, now: Time) -> bool {
+        let mut is_over = false;
+        self.aside.retain(|_, peers| {
+            peers.retain(|_, aside| {
+                let stays = aside.until > now;
+                is_over |= !stays;
+                stays
+            });
+            !peers.is_empty()
+        });
+        is_over
     }
 }

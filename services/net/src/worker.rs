@@ -281,6 +281,7 @@ impl Worker {
             }
             Output::NoStreams(remote) => self.tell_others(|| Letter::NoStreams(remote)),
             Output::Peer(change) => self.parts.dispatch.peers().learn(*change),
+            Output::Aside(aside) => self.parts.dispatch.peers().put_aside(*aside, self.now.time),
             Output::Reply { id, reply } => self.reply(id, reply),
         }
     }

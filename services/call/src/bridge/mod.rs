@@ -151,6 +151,8 @@ pub(crate) struct Candidate {
     pub(crate) uri: Box<[u8]>,
     pub(crate) to: Box<[u8]>,
     pub(crate) trunk: Option<routing::TrunkId>,
+    /// Which of the trunk's peers.
+    pub(crate) peer: u16,
     pub(crate) reach: Reach,
     /// Those of one group are tried before those of the next; see [`Branch`].
     pub(crate) group: u16,
@@ -179,6 +181,7 @@ impl Candidate {
             uri: uri.into(),
             to: to.into(),
             trunk: None,
+            peer: 0,
             reach,
             group: 0,
             line: 0,

@@ -56,6 +56,7 @@ impl Core {
                 Target::User { name } => self.contacts_of(name, &mut found, now),
                 Target::Trunk { trunk, peer } => {
                     let by = snapshot.trunk(*trunk).and_then(|trunk| trunk.listener.as_deref());
+                    let index = u16::try_from(*peer).unwrap_or(u16::MAX);
                     let peer = snapshot.trunk(*trunk).and_then(|trunk| trunk.peers.get(*peer));
                     let candidate = peer.and_then(|peer| self.peer_candidate(peer, by, called, secure));
                     match candidate {
@@ -65,7 +66,8 @@ impl Core {
                                 (Fork::Parallel, Some(last)) if last.trunk == Some(*trunk) => last.line,
                                 (Fork::Parallel, Some(last)) => last.line + 1,
                             };
-                            found.push_back(Candidate { trunk: Some(*trunk), line, ..candidate });
+                            let trunk = Some(*trunk);
+                            found.push_back(Candidate { trunk, peer: index, line, ..candidate });
                         }
                         None => {
                             let what = format!("no listener for peer {}", peer.map_or("", String::as_str));

@@ -298,6 +298,7 @@ impl Core {
                     None if status == 408 => EndedBy::Timer,
                     None => EndedBy::Error,
                 };
+                self.heed_reluctance(call_key, status, message, now);
                 let goes_on =
                     if message.is_none() || status == 503 { GoesOn::Unreached } else { GoesOn::AsListed };
                 return self.target_failed(call_key, status, message, goes_on, by, now);

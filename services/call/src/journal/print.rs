@@ -33,6 +33,10 @@ fn add(output: &Output, hasher: &mut impl Hasher) {
         Output::OpenCdr(fact) | Output::Cdr(fact) => fact.hash(hasher),
         Output::Event(Event { call, kind }) => (call, kind).hash(hasher),
         // Of registrations, peers and the operator, not of a call; a replay has found nothing out itself.
-        Output::Binding(_) | Output::NoStreams(_) | Output::Peer(_) | Output::Reply { .. } => {}
+        Output::Binding(_)
+        | Output::NoStreams(_)
+        | Output::Peer(_)
+        | Output::Aside(_)
+        | Output::Reply { .. } => {}
     }
 }

@@ -24,6 +24,7 @@ mod refusals;
 mod registrar;
 mod reinvite;
 mod reliable;
+mod reluctant;
 mod replaces;
 mod rules;
 mod secure;

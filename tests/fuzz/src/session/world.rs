@@ -330,6 +330,7 @@ impl World {
                 | Output::Binding(_)
                 | Output::NoStreams(_)
                 | Output::Peer(_)
+                | Output::Aside(_)
                 | Output::Event(_) => {}
             }
         }

@@ -62,7 +62,7 @@ impl World {
                         call.map(|call| self.calls.insert(call, uuid));
                     }
                 }
-                Output::NoStreams(_) | Output::Peer(_) | Output::Reply { .. } => {}
+                Output::NoStreams(_) | Output::Peer(_) | Output::Aside(_) | Output::Reply { .. } => {}
             }
         }
         self.check()

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use call::{
     Addresses, CdrFact, Command, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits,
-    Listener, ListenerId, MediaOrder, MediaReport, NextHop, Now, Output, PeerChange, PortPair, QueryId,
-    RegistrarPolicy, Reply, RouteQuery, SendToken, Settings, StreamPorts, Utc,
+    Listener, ListenerId, MediaOrder, MediaReport, NextHop, Now, Output, PeerAside, PeerChange, PortPair,
+    QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken, Settings, StreamPorts, Utc,
 };
 use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
@@ -107,6 +107,8 @@ pub struct World {
     pub no_streams: Vec<std::net::SocketAddr>,
     /// News of peers that are asked for life.
     pub peers: Vec<PeerChange>,
+    /// Peers that calls found unwilling.
+    pub aside: Vec<PeerAside>,
     /// What the operator was warned of.
     pub warnings: Vec<String>,
     /// The calls that began.
@@ -226,6 +228,7 @@ impl World {
             names: Vec::new(),
             no_streams: Vec::new(),
             peers: Vec::new(),
+            aside: Vec::new(),
             warnings: Vec::new(),
             begun: Vec::new(),
         }
@@ -308,6 +311,7 @@ impl World {
                 Output::Event(Event { kind: EventKind::Warning { what }, .. }) => self.warnings.push(what),
                 Output::NoStreams(remote) => self.no_streams.push(remote),
                 Output::Peer(change) => self.peers.push(*change),
+                Output::Aside(aside) => self.aside.push(*aside),
                 Output::Binding(_) | Output::Event(_) => {}
             }
             self.core.check_invariants().unwrap();

@@ -1,0 +1,93 @@
+//! Peers that a call finds unwilling: what is said of them for the calls that come after it.
+
+use std::time::Duration;
+
+use crate::harness::*;
+use call::{Input, NextHop, PeerAside, RegistrarPolicy};
+use sip::Transport;
+
+const SILENCE: Duration = Duration::from_secs(33);
+
+/// The first target refuses with this line and header.
+fn refuse(world: &mut World, invite: &Sent, line: &str, extra: &str) {
+    let answer = response(invite, line, "p", None).replace("Contact:", &format!("{extra}Contact:"));
+    world.receive_on(invite.flow, &answer);
+    world.expect(&invite.to.to_string(), "ACK");
+}
+
+/// Of which peer of the carrier something is said, with which status, for how many seconds.
+fn said(world: &World) -> Vec<(&str, u16, u64)> {
+    let of = |aside: &'_ PeerAside| {
+        assert_eq!(&*aside.trunk, "carrier");
+        (aside.status, aside.left.as_secs())
+    };
+    world.aside.iter().map(|aside| (&*aside.peer, of(aside).0, of(aside).1)).collect()
+}
+
+#[test]
+fn a_503_with_retry_after_puts_its_peer_aside_for_so_long_and_five_minutes_at_most() {
+    for (header, expected) in [
+        ("Retry-After: 120\n", Some(120)),
+        ("Retry-After: 18 (too busy);duration=3600\n", Some(18)),
+        ("Retry-After: 86400\n", Some(300)),
+        ("Retry-After: 0\n", None),
+        ("Retry-After: soon\n", None),
+        ("", None),
+    ] {
+        let mut world = World::new();
+        let first = call_placed(&mut world);
+        refuse(&mut world, &first, "503 Overloaded", header);
+        let second = world.expect(SPARE, "INVITE");
+        let expected: Vec<_> = expected.map(|left| ("sip:10.2.2.2:5060", 503, left)).into_iter().collect();
+        assert_eq!(said(&world), expected, "{header}");
+        refuse(&mut world, &second, "486 Busy Here", "Retry-After: 60\n");
+        assert_eq!(said(&world).len(), expected.len(), "only 503 speaks of the server");
+        world.expect_replays();
+    }
+}
+
+#[test]
+fn a_peer_that_leaves_an_invite_unanswered_is_put_aside_for_as_long_as_that_took() {
+    let mut world = World::new();
+    call_placed(&mut world);
+    world.pass(SILENCE);
+    assert_eq!(said(&world), [("sip:10.2.2.2:5060", 0, 32)]);
+    // One that rings and is given up was there.
+    let mut world = World::new();
+    let first = call_placed(&mut world);
+    world.receive(CALLEE, &response(&first, "180 Ringing", "r", None));
+    world.pass(Duration::from_secs(181));
+    assert_eq!(said(&world), []);
+}
+
+#[test]
+fn a_name_is_put_aside_when_the_last_of_its_servers_is_unwilling() {
+    let mut world = World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks[1].peers = vec!["sip:carrier.example".into(), "sip:10.5.5.5".into()];
+    });
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    let hops = [CALLEE, SPARE].map(|at| NextHop { address: at.parse().unwrap(), transport: Transport::Udp });
+    let query = *world.resolves.last().unwrap();
+    world.input(Input::Resolved { query, hops: hops.to_vec(), note: None });
+    let first = world.expect(CALLEE, "INVITE");
+    refuse(&mut world, &first, "503 Overloaded", "Retry-After: 120\n");
+    assert_eq!(said(&world), []);
+    let second = world.expect(SPARE, "INVITE");
+    refuse(&mut world, &second, "503 Overloaded", "Retry-After: 90\n");
+    assert_eq!(said(&world), [("sip:carrier.example", 503, 90)]);
+    world.expect("10.5.5.5:5060", "INVITE");
+}
+
+#[test]
+fn what_a_redirection_led_to_is_no_peer() {
+    let mut world = World::new();
+    let first = call_placed(&mut world);
+    let moved = response(&first, "302 Moved", "m", None)
+        .replace(&format!("Contact: <sip:bob@{CALLEE}>"), "Contact: <sip:bob@10.4.4.4>");
+    world.receive(CALLEE, &moved);
+    world.expect(CALLEE, "ACK");
+    let there = world.expect("10.4.4.4:5060", "INVITE");
+    refuse(&mut world, &there, "503 Overloaded", "Retry-After: 120\n");
+    assert_eq!(said(&world), []);
+}
