@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use crate::ports::{At, Pair, Ports};
 use crate::relay::{Path, PathEnd, ShardState, Shared, SocketError};
-use crate::stream::Silence;
+use crate::stream::{Limit, Silence};
 
 /// More m= lines than any call has; each costs four ports.
 const MAX_STREAMS: u8 = 16;
@@ -31,6 +31,8 @@ pub(crate) struct Handle {
     sessions: HashMap<MediaId, Session>,
     watched: usize,
     next_look: Time,
+    /// The routes of the host as of the last look.
+    routes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -76,10 +78,15 @@ impl Engine for Handle {
         // Half of what the relay thread wakes for: its clock and the shard's need not agree to the microsecond.
         self.next_look = now + self.shared.look_interval() / 2;
         let timeout = self.shared.config.timeout;
+        let routes = self.shared.routes();
+        let rerouted = std::mem::replace(&mut self.routes, routes) != routes;
         for (&id, session) in &mut self.sessions {
+            if rerouted {
+                session.paths.iter().for_each(|path| self.shared.recall_all(path, &mut path.state()));
+            }
             let Some(watch) = session.watch.as_mut() else { continue };
             for (side, Watched { silence, is_deaf }) in [Side::A, Side::B].into_iter().zip(watch) {
-                let (expected, heard) = hearing(&session.paths, side);
+                let (expected, heard) = hearing(&self.shared, &session.paths, side);
                 let waited = silence.waited(expected, heard, now);
                 if heard == 0 && expected && !*is_deaf && waited >= self.shared.config.one_way_after {
                     *is_deaf = true;
@@ -102,7 +109,15 @@ impl Handle {
     pub(crate) fn new(shared: Arc<Shared>, shard: usize) -> Handle {
         let pairs = shared.plan.share(shard as u32, shared.shards.len() as u32);
         let ports = Ports::new(pairs, shared.config.quarantine, RandomState::new().hash_one(shard));
-        Handle { shared, shard, ports, sessions: HashMap::new(), watched: 0, next_look: Time::ZERO }
+        Handle {
+            shared,
+            shard,
+            ports,
+            sessions: HashMap::new(),
+            watched: 0,
+            next_look: Time::ZERO,
+            routes: 0,
+        }
     }
 
     fn open(&mut self, id: MediaId, streams: u8, families: [Family; 2], now: Time) -> MediaReport {
@@ -208,7 +223,7 @@ impl Handle {
                 return Err(why);
             }
         };
-        let path = Arc::new(Path::new(self.shard, a, b));
+        let path = Arc::new(Path::new(self.shard, a, b, Limit::per_second(self.shared.config.rate)));
         for side in [Side::A, Side::B] {
             if let Some(mut slot) = self.shared.slot(path.end(side).slot) {
                 slot.user = Some((Arc::clone(&path), side));
@@ -245,6 +260,7 @@ impl Handle {
             let mut state = path.state();
             let changed = state.describe(side, remote);
             path.disconnect(side, &mut state);
+            self.shared.recall(path, &mut state);
             changed
         };
         // A refresh with the same description must not put off the report of silence.
@@ -272,7 +288,7 @@ impl Handle {
         }
         session.watch = on.then(|| {
             [Side::A, Side::B].map(|side| {
-                let silence = Silence::new(hearing(&session.paths, side).1, now);
+                let silence = Silence::new(hearing(&self.shared, &session.paths, side).1, now);
                 Watched { silence, is_deaf: false }
             })
         });
@@ -293,7 +309,7 @@ impl Handle {
         if let Some(session) = self.sessions.remove(&id) {
             for path in &session.paths {
                 self.detach(path);
-                let (a, b) = path.close();
+                let (a, b) = path.close(&self.shared);
                 add(&mut from_a, a);
                 add(&mut from_b, b);
                 self.pairs(path).into_iter().for_each(|pair| self.ports.rest(pair, now));
@@ -373,10 +389,10 @@ impl Shared {
 
 /// Whether any stream should bring something from `side`, and what all of them have brought: a call whose audio goes on
 /// is not silent because its video stands still.
-fn hearing(paths: &[Arc<Path>], side: Side) -> (bool, u64) {
+fn hearing(shared: &Shared, paths: &[Arc<Path>], side: Side) -> (bool, u64) {
     paths.iter().fold((false, 0), |(expected, heard), path| {
-        let stream = path.state();
-        (expected || stream.expects(side), heard + stream.heard(side))
+        let mut stream = path.state();
+        (expected || stream.expects(side), heard + shared.heard(path, side, &mut stream))
     })
 }
 

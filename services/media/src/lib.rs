@@ -13,14 +13,15 @@
 //! * `stream/`: source filter, latching, when a port is for one peer alone, loss and jitter, silence. No sockets, no clock.
 //! * `ports`: the pool of port pairs with its quarantine. Plain data as well.
 //! * `relay/`: sockets and threads.
+//! * `kernel/`: the program that relays settled streams without a socket, where the system allows it.
 //! * `engine`: the handle of one shard.
 
 #![forbid(unsafe_code)]
 
 mod engine;
+mod kernel;
 mod ports;
 mod relay;
-#[allow(dead_code)]
 mod stream;
 
 use std::io;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use call::{Addresses, Engine, Families, RemoteStream};
 
+pub use crate::kernel::KernelError;
 pub use crate::relay::{Relay, Totals};
 
 /// Tells a shard to call [`Engine::poll`]. Called on a relay thread: it must not block.
@@ -59,6 +61,21 @@ pub struct Config {
     pub threads: usize,
     /// Differentiated services code point of everything sent (RFC 2474; 46 is Expedited Forwarding). `None`: unmarked.
     pub dscp: Option<u8>,
+    /// The most packets per second that one side may send in one stream; what is beyond is dropped. Zero: no limit.
+    pub rate: u32,
+    /// Who relays streams that have settled.
+    pub engine: EngineChoice,
+}
+
+/// Who relays streams that are plain and have settled. Everything else is relayed by sockets in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The kernel, where it can be had.
+    Auto,
+    /// Sockets.
+    Userspace,
+    /// The kernel; without it the relay does not start.
+    Kernel,
 }
 
 /// The relay's second address.
@@ -83,6 +100,8 @@ impl Default for Config {
             quarantine: Duration::from_secs(5),
             threads: 1,
             dscp: None,
+            rate: 0,
+            engine: EngineChoice::Userspace,
         }
     }
 }
@@ -172,6 +191,9 @@ pub enum MediaError {
         /// What the system said.
         source: io::Error,
     },
+    /// The engine in the kernel was asked for and cannot be had.
+    #[error("media engine ebpf: {0}")]
+    Kernel(#[from] KernelError),
     /// The system refused a thread, an epoll instance or an eventfd.
     #[error("media relay thread {thread} cannot be started: {source}")]
     Thread {

@@ -9,6 +9,7 @@
 //! packet path (but across the one that connects a port to its peer, once for many packets), so orders take effect at once and neither party waits for the other. There is no queue between them
 //! that could fill up.
 
+mod handing;
 mod sockets;
 mod worker;
 
@@ -27,9 +28,10 @@ use sip::Time;
 pub(crate) use self::sockets::SocketError;
 use self::sockets::{Slot, Socket, Sockets};
 use crate::engine::Handle;
+use crate::kernel::{Kernel, KernelTotals};
 use crate::ports::{At, Plan, SlotId};
-use crate::stream::{Channel, Stream};
-use crate::{Config, MediaError, Wake};
+use crate::stream::{Channel, Limit, Stream};
+use crate::{Config, EngineChoice, MediaError, Wake};
 
 /// The relay as a whole: its counters, and its life. Dropping it stops the threads; packets are not moved afterwards.
 pub struct Relay {
@@ -40,13 +42,19 @@ pub struct Relay {
 /// Counters since the start, and gauges of now. Opened less closed is what is open; ports in use must reach zero with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Media packets relayed.
+    /// Media packets relayed, by sockets or in the kernel.
     pub packets: u64,
     /// Their payload octets, without RTP headers.
     pub octets: u64,
+    /// Those of them that were relayed in the kernel.
+    pub kernel_packets: u64,
+    /// And their payload octets.
+    pub kernel_octets: u64,
+    /// Directions of streams that are in the kernel now.
+    pub kernel_flows: usize,
     /// RTCP packets relayed.
     pub control: u64,
-    /// Packets dropped by the source filter, or with no address to go to. Not those that strangers send to a media port
+    /// Packets dropped by the source filter or the rate limit, or with no address to go to. Not those that strangers send to a media port
     /// which is connected to its peer by then: the system refuses them.
     pub dropped: u64,
     /// Packets for a side on hold.
@@ -87,6 +95,13 @@ impl Relay {
             totals.unsent += counters.unsent.load(Relaxed);
             totals.late += counters.late.load(Relaxed);
         }
+        if let Some(kernel) = &self.shared.kernel {
+            let KernelTotals { packets, octets, limited, flows } = kernel.totals();
+            totals.packets += packets;
+            totals.octets += octets;
+            totals.dropped += limited;
+            (totals.kernel_packets, totals.kernel_octets, totals.kernel_flows) = (packets, octets, flows);
+        }
         for shard in &self.shared.shards {
             totals.opened += shard.opened.load(Relaxed);
             totals.closed += shard.closed.load(Relaxed);
@@ -124,6 +139,8 @@ impl Drop for Relay {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) plan: Plan,
+    /// The engine in the kernel, where there is one.
+    kernel: Option<Kernel>,
     slots: Box<[Mutex<Slot>]>,
     pub(crate) shards: Box<[ShardState]>,
     threads: Box<[ThreadState]>,
@@ -195,9 +212,16 @@ pub(crate) struct PathEnd {
 }
 
 impl Path {
-    pub(crate) fn new(shard: usize, a: PathEnd, b: PathEnd) -> Path {
+    pub(crate) fn new(shard: usize, a: PathEnd, b: PathEnd, limit: Limit) -> Path {
         let control = AtomicBool::new(a.rtcp.get().is_some() && b.rtcp.get().is_some());
-        Path { shard: shard as u32, control, state: Mutex::default(), a, b, twins: OnceLock::new() }
+        Path {
+            shard: shard as u32,
+            control,
+            state: Mutex::new(Stream::new(limit)),
+            a,
+            b,
+            twins: OnceLock::new(),
+        }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, Stream> {
@@ -342,10 +366,12 @@ pub(crate) fn start(
     for (address, _) in config.addresses() {
         sockets::probe(address).map_err(|source| MediaError::Address { address, source })?;
     }
+    let (kernel, why) = kernel(&config, plan)?;
     let limit = sockets::raise_limit();
     let threads = config.threads.clamp(1, shards);
     let shared = Arc::new(Shared {
         plan,
+        kernel,
         slots: config.addresses().flat_map(|_| 0..plan.pairs()).map(|_| Mutex::default()).collect(),
         shards: (0..shards).map(|_| ShardState::new(limit / shards)).collect(),
         threads: (0..threads)
@@ -365,9 +391,24 @@ pub(crate) fn start(
         let started = worker::spawn(Arc::clone(&shared), thread, wakers);
         relay.threads.push(started.map_err(|source| MediaError::Thread { thread, source })?);
     }
-    tell(&relay);
+    tell(&relay, &why);
     let handles = (0..shards).map(|shard| Box::new(Handle::new(Arc::clone(&shared), shard)) as _);
     Ok((handles.collect(), relay))
+}
+
+/// The engine in the kernel as configured, and why it is there or not.
+fn kernel(config: &Config, plan: Plan) -> Result<(Option<Kernel>, String), MediaError> {
+    if config.engine == EngineChoice::Userspace {
+        return Ok((None, "configured".to_owned()));
+    }
+    match (Kernel::start(config, plan), config.engine) {
+        (Ok(kernel), _) => {
+            let why = format!("settled streams at {}", kernel.interfaces().join(", "));
+            Ok((Some(kernel), why))
+        }
+        (Err(why), EngineChoice::Kernel) => Err(why.into()),
+        (Err(why), EngineChoice::Auto | EngineChoice::Userspace) => Ok((None, why.to_string())),
+    }
 }
 
 fn check(config: &Config, plan: Plan, shards: usize, wakers: usize) -> Result<(), MediaError> {
@@ -395,7 +436,7 @@ fn check(config: &Config, plan: Plan, shards: usize, wakers: usize) -> Result<()
     }
 }
 
-fn tell(relay: &Relay) {
+fn tell(relay: &Relay, why: &str) {
     let totals = relay.totals();
     let config = &relay.shared.config;
     let (pairs, limit) = (totals.ports_total / 2, totals.sockets_limit);
@@ -409,7 +450,9 @@ fn tell(relay: &Relay) {
         streams = (pairs / 2).min(limit / 2),
         threads = relay.threads.len(),
         tick = ?config.tick,
-        "media relay runs in userspace"
+        engine = if relay.shared.kernel.is_some() { "ebpf" } else { "userspace" },
+        why,
+        "media relay runs"
     );
     if limit < pairs {
         tracing::warn!(

@@ -156,8 +156,9 @@ impl Path {
 
     /// Ends the stream; its media ports are open to everybody again, which is how they rest and how the next call finds
     /// them. Returns the final counters of A and B.
-    pub(crate) fn close(&self) -> (DirectionStats, DirectionStats) {
+    pub(crate) fn close(&self, shared: &Shared) -> (DirectionStats, DirectionStats) {
         let mut state = self.state();
+        shared.recall_all(self, &mut state);
         let counters = state.close();
         for side in [Side::A, Side::B] {
             self.disconnect(side, &mut state);

@@ -173,6 +173,9 @@ impl Worker {
                 if let Some(peer) = state.ripe(side).filter(|peer| self.shared.may_connect(*peer)) {
                     path.connect(side, peer, &mut state);
                 }
+                if channel == Channel::Rtp {
+                    self.shared.settle(path, side, &mut state);
+                }
                 verdict
             };
             match verdict {

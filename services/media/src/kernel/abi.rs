@@ -1,0 +1,241 @@
+//! What the relay and its program in the kernel write for each other: `struct flow`, `struct counts` and `struct totals` of
+//! `bpf/relay.bpf.c`, field by field, as arrays of bytes. Numbers are in the byte order of the host, addresses and ports in
+//! that of the network.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::stream::{Elsewhere, Handover};
+
+/// `struct flow`.
+pub(super) const FLOW: usize = 120;
+/// `struct counts`.
+pub(super) const COUNTS: usize = 112;
+/// `struct totals`.
+pub(super) const TOTALS: usize = 24;
+
+const IPV6_OUT: u8 = 1;
+const MUXED: u8 = 2;
+const STAYS: u8 = 4;
+
+/// What the program shall do with the media that reaches one port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flow {
+    /// Who may send it, and the port where it comes.
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    /// The port from which it goes on, and where to.
+    pub(super) source: SocketAddr,
+    pub(super) destination: SocketAddr,
+    /// By which interface, and whether that one leads nowhere but here.
+    pub(super) interface: u32,
+    pub(super) stays: bool,
+    pub(super) muxed: bool,
+    /// The octet of differentiated services.
+    pub(super) tos: u8,
+    /// The rate limit, in nanoseconds; an interval of zero is none.
+    pub(super) interval: u64,
+    pub(super) burst: u64,
+    /// Whose timestamps say what jitter is.
+    pub(super) payload_type: u8,
+    pub(super) rate: Option<u32>,
+}
+
+impl Flow {
+    pub(super) fn encode(&self, active: bool) -> [u8; FLOW] {
+        let flags = [(self.destination.is_ipv6(), IPV6_OUT), (self.muxed, MUXED), (self.stays, STAYS)];
+        let flags = flags.into_iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
+        // Nanoseconds of one unit of the timestamp, times 1024.
+        let unit =
+            self.rate.filter(|rate| *rate != 0).map_or(0, |rate| (1_000_000_000 << 10) / u64::from(rate));
+        let mut out = Writer::new();
+        out.put(u32::from(active).to_ne_bytes());
+        out.put(self.interface.to_ne_bytes());
+        for end in [self.local, self.peer, self.source, self.destination] {
+            out.put(address(end.ip()));
+        }
+        for end in [self.peer, self.source, self.destination] {
+            out.put(end.port().to_be_bytes());
+        }
+        out.put([flags, self.tos]);
+        out.put(
+            change([self.peer, self.local], [self.source, self.destination], words_of_address).to_ne_bytes(),
+        );
+        out.put(change([self.peer, self.local], [self.source, self.destination], word_of_port).to_ne_bytes());
+        out.put(self.interval.to_ne_bytes());
+        out.put(self.burst.to_ne_bytes());
+        out.put(u64::to_ne_bytes(unit));
+        out.put(u32::from(self.payload_type).to_ne_bytes());
+        out.bytes
+    }
+}
+
+/// What the program has counted for one port.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Counts {
+    pub(super) elsewhere: Elsewhere,
+    /// Packets in a row of another payload type than the one whose jitter is measured.
+    pub(super) others: u32,
+}
+
+impl Counts {
+    /// What the program starts from.
+    pub(super) fn begin(handover: &Handover) -> [u8; COUNTS] {
+        let mut out = Writer::new();
+        out.put(0u32.to_ne_bytes());
+        out.put(handover.ssrc.to_ne_bytes());
+        out.put([0; 32]);
+        out.put(handover.first.to_ne_bytes());
+        out.put(handover.highest.to_ne_bytes());
+        out.put(handover.received.to_ne_bytes());
+        out.put(handover.lost_before.to_ne_bytes());
+        out.put(handover.suspect.map_or(0, |number| 0x1_0000 | u32::from(number)).to_ne_bytes());
+        out.put(0u32.to_ne_bytes());
+        out.put(((handover.jitter_ms * NANOS * 16.0) as u64).to_ne_bytes());
+        out.bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8; COUNTS]) -> Counts {
+        let suspect = u32_at(bytes, 72);
+        Counts {
+            elsewhere: Elsewhere {
+                packets: u64_at(bytes, 8),
+                octets: u64_at(bytes, 16),
+                limited: u64_at(bytes, 24),
+                reception: Handover {
+                    ssrc: u32_at(bytes, 4),
+                    first: u64_at(bytes, 40),
+                    highest: u64_at(bytes, 48),
+                    received: u64_at(bytes, 56),
+                    lost_before: u64_at(bytes, 64),
+                    suspect: (suspect != 0).then_some(suspect as u16),
+                    jitter_ms: u64_at(bytes, 80) as f64 / 16.0 / NANOS,
+                    ..Handover::default()
+                },
+            },
+            others: u32_at(bytes, 76),
+        }
+    }
+}
+
+/// Packets, octets, packets beyond the limit.
+pub(super) fn totals(bytes: &[u8; TOTALS]) -> [u64; 3] {
+    [0, 8, 16].map(|at| u64_at(bytes, at))
+}
+
+/// In a millisecond.
+const NANOS: f64 = 1e6;
+
+struct Writer<const N: usize> {
+    bytes: [u8; N],
+    at: usize,
+}
+
+impl<const N: usize> Writer<N> {
+    fn new() -> Writer<N> {
+        Writer { bytes: [0; N], at: 0 }
+    }
+
+    fn put<const M: usize>(&mut self, field: [u8; M]) {
+        if let Some(place) = self.bytes.get_mut(self.at..self.at + M) {
+            place.copy_from_slice(&field);
+        }
+        self.at += M;
+    }
+}
+
+fn chunk<const M: usize>(bytes: &[u8], at: usize) -> [u8; M] {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; M])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(chunk(bytes, at))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(chunk(bytes, at))
+}
+
+/// IPv4 in the first word.
+fn address(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mut out = [0; 16];
+            out[..4].copy_from_slice(&ip.octets());
+            out
+        }
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// By how much the sum behind an Internet checksum changes (RFC 1624 §3), as the words lie in memory.
+fn change(before: [SocketAddr; 2], after: [SocketAddr; 2], words: impl Fn(SocketAddr) -> [u8; 16]) -> u32 {
+    let sum = |ends: [SocketAddr; 2], of: fn(u16) -> u16| -> u32 {
+        let octets = ends.map(&words);
+        let pairs = octets.iter().flat_map(|octets| octets.as_chunks::<2>().0);
+        pairs.map(|pair| u32::from(of(u16::from_ne_bytes(*pair)))).sum()
+    };
+    sum(after, |word| word) + sum(before, |word| !word)
+}
+
+fn words_of_address(end: SocketAddr) -> [u8; 16] {
+    address(end.ip())
+}
+
+fn word_of_port(end: SocketAddr) -> [u8; 16] {
+    let mut out = [0; 16];
+    out[..2].copy_from_slice(&end.port().to_be_bytes());
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn fold(mut sum: u32) -> u16 {
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
+    fn sum(octets: &[u8]) -> u32 {
+        octets.as_chunks::<2>().0.iter().map(|pair| u32::from(u16::from_ne_bytes(*pair))).sum()
+    }
+
+    #[test]
+    fn the_change_of_a_checksum_is_what_summing_anew_would_give() {
+        let ends: Vec<SocketAddr> =
+            ["192.0.2.1:4000", "198.51.100.9:30002", "[2001:db8::1]:30004", "[2001:db8:ffff::abcd]:65534"]
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect();
+        let before = [ends[0], ends[1]];
+        for after in [[ends[2], ends[3]], [ends[1], ends[0]], [ends[1], ends[1]]] {
+            let summed =
+                |ends: [SocketAddr; 2]| ends.map(|end| sum(&words_of_address(end))).iter().sum::<u32>();
+            let payload = 0x1234_u32;
+            let incremental =
+                fold(u32::from(fold(summed(before) + payload)) + change(before, after, words_of_address));
+            let anew = fold(summed(after) + payload);
+            assert_eq!(incremental % 0xffff, anew % 0xffff);
+        }
+    }
+
+    #[test]
+    fn counts_come_back_as_they_were_handed_over() {
+        let handover = Handover {
+            ssrc: 0xdead_beef,
+            first: 65_000,
+            highest: 3 << 16 | 17,
+            received: 130_000,
+            lost_before: 12,
+            suspect: Some(0),
+            jitter_ms: 2.5,
+            ..Handover::default()
+        };
+        let counts = Counts::decode(&Counts::begin(&handover));
+        assert_eq!(counts.elsewhere, Elsewhere { packets: 0, octets: 0, limited: 0, reception: handover });
+        assert_eq!(counts.others, 0);
+    }
+}

@@ -1,0 +1,194 @@
+//! Settled streams relayed by the kernel: a program at the interfaces changes addresses and counts, and no packet comes up
+//! to a socket (`bpf/relay.bpf.c`).
+//!
+//! A direction of a stream is a *flow*, in the place of the port where it arrives: `program` has loaded and attached the
+//! program, `abi` is what it is told and tells, `netlink` says by which interface an address is reached. All of a flow's
+//! state goes with it to the kernel and comes back with it. Sockets stay bound: they hold the ports, and get what the
+//! program passes on.
+
+mod abi;
+mod netlink;
+mod program;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use self::abi::{Counts, FLOW, Flow};
+use self::netlink::{Kind, Netlink};
+pub use self::program::KernelError;
+use self::program::Program;
+use crate::Config;
+use crate::ports::{Plan, SlotId};
+use crate::stream::{Elsewhere, Handover, Limit, Route};
+
+/// The whole of a value is read or written under the lock that the program takes (`BPF_F_LOCK`).
+const LOCKED: u64 = 4;
+/// So many packets in a row of another payload type are a change of codec, as in userspace.
+const CODEC_CHANGED: u32 = 100;
+
+/// The engine in the kernel.
+pub(crate) struct Kernel {
+    program: Mutex<Program>,
+    interfaces: Vec<String>,
+    netlink: Netlink,
+    /// Interfaces that lead nowhere but here.
+    loopbacks: Vec<u32>,
+    tos: u8,
+    flows: AtomicUsize,
+    /// Counts changes of links and routes.
+    generation: AtomicU64,
+}
+
+/// A direction of a stream for the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// The port where it arrives.
+    pub(crate) slot: SlotId,
+    /// Its address; unspecified where the relay listens to all.
+    pub(crate) local: SocketAddr,
+    /// The port that it leaves from, likewise.
+    pub(crate) from: SocketAddr,
+    pub(crate) route: Route,
+    pub(crate) limit: Limit,
+}
+
+/// What one flow has done so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// Media packets that came.
+    pub(crate) heard: u64,
+    /// Another codec is spoken now, whose clock only userspace can find out.
+    pub(crate) codec_changed: bool,
+}
+
+/// Since the start, and gauges of now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KernelTotals {
+    pub(crate) packets: u64,
+    pub(crate) octets: u64,
+    pub(crate) limited: u64,
+    pub(crate) flows: usize,
+}
+
+impl Kernel {
+    /// Loads and attaches the program for the ports of the plan.
+    pub(crate) fn start(config: &Config, plan: Plan) -> Result<Kernel, KernelError> {
+        let netlink = Netlink::open()?;
+        let program = Program::start(config, plan, &netlink)?;
+        let loopbacks =
+            netlink.interfaces()?.into_iter().filter(|interface| interface.kind == Kind::Loopback);
+        Ok(Kernel {
+            interfaces: program.interfaces.clone(),
+            program: Mutex::new(program),
+            loopbacks: loopbacks.map(|interface| interface.index).collect(),
+            netlink,
+            // The two low bits of the octet are ECN (RFC 3168 §5).
+            tos: config.dscp.unwrap_or(0) << 2,
+            flows: AtomicUsize::new(0),
+            generation: AtomicU64::new(0),
+        })
+    }
+
+    /// Where the program is attached.
+    pub(crate) fn interfaces(&self) -> &[String] {
+        &self.interfaces
+    }
+
+    /// Has the kernel relay a direction from now on. Nothing is changed on an error.
+    pub(crate) fn take(&self, offer: &Offer, handover: &Handover) -> io::Result<()> {
+        let flow = self.flow(offer, handover)?;
+        let slot = offer.slot.0;
+        let mut program = self.program();
+        program.counts.set(slot, Counts::begin(handover), LOCKED).map_err(io::Error::other)?;
+        // An element is written without a lock, word by word; so everything else is there before the flow is active.
+        program.flows.set(slot, flow.encode(false), 0).map_err(io::Error::other)?;
+        program.flows.set(slot, flow.encode(true), 0).map_err(io::Error::other)?;
+        self.flows.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Has the kernel leave a direction to userspace again. Returns what it did, save what is being counted on another
+    /// processor at this very instant.
+    pub(crate) fn give_back(&self, slot: SlotId) -> io::Result<Elsewhere> {
+        let mut program = self.program();
+        program.flows.set(slot.0, [0; FLOW], 0).map_err(io::Error::other)?;
+        self.flows.fetch_sub(1, Relaxed);
+        let counts = program.counts.get(&slot.0, LOCKED).map_err(io::Error::other)?;
+        Ok(Counts::decode(&counts).elsewhere)
+    }
+
+    /// What a flow has done so far.
+    pub(crate) fn look(&self, slot: SlotId) -> io::Result<Progress> {
+        let counts = self.program().counts.get(&slot.0, LOCKED).map_err(io::Error::other)?;
+        let Counts { elsewhere, others } = Counts::decode(&counts);
+        Ok(Progress { heard: elsewhere.packets + elsewhere.limited, codec_changed: others >= CODEC_CHANGED })
+    }
+
+    /// A number that is another one when links or routes have changed, and with them perhaps the interfaces of flows.
+    pub(crate) fn generation(&self) -> u64 {
+        if self.netlink.changed() {
+            self.generation.fetch_add(1, Relaxed);
+        }
+        self.generation.load(Relaxed)
+    }
+
+    pub(crate) fn totals(&self) -> KernelTotals {
+        let mut totals = KernelTotals { flows: self.flows.load(Relaxed), ..KernelTotals::default() };
+        if let Ok(per_processor) = self.program().totals.get(&0, 0) {
+            for [packets, octets, limited] in per_processor.iter().map(abi::totals) {
+                totals.packets += packets;
+                totals.octets += octets;
+                totals.limited += limited;
+            }
+        }
+        totals
+    }
+
+    fn flow(&self, offer: &Offer, handover: &Handover) -> io::Result<Flow> {
+        let Route { source: peer, destination, muxed } = offer.route;
+        if [peer, destination].iter().any(|end| is_link_local(end.ip())) {
+            // The same address may be reached by several interfaces.
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        }
+        let local = self.settle(offer.local, peer.ip())?;
+        let source = self.settle(offer.from, destination.ip())?;
+        let interface = self.netlink.route(destination.ip(), Some(source.ip()))?.interface;
+        Ok(Flow {
+            peer,
+            local,
+            source,
+            destination,
+            interface,
+            stays: self.loopbacks.contains(&interface),
+            muxed,
+            tos: self.tos,
+            interval: offer.limit.interval_nanos(),
+            burst: offer.limit.burst_nanos(),
+            payload_type: handover.payload_type,
+            rate: handover.rate,
+        })
+    }
+
+    /// Of all the host's addresses, the one by which it speaks with a peer.
+    fn settle(&self, local: SocketAddr, peer: IpAddr) -> io::Result<SocketAddr> {
+        if !local.ip().is_unspecified() {
+            return Ok(local);
+        }
+        let source = self.netlink.route(peer, None)?.source;
+        let ip = source.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+        Ok(SocketAddr::new(ip, local.port()))
+    }
+
+    fn program(&self) -> MutexGuard<'_, Program> {
+        self.program.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}

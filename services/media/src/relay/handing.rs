@@ -1,0 +1,86 @@
+//! Streams on their way to the kernel and back. The caller holds the stream's lock throughout, so that orders, packets and
+//! the looks for silence meet each direction in one pair of hands only.
+
+use std::net::SocketAddr;
+
+use call::Side;
+
+use super::{Path, PathEnd, Shared};
+use crate::kernel::{Kernel, Offer};
+use crate::stream::Stream;
+
+impl Shared {
+    /// A packet of `side` came, and the stream has seen it: whatever follows of that for the kernel.
+    pub(super) fn settle(&self, path: &Path, side: Side, state: &mut Stream) {
+        let Some(kernel) = &self.kernel else { return };
+        self.recall(path, state);
+        let Some((route, handover, limit)) = state.settled(side) else { return };
+        let (Some(near), Some(far)) =
+            (path.end_towards(side, route.source), path.end_towards(side.other(), route.destination))
+        else {
+            return;
+        };
+        let offer =
+            Offer { slot: near.slot, local: self.port_of(near), from: self.port_of(far), route, limit };
+        match kernel.take(&offer, &handover) {
+            Ok(()) => state.handed_over(side, Some(route)),
+            Err(error) => {
+                tracing::debug!(%error, from = %route.source, to = %route.destination, "the kernel does not relay this stream");
+                state.handed_over(side, None);
+            }
+        }
+    }
+
+    /// Takes back what must not stay with the kernel: a side has moved, is on hold, or its packets have to be read.
+    pub(crate) fn recall(&self, path: &Path, state: &mut Stream) {
+        let Some(kernel) = &self.kernel else { return };
+        for side in [Side::A, Side::B] {
+            if state.must_return(side) {
+                give_back(kernel, path, side, state);
+            }
+        }
+    }
+
+    /// Takes back all of a stream.
+    pub(crate) fn recall_all(&self, path: &Path, state: &mut Stream) {
+        let Some(kernel) = &self.kernel else { return };
+        for side in [Side::A, Side::B] {
+            give_back(kernel, path, side, state);
+        }
+    }
+
+    /// Media packets that have come from a side, wherever they were counted.
+    pub(crate) fn heard(&self, path: &Path, side: Side, state: &mut Stream) -> u64 {
+        let flow = state.kernel_route(side).and_then(|route| path.end_towards(side, route.source));
+        let progress = flow.and_then(|end| self.kernel.as_ref()?.look(end.slot).ok());
+        match (progress, &self.kernel) {
+            (Some(progress), Some(kernel)) if progress.codec_changed => {
+                give_back(kernel, path, side, state);
+                state.heard(side)
+            }
+            (progress, _) => state.heard(side) + progress.map_or(0, |progress| progress.heard),
+        }
+    }
+
+    /// Changes with the routes of the host; streams in the kernel have to ask for theirs again then.
+    pub(crate) fn routes(&self) -> u64 {
+        self.kernel.as_ref().map_or(0, Kernel::generation)
+    }
+
+    fn port_of(&self, end: &PathEnd) -> SocketAddr {
+        let (pair, at) = self.plan.place(end.slot);
+        SocketAddr::new(self.address(at), self.plan.rtp_port(pair))
+    }
+}
+
+fn give_back(kernel: &Kernel, path: &Path, side: Side, state: &mut Stream) {
+    let flow = state.kernel_route(side).and_then(|route| path.end_towards(side, route.source));
+    let Some(end) = flow else { return };
+    match kernel.give_back(end.slot) {
+        Ok(elsewhere) => state.take_back(side, &elsewhere),
+        Err(error) => {
+            tracing::error!(%error, "the kernel does not give a media stream back");
+            state.handed_over(side, None);
+        }
+    }
+}

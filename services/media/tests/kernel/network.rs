@@ -1,0 +1,105 @@
+//! Two network namespaces joined by a veth pair: the relay is in one, phones are in the other.
+
+use std::fs::File;
+use std::net::{IpAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Where the relay is.
+pub const BOX: &str = "10.77.0.1";
+pub const BOX_6: &str = "fd77::1";
+/// Where phones may be.
+pub const PEERS: [&str; 3] = ["10.77.0.2", "10.77.0.3", "10.77.0.66"];
+pub const PEERS_6: [&str; 2] = ["fd77::2", "fd77::3"];
+
+/// Exists until it is dropped. The thread that made it is in the namespace of the relay.
+pub struct Network {
+    relay: String,
+    peers: String,
+    home: File,
+}
+
+impl Network {
+    /// `None`, and says why, where the system does not allow it.
+    pub fn new() -> Option<Network> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Relaxed);
+        let name = |what: &str| format!("db-{what}-{}-{number}", std::process::id());
+        let network = Network {
+            relay: name("relay"),
+            peers: name("peers"),
+            home: File::open("/proc/thread-self/ns/net").unwrap(),
+        };
+        if let Err(why) = ip(&["netns", "add", &network.relay]) {
+            eprintln!("SKIPPED, NOT TESTED: the engine in the kernel needs network namespaces: {why}");
+            return None;
+        }
+        let (relay, peers) = (network.relay.as_str(), network.peers.as_str());
+        ip(&["netns", "add", peers]).unwrap();
+        let pair =
+            ["-n", relay, "link", "add", "box0", "type", "veth", "peer", "name", "peer0", "netns", peers];
+        ip(&pair).unwrap();
+        let address = |place: &str, device: &str, address: &str| {
+            let bits = if address.contains(':') { "64" } else { "24" };
+            let mut order = vec!["-n", place, "address", "add"];
+            let with_bits = format!("{address}/{bits}");
+            order.extend([with_bits.as_str(), "dev", device]);
+            if address.contains(':') {
+                order.push("nodad");
+            }
+            ip(&order).unwrap();
+        };
+        address(relay, "box0", BOX);
+        address(relay, "box0", BOX_6);
+        PEERS.iter().chain(&PEERS_6).for_each(|peer| address(peers, "peer0", peer));
+        for (place, device) in [(relay, "lo"), (relay, "box0"), (peers, "lo"), (peers, "peer0")] {
+            ip(&["-n", place, "link", "set", device, "up"]).unwrap();
+        }
+        enter(&network.relay_file());
+        Some(network)
+    }
+
+    /// A socket among the peers.
+    pub fn socket(&self, address: &str) -> UdpSocket {
+        let address: IpAddr = address.parse().unwrap();
+        enter(&File::open(format!("/run/netns/{}", self.peers)).unwrap());
+        let socket = UdpSocket::bind((address, 0)).unwrap();
+        enter(&self.relay_file());
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    }
+
+    /// Runs `ip` where the relay is.
+    pub fn change(&self, order: &[&str]) {
+        ip(&[&["-n", self.relay.as_str()], order].concat()).unwrap();
+    }
+
+    fn relay_file(&self) -> File {
+        File::open(format!("/run/netns/{}", self.relay)).unwrap()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        enter(&self.home);
+        for name in [&self.relay, &self.peers] {
+            let _ = ip(&["netns", "delete", name]);
+        }
+    }
+}
+
+fn enter(place: &File) {
+    move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+}
+
+fn ip(order: &[&str]) -> Result<(), String> {
+    let done = Command::new("ip").args(order).output().map_err(|error| format!("ip: {error}"))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(format!("ip {}: {}", order.join(" "), String::from_utf8_lossy(&done.stderr).trim()))
+}
