@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use call::{DirectionStats, RemoteStream, Side, StreamPorts};
+use call::{DirectionStats, Family, MediaId, MediaReport, RemoteStream, Side, StreamPorts};
 use media::{Config, EngineChoice, OtherFamily, Totals};
 
 use crate::harness::{Bench, Phone, REPORT, expect_nothing, receive, rtp};
-use crate::network::{BOX, BOX_6, Network, PEERS};
+use crate::network::{BOX, BOX_6, Network, PEERS, PEERS_6};
 
 /// More packets than a stream takes to settle.
 const SETTLED: u16 = 40;
@@ -100,4 +101,295 @@ fn a_settled_stream_is_moved_by_the_kernel_and_every_packet_is_counted_once() {
     assert_eq!(from_a, expected);
     assert_eq!(from_b, DirectionStats { jitter_ms: from_b.jitter_ms, ..expected });
     call.wait_for_flows(0);
+}
+
+#[test]
+fn a_stranger_never_gets_through_a_stream_in_the_kernel() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, config());
+    let before = call.counted(u64::from(SETTLED) * 2);
+    let elsewhere = phone(&network, PEERS[2]);
+    let same_host = phone(&network, PEERS[0]);
+    for stranger in [&elsewhere, &same_host] {
+        for sequence in 0..20 {
+            say(&stranger.rtp, (BOX, call.ports.a.rtp), &rtp(call.next + sequence));
+            say(&stranger.rtp, (BOX, call.ports.b.rtp), &rtp(call.next + sequence));
+        }
+    }
+    expect_nothing(&call.a.rtp);
+    expect_nothing(&call.b.rtp);
+    assert_eq!(call.bench.relay.totals().packets, before.packets);
+    call.talk(5);
+    let (from_a, _) = call.bench.close(1);
+    assert_eq!((from_a.packets, from_a.lost), (u64::from(call.next), 0));
+}
+
+#[test]
+fn a_stream_on_hold_comes_back_and_the_resume_gives_it_to_the_kernel_again() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, config());
+    call.talk(20);
+    call.bench.describe(1, Side::B, RemoteStream { receives: false, ..call.b.description() });
+    call.wait_for_flows(1);
+    for sequence in call.next..call.next + 10 {
+        say(&call.a.rtp, (BOX, call.ports.a.rtp), &rtp(sequence));
+    }
+    assert_eq!(call.bench.totals_when(|totals| totals.withheld == 10).withheld, 10);
+    expect_nothing(&call.b.rtp);
+    let from_b = rtp(call.next);
+    say(&call.b.rtp, (BOX, call.ports.b.rtp), &from_b);
+    assert_eq!(receive(&call.a.rtp).0, from_b, "hold is for one direction");
+    call.next += 10;
+    call.bench.describe(1, Side::B, call.b.description());
+    call.talk(SETTLED);
+    let resumed = call.wait_for_flows(2);
+    call.talk(10);
+    let after = call.counted(resumed.packets + 20);
+    assert_eq!(after.kernel_packets - resumed.kernel_packets, 20);
+    let (from_a, from_b) = call.bench.close(1);
+    assert_eq!((from_a.packets, from_a.lost), (u64::from(call.next) - 10, 0), "ten came and were withheld");
+    assert_eq!((from_b.packets, from_b.lost), (u64::from(call.next) - 9, 9));
+}
+
+#[test]
+fn a_side_that_moves_is_found_by_its_new_description_at_once() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, config());
+    let moved = phone(&network, PEERS[2]);
+    call.bench.describe(1, Side::B, moved.description());
+    call.wait_for_flows(0);
+    expect_nothing(&call.b.rtp);
+    call.b = moved;
+    call.talk(SETTLED);
+    call.wait_for_flows(2);
+    call.talk(5);
+}
+
+#[test]
+fn loss_and_jitter_are_those_that_userspace_finds_in_the_same_packets() {
+    let Some(network) = Network::new() else { return };
+    let mut kernel = Call::settled(&network, config());
+    let ports = 30_200..=30_299;
+    let mut sockets = {
+        let mut bench = Bench::with(Config { ports, engine: EngineChoice::Userspace, ..config() });
+        let (a, b) = (phone(&network, PEERS[0]), phone(&network, PEERS[1]));
+        let ports = bench.call(1, &a, &b);
+        Call { bench, a, b, ports, next: 0 }
+    };
+    sockets.talk(SETTLED);
+    // Gaps, a wrap, packets out of order and twice, one from nowhere, another source; timestamps that say much of jitter.
+    let start = u32::from(SETTLED);
+    let numbers = (start..start + 200).filter(|n| n % 9 != 0).chain([
+        start + 195,
+        start + 203,
+        start + 201,
+        start + 204,
+    ]);
+    let second = (65_400..65_700u32).filter(|n| !(65_500..65_510).contains(n)).chain([9_000, 65_701]);
+    let packets = numbers.map(|n| (1u8, n)).chain(second.map(|n| (2, n)));
+    let mut sent = 0;
+    for (source, number) in packets {
+        let mut packet = rtp(number as u16);
+        packet[11] = source;
+        let timestamp = number * 160 + (number * 7919 % 13) * 400;
+        packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        for call in [&kernel, &sockets] {
+            say(&call.a.rtp, (BOX, call.ports.a.rtp), &packet);
+            assert_eq!(receive(&call.b.rtp).0, packet);
+        }
+        sent += 1;
+    }
+    let total = u64::from(SETTLED) * 2 + sent;
+    assert!(kernel.counted(total).kernel_packets >= sent, "all of these in the kernel");
+    assert_eq!(sockets.counted(total).kernel_packets, 0);
+    let ((ours, _), (theirs, _)) = (kernel.bench.close(1), sockets.bench.close(1));
+    assert_eq!(ours.lost, theirs.lost);
+    assert_eq!((ours.packets, ours.octets), (theirs.packets, theirs.octets));
+    assert!(theirs.lost > 25 && theirs.jitter_ms > 100.0, "{theirs:?}");
+    let ratio = ours.jitter_ms / theirs.jitter_ms;
+    assert!(
+        (0.98..1.02).contains(&ratio),
+        "jitter {} ms, by sockets {} ms",
+        ours.jitter_ms,
+        theirs.jitter_ms
+    );
+}
+
+#[test]
+fn a_side_that_floods_gets_its_rate_and_no_more() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, Config { rate: 100, ..config() });
+    let before = call.counted(u64::from(SETTLED) * 2);
+    call.b.rtp.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    for sequence in 0..1000 {
+        say(&call.a.rtp, (BOX, call.ports.a.rtp), &rtp(call.next + sequence));
+    }
+    let totals = call.bench.totals_when(|totals| totals.packets + totals.dropped == before.packets + 1000);
+    let passed = totals.packets - before.packets;
+    assert!((85..=150).contains(&passed), "what is left of the burst of a second: {totals:?}");
+    assert_eq!(totals.kernel_packets - before.kernel_packets, passed);
+    let mut heard = 0;
+    while call.b.rtp.recv(&mut [0; 512]).is_ok() {
+        heard += 1;
+    }
+    assert_eq!(heard, passed);
+    let (from_a, _) = call.bench.close(1);
+    assert_eq!((from_a.packets, from_a.dropped), (u64::from(SETTLED) + passed, 1000 - passed));
+    assert_eq!(from_a.lost, 0, "what was dropped here had come");
+}
+
+/// Everything that the program leaves to the socket: control, other datagrams, headers that lie about their length.
+#[test]
+fn what_is_not_plain_media_goes_by_the_socket_beside_it() {
+    let Some(network) = Network::new() else { return };
+    let call = Call::settled(&network, config());
+    let before = call.counted(u64::from(SETTLED) * 2);
+    say(&call.a.rtcp, (BOX, call.ports.a.rtcp), &REPORT);
+    assert_eq!(receive(&call.b.rtcp), (REPORT.to_vec(), relay(call.ports.b.rtcp)));
+    let mut too_long = rtp(call.next);
+    too_long[0] |= 0x10;
+    too_long[14..16].copy_from_slice(&[0xff, 0xff]);
+    for other in [&[0x16, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], &[7], &too_long] {
+        say(&call.a.rtp, (BOX, call.ports.a.rtp), other);
+        assert_eq!(receive(&call.b.rtp), (other.to_vec(), relay(call.ports.b.rtp)));
+    }
+    let after = call.counted(before.packets + 3);
+    assert_eq!((after.packets, after.kernel_packets), (before.packets + 3, before.kernel_packets));
+    // A header extension, a contributing source and padding, all of them true.
+    let mut full = vec![0x80 | 0x20 | 0x10 | 1, 0];
+    full.extend(&rtp(call.next)[2..12]);
+    full.extend([[9; 4], [0xbe, 0xde, 0, 1], [1; 4], [0x55; 4], [0, 0, 0, 4]].concat());
+    say(&call.a.rtp, (BOX, call.ports.a.rtp), &full);
+    assert_eq!(receive(&call.b.rtp).0, full);
+    let last = call.counted(before.packets + 4);
+    assert_eq!(
+        (last.kernel_packets - before.kernel_packets, last.kernel_octets - before.kernel_octets),
+        (1, 4)
+    );
+}
+
+fn between_families(from: (&str, &str), to: (&str, &str)) {
+    let Some(network) = Network::new() else { return };
+    let mut bench = Bench::with(config());
+    let (a, b) = (phone(&network, from.0), phone(&network, to.0));
+    let family = |address: &str| if address.contains(':') { Family::V6 } else { Family::V4 };
+    let ports = bench.try_open_in([family(from.0), family(to.0)], 1, 1).unwrap()[0];
+    let describe = |phone: &Phone| RemoteStream {
+        signalling: phone.rtp.local_addr().unwrap().ip(),
+        ..phone.description()
+    };
+    bench.describe(1, Side::A, describe(&a));
+    bench.describe(1, Side::B, describe(&b));
+    let mut sent = 0;
+    let mut pass = |count: u16| {
+        for _ in 0..count {
+            let packet = rtp(sent);
+            say(&a.rtp, (from.1, ports.a.rtp), &packet);
+            assert_eq!(
+                receive(&b.rtp),
+                (packet.clone(), SocketAddr::new(to.1.parse().unwrap(), ports.b.rtp))
+            );
+            say(&b.rtp, (to.1, ports.b.rtp), &packet);
+            assert_eq!(receive(&a.rtp), (packet, SocketAddr::new(from.1.parse().unwrap(), ports.a.rtp)));
+            sent += 1;
+        }
+    };
+    pass(SETTLED);
+    let settled = bench.totals_when(|totals| totals.kernel_flows == 2);
+    assert_eq!(settled.kernel_flows, 2);
+    pass(20);
+    let after = bench.totals_when(|totals| totals.packets == u64::from(SETTLED + 20) * 2);
+    assert_eq!(after.kernel_packets - settled.kernel_packets, 40);
+}
+
+#[test]
+fn ipv6_is_relayed_by_the_kernel() {
+    between_families((PEERS_6[0], BOX_6), (PEERS_6[1], BOX_6));
+}
+
+#[test]
+fn ipv4_and_ipv6_hear_each_other_through_the_kernel() {
+    between_families((PEERS[0], BOX), (PEERS_6[1], BOX_6));
+}
+
+/// Phones on this host: their packets come by `lo`, to whatever address.
+#[test]
+fn phones_of_this_host_are_relayed_by_the_kernel_too() {
+    let Some(_network) = Network::new() else { return };
+    for (at, a, b) in [("127.0.0.1", "127.0.0.1", "127.0.0.5"), (BOX, BOX, BOX)] {
+        let address: IpAddr = at.parse().unwrap();
+        let mut bench = Bench::with(Config { address, advertise: address, other: None, ..config() });
+        let (a, b) = (Phone::at(a), Phone::at(b));
+        let ports = bench.call(1, &a, &b);
+        for sequence in 0..SETTLED + 20 {
+            say(&a.rtp, (at, ports.a.rtp), &rtp(sequence));
+            assert_eq!(receive(&b.rtp), (rtp(sequence), SocketAddr::new(address, ports.b.rtp)));
+            say(&b.rtp, (at, ports.b.rtp), &rtp(sequence));
+            assert_eq!(receive(&a.rtp), (rtp(sequence), SocketAddr::new(address, ports.a.rtp)));
+        }
+        let totals = bench.totals_when(|totals| totals.packets == u64::from(SETTLED + 20) * 2);
+        assert!(totals.kernel_packets >= 40, "{totals:?}");
+    }
+}
+
+#[test]
+fn a_phone_of_this_host_and_one_outside_hear_each_other_through_the_kernel() {
+    let Some(network) = Network::new() else { return };
+    let mut bench = Bench::with(config());
+    let (inside, outside) = (Phone::at(BOX), phone(&network, PEERS[0]));
+    let ports = bench.call(1, &inside, &outside);
+    for sequence in 0..SETTLED + 20 {
+        say(&inside.rtp, (BOX, ports.a.rtp), &rtp(sequence));
+        assert_eq!(receive(&outside.rtp), (rtp(sequence), relay(ports.b.rtp)));
+        say(&outside.rtp, (BOX, ports.b.rtp), &rtp(sequence));
+        assert_eq!(receive(&inside.rtp), (rtp(sequence), relay(ports.a.rtp)));
+    }
+    let totals = bench.totals_when(|totals| totals.packets == u64::from(SETTLED + 20) * 2);
+    assert!(totals.kernel_packets >= 40, "{totals:?}");
+}
+
+#[test]
+fn a_stream_in_the_kernel_is_not_silent_until_it_is() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, Config { timeout: Duration::from_secs(10), ..config() });
+    call.bench.watch(1, true);
+    for _ in 0..5 {
+        call.talk(2);
+        call.bench.pass(Duration::from_secs(4));
+        assert_eq!(call.bench.poll(), []);
+    }
+    call.bench.pass(Duration::from_secs(10));
+    let silent = |side| MediaReport::Silent { session: MediaId(1), side };
+    assert_eq!(call.bench.poll(), [silent(Side::A), silent(Side::B)]);
+    call.talk(1);
+    call.wait_for_flows(2);
+}
+
+/// Routes that change may lead streams elsewhere: they settle again, and ask.
+#[test]
+fn a_change_of_routes_brings_streams_back_to_ask_for_theirs() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, config());
+    call.bench.watch(1, true);
+    network.change(&["route", "add", "192.0.2.0/24", "via", PEERS[2]]);
+    call.bench.pass(Duration::from_secs(10));
+    call.bench.poll();
+    call.wait_for_flows(0);
+    call.talk(SETTLED);
+    call.wait_for_flows(2);
+    let (from_a, from_b) = call.bench.close(1);
+    assert_eq!((from_a.packets, from_b.packets), (u64::from(call.next), u64::from(call.next)));
+    assert_eq!((from_a.lost, from_b.lost), (0, 0));
+}
+
+/// Bound to every address of the host, the relay takes the one by which it speaks with a peer.
+#[test]
+fn the_wildcard_address_is_relayed_by_the_kernel_too() {
+    let Some(network) = Network::new() else { return };
+    let any = "0.0.0.0".parse().unwrap();
+    let call = Call::settled(
+        &network,
+        Config { address: any, advertise: BOX.parse().unwrap(), other: None, ..config() },
+    );
+    drop(call);
 }

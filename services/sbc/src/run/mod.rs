@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use crate::settings::{Engine, Settings, SettingsError};
+use crate::settings::{Settings, SettingsError};
 pub use start::{Running, StartError};
 
 /// How often the box is looked at: whether its shards live, and while it drains, whether it is empty.
@@ -189,9 +189,6 @@ fn announce(settings: &Settings, running: &Running) {
     for listener in running.listeners() {
         let (name, transport) = (&listener.name, listener.transport.as_param());
         info!(name, transport, address = %listener.bind, advertise = listener.advertise, "listening");
-    }
-    if settings.media.engine == Engine::Auto {
-        info!("media engine: userspace, because auto has no other to choose from in this version");
     }
     match settings.registrar() {
         RegistrarPolicy::OpenLoopback => {

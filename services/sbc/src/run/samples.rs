@@ -19,6 +19,9 @@ pub(super) fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
     let Totals {
         packets,
         octets,
+        kernel_packets,
+        kernel_octets,
+        kernel_flows,
         control,
         dropped,
         withheld,
@@ -36,8 +39,23 @@ pub(super) fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
     samples.extend([
         counter("drawbridge_media_packets_total", "Media packets relayed.", packets),
         counter("drawbridge_media_octets_total", "Payload octets of the media packets relayed.", octets),
+        counter(
+            "drawbridge_media_kernel_packets_total",
+            "Media packets relayed in the kernel, of all that were.",
+            kernel_packets,
+        ),
+        counter(
+            "drawbridge_media_kernel_octets_total",
+            "Payload octets of the media packets relayed in the kernel.",
+            kernel_octets,
+        ),
+        gauge(
+            "drawbridge_media_kernel_streams",
+            "Directions of media streams that the kernel relays.",
+            kernel_flows as f64,
+        ),
         counter("drawbridge_media_control_packets_total", "RTCP packets relayed.", control),
-        counter("drawbridge_media_dropped_total", "Packets of a source that is not the call's.", dropped),
+        counter("drawbridge_media_dropped_total", "Packets of a source that is not the call's, or beyond the rate limit.", dropped),
         counter("drawbridge_media_withheld_total", "Packets for a side on hold.", withheld),
         counter("drawbridge_media_unsent_total", "Packets that the network refused.", unsent),
         counter("drawbridge_media_late_total", "Packets to ports that belong to no call.", late),

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::control::{AwaitedReload, Glass};
-use crate::settings::{Api, Connections, Journal, Media, Settings};
+use crate::settings::{Api, Connections, Engine, Journal, Media, Settings};
 
 /// Reloads that the API may have asked for while one is carried out.
 const MOST_RELOADS: usize = 4;
@@ -319,6 +319,12 @@ fn media_config(media: &Media, shards: usize) -> media::Config {
         tick: media.tick,
         threads: usize::from(media.threads).min(shards),
         dscp: media.dscp,
+        rate: media.rate,
+        engine: match media.engine {
+            Engine::Auto => media::EngineChoice::Auto,
+            Engine::Userspace => media::EngineChoice::Userspace,
+            Engine::Ebpf => media::EngineChoice::Kernel,
+        },
         ..media::Config::default()
     }
 }

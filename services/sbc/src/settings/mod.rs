@@ -166,6 +166,8 @@ pub struct Media {
     pub threads: u16,
     /// Differentiated services code point of what is sent.
     pub dscp: Option<u8>,
+    /// Packets a second that one side may send in one stream; 0: as many as it wants.
+    pub rate: u32,
 }
 
 impl Media {
@@ -175,13 +177,15 @@ impl Media {
     }
 }
 
-/// `media.engine`. There is one engine in this version, so both words mean it; they differ in what is said at start.
+/// `media.engine`: who relays streams that have settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// The best there is here.
+    /// The kernel where it can be had.
     Auto,
     /// Sockets.
     Userspace,
+    /// The kernel, or the box does not start.
+    Ebpf,
 }
 
 /// `[api]`: HTTP.
@@ -315,6 +319,7 @@ impl Default for Settings {
                 tick: Duration::from_millis(1),
                 threads: 1,
                 dscp: None,
+                rate: 1_000,
             },
             api: Api { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), tokens: Vec::new() },
             cdr: Cdr { postgres: None, spool: SpoolPlace::Auto, retention_days: 0 },

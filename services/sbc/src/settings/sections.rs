@@ -200,17 +200,11 @@ fn transport(section: &mut Section<'_>) -> Option<Transport> {
 }
 
 fn media(mut section: Section<'_>, default: Media) -> Media {
-    const ENGINES: &[(&str, Option<Engine>)] =
-        &[("auto", Some(Engine::Auto)), ("userspace", Some(Engine::Userspace)), ("ebpf", None)];
-    const EXPECTED: &str = "\"auto\" or \"userspace\"";
+    const ENGINES: &[(&str, Engine)] =
+        &[("auto", Engine::Auto), ("userspace", Engine::Userspace), ("ebpf", Engine::Ebpf)];
     let document = section.document();
     let place = section.get("address", address);
     let advertise = section.get("advertise", address);
-    let engine =
-        section.get("engine", |value| choice(ENGINES)(value).map_err(|_| std::borrow::Cow::from(EXPECTED)));
-    if let Some(Placed { value: None, place }) = &engine {
-        document.mistake(place, format!("{EXPECTED} ({} is not in this version yet)", place.came));
-    }
     if let Some(place) = place.as_ref().filter(|place| place.value.is_unspecified() && advertise.is_none()) {
         document.mistake(
             &place.place,
@@ -249,7 +243,7 @@ fn media(mut section: Section<'_>, default: Media) -> Media {
         address6: address6.map(|address6| address6.value).or(default6),
         advertise6: advertise6.map(|advertise6| advertise6.value),
         ports: section.or("ports", default.ports, ports),
-        engine: engine.and_then(|engine| engine.value).unwrap_or(default.engine),
+        engine: section.or("engine", default.engine, choice(ENGINES)),
         timeout: section.or("timeout", default.timeout, duration(SECOND..=DAY)),
         one_way_after: section.or(
             "one_way_after",
@@ -259,6 +253,7 @@ fn media(mut section: Section<'_>, default: Media) -> Media {
         tick: section.or("tick", default.tick, duration(Duration::ZERO..=Duration::from_millis(20))),
         threads: section.or("threads", u32::from(default.threads), number(1..=256)) as u16,
         dscp: section.get("dscp", number(0..=63)).map(|dscp| dscp.value as u8),
+        rate: section.or("rate", default.rate, number(0..=1_000_000)),
     };
     section.finish();
     media
