@@ -2,12 +2,13 @@
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+BPF := services/media/bpf
 PACKAGES := sip-tester baresip-core postgresql iproute2 sipvicious
 PROGRAMS := sipp baresip ip svmap
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	fuzz kills bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-codec bench-linear bench-programs
+	bpf fuzz kills bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-codec bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,10 @@ mutants: ## breaks the state machines on purpose, one mutation at a time; all mu
 
 fuzz: ## searches for bytes that break a reader, TARGET=… (all in turn), MINUTES=… of processor time each (10); needs a C++ compiler
 	CARGO=$(CARGO) tests/fuzz/fuzz.sh $(or $(MINUTES),10) $(if $(filter command,$(firstword $(origin TARGET))),$(TARGET))
+
+bpf: ## compiles the program for the kernel again; fails when the committed object is another (Debian: clang-14 llvm-14 linux-libc-dev)
+	@$(BPF)/build.sh $(BPF)/relay.bpf.new && cmp $(BPF)/relay.bpf.new $(BPF)/relay.bpf.o; same=$$?; \
+	if [ $$same = 0 ]; then rm $(BPF)/relay.bpf.new; else echo "look at relay.bpf.new, then move it to relay.bpf.o" >&2; fi; exit $$same
 
 docs: ## the documentation of the crates, broken links are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

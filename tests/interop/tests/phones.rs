@@ -55,6 +55,45 @@ fn two_phones_register_call_and_hear_each_other_without_a_configuration() {
     assert_eq!((relayed("a_lost"), relayed("b_lost")), (0, 0), "{cdr:#}");
 }
 
+/// With the default engine; where the kernel may not be asked for help, this says so and why.
+#[test]
+fn two_phones_hear_each_other_through_the_kernel_and_the_record_counts_every_packet() {
+    Place::own_network();
+    let place = Place::new("kernel");
+    let drawbridge = Drawbridge::start(&place, "[access]\nopen_loopback = true\n");
+    let log = drawbridge.log();
+    let said = log.lines().find(|line| line.contains("media relay runs")).unwrap().to_owned();
+    if !said.contains("engine=\"ebpf\"") {
+        eprintln!("SKIPPED, NOT TESTED: the engine in the kernel: {said}");
+        return;
+    }
+    let registrar = SocketAddr::from((place.ip(Place::BOX), 5060));
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let mut bob = Phone::registered(&place, "bob", at(5082), registrar, 1500.0);
+    let mut alice = Phone::registered(&place, "alice", at(5071), registrar, 600.0);
+    alice.dial(&format!("sip:bob@{}", registrar.ip()));
+    alice.expect("CALL_ESTABLISHED", LIMIT);
+    std::thread::sleep(TALK);
+    let in_kernel = drawbridge.metrics().sum("drawbridge_media_kernel_streams");
+    alice.hang_up();
+    bob.expect("CALL_CLOSED", LIMIT);
+    assert_eq!(in_kernel, 2.0, "both directions, while the call was up");
+
+    let enough = TALK.as_secs_f64() - 1.0;
+    assert!(heard(&alice.recording(), 1500.0) > enough, "alice hears bob");
+    assert!(heard(&bob.recording(), 600.0) > enough, "bob hears alice");
+    let cdrs = drawbridge.cdrs(1);
+    let counted =
+        |column: &str| cdrs[0][column].as_u64().unwrap_or_else(|| panic!("no {column} in {:#}", cdrs[0]));
+    let metrics = drawbridge.metrics();
+    let both = counted("a_packets") + counted("b_packets");
+    assert_eq!(metrics.sum("drawbridge_media_packets_total"), both as f64);
+    let kernel = metrics.sum("drawbridge_media_kernel_packets_total");
+    assert!(kernel > 200.0 && (both as f64 - kernel) < 100.0, "{kernel} of {both} in the kernel");
+    assert_eq!((counted("a_lost"), counted("b_lost")), (0, 0));
+    assert_eq!(metrics.sum("drawbridge_media_kernel_streams"), 0.0);
+}
+
 #[test]
 fn a_phone_with_the_wrong_password_is_kept_out() {
     Place::own_network();

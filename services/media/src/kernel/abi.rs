@@ -9,7 +9,7 @@ use crate::stream::{Elsewhere, Handover};
 /// `struct flow`.
 pub(super) const FLOW: usize = 120;
 /// `struct counts`.
-pub(super) const COUNTS: usize = 112;
+pub(super) const COUNTS: usize = 136;
 /// `struct totals`.
 pub(super) const TOTALS: usize = 24;
 
@@ -88,6 +88,9 @@ impl Counts {
         out.put(handover.highest.to_ne_bytes());
         out.put(handover.received.to_ne_bytes());
         out.put(handover.lost_before.to_ne_bytes());
+        out.put(handover.recent.to_ne_bytes());
+        out.put(handover.reordered.to_ne_bytes());
+        out.put(handover.duplicates.to_ne_bytes());
         out.put(handover.suspect.map_or(0, |number| 0x1_0000 | u32::from(number)).to_ne_bytes());
         out.put(0u32.to_ne_bytes());
         out.put(((handover.jitter_ms * NANOS * 16.0) as u64).to_ne_bytes());
@@ -95,7 +98,7 @@ impl Counts {
     }
 
     pub(super) fn decode(bytes: &[u8; COUNTS]) -> Counts {
-        let suspect = u32_at(bytes, 72);
+        let suspect = u32_at(bytes, 96);
         Counts {
             elsewhere: Elsewhere {
                 packets: u64_at(bytes, 8),
@@ -107,12 +110,15 @@ impl Counts {
                     highest: u64_at(bytes, 48),
                     received: u64_at(bytes, 56),
                     lost_before: u64_at(bytes, 64),
+                    recent: u64_at(bytes, 72),
+                    reordered: u64_at(bytes, 80),
+                    duplicates: u64_at(bytes, 88),
                     suspect: (suspect != 0).then_some(suspect as u16),
-                    jitter_ms: u64_at(bytes, 80) as f64 / 16.0 / NANOS,
+                    jitter_ms: u64_at(bytes, 104) as f64 / 16.0 / NANOS,
                     ..Handover::default()
                 },
             },
-            others: u32_at(bytes, 76),
+            others: u32_at(bytes, 100),
         }
     }
 }
@@ -230,6 +236,9 @@ mod tests {
             highest: 3 << 16 | 17,
             received: 130_000,
             lost_before: 12,
+            recent: 0xfffe_ffff_0000_0001,
+            reordered: 3,
+            duplicates: 4,
             suspect: Some(0),
             jitter_ms: 2.5,
             ..Handover::default()

@@ -207,10 +207,13 @@ fn because(error: &dyn std::error::Error) -> String {
     }
     causes.dedup();
     let text = causes.join(": ");
-    // What the verifier says is long, and ends with the reason.
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    match lines.as_slice() {
-        [first, .., last] if lines.len() > 4 => format!("{first} … {last}"),
-        lines => lines.join(" "),
+    // What the verifier says is long; the reason stands before its statistics.
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let rest: Vec<&str> = lines.collect();
+    match rest.iter().position(|line| line.starts_with("verification time") || line.starts_with("processed "))
+    {
+        Some(end) => format!("{first} {}", rest.iter().take(end).next_back().copied().unwrap_or_default()),
+        None => [&[first], rest.as_slice()].concat().join(" "),
     }
 }

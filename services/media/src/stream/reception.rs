@@ -33,6 +33,10 @@ pub(crate) struct Handover {
     pub(crate) received: u64,
     /// Loss of the runs before.
     pub(crate) lost_before: u64,
+    /// Which of the numbers up to the highest came, that one in the lowest bit.
+    pub(crate) recent: u64,
+    pub(crate) reordered: u64,
+    pub(crate) duplicates: u64,
     /// After a jump: the number that would prove it was not a stray packet.
     pub(crate) suspect: Option<u16>,
     pub(crate) jitter_ms: f64,
@@ -87,6 +91,9 @@ impl Reception {
             highest: source.highest(),
             received: source.received,
             lost_before: self.lost_before,
+            recent: source.recent,
+            reordered: self.reordered,
+            duplicates: self.duplicates,
             suspect: source.suspect,
             jitter_ms: f64::from(self.jitter.milliseconds()),
             payload_type,
@@ -99,14 +106,15 @@ impl Reception {
         let aside = std::mem::take(&mut self.aside);
         let same = self.current.as_ref().is_some_and(|source| source.ssrc == handover.ssrc);
         self.lost_before = handover.lost_before;
+        self.reordered = handover.reordered;
+        self.duplicates = handover.duplicates;
         self.current = Some(Source {
             ssrc: handover.ssrc,
             first: handover.first as u16,
             highest: handover.highest as u16,
             cycles: handover.highest >> 16,
             received: handover.received + if same { aside } else { 0 },
-            // Who counted meanwhile does not say which.
-            recent: u64::MAX,
+            recent: handover.recent,
             suspect: handover.suspect,
         });
         self.jitter.resume(handover.jitter_ms as f32);

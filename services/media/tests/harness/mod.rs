@@ -174,7 +174,12 @@ pub fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
 /// Fails if anything comes in the time a relay would need.
 pub fn expect_nothing(socket: &UdpSocket) {
     socket.set_read_timeout(Some(QUIET)).unwrap();
-    let came = socket.recv_from(&mut [0; 2048]);
+    let came = loop {
+        match socket.recv_from(&mut [0; 2048]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            came => break came,
+        }
+    };
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     match came {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}

@@ -4,6 +4,7 @@
 //! skipped, and why.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod endings;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod network;

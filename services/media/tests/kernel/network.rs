@@ -73,6 +73,12 @@ impl Network {
         socket
     }
 
+    /// What brings a thread to where the relay is.
+    pub fn enter_from_another_thread(&self) -> impl FnOnce() + Send + 'static {
+        let place = self.relay_file();
+        move || enter(&place)
+    }
+
     /// Runs `ip` where the relay is.
     pub fn change(&self, order: &[&str]) {
         ip(&[&["-n", self.relay.as_str()], order].concat()).unwrap();

@@ -96,6 +96,7 @@ fn a_settled_stream_is_moved_by_the_kernel_and_every_packet_is_counted_once() {
         packets: u64::from(call.next),
         octets: u64::from(call.next) * 160,
         jitter_ms: from_a.jitter_ms,
+        first_media_ms: from_a.first_media_ms,
         ..DirectionStats::default()
     };
     assert_eq!(from_a, expected);
@@ -204,6 +205,8 @@ fn loss_and_jitter_are_those_that_userspace_finds_in_the_same_packets() {
     assert_eq!(sockets.counted(total).kernel_packets, 0);
     let ((ours, _), (theirs, _)) = (kernel.bench.close(1), sockets.bench.close(1));
     assert_eq!(ours.lost, theirs.lost);
+    assert_eq!((ours.reordered, ours.duplicates), (theirs.reordered, theirs.duplicates));
+    assert!(theirs.reordered > 0 && theirs.duplicates > 0, "{theirs:?}");
     assert_eq!((ours.packets, ours.octets), (theirs.packets, theirs.octets));
     assert!(theirs.lost > 25 && theirs.jitter_ms > 100.0, "{theirs:?}");
     let ratio = ours.jitter_ms / theirs.jitter_ms;

@@ -55,7 +55,11 @@ pub(super) fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
             kernel_flows as f64,
         ),
         counter("drawbridge_media_control_packets_total", "RTCP packets relayed.", control),
-        counter("drawbridge_media_dropped_total", "Packets of a source that is not the call's, or beyond the rate limit.", dropped),
+        counter(
+            "drawbridge_media_dropped_total",
+            "Packets of a source that is not the call's, or beyond the rate limit.",
+            dropped,
+        ),
         counter("drawbridge_media_withheld_total", "Packets for a side on hold.", withheld),
         counter("drawbridge_media_unsent_total", "Packets that the network refused.", unsent),
         counter("drawbridge_media_late_total", "Packets to ports that belong to no call.", late),
