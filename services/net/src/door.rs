@@ -19,8 +19,9 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
 
-use crate::layers::{Layers, WebSocket};
+use crate::layers::Layers;
 use crate::tls::Tls;
+use crate::websocket::WebSocket;
 
 /// The subprotocol that RFC 7118 §4 demands.
 const SUBPROTOCOL: &str = "sip";

@@ -34,6 +34,7 @@ mod socket;
 mod streams;
 mod tls;
 mod totals;
+pub mod websocket;
 mod worker;
 
 use std::net::SocketAddr;

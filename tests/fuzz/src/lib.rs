@@ -11,10 +11,12 @@ mod framing;
 mod header;
 mod journal;
 mod message;
+mod packet;
 mod sdp;
 mod second;
 mod session;
 mod uri;
+mod websocket;
 
 /// A reader and what must hold of it.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "header", check: header::check },
     Target { name: "sdp", check: sdp::check },
     Target { name: "framing", check: framing::check },
+    Target { name: "websocket", check: websocket::check },
+    Target { name: "packet", check: packet::check },
     Target { name: "digest", check: digest::check },
     Target { name: "journal", check: journal::check },
     Target { name: "session", check: session::check },

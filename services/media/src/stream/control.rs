@@ -13,7 +13,7 @@ const MAX_PACKETS: usize = 8;
 
 /// The round trip between the relay and one side.
 #[derive(Debug, Default)]
-pub(crate) struct RoundTrip {
+pub struct RoundTrip {
     /// The sender reports that the side was sent last: the middle of their NTP time stamp, and when.
     sent: [Option<(u32, Time)>; 2],
     last: Option<u32>,
@@ -21,7 +21,7 @@ pub(crate) struct RoundTrip {
 
 impl RoundTrip {
     /// Takes note of control that the side is sent.
-    pub(crate) fn sent(&mut self, packet: &[u8], now: Time) {
+    pub fn sent(&mut self, packet: &[u8], now: Time) {
         for (kind, body) in packets(packet) {
             if kind == SENDER_REPORT
                 && let Some(&[a, b, c, d]) = body.get(6..).and_then(|rest| rest.first_chunk())
@@ -32,7 +32,7 @@ impl RoundTrip {
     }
 
     /// Takes note of control that came from the side.
-    pub(crate) fn heard(&mut self, packet: &[u8], now: Time) {
+    pub fn heard(&mut self, packet: &[u8], now: Time) {
         for (kind, body) in packets(packet) {
             let blocks = match kind {
                 SENDER_REPORT => body.get(24..),
@@ -48,7 +48,7 @@ impl RoundTrip {
     }
 
     /// In milliseconds, as the last report that answered one of ours says.
-    pub(crate) fn milliseconds(&self) -> Option<u32> {
+    pub fn milliseconds(&self) -> Option<u32> {
         self.last
     }
 

@@ -2,7 +2,7 @@
 
 /// What a datagram on a media port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Datagram {
+pub enum Datagram {
     /// RTP or SRTP.
     Rtp(RtpHeader),
     /// RTCP or SRTCP.
@@ -15,18 +15,22 @@ pub(crate) enum Datagram {
 
 /// The fields that statistics need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RtpHeader {
-    pub(crate) payload_type: u8,
-    pub(crate) sequence: u16,
-    pub(crate) timestamp: u32,
-    pub(crate) ssrc: u32,
+pub struct RtpHeader {
+    /// Without the marker.
+    pub payload_type: u8,
+    /// Of the packet.
+    pub sequence: u16,
+    /// Of its first sample.
+    pub timestamp: u32,
+    /// Of who sends.
+    pub ssrc: u32,
     /// Octets after header, CSRC list and extension, without padding.
-    pub(crate) payload: usize,
+    pub payload: usize,
 }
 
 /// Says what reached a media port. `muxed`: the sender multiplexes RTCP there; without that, payload types 64 to 95 are
 /// ordinary media (RFC 5761 §4).
-pub(crate) fn classify_media(packet: &[u8], muxed: bool) -> Datagram {
+pub fn classify_media(packet: &[u8], muxed: bool) -> Datagram {
     if is_stun(packet) {
         Datagram::Stun
     } else if muxed && is_rtcp(packet) {
@@ -37,7 +41,7 @@ pub(crate) fn classify_media(packet: &[u8], muxed: bool) -> Datagram {
 }
 
 /// RTCP: version 2, a packet type of the RTCP block (RFC 5761 §4), and a first packet no longer than the datagram.
-pub(crate) fn is_rtcp(packet: &[u8]) -> bool {
+pub fn is_rtcp(packet: &[u8]) -> bool {
     let Some(&[first, kind, length_high, length_low]) = packet.first_chunk::<4>() else { return false };
     let words = usize::from(u16::from_be_bytes([length_high, length_low])) + 1;
     first >> 6 == 2 && (192..=223).contains(&kind) && words * 4 <= packet.len()

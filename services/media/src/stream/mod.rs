@@ -35,11 +35,11 @@ use call::{Deaf, DirectionStats, RemoteStream, Side};
 use sip::Time;
 
 use self::bond::Bond;
-use self::control::RoundTrip;
+pub use self::control::RoundTrip;
 use self::deaf::Turned;
 use self::hands::Hands;
 pub(crate) use self::hands::Route;
-use self::header::{Datagram, RtpHeader};
+pub use self::header::{Datagram, RtpHeader, classify_media, is_rtcp};
 use self::latch::{Latch, same};
 pub(crate) use self::pace::Limit;
 use self::pace::Pace;
