@@ -3,8 +3,8 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BPF := services/media/bpf
-PACKAGES := sip-tester baresip-core postgresql iproute2 sipvicious
-PROGRAMS := sipp baresip ip svmap
+PACKAGES := sip-tester baresip-core postgresql iproute2 sipvicious valgrind
+PROGRAMS := sipp baresip ip svmap valgrind
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
@@ -13,7 +13,7 @@ PROGRAMS := sipp baresip ip svmap
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## the programs that the interop tests talk to (Debian packages, as root)
+deps: ## the programs that the interop tests talk to, and valgrind (Debian packages, as root)
 	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgres"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
@@ -58,7 +58,7 @@ bpf: ## compiles the program for the kernel again; fails when the committed obje
 docs: ## the documentation of the crates, broken links are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
-test: lint test-unit test-interop docs ## all of it
+test: lint test-unit test-interop bench-linear docs ## all of it
 
 audit: ## licences, advisories and sources of the dependencies (needs cargo-deny)
 	$(CARGO) deny check
@@ -88,7 +88,7 @@ kills: deps release ## kill -9 under calls, 200 times under 200 calls/s; every c
 bench-codec: ## reading, rewriting and writing an INVITE of 961 bytes, beside rsip
 	$(CARGO) run --locked --release -p bench --bin codec
 
-bench-linear: ## instructions a byte of the dearest headers, by valgrind; fails above three times an ordinary message
+bench-linear: deps ## instructions a byte of the dearest headers, by valgrind; fails above three times an ordinary message
 	$(CARGO) bench --locked -p torture --bench linear
 
 bench-programs:
