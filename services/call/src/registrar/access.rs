@@ -71,12 +71,7 @@ impl Access {
                     .filter_map(|value| Authorization::parse(value).ok())
                     .find(|given| &*given.realm == REALM.as_bytes());
                 let Some(given) = given else { return Verdict::Challenge { stale: false } };
-                // An unknown name costs the same work as a wrong password, and gets the same answer. So does one at the
-                // end of the list: all of it is looked through.
-                let is_it = |user: &User| user.name.as_bytes() == &*given.username;
-                let user =
-                    users.iter().fold(None, |found, user| if is_it(user) { Some(user) } else { found });
-                let password = user.map_or("\u{0}", |user| user.password.as_str());
+                let (user, password) = self.claimed(users, &given.username);
                 let right = given.verify(password, request.method_text());
                 match user {
                     Some(user) if right => self.fresh(&given, &user.name, now),
@@ -84,6 +79,18 @@ impl Access {
                 }
             }
         }
+    }
+
+    /// The user of this name, and the password that its proof is held against. An unknown name costs the same work as a wrong
+    /// password: it is held against that of another user, whose choice nobody outside can know and which is the same each
+    /// time, since a long password is more to hash than a short one. A name at the end of the list costs what one at its
+    /// beginning does: all of it is looked through.
+    fn claimed<'u>(&self, users: &'u [User], name: &[u8]) -> (Option<&'u User>, &'u str) {
+        let stand_in = self.counts.hasher().hash_one(name) % (users.len() as u64).max(1);
+        let is_it = |user: &User| user.name.as_bytes() == name;
+        let user = users.iter().fold(None, |found, user| if is_it(user) { Some(user) } else { found });
+        let held_against = user.or(users.get(stand_in as usize));
+        (user, held_against.map_or("", |user| user.password.as_str()))
     }
 
     /// A WWW-Authenticate value. MD5 alone: there are phones in use (baresip 1.0 for one) that give up at the sight of
@@ -122,4 +129,32 @@ fn nonces(secret: &[u8; 32], epoch: u64) -> Nonces {
         *byte ^= epoch;
     }
     Nonces::new(secret)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_proof_of_an_unknown_name_is_held_against_the_password_of_some_user_always_the_same() {
+        let user = |n: usize| User { name: format!("user{n}"), password: "x".repeat(8 + n) };
+        let users: Vec<User> = (0..50).map(user).collect();
+        let access = Access::new([7; 32], &mut Ids::new([9; 32], 0, 1));
+        let mut lengths = BTreeSet::new();
+        for n in 0..500 {
+            let name = format!("nobody{n}");
+            let (user, password) = access.claimed(&users, name.as_bytes());
+            assert_eq!(user, None);
+            assert!((8..58).contains(&password.len()));
+            assert_eq!(access.claimed(&users, name.as_bytes()).1, password);
+            lengths.insert(password.len());
+        }
+        assert!(lengths.len() > 40, "as different as those of users: {lengths:?}");
+        let (user, password) = access.claimed(&users, b"user31");
+        assert_eq!((user, password.len()), (Some(&users[31]), 39));
+        assert_eq!(access.claimed(&[], b"anybody"), (None, ""));
+    }
 }
