@@ -443,6 +443,7 @@ impl Core {
         | MediaReport::NotListening { session, .. }
         | MediaReport::Silent { session, .. }
         | MediaReport::OneWay { session, .. }
+        | MediaReport::Digit { session, .. }
         | MediaReport::Closed { session, .. }) = &report;
         let key = call_of(*session);
         let Some(call) = self.calls.get_mut(key).filter(|call| call.media.id == *session) else { return };
@@ -465,6 +466,7 @@ impl Core {
                 self.wire.stats.one_way += 1;
                 self.wire.event(Some(id), crate::io::EventKind::OneWay { side, deaf });
             }
+            MediaReport::Digit { side, digit, .. } => self.relay_digit(key, side, digit, now),
             MediaReport::Closed { from_a, from_b, .. } => {
                 call.media.state = MediaState::Closed;
                 call.record.from_a = from_a;

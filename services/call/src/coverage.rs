@@ -112,8 +112,8 @@ impl LegInput {
             (Purpose::Bye, _) => LegInput::ByeResponse,
             (Purpose::Prack, _) => LegInput::PrackResponse,
             (Purpose::Notify, _) => LegInput::NotifyResponse,
-            (Purpose::Carry(_), 408 | 481) => LegInput::CarryLost,
-            (Purpose::Carry(_), _) => LegInput::CarryResponse,
+            (Purpose::Carry(_) | Purpose::Info, 408 | 481) => LegInput::CarryLost,
+            (Purpose::Carry(_) | Purpose::Info, _) => LegInput::CarryResponse,
         }
     }
 
@@ -126,7 +126,7 @@ impl LegInput {
             Purpose::Bye => LegInput::ByeSilence,
             Purpose::Prack => LegInput::PrackSilence,
             Purpose::Notify => LegInput::NotifySilence,
-            Purpose::Carry(_) => LegInput::CarrySilence,
+            Purpose::Carry(_) | Purpose::Info => LegInput::CarrySilence,
         }
     }
 }

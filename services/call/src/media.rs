@@ -82,6 +82,33 @@ pub enum MediaOrder {
         /// Whether silence is reported from now on.
         on: bool,
     },
+    /// Packets of this payload type that a side sends are key presses (RFC 4733): they are not relayed, each press is
+    /// reported by [`MediaReport::Digit`]. `None`: none are.
+    TakeDigits {
+        /// The session.
+        session: MediaId,
+        /// Which m= line, from 0.
+        stream: u8,
+        /// Who presses keys.
+        side: Side,
+        /// Of `telephone-event`.
+        payload_type: Option<u8>,
+    },
+    /// Send a side a key press in place of what comes from the other side meanwhile (RFC 4733). Digits wait for each other.
+    PlayDigit {
+        /// The session.
+        session: MediaId,
+        /// Which m= line, from 0.
+        stream: u8,
+        /// Who is sent it.
+        side: Side,
+        /// Of `telephone-event` with that side.
+        payload_type: u8,
+        /// Which, and for how long.
+        digit: Digit,
+        /// Where the packets begin to count if the side was sent nothing yet.
+        seed: u64,
+    },
     /// Give everything back. Answered by [`MediaReport::Closed`]; nothing is relayed afterwards.
     Close {
         /// The session.
@@ -182,6 +209,15 @@ pub enum MediaReport {
         /// Why, as far as can be seen from here.
         deaf: Deaf,
     },
+    /// A side pressed a key ([`MediaOrder::TakeDigits`]).
+    Digit {
+        /// The session.
+        session: MediaId,
+        /// Who.
+        side: Side,
+        /// Which, and for how long.
+        digit: Digit,
+    },
     /// Answer to [`MediaOrder::Close`].
     Closed {
         /// The session.
@@ -247,6 +283,43 @@ pub struct DirectionStats {
     pub moves: u32,
     /// Why nothing was heard, where something ought to have been.
     pub deaf: Option<Deaf>,
+}
+
+/// A key that was pressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Digit {
+    /// The event of RFC 4733 §3.2: 0 to 9, `*`, `#`, A to D, flash; at most 16.
+    pub event: u8,
+    /// How long.
+    pub millis: u32,
+}
+
+impl Digit {
+    const SYMBOLS: [char; 17] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D', '!'];
+    /// A key is not down for longer.
+    const MOST_MILLIS: u32 = 8_000;
+
+    /// `None` where the event is no key.
+    pub fn new(event: u8, millis: u32) -> Option<Digit> {
+        let is_key = usize::from(event) < Digit::SYMBOLS.len();
+        is_key.then_some(Digit { event, millis: millis.min(Digit::MOST_MILLIS) })
+    }
+
+    /// Of what is written for it: `5`, `#`, `B`, or the number of the event where that has two digits.
+    pub fn of_symbol(symbol: &str, millis: u32) -> Option<Digit> {
+        let mut symbols = symbol.chars();
+        let event = match (symbols.next()?.to_ascii_uppercase(), symbols.next()) {
+            (symbol, None) => Digit::SYMBOLS.iter().position(|known| *known == symbol)?,
+            (_, Some(_)) => symbol.parse().ok()?,
+        };
+        Digit::new(u8::try_from(event).ok()?, millis)
+    }
+
+    /// What is written for it.
+    pub fn symbol(self) -> char {
+        Digit::SYMBOLS.get(usize::from(self.event)).copied().unwrap_or('!')
+    }
 }
 
 /// Why nothing is heard of a side that should send.

@@ -66,11 +66,29 @@ impl Engine for Handle {
                 self.describe(session, stream, side, remote, now);
             }
             MediaOrder::Watch { session, on } => self.watch(session, on, now),
+            MediaOrder::TakeDigits { session, stream, side, payload_type } => {
+                if let Some(path) = self.path_of(session, stream) {
+                    let mut state = path.state();
+                    state.take_digits(session, side, payload_type);
+                    self.shared.recall(path, &mut state);
+                }
+            }
+            MediaOrder::PlayDigit { session, stream, side, payload_type, digit, seed } => {
+                if let Some(path) = self.path_of(session, stream) {
+                    let mut state = path.state();
+                    state.keep(session);
+                    self.shared.recall(path, &mut state);
+                    state.play(session, side, digit, payload_type, seed);
+                    drop(state);
+                    self.shared.play(self.shard, path, side);
+                }
+            }
             MediaOrder::Close { session } => reports.push(self.close(session, now)),
         }
     }
 
     fn poll(&mut self, now: Time, reports: &mut Vec<MediaReport>) {
+        self.shared.shards[self.shard].fetch_digits(reports);
         // A busy shard calls this for every batch of messages; looking at each session is for once in a while.
         if self.watched == 0 || now < self.next_look {
             return;
@@ -271,10 +289,13 @@ impl Handle {
         }
     }
 
+    fn path_of(&self, id: MediaId, stream: u8) -> Option<&Arc<Path>> {
+        self.sessions.get(&id)?.paths.get(usize::from(stream))
+    }
+
     /// Before the description, so that no packet leaves in the clear.
     fn protect(&mut self, id: MediaId, stream: u8, side: Side, protection: Option<&Protection>) {
-        let path = self.sessions.get(&id).and_then(|session| session.paths.get(usize::from(stream)));
-        if let Some(path) = path {
+        if let Some(path) = self.path_of(id, stream) {
             path.state().protect(side, protection);
         }
     }

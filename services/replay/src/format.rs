@@ -74,6 +74,8 @@ pub(crate) struct TrunkLine {
     pub(crate) codecs: CodecsLine,
     #[serde(default, skip_serializing_if = "ProfileLine::is_pass")]
     pub(crate) rtp_profile: ProfileLine,
+    #[serde(default, skip_serializing_if = "DtmfLine::is_pass")]
+    pub(crate) dtmf: DtmfLine,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) methods: Option<Vec<String>>,
     /// Whether there were credentials for it; they are in no journal.
@@ -153,6 +155,21 @@ pub(crate) enum ProfileLine {
     Pass,
     Avp,
     Avpf,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DtmfLine {
+    #[default]
+    Pass,
+    Rfc4733,
+    Info,
+}
+
+impl DtmfLine {
+    fn is_pass(&self) -> bool {
+        *self == DtmfLine::Pass
+    }
 }
 
 impl ProfileLine {
@@ -256,6 +273,12 @@ pub(crate) enum InputLine {
         session: u64,
         side: SideLine,
         deaf: String,
+    },
+    Digit {
+        session: u64,
+        side: SideLine,
+        digit: char,
+        millis: u32,
     },
     Counted {
         session: u64,

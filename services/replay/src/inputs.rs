@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use call::journal::{Fact, Keys, Ordered, Owner, Stimulus};
 use call::{
-    Addresses, Deaf, DirectionStats, MediaId, MediaReport, NextHop, PortPair, QueryId, SendToken, Side,
-    StreamPorts,
+    Addresses, Deaf, Digit, DirectionStats, MediaId, MediaReport, NextHop, PortPair, QueryId, SendToken,
+    Side, StreamPorts,
 };
 use routing::{Decision, Fork, Plan, Refusal, Target, TrunkId};
 use sip::Transport;
@@ -136,6 +136,11 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
             side: (*side).into(),
             deaf: Deaf::parse(deaf)?,
         }),
+        InputLine::Digit { session, side, digit, millis } => Stimulus::Media(MediaReport::Digit {
+            session: MediaId(*session),
+            side: (*side).into(),
+            digit: Digit::of_symbol(digit.encode_utf8(&mut [0; 4]), *millis)?,
+        }),
         InputLine::Counted { session, from_a, from_b } => Stimulus::Media(MediaReport::Closed {
             session: MediaId(*session),
             from_a: counters(from_a),
@@ -179,6 +184,12 @@ fn report_line(report: &MediaReport) -> InputLine {
         MediaReport::OneWay { session, side, deaf } => {
             InputLine::OneWay { session: session.0, side: (*side).into(), deaf: deaf.to_string() }
         }
+        MediaReport::Digit { session, side, digit } => InputLine::Digit {
+            session: session.0,
+            side: (*side).into(),
+            digit: digit.symbol(),
+            millis: digit.millis,
+        },
         MediaReport::Closed { session, from_a, from_b } => InputLine::Counted {
             session: session.0,
             from_a: counters_line(*from_a),

@@ -196,6 +196,7 @@ impl Drawing {
                 format!("no ports: {why}")
             }
             InputLine::Silent { side, .. } => format!("side {side:?} is silent"),
+            InputLine::Digit { side, digit, .. } => format!("side {side:?} pressed {digit}"),
             InputLine::OneWay { side, deaf, .. } => format!("side {side:?} is not heard: {deaf}"),
             InputLine::Counted { from_a, from_b, .. } => {
                 format!("media closed: {} packets from A, {} from B", from_a.packets, from_b.packets)

@@ -7,14 +7,14 @@ use std::time::Duration;
 use call::journal::Step;
 use call::{Families, JournalLimits, Listener, Now, RegistrarPolicy, Settings, Utc};
 use routing::{
-    Bodies, CancelMatching, Challenges, Codecs, Credentials, MediaFamily, Redirect, Refer, RtpProfile,
+    Bodies, CancelMatching, Challenges, Codecs, Credentials, Dtmf, MediaFamily, Redirect, Refer, RtpProfile,
     Snapshot, Source, Trunk,
 };
 use sip::{Time, Timing, Transport};
 
 use crate::format::{
-    BodiesLine, CodecsLine, Configuration, FamilyLine, Header, InputLine, Line, ListenerLine, Matching,
-    ProfileLine, RedirectLine, ReferLine, TrunkLine, VERSION,
+    BodiesLine, CodecsLine, Configuration, DtmfLine, FamilyLine, Header, InputLine, Line, ListenerLine,
+    Matching, ProfileLine, RedirectLine, ReferLine, TrunkLine, VERSION,
 };
 use crate::inputs::{fact, keys, stimulus};
 
@@ -216,6 +216,7 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
         media_family,
         codecs: CodecsLine { allow, drop, order },
         rtp_profile,
+        dtmf,
         methods,
         authenticates,
         passes_challenges,
@@ -253,6 +254,11 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
             ProfileLine::Pass => RtpProfile::Pass,
             ProfileLine::Avp => RtpProfile::Avp,
             ProfileLine::Avpf => RtpProfile::Avpf,
+        },
+        dtmf: match dtmf {
+            DtmfLine::Pass => Dtmf::Pass,
+            DtmfLine::Rfc4733 => Dtmf::Rfc4733,
+            DtmfLine::Info => Dtmf::Info,
         },
         methods: methods.clone(),
         // What they answered is on the tape.

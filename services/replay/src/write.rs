@@ -6,12 +6,12 @@ use std::time::Duration;
 use call::journal::{Journal, Replay, Step, Stimulus};
 use call::{CallView, Event, EventKind, Families, Listener, Output, RouteQuery, Settings};
 use routing::{
-    Bodies, CancelMatching, Codecs, Decision, MediaFamily, Redirect, Refer, RtpProfile, Snapshot, Target,
-    Trunk, TrunkId,
+    Bodies, CancelMatching, Codecs, Decision, Dtmf, MediaFamily, Redirect, Refer, RtpProfile, Snapshot,
+    Target, Trunk, TrunkId,
 };
 
 use crate::format::{
-    BodiesLine, Bytes, CodecsLine, Configuration, FamilyLine, Header, Line, ListenerLine, Matching,
+    BodiesLine, Bytes, CodecsLine, Configuration, DtmfLine, FamilyLine, Header, Line, ListenerLine, Matching,
     OutputLine, ProfileLine, RedirectLine, ReferLine, StateLine, TrunkLine, VERSION,
 };
 use crate::inputs::{fact_line, input_line, keys_line};
@@ -119,6 +119,7 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
         media_family,
         codecs: Codecs { allow, drop, order },
         rtp_profile,
+        dtmf,
         methods,
         auth,
         challenges: _,
@@ -160,6 +161,11 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
             RtpProfile::Pass => ProfileLine::Pass,
             RtpProfile::Avp => ProfileLine::Avp,
             RtpProfile::Avpf => ProfileLine::Avpf,
+        },
+        dtmf: match dtmf {
+            Dtmf::Pass => DtmfLine::Pass,
+            Dtmf::Rfc4733 => DtmfLine::Rfc4733,
+            Dtmf::Info => DtmfLine::Info,
         },
         methods: methods.clone(),
         authenticates: auth.is_some(),

@@ -20,7 +20,7 @@ pub use called::MAX_CALLED;
 pub use decision::{Decision, Plan, Query, Refusal, Target};
 pub use error::{Entry, Problem, SnapshotError};
 pub use explain::Explanation;
-pub use media::{Codecs, RtpProfile, is_companion};
+pub use media::{Codecs, Dtmf, RtpProfile, is_companion, plays_digits};
 pub use route::{Fork, Reject, Route, default_failover};
 pub use snapshot::Snapshot;
 pub use source::{Source, SourceError};

@@ -1,4 +1,7 @@
-//! How a trunk's media is treated: which codecs it may use, in what order, and in which profile they are spoken of.
+//! How a trunk's media is treated: which codecs it may use, in what order, in which profile they are spoken of, and how key
+//! presses are sent.
+
+use crate::trunk::Trunk;
 
 /// Which codecs descriptions to and from a trunk may name, and in what order. A codec is named as in `a=rtpmap`, without
 /// regard to case: `PCMU`, `opus`, or with its clock rate, `L16/44100`.
@@ -51,6 +54,27 @@ pub enum RtpProfile {
     Avp,
     /// With early feedback (`RTP/AVPF`, RFC 4585).
     Avpf,
+}
+
+/// How a trunk's peers send key presses, and want them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dtmf {
+    /// As the other side does: nothing is changed.
+    #[default]
+    Pass,
+    /// As RTP (RFC 4733), also where the other side sends INFO.
+    Rfc4733,
+    /// In INFO: they are told of no `telephone-event`.
+    Info,
+}
+
+/// Whether an INFO with a digit that comes from the first of these is played to the second.
+pub fn plays_digits(from: Option<&Trunk>, to: Option<&Trunk>) -> bool {
+    let of = |trunk: Option<&Trunk>| trunk.map_or(Dtmf::Pass, |trunk| trunk.dtmf);
+    match (of(from), of(to)) {
+        (_, Dtmf::Info) | (Dtmf::Pass | Dtmf::Rfc4733, Dtmf::Pass) => false,
+        (_, Dtmf::Rfc4733) | (Dtmf::Info, Dtmf::Pass) => true,
+    }
 }
 
 #[cfg(test)]

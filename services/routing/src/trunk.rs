@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::media::{Codecs, RtpProfile};
+use crate::media::{Codecs, Dtmf, RtpProfile};
 use crate::source::Source;
 
 /// Index of a trunk in its snapshot.
@@ -35,6 +35,8 @@ pub struct Trunk {
     pub codecs: Codecs,
     /// In which profile its peers are spoken to of RTP.
     pub rtp_profile: RtpProfile,
+    /// How its peers send key presses, and want them.
+    pub dtmf: Dtmf,
     /// Methods of its requests that cross besides those of a call. `None`: those that are known to make sense outside of
     /// calls, and within a dialog any.
     pub methods: Option<Vec<String>>,
@@ -73,6 +75,7 @@ impl Trunk {
             media_family: MediaFamily::default(),
             codecs: Codecs::default(),
             rtp_profile: RtpProfile::default(),
+            dtmf: Dtmf::default(),
             methods: None,
             require: Vec::new(),
             auth: None,
@@ -85,7 +88,7 @@ impl Trunk {
 
     /// Whether descriptions to and from it are changed beyond the addresses in them.
     pub fn shapes_media(&self) -> bool {
-        !self.codecs.is_any() || self.rtp_profile != RtpProfile::Pass
+        !self.codecs.is_any() || self.rtp_profile != RtpProfile::Pass || self.dtmf != Dtmf::Pass
     }
 
     /// Whether its callers answer its challenges themselves.

@@ -88,6 +88,10 @@ impl Relay {
                 self.of(session, "told of another family")?;
                 Ok(None)
             }
+            MediaOrder::TakeDigits { session, .. } | MediaOrder::PlayDigit { session, .. } => {
+                self.of(session, "told of key presses")?;
+                Ok(None)
+            }
             MediaOrder::Watch { session, on } => {
                 self.of(session, "watched")?.watched = on;
                 Ok(None)

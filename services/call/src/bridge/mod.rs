@@ -9,6 +9,7 @@
 mod branches;
 mod cause;
 mod claim;
+mod digits;
 mod early;
 mod offers;
 mod orders;

@@ -137,7 +137,7 @@ impl Core {
             caller.told.heard(&sdp);
         }
         if call.snapshot.shapes_media() {
-            call.media.note_profiles();
+            call.media.note_terms();
         }
         call.media.expect([caller.told.family(), call.first_target_family()], &self.wire);
         call.media.open(streams, &mut self.wire);
@@ -175,6 +175,7 @@ impl Core {
             }
             let address = call.media.address(side, told, &mut self.wire);
             let shaped = terms.shape(&sdp, None);
+            call.media.take_digits(side, terms, &mut self.wire);
             let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
             let sdp = shaped.as_ref().unwrap_or(&sdp);
             let written = session.write(sdp, address, &call.media.streams, side);

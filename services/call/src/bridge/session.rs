@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use sip::{Direction, Edit, Sdp, SdpError};
 use smallvec::SmallVec;
 
-use super::terms::{Terms, WithFeedback, with_feedback};
+use super::terms::{Said, Terms};
 use crate::family::{Addresses, Families, Family, Told};
 use crate::io::Output;
 use crate::leg::Leg;
@@ -159,7 +159,21 @@ pub(crate) struct CallMedia {
     /// about what is waited for.
     next: u8,
     /// What A and B said last, in a configuration where any trunk changes descriptions.
-    said: Option<Box<[Option<WithFeedback>; 2]>>,
+    said: Option<Box<Heard>>,
+}
+
+/// What both sides said last, and which of their key presses the relay takes out.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    said: [Option<Said>; 2],
+    taken: [Option<TakenDigits>; 2],
+}
+
+/// Where a side's key presses are: in which stream, with which payload type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TakenDigits {
+    pub(crate) stream: u8,
+    pub(crate) payload_type: u8,
 }
 
 /// Whether the relay holds anything for the call.
@@ -188,7 +202,7 @@ impl CallMedia {
     }
 
     /// From now on remembers what a description must agree with.
-    pub(crate) fn note_profiles(&mut self) {
+    pub(crate) fn note_terms(&mut self) {
         self.said.get_or_insert_default();
     }
 
@@ -231,6 +245,7 @@ impl CallMedia {
     ) -> Vec<u8> {
         let address = self.address(side, leg.told, wire);
         let shaped = self.shape(sdp, side, terms);
+        self.take_digits(side, terms, wire);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         leg.session.write(shaped.as_ref().unwrap_or(sdp), address, &self.streams, side)
     }
@@ -246,17 +261,40 @@ impl CallMedia {
     ) -> Vec<u8> {
         let address = self.address(side, leg.told, wire);
         let shaped = self.shape(sdp, side, terms);
+        self.take_digits(side, terms, wire);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         leg.session.propose(shaped.as_ref().unwrap_or(sdp), address, &self.streams, side)
     }
 
     /// What the trunks make of a description for this side; `None` where it is as it came.
     pub(crate) fn shape(&self, sdp: &Sdp<'_>, side: Side, terms: Terms<'_>) -> Option<Vec<u8>> {
-        let said = self.said.as_deref().and_then(|[a, b]| match side {
-            Side::A => *a,
-            Side::B => *b,
-        });
-        terms.shape(sdp, said)
+        terms.shape(sdp, self.said(side))
+    }
+
+    fn said(&self, side: Side) -> Option<Said> {
+        self.said.as_deref().and_then(|heard| heard.said[place(side)])
+    }
+
+    /// Where a side has said that it takes key presses.
+    pub(crate) fn digits_of(&self, side: Side) -> Option<TakenDigits> {
+        self.said(side)?.digits
+    }
+
+    /// Has the relay take out what the trunk of the other side wants in INFO. `side` is who a description goes to.
+    pub(crate) fn take_digits(&mut self, side: Side, terms: Terms<'_>, wire: &mut Wire) {
+        let (session, is_open) = (self.id, self.is_open());
+        let Some(heard) = self.said.as_deref_mut().filter(|_| is_open) else { return };
+        for (of, taken) in [(side, terms.writer_wants_info()), (side.other(), terms.reader_wants_info())] {
+            let digits = heard.said[place(of)].and_then(|said| said.digits).filter(|_| taken);
+            let before = std::mem::replace(&mut heard.taken[place(of)], digits);
+            if before == digits {
+                continue;
+            }
+            let stream = digits.or(before).map_or(0, |digits| digits.stream);
+            let payload_type = digits.map(|digits| digits.payload_type);
+            let order = MediaOrder::TakeDigits { session, stream, side: of, payload_type };
+            wire.outputs.push_back(Output::Media(order));
+        }
     }
 
     /// Has the relay listen for a side in a family, if it is in it.
@@ -339,22 +377,15 @@ impl CallMedia {
     }
 
     fn note(&mut self, sdp: &Sdp<'_>, side: Side) {
-        if let Some([a, b]) = self.said.as_deref_mut() {
-            let said = match side {
-                Side::A => a,
-                Side::B => b,
-            };
-            *said = Some(with_feedback(sdp));
+        if let Some(heard) = self.said.as_deref_mut() {
+            heard.said[place(side)] = Some(Said::of(sdp));
         }
     }
 
     /// A side's description counts no more: another target is tried.
     pub(crate) fn forget(&mut self, side: Side, wire: &mut Wire) {
-        if let Some([a, b]) = self.said.as_deref_mut() {
-            match side {
-                Side::A => *a = None,
-                Side::B => *b = None,
-            }
+        if let Some(heard) = self.said.as_deref_mut() {
+            heard.said[place(side)] = None;
         }
         if !self.is_open() {
             return;
@@ -394,6 +425,13 @@ impl CallMedia {
             MediaState::Open | MediaState::Growing => true,
             MediaState::Unopened | MediaState::Opening | MediaState::Closing | MediaState::Closed => false,
         }
+    }
+}
+
+fn place(side: Side) -> usize {
+    match side {
+        Side::A => 0,
+        Side::B => 1,
     }
 }
 

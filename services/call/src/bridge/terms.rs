@@ -6,8 +6,10 @@
 
 use std::borrow::Cow;
 
-use routing::{Codecs, RtpProfile, Snapshot, Trunk, TrunkId, is_companion};
+use routing::{Codecs, Dtmf, RtpProfile, Snapshot, Trunk, TrunkId, is_companion};
 use sip::{Sdp, Selection, Stream};
+
+use super::session::TakenDigits;
 
 /// The trunks of who wrote a description and of who is to read it, where either changes anything.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,8 +18,37 @@ pub(crate) struct Terms<'a> {
     to: Option<&'a Trunk>,
 }
 
-/// What a side said last that the description for it must agree with: which of its streams are in a profile with feedback.
-pub(crate) type WithFeedback = u16;
+/// What a side said last that the description for it must agree with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    /// Which of its streams are in a profile with feedback.
+    feedback: u16,
+    /// Where it takes key presses.
+    pub(super) digits: Option<TakenDigits>,
+}
+
+impl Said {
+    pub(crate) fn of(sdp: &Sdp<'_>) -> Said {
+        let streams = sdp.streams().iter().enumerate();
+        let feedback = streams.fold(0, |all, (index, stream)| {
+            if is_rtp(stream) && stream.proto.ends_with(b"F") { all | 1 << (index & 15) } else { all }
+        });
+        let digits = audio(sdp).and_then(|(index, stream)| {
+            let payload_type = digits_in(stream)?;
+            Some(TakenDigits { stream: u8::try_from(index).ok()?, payload_type })
+        });
+        Said { feedback, digits }
+    }
+}
+
+/// What becomes of the key presses in a description.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Digits {
+    AsTheyAre,
+    Never,
+    /// They are there, with this payload type or one that is free.
+    Always(Option<u8>),
+}
 
 impl<'a> Terms<'a> {
     pub(crate) fn of(snapshot: &'a Snapshot, from: Option<TrunkId>, to: Option<TrunkId>) -> Terms<'a> {
@@ -49,10 +80,12 @@ impl<'a> Terms<'a> {
 
     /// The description for the other side; `None` where it is as it came. `said`: what that side described itself, if it has:
     /// then a stream without a common codec stays as it is, because an answer cannot be taken back.
-    pub(crate) fn shape(&self, sdp: &Sdp<'_>, said: Option<WithFeedback>) -> Option<Vec<u8>> {
+    pub(crate) fn shape(&self, sdp: &Sdp<'_>, said: Option<Said>) -> Option<Vec<u8>> {
         if self.is_none() {
             return None;
         }
+        let digits = self.digits(said);
+        let first_audio = audio(sdp).map(|(index, _)| index);
         sdp.select(|index, stream| {
             if !is_rtp(stream) {
                 return None;
@@ -61,13 +94,49 @@ impl<'a> Terms<'a> {
             if payload_types.is_empty() && said.is_some() {
                 payload_types = stream.payload_types().collect();
             }
-            let proto = self.proto(stream, said.map(|said| said >> index & 1 != 0));
+            let mut lines = Vec::new();
+            match digits {
+                Digits::AsTheyAre => {}
+                Digits::Never => payload_types.retain(|payload_type| !is_digits(stream, *payload_type)),
+                Digits::Always(number) if first_audio == Some(index) && !payload_types.is_empty() => {
+                    lines = add_digits(stream, number, &mut payload_types);
+                }
+                Digits::Always(_) => {}
+            }
+            let proto = self.proto(stream, said.map(|said| said.feedback >> index & 1 != 0));
             let without_feedback = proto.as_deref().unwrap_or(stream.proto).last() != Some(&b'F');
             let is_same = proto.is_none() && stream.payload_types().eq(payload_types.iter().copied());
             let proto = proto.map(|proto| String::from_utf8_lossy(&proto).into_owned());
             let without_feedback = without_feedback && proto.is_some();
-            (!is_same).then(|| Selection { payload_types, proto, without_feedback, lines: Vec::new() })
+            (!is_same).then_some(Selection { payload_types, proto, without_feedback, lines })
         })
+    }
+
+    /// Whether the writer's peers want in INFO what the reader's press.
+    pub(crate) fn writer_wants_info(&self) -> bool {
+        self.from.is_some_and(|trunk| trunk.dtmf == Dtmf::Info)
+    }
+
+    /// The other way round.
+    pub(crate) fn reader_wants_info(&self) -> bool {
+        self.to.is_some_and(|trunk| trunk.dtmf == Dtmf::Info)
+    }
+
+    fn digits(&self, said: Option<Said>) -> Digits {
+        let of = |trunk: Option<&Trunk>| trunk.map_or(Dtmf::Pass, |trunk| trunk.dtmf);
+        let (from, to) = (of(self.from), of(self.to));
+        match (from, to, said) {
+            (Dtmf::Pass, Dtmf::Pass, _) => Digits::AsTheyAre,
+            (_, Dtmf::Info, _) => Digits::Never,
+            (_, Dtmf::Rfc4733, None) | (Dtmf::Info, Dtmf::Pass, None) => Digits::Always(None),
+            (Dtmf::Rfc4733, Dtmf::Pass, None) => Digits::AsTheyAre,
+            // An answer has what was offered, and no more.
+            (_, _, Some(Said { digits: None, .. })) => Digits::Never,
+            (Dtmf::Info, _, Some(Said { digits: Some(digits), .. })) => {
+                Digits::Always(Some(digits.payload_type))
+            }
+            (Dtmf::Pass | Dtmf::Rfc4733, _, Some(Said { digits: Some(_), .. })) => Digits::AsTheyAre,
+        }
     }
 
     /// What remains of a stream's payload types; nothing, where no codec does.
@@ -116,12 +185,36 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// Which streams of a description are in a profile with feedback.
-pub(crate) fn with_feedback(sdp: &Sdp<'_>) -> WithFeedback {
-    let streams = sdp.streams().iter().enumerate();
-    streams.fold(0, |all, (index, stream)| {
-        if is_rtp(stream) && stream.proto.ends_with(b"F") { all | 1 << (index & 15) } else { all }
-    })
+/// The first audio stream that is in use.
+fn audio<'s, 'a>(sdp: &'s Sdp<'a>) -> Option<(usize, &'s Stream<'a>)> {
+    let mut streams = sdp.streams().iter().enumerate();
+    streams.find(|(_, stream)| stream.kind.eq_ignore_ascii_case(b"audio") && !stream.is_rejected())
+}
+
+/// The payload type of key presses, of the clock that the relay plays them by.
+fn digits_in(stream: &Stream<'_>) -> Option<u8> {
+    let is_ours = |payload_type: &u8| {
+        stream.rtpmap(*payload_type).is_some_and(|name| name.eq_ignore_ascii_case(b"telephone-event/8000"))
+    };
+    stream.payload_types().find(is_ours)
+}
+
+fn is_digits(stream: &Stream<'_>, payload_type: u8) -> bool {
+    let name = stream.rtpmap(payload_type).unwrap_or_default();
+    name.get(..16).is_some_and(|name| name.eq_ignore_ascii_case(b"telephone-event/"))
+}
+
+/// Adds key presses where there are none; the lines that say what they are.
+fn add_digits(stream: &Stream<'_>, number: Option<u8>, payload_types: &mut Vec<u8>) -> Vec<String> {
+    if digits_in(stream).is_some_and(|there| payload_types.contains(&there)) {
+        return Vec::new();
+    }
+    let is_free = |number: &u8| !stream.payload_types().any(|taken| taken == *number);
+    // 101 is what most of the field uses.
+    let free = number.into_iter().chain(std::iter::once(101)).chain(96..=127).find(is_free);
+    let Some(number) = free else { return Vec::new() };
+    payload_types.push(number);
+    vec![format!("a=rtpmap:{number} telephone-event/8000"), format!("a=fmtp:{number} 0-15")]
 }
 
 /// `RTP/AVP` and its kin: `RTP/SAVPF`, `UDP/TLS/RTP/SAVP`.

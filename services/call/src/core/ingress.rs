@@ -373,6 +373,9 @@ impl Core {
         if shows_addresses(message) {
             return self.respond(server, 415, Some("No Session To Describe"), &tag, &[], now);
         }
+        if self.play_digit(key, message) {
+            return self.respond(server, 200, None, &tag, &[], now);
+        }
         let carried = other.is_some_and(|other| {
             self.legs.get_mut(other).is_some_and(|leg| leg.carry(other, message, server, &mut self.wire, now))
         });

@@ -124,8 +124,10 @@ impl Core {
                 News::Nothing
             }
             // RFC 3261 §12.2.1.2.
-            Purpose::Carry(_) if matches!(status, 408 | 481) && speaks_of_call(message) => News::Lost,
-            Purpose::Carry(_) => News::Nothing,
+            Purpose::Carry(_) | Purpose::Info if matches!(status, 408 | 481) && speaks_of_call(message) => {
+                News::Lost
+            }
+            Purpose::Carry(_) | Purpose::Info => News::Nothing,
         };
         if let Some(call) = call {
             self.on_news(call, key, news, Some(message), now);
@@ -234,10 +236,12 @@ impl Core {
                 leg.end_subscription();
                 News::Nothing
             }
-            Purpose::Carry(_) if Message::parse(&unanswered.request).is_ok_and(|m| speaks_of_call(&m)) => {
+            Purpose::Carry(_) | Purpose::Info
+                if Message::parse(&unanswered.request).is_ok_and(|m| speaks_of_call(&m)) =>
+            {
                 News::Lost
             }
-            Purpose::Carry(_) => News::Nothing,
+            Purpose::Carry(_) | Purpose::Info => News::Nothing,
         };
         if let Some(call) = call {
             self.on_news(call, key, news, None, now);

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::bytes::{Reader, put_address, put_bytes};
 use crate::family::Addresses;
 use crate::io::{Flow, NextHop, QueryId, SendToken};
-use crate::media::{Deaf, DirectionStats, MediaId, MediaReport, PortPair, Side, StreamPorts};
+use crate::media::{Deaf, Digit, DirectionStats, MediaId, MediaReport, PortPair, Side, StreamPorts};
 use crate::settings::ListenerId;
 
 /// Something that happened to a call.
@@ -395,6 +395,7 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
         MediaReport::Closed { session, .. } => (3, session),
         MediaReport::NotListening { session, .. } => (4, session),
         MediaReport::OneWay { session, .. } => (5, session),
+        MediaReport::Digit { session, .. } => (6, session),
     };
     to.push(kind);
     to.extend_from_slice(&session.0.to_le_bytes());
@@ -414,6 +415,11 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
             put_bytes(to, why.as_bytes());
         }
         MediaReport::Silent { session: _, side } => put_side(to, *side),
+        MediaReport::Digit { session: _, side, digit: Digit { event, millis } } => {
+            put_side(to, *side);
+            to.push(*event);
+            to.extend_from_slice(&millis.to_le_bytes());
+        }
         MediaReport::OneWay { session: _, side, deaf } => {
             put_side(to, *side);
             put_bytes(to, deaf.to_string().as_bytes());
@@ -444,6 +450,7 @@ fn report(from: &mut Reader<'_>) -> Option<MediaReport> {
         3 => MediaReport::Closed { session, from_a: stats(from)?, from_b: stats(from)? },
         4 => MediaReport::NotListening { session, why: from.text()?.to_owned().into() },
         5 => MediaReport::OneWay { session, side: side(from)?, deaf: Deaf::parse(from.text()?)? },
-        6.. => return None,
+        6 => MediaReport::Digit { session, side: side(from)?, digit: Digit::new(from.u8()?, from.u32()?)? },
+        7.. => return None,
     })
 }

@@ -96,7 +96,7 @@ impl Leg {
         // What was withdrawn is not asked for again (row C9), nor is anything in a dialog that is over.
         let is_wanted = match asked.purpose {
             Purpose::Offer => self.exchange.is_out(asked.client) && !self.has_left(),
-            Purpose::Carry(_) | Purpose::Prack => !self.has_left(),
+            Purpose::Carry(_) | Purpose::Prack | Purpose::Info => !self.has_left(),
             Purpose::Invite | Purpose::Bye | Purpose::Notify => true,
         };
         if !is_wanted {

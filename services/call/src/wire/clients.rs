@@ -43,6 +43,8 @@ pub(crate) enum Purpose {
     Notify,
     /// Carried over from the other leg, where this transaction waits for the answer.
     Carry(ServerKey),
+    /// News of this box's own.
+    Info,
 }
 
 /// A request that nothing will come of, out of a transaction that is no more.

@@ -58,7 +58,11 @@ fn orders(world: &World) -> Vec<String> {
     let told = |order: &MediaOrder| match order {
         MediaOrder::Open { families, .. } => Some(format!("open {families:?}")),
         MediaOrder::Listen { side, family, .. } => Some(format!("listen {side:?} {family:?}")),
-        MediaOrder::Describe { .. } | MediaOrder::Watch { .. } | MediaOrder::Close { .. } => None,
+        MediaOrder::Describe { .. }
+        | MediaOrder::Watch { .. }
+        | MediaOrder::TakeDigits { .. }
+        | MediaOrder::PlayDigit { .. }
+        | MediaOrder::Close { .. } => None,
     };
     world.orders.iter().filter_map(told).collect()
 }
@@ -228,6 +232,8 @@ fn a_hold_address_of_either_family_is_a_hold_on_the_other_side_and_moves_nobody(
             | MediaOrder::Open { .. }
             | MediaOrder::Listen { .. }
             | MediaOrder::Watch { .. }
+            | MediaOrder::TakeDigits { .. }
+            | MediaOrder::PlayDigit { .. }
             | MediaOrder::Close { .. } => None,
         });
         assert!(last.unwrap().rtp.ip().is_unspecified(), "{held}: nothing is sent there");

@@ -158,6 +158,8 @@ fn described(shards: &Shards, shard: u16, of: Side) -> String {
         | MediaOrder::Open { .. }
         | MediaOrder::Listen { .. }
         | MediaOrder::Watch { .. }
+        | MediaOrder::TakeDigits { .. }
+        | MediaOrder::PlayDigit { .. }
         | MediaOrder::Close { .. } => None,
     });
     last.flatten().map(|remote| remote.rtp.to_string()).unwrap_or_default()

@@ -8,6 +8,7 @@ mod cancel_server;
 mod codecs;
 mod corpora;
 mod digest;
+mod dtmf;
 mod early_update;
 mod families;
 mod forking;

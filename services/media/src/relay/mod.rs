@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use call::{Engine, Family, Side};
+use call::{Digit, Engine, Family, MediaId, MediaReport, Side};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::OwnedFd;
 use sip::Time;
@@ -157,6 +157,9 @@ pub(crate) struct ShardState {
     pub(crate) closed: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) ports_in_use: AtomicUsize,
+    /// Key presses that were heard and are to be reported.
+    digits: Mutex<Vec<MediaReport>>,
+    has_digits: AtomicBool,
     /// Sessions whose silence matters: the relay thread wakes the shard while there are any.
     pub(crate) watched: AtomicUsize,
 }
@@ -167,6 +170,9 @@ struct ThreadState {
     epoll: OwnedFd,
     /// Ends a wait that has no timeout.
     interrupt: OwnedFd,
+    /// Streams that digits are played into.
+    playing: Mutex<Vec<(Arc<Path>, Side)>>,
+    plays: AtomicBool,
     counters: Counters,
 }
 
@@ -331,6 +337,14 @@ impl Shared {
         locals.any(|local| local.is_ipv4() == peer.is_ipv4() && !local.is_unspecified())
     }
 
+    /// Digits are played into a stream from now on.
+    pub(crate) fn play(&self, shard: usize, path: &Arc<Path>, side: Side) {
+        let thread = self.thread_of(shard);
+        lock(&thread.playing).push((Arc::clone(path), side));
+        thread.plays.store(true, Relaxed);
+        thread.interrupt();
+    }
+
     /// A session of the shard is watched from now on. The first one ends the thread's wait without timeout.
     pub(crate) fn watch(&self, shard: usize) {
         if self.shards[shard].watched.fetch_add(1, Relaxed) == 0 {
@@ -354,6 +368,9 @@ impl Shared {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Key presses of a shard that has not asked for them; more than all its calls press in a second.
+const MAX_WAITING: usize = 4096;
 
 /// See [`crate::start`].
 pub(crate) fn start(
@@ -471,8 +488,30 @@ impl ShardState {
             closed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             ports_in_use: AtomicUsize::new(0),
+            digits: Mutex::default(),
+            has_digits: AtomicBool::new(false),
             watched: AtomicUsize::new(0),
         }
+    }
+
+    /// Puts what relay threads have heard to the other reports.
+    pub(crate) fn fetch_digits(&self, reports: &mut Vec<MediaReport>) {
+        if self.has_digits.swap(false, Relaxed) {
+            reports.append(&mut lock(&self.digits));
+        }
+    }
+
+    fn heard_digits(&self, session: MediaId, digits: Vec<(Side, Digit)>) {
+        let mut waiting = lock(&self.digits);
+        if waiting.len() < MAX_WAITING {
+            waiting.extend(digits.into_iter().map(|(side, digit)| MediaReport::Digit {
+                session,
+                side,
+                digit,
+            }));
+        }
+        drop(waiting);
+        self.has_digits.store(true, Relaxed);
     }
 }
 
@@ -481,6 +520,7 @@ impl ThreadState {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let interrupt = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &interrupt, epoll::EventData::new_u64(worker::INTERRUPT), epoll::EventFlags::IN)?;
-        Ok(ThreadState { epoll, interrupt, counters: Counters::default() })
+        let (playing, plays) = (Mutex::default(), AtomicBool::new(false));
+        Ok(ThreadState { epoll, interrupt, playing, plays, counters: Counters::default() })
     }
 }

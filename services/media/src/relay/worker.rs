@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use call::Side;
+use call::{Digit, MediaId, Side};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recvfrom, send, sendto};
@@ -32,6 +32,8 @@ const ROUNDS: usize = 64;
 /// Packets read per visit from a socket that comes up again: a video frame, or what gathered while the thread was kept
 /// from running.
 const BURST: usize = 32;
+/// How often is looked for packets of digits that are due, while there are any.
+const PLAYING: Duration = Duration::from_millis(5);
 /// The largest UDP payload.
 const DATAGRAM: usize = 65_535;
 
@@ -102,6 +104,7 @@ impl Worker {
             }
             let busy = !events.is_empty();
             self.drain(&mut events, &mut buffer);
+            self.play(&mut buffer);
             self.publish();
             self.wake_shards();
             if busy && !self.shared.config.tick.is_zero() {
@@ -131,6 +134,39 @@ impl Worker {
             {
                 return;
             }
+        }
+    }
+
+    /// Sends what is due of the digits that are played into streams.
+    fn play(&mut self, buffer: &mut [u8]) {
+        if !self.state().plays.load(Relaxed) {
+            return;
+        }
+        let now = self.shared.clock();
+        let shared = Arc::clone(&self.shared);
+        let thread = &shared.threads[self.thread];
+        let mut playing = super::lock(&thread.playing);
+        playing.retain(|(path, side)| {
+            loop {
+                let due = path.state().played(*side, buffer, now);
+                let Some((length, to, connected)) = due else { break };
+                let socket = path.end_towards(*side, to).map(|end| &end.rtp);
+                let packet = buffer.get(..length).unwrap_or_default();
+                let sent = socket.is_some_and(|socket| transmit(socket, packet, to, connected));
+                self.tally.packets += u64::from(sent);
+                self.tally.unsent += u64::from(!sent);
+            }
+            path.state().is_playing(*side)
+        });
+        thread.plays.store(!playing.is_empty(), Relaxed);
+    }
+
+    /// Hands the digits that a stream has heard to its shard.
+    fn report_digits(&self, path: &Path, (session, digits): (MediaId, Vec<(Side, Digit)>)) {
+        let shard = path.shard as usize;
+        self.shared.shards[shard].heard_digits(session, digits);
+        for (_, wake) in self.wakers.iter().filter(|(of, _)| *of == shard) {
+            wake();
         }
     }
 
@@ -167,7 +203,7 @@ impl Worker {
     ) {
         let Some(socket) = path.end_at(side, at).and_then(|end| end.socket(channel)) else { return };
         read(burst, socket, buffer, |buffer, length, source| {
-            let (verdict, length) = {
+            let ((verdict, length), digits) = {
                 let mut state = path.state();
                 let verdict = state.pass(side, channel, source, buffer, length, self.now);
                 if let Some(peer) = state.ripe(side).filter(|peer| self.shared.may_connect(*peer)) {
@@ -176,8 +212,11 @@ impl Worker {
                 if channel == Channel::Rtp {
                     self.shared.settle(path, side, &mut state);
                 }
-                verdict
+                (verdict, state.digits())
             };
+            if let Some(digits) = digits {
+                self.report_digits(path, digits);
+            }
             match verdict {
                 Verdict::Relay { out, to, connected, media } => {
                     let packet = buffer.get(..length).unwrap_or_default();
@@ -224,7 +263,11 @@ impl Worker {
     /// How long to wait for packets: for ever, unless a shard wants to look for silence.
     fn patience(&self) -> Option<Duration> {
         let watched = self.wakers.iter().any(|(shard, _)| self.is_watched(*shard));
-        watched.then(|| self.shared.look_interval().saturating_sub(self.woken.elapsed()))
+        let look = watched.then(|| self.shared.look_interval().saturating_sub(self.woken.elapsed()));
+        if !self.state().plays.load(Relaxed) {
+            return look;
+        }
+        Some(look.map_or(PLAYING, |look| look.min(PLAYING)))
     }
 
     fn wake_shards(&mut self) {

@@ -73,6 +73,12 @@ impl Jitter {
         codec.last = Some(sample);
     }
 
+    /// The time stamp of the last packet of the codec, and when it came.
+    pub(crate) fn last(&self) -> Option<(u32, Time)> {
+        let last = self.codec.as_ref()?.last?;
+        Some((last.timestamp, last.arrival))
+    }
+
     /// Another synchronisation source: timestamps begin anew, the estimate goes on.
     pub(crate) fn restart(&mut self) {
         self.codec = None;

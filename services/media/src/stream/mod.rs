@@ -19,6 +19,7 @@
 mod bond;
 mod control;
 mod deaf;
+mod digits;
 mod hands;
 mod header;
 mod jitter;
@@ -28,6 +29,7 @@ mod passage;
 mod reception;
 mod silence;
 mod srtp;
+mod work;
 
 use std::net::SocketAddr;
 
@@ -48,6 +50,7 @@ pub(crate) use self::reception::Handover;
 use self::reception::Reception;
 pub(crate) use self::silence::Silence;
 use self::srtp::Srtp;
+use self::work::Work;
 
 /// Which of a side's two ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,8 @@ pub(crate) struct Stream {
     a: End,
     b: End,
     limit: Limit,
+    /// What is done besides, where anything is.
+    work: Option<Box<Work>>,
     /// When the call was answered.
     answered: Option<Time>,
     closed: bool,
@@ -108,7 +113,7 @@ impl Stream {
     /// Whether packets must be read, or anything of them changed but addresses: then they stay in userspace. Whoever makes
     /// this true for a stream that is open calls `Shared::recall` next.
     pub(crate) fn needs_payload(&self) -> bool {
-        self.a.srtp.is_some() || self.b.srtp.is_some()
+        self.a.srtp.is_some() || self.b.srtp.is_some() || self.work.is_some()
     }
 
     /// Shows a datagram that reached `channel` of side `from`. The counters are moved as if the verdict succeeds; call

@@ -27,6 +27,11 @@ impl Stream {
         let packet = buffer.get(..length).unwrap_or_default();
         let verdict = self.receive(from, channel, source, packet, now);
         let Verdict::Relay { media, .. } = verdict else { return (verdict, length) };
+        if let Some(octets) = media
+            && !self.worked(from, buffer.get_mut(..length).unwrap_or_default(), now)
+        {
+            return (self.kept_back(from, octets), 0);
+        }
         match self.seal(from.other(), media.is_some(), buffer, length) {
             Ok(length) => (verdict, length),
             Err(_) => {
@@ -68,7 +73,13 @@ impl Stream {
         opened.ok()
     }
 
-    fn seal(&mut self, to: Side, is_media: bool, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
+    pub(super) fn seal(
+        &mut self,
+        to: Side,
+        is_media: bool,
+        buffer: &mut [u8],
+        length: usize,
+    ) -> Result<usize, Refused> {
         match &mut self.end_mut(to).srtp {
             None => Ok(length),
             Some(srtp) if is_media => srtp.outbound().protect_rtp(buffer, length),

@@ -2,6 +2,7 @@
 
 use sip::Time;
 
+use super::digits::Position;
 use super::header::RtpHeader;
 use super::jitter::Jitter;
 
@@ -118,6 +119,13 @@ impl Reception {
             suspect: handover.suspect,
         });
         self.jitter.resume(handover.jitter_ms as f32);
+    }
+
+    /// Where the sender has come to.
+    pub(crate) fn position(&self) -> Option<Position> {
+        let source = self.current.as_ref()?;
+        let (timestamp, at) = self.jitter.last().unwrap_or((0, Time::ZERO));
+        Some(Position { ssrc: source.ssrc, sequence: source.highest, timestamp, at })
     }
 
     /// Packets that came behind a later one.

@@ -40,7 +40,11 @@ impl Engine for Ports {
                 from_a: Default::default(),
                 from_b: Default::default(),
             }),
-            MediaOrder::Describe { .. } | MediaOrder::Watch { .. } | MediaOrder::Listen { .. } => {}
+            MediaOrder::Describe { .. }
+            | MediaOrder::Watch { .. }
+            | MediaOrder::TakeDigits { .. }
+            | MediaOrder::PlayDigit { .. }
+            | MediaOrder::Listen { .. } => {}
         }
     }
 

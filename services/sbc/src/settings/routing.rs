@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ::routing::{
-    Bodies, CancelMatching, Challenges, Codecs, Credentials, Entry, Fork, MediaFamily, Problem, Redirect,
-    Refer, Route, RtpProfile, Snapshot, SnapshotError, Trunk, TrunkId, default_failover,
+    Bodies, CancelMatching, Challenges, Codecs, Credentials, Dtmf, Entry, Fork, MediaFamily, Problem,
+    Redirect, Refer, Route, RtpProfile, Snapshot, SnapshotError, Trunk, TrunkId, default_failover,
 };
 use call::User;
 use sip::Uri;
@@ -81,6 +81,7 @@ fn trunk(
     const BODIES: &[(&str, Bodies)] = &[("strict", Bodies::Strict), ("pass", Bodies::Pass)];
     const PROFILES: &[(&str, RtpProfile)] =
         &[("pass", RtpProfile::Pass), ("avp", RtpProfile::Avp), ("avpf", RtpProfile::Avpf)];
+    const DTMF: &[(&str, Dtmf)] = &[("pass", Dtmf::Pass), ("rfc4733", Dtmf::Rfc4733), ("info", Dtmf::Info)];
     const REDIRECT: &[(&str, Redirect)] = &[("follow", Redirect::Follow), ("pass", Redirect::Pass)];
     let mut trunk = Written::new(Trunk::new(name));
     let sources = section.list("sources", "IP addresses, IP:PORT or NETWORK/PREFIX", source);
@@ -131,6 +132,9 @@ fn trunk(
     trunk.value.codecs = codecs(section.section("codecs"));
     if let Some(profile) = section.get("rtp_profile", choice(PROFILES)) {
         trunk.value.rtp_profile = profile.value;
+    }
+    if let Some(dtmf) = section.get("dtmf", choice(DTMF)) {
+        trunk.value.dtmf = dtmf.value;
     }
     let methods = section.list("methods", "methods like MESSAGE", method);
     trunk.value.methods = methods.map(|list| list.into_iter().map(|method| method.value).collect());

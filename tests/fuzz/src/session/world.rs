@@ -344,6 +344,8 @@ impl World {
         | MediaOrder::Listen { session, .. }
         | MediaOrder::Describe { session, .. }
         | MediaOrder::Watch { session, .. }
+        | MediaOrder::TakeDigits { session, .. }
+        | MediaOrder::PlayDigit { session, .. }
         | MediaOrder::Close { session }) = order;
         let open = self.sessions.entry(*session).or_insert(true);
         assert!(*open, "an order for a session that was closed: {order:?}");
@@ -362,7 +364,11 @@ impl World {
                 let counted = DirectionStats::default();
                 MediaReport::Closed { session: *session, from_a: counted, from_b: counted }
             }
-            MediaOrder::Listen { .. } | MediaOrder::Describe { .. } | MediaOrder::Watch { .. } => return,
+            MediaOrder::Listen { .. }
+            | MediaOrder::Describe { .. }
+            | MediaOrder::TakeDigits { .. }
+            | MediaOrder::PlayDigit { .. }
+            | MediaOrder::Watch { .. } => return,
         };
         if self.by_hand[1] {
             self.reports.push_back(report);

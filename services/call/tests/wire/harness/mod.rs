@@ -361,7 +361,11 @@ impl World {
             MediaOrder::Listen { session, .. } if self.refuse_listening => {
                 Some(MediaReport::NotListening { session: *session, why: "held by another process".into() })
             }
-            MediaOrder::Listen { .. } | MediaOrder::Describe { .. } | MediaOrder::Watch { .. } => None,
+            MediaOrder::Listen { .. }
+            | MediaOrder::Describe { .. }
+            | MediaOrder::TakeDigits { .. }
+            | MediaOrder::PlayDigit { .. }
+            | MediaOrder::Watch { .. } => None,
             MediaOrder::Close { session } => Some(MediaReport::Closed {
                 session: *session,
                 from_a: DirectionStats { packets: 11, ..DirectionStats::default() },

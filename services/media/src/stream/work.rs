@@ -1,0 +1,206 @@
+//! What is done with a stream's packets besides relaying them, for the few streams with which anything is: key presses taken
+//! out, and put in.
+
+use std::net::SocketAddr;
+
+use call::{Digit, MediaId, Side};
+use sip::Time;
+
+use super::digits::{Heard, Listener, PACKET, Player, Position};
+use super::header::{self, Datagram};
+use super::{Stream, Verdict};
+
+/// Digits that wait to be fetched; more than anybody presses in the time.
+const MAX_DIGITS: usize = 64;
+
+/// See above. A stream that has any of it stays in userspace.
+#[derive(Debug)]
+pub(crate) struct Work {
+    session: MediaId,
+    /// Of what A sends, and of what B sends.
+    listeners: [Option<Listener>; 2],
+    /// Into what A is sent, and B.
+    players: [Option<Player>; 2],
+    digits: Vec<(Side, Digit)>,
+}
+
+fn place(side: Side) -> usize {
+    match side {
+        Side::A => 0,
+        Side::B => 1,
+    }
+}
+
+impl Stream {
+    /// From now on packets of this payload type that `side` sends are key presses for [`Stream::digits`].
+    pub(crate) fn take_digits(&mut self, session: MediaId, side: Side, payload_type: Option<u8>) {
+        if payload_type.is_none() && self.work.is_none() {
+            return;
+        }
+        self.work(session).listeners[place(side)] = payload_type.map(Listener::new);
+        // A player stays: what it has shifted stays shifted.
+        self.work = self.work.take().filter(|work| !work.is_idle());
+    }
+
+    /// Something will be done with this stream: its packets are to come here from now on.
+    pub(crate) fn keep(&mut self, session: MediaId) {
+        self.work(session);
+    }
+
+    /// Plays a digit to `side`. [`Stream::played`] says what is to be sent, and when.
+    pub(crate) fn play(&mut self, session: MediaId, side: Side, digit: Digit, payload_type: u8, seed: u64) {
+        let [a, b, c, d, e, f, g, h] = seed.to_be_bytes();
+        let position = self.end(side.other()).reception.position().unwrap_or(Position {
+            ssrc: u32::from_be_bytes([a, b, c, d]),
+            sequence: u16::from_be_bytes([e, f]),
+            timestamp: u32::from_be_bytes([f, g, h, a]),
+            at: Time::ZERO,
+        });
+        let player = &mut self.work(session).players[place(side)];
+        player.get_or_insert_with(|| Player::new(position)).push(digit, payload_type);
+    }
+
+    /// Whether [`Stream::played`] has more to say for `side`, now or later.
+    pub(crate) fn is_playing(&self, side: Side) -> bool {
+        let player = self.work.as_ref().and_then(|work| work.players[place(side)].as_ref());
+        !self.closed && player.is_some_and(Player::is_playing)
+    }
+
+    /// Writes the packet that is due for `side` into the buffer; how long it is, where it goes, and whether the port is
+    /// connected there.
+    pub(crate) fn played(
+        &mut self,
+        side: Side,
+        buffer: &mut [u8],
+        now: Time,
+    ) -> Option<(usize, SocketAddr, bool)> {
+        let target = self.end(side).media_target();
+        let packet = self.work.as_mut()?.players[place(side)].as_mut()?.due(now)?;
+        buffer.get_mut(..PACKET)?.copy_from_slice(&packet);
+        let length = self.seal(side, true, buffer, PACKET).ok()?;
+        match target {
+            super::Target::At(to, connected) => Some((length, to, connected)),
+            super::Target::Unknown | super::Target::Held => None,
+        }
+    }
+
+    /// The digits that were pressed since this was asked last.
+    pub(crate) fn digits(&mut self) -> Option<(MediaId, Vec<(Side, Digit)>)> {
+        let work = self.work.as_mut().filter(|work| !work.digits.is_empty())?;
+        Some((work.session, std::mem::take(&mut work.digits)))
+    }
+
+    /// A packet that is to be relayed, before it is: whether it still is.
+    pub(super) fn worked(&mut self, from: Side, packet: &mut [u8], now: Time) -> bool {
+        let Some(work) = self.work.as_mut() else { return true };
+        let Datagram::Rtp(rtp) = header::classify_media(packet, false) else { return true };
+        if let Some(listener) = &mut work.listeners[place(from)] {
+            let payload = packet.len().checked_sub(rtp.payload).and_then(|start| packet.get(start..));
+            let (digits, is_event) = match listener.hear(&rtp, payload.unwrap_or_default()) {
+                Heard::Other(digit) => ([digit, None], false),
+                Heard::Event(digits) => (digits, true),
+            };
+            let room = MAX_DIGITS.saturating_sub(work.digits.len());
+            work.digits.extend(digits.into_iter().flatten().take(room).map(|digit| (from, digit)));
+            if is_event {
+                return false;
+            }
+        }
+        work.players[place(from.other())].as_mut().is_none_or(|player| player.relay(packet, &rtp, now))
+    }
+
+    /// Takes back the count of a packet that was not relayed in the end, which is nobody's fault.
+    pub(super) fn kept_back(&mut self, from: Side, octets: usize) -> Verdict {
+        let near = self.end_mut(from);
+        near.packets = near.packets.saturating_sub(1);
+        near.octets = near.octets.saturating_sub(octets as u64);
+        Verdict::Withhold
+    }
+
+    fn work(&mut self, session: MediaId) -> &mut Work {
+        self.work.get_or_insert_with(|| {
+            Box::new(Work { session, listeners: [None, None], players: [None, None], digits: Vec::new() })
+        })
+    }
+}
+
+impl Work {
+    fn is_idle(&self) -> bool {
+        self.listeners.iter().all(Option::is_none)
+            && self.players.iter().all(Option::is_none)
+            && self.digits.is_empty()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use call::RemoteStream;
+
+    use super::super::{Channel, OVERHEAD};
+    use super::*;
+
+    fn remote(rtp: &str) -> RemoteStream {
+        let rtp: SocketAddr = rtp.parse().unwrap();
+        let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
+        RemoteStream { rtp, rtcp, signalling: rtp.ip(), sends: true, receives: true }
+    }
+
+    fn described() -> Stream {
+        let mut stream = Stream::default();
+        stream.describe(Side::A, Some(remote("192.0.2.10:4000")));
+        stream.describe(Side::B, Some(remote("198.51.100.20:6000")));
+        stream
+    }
+
+    fn from_a(stream: &mut Stream, packet: &[u8]) -> (Verdict, Vec<u8>) {
+        let mut buffer = [packet, &[0; OVERHEAD]].concat();
+        let source = "192.0.2.10:4000".parse().unwrap();
+        let (verdict, length) =
+            stream.pass(Side::A, Channel::Rtp, source, &mut buffer, packet.len(), Time::ZERO);
+        buffer.truncate(length);
+        (verdict, buffer)
+    }
+
+    fn rtp(payload_type: u8, sequence: u8, payload: &[u8]) -> Vec<u8> {
+        [&[0x80, payload_type, 0, sequence, 0, 0, 0, 0, 0, 0, 0, 9][..], payload].concat()
+    }
+
+    #[test]
+    fn key_presses_that_are_taken_are_told_and_not_relayed() {
+        let mut stream = described();
+        stream.take_digits(MediaId(7), Side::A, Some(101));
+        assert!(stream.needs_payload());
+        assert!(matches!(from_a(&mut stream, &rtp(0, 1, &[0xd5; 160])).0, Verdict::Relay { .. }));
+        for _ in 0..3 {
+            assert_eq!(from_a(&mut stream, &rtp(101, 2, &[5, 0x8a, 3, 0x20])).0, Verdict::Withhold);
+        }
+        let five = Digit::new(5, 100).unwrap();
+        assert_eq!(stream.digits(), Some((MediaId(7), vec![(Side::A, five)])));
+        assert_eq!(stream.digits(), None);
+        stream.take_digits(MediaId(7), Side::A, None);
+        assert!(!stream.needs_payload(), "nothing is left to do");
+        let (a, _) = stream.close();
+        assert_eq!((a.packets, a.octets, a.dropped), (1, 160, 0));
+    }
+
+    #[test]
+    fn a_digit_is_played_in_place_of_what_comes_and_the_rest_is_renumbered() {
+        let mut stream = described();
+        from_a(&mut stream, &rtp(0, 1, &[0xd5; 160]));
+        stream.play(MediaId(7), Side::B, Digit::new(9, 40).unwrap(), 101, 0);
+        let mut buffer = [0; 64];
+        let (length, to, _) = stream.played(Side::B, &mut buffer, Time::from_micros(20_000)).unwrap();
+        assert_eq!((length, to), (16, "198.51.100.20:6000".parse().unwrap()));
+        assert_eq!((buffer[1], buffer[3], buffer[12]), (0x80 | 101, 2, 9));
+        assert_eq!(from_a(&mut stream, &rtp(0, 2, &[0xd5; 160])).0, Verdict::Withhold);
+        let mut more = 0;
+        for millis in 21..100 {
+            while stream.played(Side::B, &mut buffer, Time::from_micros(millis * 1000)).is_some() {
+                more += 1;
+            }
+        }
+        assert_eq!((more, stream.is_playing(Side::B)), (3, false));
+        assert_eq!(from_a(&mut stream, &rtp(0, 3, &[0xd5; 160])).1[3], 6);
+    }
+}
