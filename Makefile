@@ -8,7 +8,7 @@ PROGRAMS := sipp baresip ip svmap valgrind
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	bpf fuzz kills bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-codec bench-linear bench-programs
+	bpf fuzz kills bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-codec bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ bench-delay: release bench-programs ## added post-dial delay, Kamailio's beside 
 
 bench-media: release bench-programs ## relayed packets: loss, delay and processor time, against rtpengine
 	tests/bench/media.py $(TARGET)/release/drawbridge $(TARGET)/release/rtpload
+
+bench-kernel: release bench-programs ## what relaying adds to a packet, in the kernel and not, against rtpengine; as root
+	tests/bench/kernel.py $(TARGET)/release/drawbridge $(TARGET)/release/rtpload
 
 docker: ## the image
 	docker build -t drawbridge .

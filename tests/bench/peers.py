@@ -1,6 +1,6 @@
 """The box and what it is compared with, each started on one core and ended by its process id; SIPp on another core.
 
-Addresses: whatever is measured at 127.0.5.1, the caller at 127.0.5.2, the callee at 127.0.5.3. Linux, Python 3.9 or
+Addresses: whatever is measured at 127.0.5.1, the caller at 127.0.5.2, the callee at 127.0.5.3, or as ADDRESSES has them. Linux, Python 3.9 or
 newer, nothing but the standard library.
 """
 
@@ -16,7 +16,9 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 SCENARIOS = HERE.parent / "interop" / "scenarios"
-PEER, CALLER, CALLEE = "127.0.5.1", "127.0.5.2", "127.0.5.3"
+PEER, CALLER, CALLEE = os.environ.get("ADDRESSES", "127.0.5.1 127.0.5.2 127.0.5.3").split()
+# Without tokens the API is for this machine only.
+API = PEER if PEER.startswith("127.") else "127.0.0.1"
 PEER_CORE, LOAD_CORE = os.environ.get("PEER_CORE", "0"), os.environ.get("LOAD_CORE", "1")
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -34,10 +36,11 @@ bind = "{peer}:5060"
 [media]
 address = "{peer}"
 ports = "10000-65000"
-engine = "userspace"
+engine = "{engine}"
+rate = 0
 
 [api]
-bind = "{peer}:8080"
+bind = "{api}:8080"
 
 [[trunk]]
 name = "caller"
@@ -85,7 +88,7 @@ def running(command, folder, name, ready, limit=15.0):
 
 def healthy():
     try:
-        with urllib.request.urlopen(f"http://{PEER}:8080/health", timeout=1) as answer:
+        with urllib.request.urlopen(f"http://{API}:8080/health", timeout=1) as answer:
             return answer.status == 200
     except OSError:
         return False
@@ -99,9 +102,9 @@ def udp_bound(address, port):
 
 
 @contextlib.contextmanager
-def box(binary, folder):
+def box(binary, folder, engine="userspace"):
     file = folder / "drawbridge.toml"
-    file.write_text(BOX_CONFIGURATION.format(folder=folder, peer=PEER, caller=CALLER, callee=CALLEE))
+    file.write_text(BOX_CONFIGURATION.format(folder=folder, peer=PEER, api=API, caller=CALLER, callee=CALLEE, engine=engine))
     command = on_core(PEER_CORE, [pathlib.Path(binary).resolve(), "run", "--config", file])
     with running(command, folder, "drawbridge", healthy) as process:
         yield [process.pid]

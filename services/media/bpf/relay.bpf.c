@@ -496,8 +496,9 @@ INLINE int relay6(struct __sk_buff *skb)
 SEC("classifier")
 int drawbridge(struct __sk_buff *skb)
 {
-	/* Datagrams that the receiving card or a sender on this host has put together. */
-	if (skb->gso_segs > 1)
+	/* Datagrams that the receiving card or a sender on this host has put together; and frames of a virtual network, which are
+	 * for the interface of that. */
+	if (skb->gso_segs > 1 || skb->vlan_present)
 		return PASS;
 	if (skb->protocol == net16(ETH_P_IP))
 		return relay4(skb);

@@ -76,7 +76,16 @@ pub struct Agent {
 impl Agent {
     /// Calls go from `caller` to `next_hop`, which shall bring them to `callee`.
     pub fn new(caller: SocketAddrV4, callee: SocketAddrV4, next_hop: SocketAddr) -> io::Result<Agent> {
-        let (from, to) = (UdpSocket::bind(caller)?, UdpSocket::bind(callee)?);
+        Agent::with(UdpSocket::bind(caller)?, UdpSocket::bind(callee)?, (caller, callee), next_hop)
+    }
+
+    /// The same with sockets that are bound there already.
+    pub fn with(
+        from: UdpSocket,
+        to: UdpSocket,
+        (caller, callee): (SocketAddrV4, SocketAddrV4),
+        next_hop: SocketAddr,
+    ) -> io::Result<Agent> {
         batch::prepare(&from)?;
         batch::prepare(&to)?;
         Ok(Agent {

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod arguments;
 pub mod batch;
 pub mod histogram;
+pub mod network;
 pub mod ng;
 pub mod processor;
 pub mod stream;

@@ -20,6 +20,14 @@ impl Processes {
     }
 }
 
+/// The threads that do the network's work when it is too much to be done beside that of others.
+pub fn softirq_threads() -> Processes {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let named = |entry: &fs::DirEntry| fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+    let threads = entries.filter(|entry| named(entry).starts_with("ksoftirqd/"));
+    Processes(threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
 /// The same of this process.
 pub fn own_nanoseconds() -> u64 {
     of_tasks("/proc/self/task")

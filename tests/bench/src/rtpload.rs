@@ -1,16 +1,18 @@
 //! Holds calls through a relay and streams packets both ways; says what was lost, how late it was and what it cost.
 //!
 //! `rtpload --through sip --relay 127.0.5.1:5060` sets the calls up through a box, `--through ng` through an rtpengine's
-//! control port, `--through nothing` sends straight from end to end.
+//! control port, `--through nothing` sends straight from end to end. `--caller-net` and `--callee-net` name the network
+//! namespaces where the ends are. `--tick 1000` sends and receives once in so many microseconds and sleeps otherwise.
 
 use std::error::Error;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::agent::Agent;
 use bench::arguments::Arguments;
 use bench::batch::now;
+use bench::network::within;
 use bench::ng::Rtpengine;
 use bench::processor::{self, Processes};
 use bench::stream::{End, Streams, media_port};
@@ -30,6 +32,8 @@ struct Plan {
     relay: SocketAddr,
     caller: Ipv4Addr,
     callee: Ipv4Addr,
+    caller_net: String,
+    callee_net: String,
     calls: usize,
 }
 
@@ -40,26 +44,31 @@ fn load() -> Result<(), Box<dyn Error>> {
         relay: arguments.or("relay", SocketAddr::from(([127, 0, 5, 1], 5060)))?,
         caller: arguments.or("caller", Ipv4Addr::new(127, 0, 5, 2))?,
         callee: arguments.or("callee", Ipv4Addr::new(127, 0, 5, 3))?,
+        caller_net: arguments.or("caller-net", String::new())?,
+        callee_net: arguments.or("callee-net", String::new())?,
         calls: arguments.or("calls", 1000)?,
     };
     let seconds = arguments.or("seconds", 10)?;
     let packets_per_second = arguments.or("pps", 50.0)?;
     let relay = Processes::parse(&arguments.or("pids", String::new())?)?;
 
-    let mut streams = Streams::open(plan.caller, plan.callee)?;
+    let mut streams = Streams::open((plan.caller, &plan.caller_net), (plan.callee, &plan.callee_net))?;
+    streams.tick = Duration::from_micros(arguments.or("tick", 0)?);
     let mut agent = set_up(&plan, &mut streams)?;
     // A second for latching and for caches to warm up; it does not count.
     streams.run(packets_per_second, Duration::from_secs(1), |_| {});
-    let before = (relay.nanoseconds(), processor::own_nanoseconds());
+    let softirq = processor::softirq_threads();
+    let before = (relay.nanoseconds(), processor::own_nanoseconds(), softirq.nanoseconds());
     let report = streams.run(packets_per_second, Duration::from_secs(seconds), |_| {});
     let (relay_time, own_time) = (relay.nanoseconds() - before.0, processor::own_nanoseconds() - before.1);
+    let all_time = relay_time + own_time + softirq.nanoseconds() - before.2;
     if let Some(agent) = &mut agent {
         hang_up(agent)?;
     }
-    let per_packet = relay_time as f64 / 1000.0 / report.received.max(1) as f64;
+    let per_packet = |time: u64| time as f64 / 1000.0 / report.received.max(1) as f64;
     println!(
         "{{\"calls\": {}, \"sent\": {}, \"received\": {}, \"lost\": {}, \"wrong\": {}, \"unsent\": {}, \"deaf\": {}, \
-         \"delay_us_p50\": {}, \"delay_us_p99\": {}, \"relay_us_per_packet\": {per_packet:.3}, \
+         \"delay_us_p50\": {}, \"delay_us_p99\": {}, \"relay_us_per_packet\": {:.3}, \"all_us_per_packet\": {:.3}, \
          \"relay_load\": {:.3}, \"generator_load\": {:.3}}}",
         plan.calls,
         report.sent,
@@ -70,6 +79,8 @@ fn load() -> Result<(), Box<dyn Error>> {
         report.deaf,
         report.delay.quantile(0.5),
         report.delay.quantile(0.99),
+        per_packet(relay_time),
+        per_packet(all_time),
         relay_time as f64 / 1e9 / seconds as f64,
         own_time as f64 / 1e9 / seconds as f64,
     );
@@ -92,7 +103,7 @@ fn set_up(plan: &Plan, streams: &mut Streams) -> Result<Option<Agent>, Box<dyn E
             Ok(None)
         }
         "ng" => {
-            let mut rtpengine = Rtpengine::connect(plan.relay)?;
+            let mut rtpengine = within(&plan.caller_net, || Rtpengine::connect(plan.relay))?;
             for number in 0..plan.calls {
                 let caller = (plan.caller, media_port(End::Caller, number));
                 let callee = (plan.callee, media_port(End::Callee, number));
@@ -104,7 +115,10 @@ fn set_up(plan: &Plan, streams: &mut Streams) -> Result<Option<Agent>, Box<dyn E
         }
         "sip" => {
             let at = |ip| SocketAddrV4::new(ip, 5060);
-            let mut agent = Agent::new(at(plan.caller), at(plan.callee), plan.relay)?;
+            let ends = (at(plan.caller), at(plan.callee));
+            let caller = within(&plan.caller_net, || UdpSocket::bind(ends.0))?;
+            let callee = within(&plan.callee_net, || UdpSocket::bind(ends.1))?;
+            let mut agent = Agent::with(caller, callee, ends, plan.relay)?;
             dial(&mut agent, plan.calls)?;
             for (number, call) in agent.calls.iter().enumerate() {
                 let ports = call.towards_caller.zip(call.towards_callee);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::batch::{self, Receiver, Sender, now};
 use crate::histogram::Histogram;
+use crate::network::within;
 
 /// RTP header and 20 ms of G.711.
 const PACKET: usize = 172;
@@ -64,21 +65,26 @@ pub struct Streams {
     receiver: Receiver,
     sender: Sender<PACKET>,
     report: Report,
+    /// How long to sleep after each round of sending and receiving, so that the generator's own time is the packets'.
+    /// Zero: only when there is nothing to do.
+    pub tick: Duration,
 }
 
 impl Streams {
     /// Opens the sockets of both ends.
-    pub fn open(caller: Ipv4Addr, callee: Ipv4Addr) -> io::Result<Streams> {
+    ///
+    /// Each is an address and the name of its network namespace, empty for the one of this process.
+    pub fn open(caller: (Ipv4Addr, &str), callee: (Ipv4Addr, &str)) -> io::Result<Streams> {
         let mut sockets = Vec::new();
-        for (end, ip) in [(End::Caller, caller), (End::Callee, callee)] {
+        for (end, (ip, place)) in [(End::Caller, caller), (End::Callee, callee)] {
             for n in 0..SOCKETS {
-                let socket = UdpSocket::bind((ip, media_port(end, n)))?;
+                let socket = within(place, || UdpSocket::bind((ip, media_port(end, n))))?;
                 batch::prepare(&socket)?;
                 sockets.push(socket);
             }
         }
-        let (legs, receiver, sender, report) = Default::default();
-        Ok(Streams { sockets, legs, receiver, sender, report })
+        let (legs, receiver, sender, report, tick) = Default::default();
+        Ok(Streams { sockets, legs, receiver, sender, report, tick })
     }
 
     /// Adds call `number`: its caller sends to `caller_to`, its callee to `callee_to`.
@@ -120,7 +126,10 @@ impl Streams {
             let turn = due.saturating_sub(sent).min(1024);
             self.send(turns.by_ref().take(turn as usize));
             sent += turn;
-            if self.receive() == 0 && turn < 64 {
+            if self.tick > Duration::ZERO {
+                while self.receive() > 0 {}
+                std::thread::sleep(self.tick);
+            } else if self.receive() == 0 && turn < 64 {
                 std::thread::sleep(Duration::from_micros(500));
             }
         }

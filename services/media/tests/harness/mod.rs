@@ -167,7 +167,12 @@ impl Phone {
 /// The next datagram and its source.
 pub fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = [0; 2048];
-    let (length, source) = socket.recv_from(&mut buffer).expect("a packet within the time allowed");
+    let (length, source) = loop {
+        match socket.recv_from(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            came => break came.expect("a packet within the time allowed"),
+        }
+    };
     (buffer[..length].to_vec(), source)
 }
 

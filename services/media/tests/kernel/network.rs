@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// Where the relay is.
 pub const BOX: &str = "10.77.0.1";
@@ -68,6 +69,16 @@ impl Network {
         let address: IpAddr = address.parse().unwrap();
         enter(&File::open(format!("/run/netns/{}", self.peers)).unwrap());
         let socket = UdpSocket::bind((address, 0)).unwrap();
+        enter(&self.relay_file());
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    }
+
+    /// Every frame that passes the interface of the peers.
+    pub fn frames(&self) -> Socket {
+        enter(&File::open(format!("/run/netns/{}", self.peers)).unwrap());
+        let everything = i32::from(0x0003_u16.to_be());
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(everything))).unwrap();
         enter(&self.relay_file());
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         socket

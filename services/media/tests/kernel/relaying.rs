@@ -1,11 +1,13 @@
 //! Streams between phones in another namespace.
 
+use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use call::{DirectionStats, Family, MediaId, MediaReport, RemoteStream, Side, StreamPorts};
 use media::{Config, EngineChoice, OtherFamily, Totals};
+use rustix::net::{SendFlags, sendto};
 
 use crate::harness::{Bench, Phone, REPORT, expect_nothing, receive, rtp};
 use crate::network::{BOX, BOX_6, Network, PEERS, PEERS_6};
@@ -31,8 +33,28 @@ fn phone(network: &Network, address: &str) -> Phone {
     Phone { rtp: network.socket(address), rtcp: network.socket(address) }
 }
 
+/// Every second packet in two parts: then the system finishes its checksum instead of leaving that to the interface.
 fn say(from: &UdpSocket, to: (&str, u16), packet: &[u8]) {
-    from.send_to(packet, (to.0.parse::<IpAddr>().unwrap(), to.1)).unwrap();
+    let to = SocketAddr::new(to.0.parse().unwrap(), to.1);
+    let mut rest = packet;
+    if packet.len() > 12 && packet[3] & 1 == 1 {
+        let (first, second) = packet.split_at(12);
+        sendto(from, first, SendFlags::MORE, &to).unwrap();
+        rest = second;
+    }
+    from.send_to(rest, to).unwrap();
+}
+
+/// How many packets come until none does for as long as the socket waits.
+fn drain(socket: &UdpSocket) -> u64 {
+    let mut heard = 0;
+    loop {
+        match socket.recv(&mut [0; 512]) {
+            Ok(_) => heard += 1,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return heard,
+        }
+    }
 }
 
 /// A call over IPv4 that both sides have talked in until it is the kernel's.
@@ -231,11 +253,7 @@ fn a_side_that_floods_gets_its_rate_and_no_more() {
     let passed = totals.packets - before.packets;
     assert!((85..=150).contains(&passed), "what is left of the burst of a second: {totals:?}");
     assert_eq!(totals.kernel_packets - before.kernel_packets, passed);
-    let mut heard = 0;
-    while call.b.rtp.recv(&mut [0; 512]).is_ok() {
-        heard += 1;
-    }
-    assert_eq!(heard, passed);
+    assert_eq!(drain(&call.b.rtp), passed);
     let (from_a, _) = call.bench.close(1);
     assert_eq!((from_a.packets, from_a.dropped), (u64::from(SETTLED) + passed, 1000 - passed));
     assert_eq!(from_a.lost, 0, "what was dropped here had come");
@@ -269,6 +287,27 @@ fn what_is_not_plain_media_goes_by_the_socket_beside_it() {
         (last.kernel_packets - before.kernel_packets, last.kernel_octets - before.kernel_octets),
         (1, 4)
     );
+}
+
+#[test]
+fn what_leaves_the_kernel_is_marked_and_has_one_hop_less() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, Config { dscp: Some(46), ..config() });
+    let port = call.b.rtp.local_addr().unwrap().port();
+    let mut frames = network.frames();
+    call.a.rtp.set_ttl(40).unwrap();
+    call.talk(1);
+    let mut frame = [0; 2048];
+    let ip = loop {
+        let length = frames.read(&mut frame).unwrap();
+        let ip = &frame[14..length];
+        if length > 42 && ip[9] == 17 && ip[22..24] == port.to_be_bytes() {
+            break ip;
+        }
+    };
+    assert_eq!((ip[1], ip[8]), (46 << 2, 39), "DSCP with ECN off, and the hops that are left");
+    let sum: u32 = ip[..20].as_chunks::<2>().0.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).sum();
+    assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "the checksum of the header");
 }
 
 fn between_families(from: (&str, &str), to: (&str, &str)) {
@@ -395,4 +434,36 @@ fn the_wildcard_address_is_relayed_by_the_kernel_too() {
         Config { address: any, advertise: BOX.parse().unwrap(), other: None, ..config() },
     );
     drop(call);
+}
+
+/// While packets come without a pause, the stream goes to the kernel and comes back again and again.
+#[test]
+fn every_packet_is_counted_once_while_its_stream_changes_hands() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, config());
+    let port = call.ports.a.rtp;
+    let (from, first) = (call.a.rtp.try_clone().unwrap(), call.next);
+    let sender = std::thread::spawn(move || {
+        for sequence in first..first + 4000 {
+            say(&from, (BOX, port), &rtp(sequence));
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    });
+    let listener = call.b.rtp.try_clone().unwrap();
+    listener.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let listener = std::thread::spawn(move || drain(&listener));
+    let mut turns = 0;
+    while !sender.is_finished() {
+        call.bench.describe(1, Side::B, RemoteStream { receives: false, ..call.b.description() });
+        call.bench.describe(1, Side::B, call.b.description());
+        call.bench.totals_when(|totals| totals.kernel_flows == 2 || sender.is_finished());
+        turns += 1;
+    }
+    sender.join().unwrap();
+    let heard = listener.join().unwrap();
+    let withheld = call.bench.relay.totals().withheld;
+    assert!(turns > 5, "{turns}");
+    let (from_a, _) = call.bench.close(1);
+    assert_eq!(heard + withheld, 4000, "none lost");
+    assert_eq!((from_a.packets, from_a.lost), (u64::from(SETTLED) + heard, 0));
 }
