@@ -83,20 +83,22 @@ impl<'a> Via<'a> {
         self.params.value("maddr")
     }
 
-    /// The port of sent-by, or its transport's default.
+    /// The port of sent-by, or its transport's default, also in the place of 0, where nobody listens.
     pub fn sent_by_port_or_default(&self) -> u16 {
-        self.port.unwrap_or_else(|| self.transport.map_or(5060, Transport::default_port))
+        self.port
+            .filter(|port| *port != 0)
+            .unwrap_or_else(|| self.transport.map_or(5060, Transport::default_port))
     }
 
     /// Where the response to a request goes that came from `source` with this Via on top (RFC 3261 §18.2.2, RFC 3581
     /// §4): over a stream, back where it came from; over UDP to `maddr`, else to the source's address, at the
-    /// source's port when the sender asked for `rport` and at sent-by's port when not. A `maddr` that is a name is
-    /// passed over, as is a `received` that the sender wrote: the address that the packet came from is known.
+    /// source's port when the sender asked for `rport` and at sent-by's port when not. A `maddr` that is a name or
+    /// nobody's address is passed over, as is a `received` that the sender wrote: the address that the packet came from is known.
     pub fn response_target(&self, source: SocketAddr) -> SocketAddr {
         if self.transport.is_some_and(Transport::is_reliable) {
             return source;
         }
-        if let Some(address) = self.maddr().and_then(host_ip) {
+        if let Some(address) = self.maddr().and_then(host_ip).filter(|address| is_somebodys(*address)) {
             return SocketAddr::new(address, self.sent_by_port_or_default());
         }
         match self.rport() {
@@ -109,6 +111,11 @@ impl<'a> Via<'a> {
     pub fn is_sent_by(&self, address: IpAddr) -> bool {
         host_ip(self.host).is_some_and(|host| host.to_canonical() == address.to_canonical())
     }
+}
+
+fn is_somebodys(address: IpAddr) -> bool {
+    let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !address.is_unspecified() && !is_broadcast
 }
 
 fn fault(expected: &'static str) -> Fault {
