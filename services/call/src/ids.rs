@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use slotmap::{Key, KeyData};
 use uuid::Uuid;
+use zeroize::Zeroize;
 
 use crate::io::Utc;
 use crate::journal::Tape;
@@ -41,6 +42,18 @@ impl Ids {
 
     pub(crate) fn random(&mut self) -> u64 {
         self.tape.number(|| self.rng.next_u64())
+    }
+
+    /// Makes something of octets that nobody is to learn: they are in no journal, and in a replay they are zeros.
+    pub(crate) fn secret<const N: usize, T>(&mut self, make: impl FnOnce(&[u8]) -> T) -> T {
+        let mut octets = [0; N];
+        match self.tape {
+            Tape::Off | Tape::Recording(_) => self.rng.fill_bytes(&mut octets),
+            Tape::Replaying { .. } => {}
+        }
+        let made = make(&octets);
+        octets.zeroize();
+        made
     }
 
     /// A From- or To-tag for this leg.

@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-use sip::{MasterKey, SrtpSuite, Time};
+use sip::{Fingerprint, MasterKey, SrtpSuite, Time};
 use smallvec::SmallVec;
 
 use crate::family::{Addresses, Family};
@@ -142,11 +142,42 @@ impl RemoteStream {
     }
 }
 
-/// How what a side sends and what it is sent is protected.
+/// How what a side sends and what it is sent is protected, and how its address is found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Protection {
-    /// The keys that both descriptions agreed upon.
-    pub keys: SrtpKeys,
+    /// With which keys.
+    pub keying: Keying,
+    /// The side checks the path to the relay (RFC 8445); where its checks come from, packets go.
+    pub ice: Option<IceTerms>,
+}
+
+/// Where keys come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Keying {
+    /// There are none: packets are plain.
+    Plain,
+    /// The descriptions had them (RFC 4568).
+    Sdes(SrtpKeys),
+    /// A handshake on the media port makes them (RFC 5764). Nothing flows before.
+    Dtls(DtlsTerms),
+}
+
+/// What a handshake must come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DtlsTerms {
+    /// Of the certificate that the side must show.
+    pub fingerprint: Fingerprint,
+    /// The relay begins it, not the side.
+    pub active: bool,
+}
+
+/// What the side's checks must say.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IceTerms {
+    /// USERNAME: the relay's fragment and the side's.
+    pub user: Box<str>,
+    /// The relay's password, which checks and answers are authenticated with.
+    pub password: Box<str>,
 }
 
 /// The master keys of a side.

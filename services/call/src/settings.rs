@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sip::{Timing, Transport};
+use routing::{MediaSecurity, Trunk};
+use sip::{Fingerprint, Timing, Transport};
 
+use crate::bridge::Security;
 use crate::family::Families;
+use crate::io::Flow;
 
 /// Index of a listener in [`Settings::listeners`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +59,10 @@ pub struct Settings {
     pub journal: JournalLimits,
     /// The families that media can be relayed in.
     pub media: Families,
+    /// Of the certificate that the relay shows in DTLS; `None`: it does none.
+    pub fingerprint: Option<Fingerprint>,
+    /// Whether the media of phones is encrypted between them and the box; of trunks each says so itself.
+    pub phones: MediaSecurity,
     /// Keys the tag, branch and nonce generators. From the system's generator in life, a seed in tests.
     pub seed: [u8; 32],
     /// Keys nonces; the same in all shards of a process.
@@ -82,6 +89,21 @@ impl Settings {
     /// For a journal, which may leave the box. The seeds would tell the tags of other calls.
     pub(crate) fn without_secrets(&self) -> Settings {
         Settings { registrar: RegistrarPolicy::Closed, seed: [0; 32], nonce_secret: [0; 32], ..self.clone() }
+    }
+}
+
+impl Settings {
+    /// What a leg of this trunk, or of a phone, over this flow does about encryption of its media, if the box encrypts it.
+    pub(crate) fn security_of(&self, trunk: Option<&Trunk>, flow: Flow) -> Option<Box<Security>> {
+        // What shards say to each other never leaves the box.
+        if flow.is_inner() {
+            return None;
+        }
+        let policy = trunk.map_or(self.phones, |trunk| trunk.media_security);
+        let listener = self.listeners.get(usize::from(flow.listener.0));
+        let is_web =
+            listener.is_some_and(|listener| matches!(listener.transport, Transport::Ws | Transport::Wss));
+        Security::new(policy, is_web, self.fingerprint)
     }
 }
 

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use call::{Flow, ListenerId};
+use routing::MediaSecurity;
 use serde::{Deserialize, Serialize};
 
 /// Which format this is.
@@ -34,6 +35,12 @@ pub(crate) struct Header {
     /// The one family that media was relayed in, if there was only one.
     #[serde(default, skip_serializing_if = "FamilyLine::is_auto")]
     pub(crate) media_only: FamilyLine,
+    /// What phones' media was protected with.
+    #[serde(default, skip_serializing_if = "SecurityLine::is_none")]
+    pub(crate) phones: SecurityLine,
+    /// Of the certificate that the relay showed in DTLS, as descriptions have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint: Option<String>,
     pub(crate) listeners: Vec<ListenerLine>,
     pub(crate) configurations: Vec<Configuration>,
 }
@@ -76,6 +83,8 @@ pub(crate) struct TrunkLine {
     pub(crate) rtp_profile: ProfileLine,
     #[serde(default, skip_serializing_if = "DtmfLine::is_pass")]
     pub(crate) dtmf: DtmfLine,
+    #[serde(default, skip_serializing_if = "SecurityLine::is_none")]
+    pub(crate) media_security: SecurityLine,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) methods: Option<Vec<String>>,
     /// Whether there were credentials for it; they are in no journal.
@@ -175,6 +184,47 @@ impl DtmfLine {
 impl ProfileLine {
     fn is_pass(&self) -> bool {
         *self == ProfileLine::Pass
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SecurityLine {
+    #[default]
+    None,
+    Sdes,
+    Dtls,
+    Optional,
+    Required,
+}
+
+impl SecurityLine {
+    fn is_none(&self) -> bool {
+        *self == SecurityLine::None
+    }
+}
+
+impl From<MediaSecurity> for SecurityLine {
+    fn from(security: MediaSecurity) -> SecurityLine {
+        match security {
+            MediaSecurity::None => SecurityLine::None,
+            MediaSecurity::Sdes => SecurityLine::Sdes,
+            MediaSecurity::Dtls => SecurityLine::Dtls,
+            MediaSecurity::Optional => SecurityLine::Optional,
+            MediaSecurity::Required => SecurityLine::Required,
+        }
+    }
+}
+
+impl From<SecurityLine> for MediaSecurity {
+    fn from(line: SecurityLine) -> MediaSecurity {
+        match line {
+            SecurityLine::None => MediaSecurity::None,
+            SecurityLine::Sdes => MediaSecurity::Sdes,
+            SecurityLine::Dtls => MediaSecurity::Dtls,
+            SecurityLine::Optional => MediaSecurity::Optional,
+            SecurityLine::Required => MediaSecurity::Required,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use routing::{
     Bodies, CancelMatching, Challenges, Codecs, Credentials, Dtmf, MediaFamily, Redirect, Refer, RtpProfile,
     Snapshot, Source, Trunk,
 };
-use sip::{Time, Timing, Transport};
+use sip::{Fingerprint, Time, Timing, Transport};
 
 use crate::format::{
     BodiesLine, CodecsLine, Configuration, DtmfLine, FamilyLine, Header, InputLine, Line, ListenerLine,
@@ -176,6 +176,8 @@ fn settings(header: &Header) -> Result<Settings, String> {
             FamilyLine::Ipv4 => Families { v6: false, ..Families::BOTH },
             FamilyLine::Ipv6 => Families { v4: false, ..Families::BOTH },
         },
+        fingerprint: fingerprint(header.fingerprint.as_deref())?,
+        phones: header.phones.into(),
         seed: [0; 32],
         nonce_secret: [0; 32],
     })
@@ -185,6 +187,12 @@ fn listener(ListenerLine { name, transport, bind, advertise }: &ListenerLine) ->
     let known = Transport::parse(transport.as_bytes());
     let transport = known.ok_or_else(|| format!("expected a transport, found {transport:?}"))?;
     Ok(Listener { name: name.clone(), transport, bind: *bind, advertise: advertise.clone() })
+}
+
+fn fingerprint(text: Option<&str>) -> Result<Option<Fingerprint>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let read = Fingerprint::parse(text.as_bytes());
+    read.map(Some).ok_or_else(|| format!("expected the SHA-256 of a certificate, found {text:?}"))
 }
 
 /// A snapshot in which these trunks have their numbers; between them stand others that nobody has to do with.
@@ -217,6 +225,7 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
         codecs: CodecsLine { allow, drop, order },
         rtp_profile,
         dtmf,
+        media_security,
         methods,
         authenticates,
         passes_challenges,
@@ -260,6 +269,7 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
             DtmfLine::Rfc4733 => Dtmf::Rfc4733,
             DtmfLine::Info => Dtmf::Info,
         },
+        media_security: (*media_security).into(),
         methods: methods.clone(),
         // What they answered is on the tape.
         auth: authenticates.then(|| Credentials { username: String::new(), password: String::new() }),

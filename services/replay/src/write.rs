@@ -53,6 +53,8 @@ fn header(journal: &Journal, trunks: &BTreeSet<TrunkId>) -> Header {
         min_se,
         product,
         media,
+        fingerprint,
+        phones,
         // Who was let in was decided then; secrets are in no journal.
         registrar: _,
         max_calls: _,
@@ -79,6 +81,8 @@ fn header(journal: &Journal, trunks: &BTreeSet<TrunkId>) -> Header {
             Families { v4: false, v6: true } => FamilyLine::Ipv6,
             Families { v4: true, v6: true } | Families { v4: false, v6: false } => FamilyLine::Auto,
         },
+        phones: (*phones).into(),
+        fingerprint: fingerprint.map(|fingerprint| fingerprint.write()),
         listeners: listeners.iter().map(listener_line).collect(),
         configurations: journal
             .snapshots
@@ -120,6 +124,7 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
         codecs: Codecs { allow, drop, order },
         rtp_profile,
         dtmf,
+        media_security,
         methods,
         auth,
         challenges: _,
@@ -167,6 +172,7 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
             Dtmf::Rfc4733 => DtmfLine::Rfc4733,
             Dtmf::Info => DtmfLine::Info,
         },
+        media_security: (*media_security).into(),
         methods: methods.clone(),
         authenticates: auth.is_some(),
         passes_challenges: trunk.passes_challenges(),

@@ -25,5 +25,6 @@ pub use route::{Fork, Reject, Route, default_failover};
 pub use snapshot::Snapshot;
 pub use source::{Source, SourceError};
 pub use trunk::{
-    Bodies, CancelMatching, Challenges, Credentials, MediaFamily, Redirect, Refer, Trunk, TrunkId,
+    Bodies, CancelMatching, Challenges, Credentials, MediaFamily, MediaSecurity, Redirect, Refer, Trunk,
+    TrunkId,
 };

@@ -37,6 +37,8 @@ pub struct Trunk {
     pub rtp_profile: RtpProfile,
     /// How its peers send key presses, and want them.
     pub dtmf: Dtmf,
+    /// Whether its media is encrypted between it and the box.
+    pub media_security: MediaSecurity,
     /// Methods of its requests that cross besides those of a call. `None`: those that are known to make sense outside of
     /// calls, and within a dialog any.
     pub methods: Option<Vec<String>>,
@@ -76,6 +78,7 @@ impl Trunk {
             codecs: Codecs::default(),
             rtp_profile: RtpProfile::default(),
             dtmf: Dtmf::default(),
+            media_security: MediaSecurity::default(),
             methods: None,
             require: Vec::new(),
             auth: None,
@@ -157,6 +160,22 @@ pub enum MediaFamily {
     Ipv4,
     /// IPv6; what it offers in IPv4 is refused.
     Ipv6,
+}
+
+/// Whether the box encrypts the media of a side, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MediaSecurity {
+    /// It does not. What two such sides say of encryption is between them.
+    #[default]
+    None,
+    /// Always, with keys in the descriptions (RFC 4568).
+    Sdes,
+    /// Always, with keys that a handshake on the media port makes (RFC 5763).
+    Dtls,
+    /// Where the other can and wants to; plain where not.
+    Optional,
+    /// Always, by one of the two.
+    Required,
 }
 
 /// Digest credentials. The password is never shown by `Debug`.

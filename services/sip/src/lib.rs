@@ -20,8 +20,8 @@ pub use message::{
     SessionExpires, Uri, Via, call_id_of, reason_phrase, unquote,
 };
 pub use sdp::{
-    Crypto, Direction, Edit, Host, MAX_STREAMS, MasterKey, Origin, Sdp, SdpError, Selection, SrtpSuite,
-    Stream, StreamPorts,
+    Crypto, Direction, Edit, Encryption, Fingerprint, Host, MAX_STREAMS, MasterKey, Origin, Sdp, SdpError,
+    Selection, Setup, SrtpSuite, Stream, StreamEncryption, StreamPorts,
 };
 pub use time::Time;
 pub use transaction::{

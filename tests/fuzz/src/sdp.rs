@@ -16,7 +16,7 @@ pub(crate) fn check(bytes: &[u8]) {
         (IpAddr::from([198, 51, 100, 7]), &all[..]),
         (IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7]), &[odd, StreamPorts { rtp: 0, rtcp: 0 }][..]),
     ] {
-        let edit = Edit { origin_user: "", session_id: 77, version: 3, address, streams };
+        let edit = Edit { origin_user: "", session_id: 77, version: 3, address, streams, encryption: None };
         let written = sdp.rewrite(&edit);
         let again = Sdp::parse(&written).expect("what is written is a description");
         assert_eq!(foreign(&written), foreign(bytes), "only owned lines change");

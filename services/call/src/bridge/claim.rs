@@ -64,6 +64,8 @@ impl Core {
         if terms.refuse(&sdp) {
             return Err(488);
         }
+        // Its keys have been at work where it is now; in another stream of the relay their count would begin anew.
+        leg.session.forget_keys();
         let body = call.media.propose(&sdp, leg, side, terms, &mut self.wire);
         let ours = Ours::new(OfferBy::Invite, Aim::Proposed, false);
         if !leg.offer(party, &Offer { ours, from: None, body: Some(&body.into()) }, &mut self.wire, now) {

@@ -67,7 +67,9 @@ impl Core {
         let sdp = sdp_of(&message).and_then(|body| Sdp::parse(body).ok());
         // More streams than there are ports for can be had when the call is answered.
         let sdp = sdp.filter(|sdp| call.media.covers(sdp));
-        let trunk = self.legs.get(from).and_then(|leg| leg.trunk);
+        let Some(offerer) = self.legs.get_mut(from) else { return };
+        let sdp = sdp.filter(|sdp| call.media.takes(sdp, offerer));
+        let trunk = offerer.trunk;
         let bodies = call.bodies_of(trunk);
         let (Some(leg), Some(sdp)) = (self.legs.get_mut(to), sdp) else {
             return follow.push_back(refused(UNACCEPTABLE));
@@ -83,6 +85,10 @@ impl Core {
             EarlyUpdate::Unknown => return follow.push_back(refused(UNACCEPTABLE)),
         }
         let written = call.media.propose(&sdp, leg, side.other(), terms, &mut self.wire);
+        if let Some(offerer) = self.legs.get_mut(from) {
+            offerer.session.peer_offers(true);
+        }
+        let Some(leg) = self.legs.get_mut(to) else { return };
         let body = Body::in_place(Some(&message), written, bodies);
         let ours = Ours::new(OfferBy::Update, Aim::Carried, false);
         let offer = Offer { ours, from: Some(&message), body: Some(&body) };

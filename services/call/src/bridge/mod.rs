@@ -16,6 +16,7 @@ mod orders;
 mod reason;
 mod record;
 mod replace;
+mod security;
 mod session;
 pub mod table;
 mod terms;
@@ -40,6 +41,7 @@ use crate::media::Side;
 
 pub(crate) use branches::{Branch, Failure, GoesOn};
 pub(crate) use record::{Attempt, Record};
+pub(crate) use security::Security;
 pub(crate) use session::{CallMedia, LocalSession, MediaState};
 use table::{Event, State};
 pub(crate) use terms::Terms;

@@ -26,7 +26,14 @@ impl Core {
             call.media.open(sdp.streams().len(), &mut self.wire);
             return;
         }
-        let trunk = self.legs.get(from).and_then(|leg| leg.trunk);
+        let Some(offerer) = self.legs.get_mut(from) else { return };
+        if let Some(sdp) = &sdp
+            && !call.media.takes(sdp, offerer)
+        {
+            return follow.push_back(Cause::new(Event::OfferRefused).status(488));
+        }
+        offerer.session.peer_offers(sdp.is_some());
+        let trunk = offerer.trunk;
         let bodies = call.bodies_of(trunk);
         let Some(leg) = self.legs.get_mut(to) else { return };
         if !leg.is_confirmed() {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use routing::Trunk;
 use sip::{Message, Method, Sdp};
 
+use super::security::is_plain;
 use super::session::{codec, warning};
 use super::table::{Event, Order, State, step};
 use super::{Call, CallKey, Candidate, Cause, GoesOn, LocalSession, Reach, Terms};
@@ -13,7 +14,7 @@ use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::family::{Families, Told};
 use crate::headers::{advertised_host, sips_not_allowed, text};
-use crate::io::{EventKind, Now, Output};
+use crate::io::{EventKind, Flow, Now, Output};
 use crate::leg::{Leg, LegKey, Rejection, Target};
 use crate::media::Side;
 
@@ -165,6 +166,16 @@ impl Core {
         }
         let mut session = LocalSession::new(self.wire.ids.random());
         let told = Told::new(call.media_family_of(trunk), flow.remote.ip());
+        let known = trunk.and_then(|id| call.snapshot.trunk(id));
+        session.security = self.wire.settings.security_of(known, flow);
+        // A caller on whose side nothing is encrypted here cannot be decrypted for one on whose side it is.
+        let is_foreign = session.security.is_some()
+            && self.legs.get(call.a).is_some_and(|caller| caller.session.security.is_none())
+            && offer.as_ref().is_some_and(|sdp| !is_plain(sdp));
+        if is_foreign {
+            follow.push_back(Cause::new(Event::Refused).status(UNACCEPTABLE).by(EndedBy::Policy));
+            return;
+        }
         let body = offer.map(|sdp| {
             // Who stays in a transfer is described already.
             if call.transfer.is_none()
@@ -173,12 +184,11 @@ impl Core {
                 call.media.describe(&sdp, Side::A, caller, &mut self.wire);
                 call.record.described(Side::A, &sdp);
             }
-            let address = call.media.address(side, told, &mut self.wire);
             let shaped = terms.shape(&sdp, None);
             call.media.take_digits(side, terms, &mut self.wire);
             let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
             let sdp = shaped.as_ref().unwrap_or(&sdp);
-            let written = session.write(sdp, address, &call.media.streams, side);
+            let written = call.media.write_first(sdp, &mut session, told, side, &mut self.wire);
             Body::in_place(Some(&invite), written, bodies)
         });
         let body = body.or_else(|| Body::passed(&invite, bodies));
@@ -440,6 +450,22 @@ impl Core {
         let name = families.name();
         // RFC 3261 §20.43: incompatible network address formats.
         (!families.reach(&sdp)).then(|| format!("301 {host} \"Expected media addresses of {name}\""))
+    }
+}
+
+impl Core {
+    /// Why a description is not one that its author may make here: the same.
+    pub(crate) fn insecure(
+        &self,
+        message: &Message<'_>,
+        trunk: Option<&Trunk>,
+        flow: Flow,
+    ) -> Option<String> {
+        let security = self.wire.settings.security_of(trunk, flow)?;
+        let sdp = Sdp::parse(sdp_of(message)?).ok()?;
+        let host = advertised_host(self.wire.settings.listeners.first()?);
+        let expected = security.expects();
+        security.check(&sdp).err().map(|_| format!("399 {host} \"Expected {expected}\""))
     }
 }
 

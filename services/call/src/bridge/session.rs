@@ -3,11 +3,13 @@
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
-use sip::{Direction, Edit, Sdp, SdpError};
+use sip::{Direction, Edit, Encryption, Sdp, SdpError};
 use smallvec::SmallVec;
 
+use super::security::{self, Security};
 use super::terms::{Said, Terms};
 use crate::family::{Addresses, Families, Family, Told};
+use crate::ids::Ids;
 use crate::io::Output;
 use crate::leg::Leg;
 use crate::media::{MediaId, MediaOrder, RemoteStream, Side, StreamPorts};
@@ -25,6 +27,34 @@ pub(crate) struct LocalSession {
     text: Box<[u8]>,
     /// What stood before the offer that is under way.
     before: Option<Box<[u8]>>,
+    /// Where the box encrypts the media of this side.
+    pub(crate) security: Option<Box<Security>>,
+}
+
+/// The relay as a side is told of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'p> {
+    address: IpAddr,
+    ports: &'p [StreamPorts],
+    side: Side,
+    /// The box encrypts the media of a leg of the call.
+    is_secured: bool,
+    /// What is written is an offer; else an answer, if there is anything to answer.
+    is_offer: bool,
+}
+
+impl Place<'_> {
+    /// Its only candidates are its own addresses (RFC 8445 §2.5).
+    fn candidates(&self, index: usize, muxed: bool) -> Vec<String> {
+        let Some(pair) = self.ports.get(index).map(|pair| pair.side(self.side)) else { return Vec::new() };
+        let ports = [Some(pair.rtp), Some(pair.rtcp).filter(|_| !muxed)];
+        let of = |(component, port): (u32, u16)| {
+            // RFC 8445 §5.1.2.1: a host's own address, of the only interface.
+            let priority = (126 << 24) + (65_535 << 8) + (256 - component);
+            format!("a=candidate:1 {component} UDP {priority} {} {port} typ host", self.address)
+        };
+        (1..).zip(ports.into_iter().flatten()).map(of).collect()
+    }
 }
 
 impl LocalSession {
@@ -35,17 +65,25 @@ impl LocalSession {
 
     /// [`write`](LocalSession::write) for an offer within the dialog, which [`accepted`](LocalSession::accepted) makes
     /// stand and [`refused`](LocalSession::refused) does not.
-    pub(crate) fn propose(
-        &mut self,
-        sdp: &Sdp<'_>,
-        address: IpAddr,
-        ports: &[StreamPorts],
-        side: Side,
-    ) -> Vec<u8> {
+    pub(crate) fn propose(&mut self, sdp: &Sdp<'_>, place: Place<'_>, ids: &mut Ids) -> Vec<u8> {
         let stood = self.before.take().unwrap_or_else(|| self.text.clone());
-        let written = self.write(sdp, address, ports, side);
+        let written = self.write(sdp, place, ids);
         self.before = Some(stood);
         written
+    }
+
+    /// The peer makes an offer, or asks for one.
+    pub(crate) fn peer_offers(&mut self, has_offer: bool) {
+        if let Some(security) = &mut self.security {
+            security.peer_offers(has_offer);
+        }
+    }
+
+    /// What keys there are protect nothing from now on.
+    pub(crate) fn forget_keys(&mut self) {
+        if let Some(security) = &mut self.security {
+            security.forget_keys();
+        }
     }
 
     /// The offer that was under way is the session now.
@@ -100,18 +138,22 @@ impl LocalSession {
     }
 
     /// The peer's description with our address and ports in it.
-    pub(crate) fn write(
-        &mut self,
-        sdp: &Sdp<'_>,
-        address: IpAddr,
-        ports: &[StreamPorts],
-        side: Side,
-    ) -> Vec<u8> {
+    pub(crate) fn write(&mut self, sdp: &Sdp<'_>, place: Place<'_>, ids: &mut Ids) -> Vec<u8> {
+        let Place { address, ports, side, is_secured, is_offer } = place;
+        let encryption = is_secured.then(|| match &mut self.security {
+            Some(security) => {
+                security.encryption(sdp, is_offer, |index, muxed| place.candidates(index, muxed), ids)
+            }
+            None => (Vec::new(), security::plain(sdp)),
+        });
+        let encryption = encryption.as_ref().map(|(session, streams)| Encryption { session, streams });
+        let muxed = |index| self.security.as_ref().is_some_and(|security| security.is_muxed(index));
         let ports: SmallVec<[sip::StreamPorts; 4]> = (0..sdp.streams().len())
             .map(|index| match ports.get(index) {
                 Some(pair) => {
                     let pair = pair.side(side);
-                    sip::StreamPorts { rtp: pair.rtp, rtcp: pair.rtcp }
+                    let rtcp = if muxed(index) { pair.rtp } else { pair.rtcp };
+                    sip::StreamPorts { rtp: pair.rtp, rtcp }
                 }
                 // A stream for which no ports were to be had is rejected (RFC 3264 §6).
                 None => sip::StreamPorts { rtp: 0, rtcp: 0 },
@@ -123,6 +165,7 @@ impl LocalSession {
             version: u64::from(self.version),
             address,
             streams: &ports,
+            encryption,
         };
         if self.version != 0 {
             let same = sdp.rewrite(&edit);
@@ -160,6 +203,8 @@ pub(crate) struct CallMedia {
     next: u8,
     /// What A and B said last, in a configuration where any trunk changes descriptions.
     said: Option<Box<Heard>>,
+    /// The box encrypts the media of a leg: no description says anything of another leg's encryption any more.
+    is_secured: bool,
 }
 
 /// What both sides said last, and which of their key presses the relay takes out.
@@ -198,6 +243,7 @@ impl CallMedia {
             streams: SmallVec::new(),
             next: 0,
             said: None,
+            is_secured: false,
         }
     }
 
@@ -243,11 +289,24 @@ impl CallMedia {
         terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Vec<u8> {
-        let address = self.address(side, leg.told, wire);
         let shaped = self.shape(sdp, side, terms);
         self.take_digits(side, terms, wire);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
-        leg.session.write(shaped.as_ref().unwrap_or(sdp), address, &self.streams, side)
+        let place = self.place(side, leg.told, &leg.session, false, wire);
+        leg.session.write(shaped.as_ref().unwrap_or(sdp), place, &mut wire.ids)
+    }
+
+    /// The same for the first offer of a leg that is to be.
+    pub(crate) fn write_first(
+        &mut self,
+        sdp: &Sdp<'_>,
+        session: &mut LocalSession,
+        told: Told,
+        side: Side,
+        wire: &mut Wire,
+    ) -> Vec<u8> {
+        let place = self.place(side, told, session, true, wire);
+        session.write(sdp, place, &mut wire.ids)
     }
 
     /// The same for an offer within the dialog.
@@ -259,11 +318,33 @@ impl CallMedia {
         terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Vec<u8> {
-        let address = self.address(side, leg.told, wire);
         let shaped = self.shape(sdp, side, terms);
         self.take_digits(side, terms, wire);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
-        leg.session.propose(shaped.as_ref().unwrap_or(sdp), address, &self.streams, side)
+        let place = self.place(side, leg.told, &leg.session, true, wire);
+        leg.session.propose(shaped.as_ref().unwrap_or(sdp), place, &mut wire.ids)
+    }
+
+    fn place(
+        &mut self,
+        side: Side,
+        told: Told,
+        session: &LocalSession,
+        is_offer: bool,
+        wire: &mut Wire,
+    ) -> Place<'_> {
+        self.is_secured |= session.security.is_some();
+        let address = self.address(side, told, wire);
+        Place { address, ports: &self.streams, side, is_secured: self.is_secured, is_offer }
+    }
+
+    /// Whether the peer of this leg may describe itself so: where its encryption ends here as its trunk says, else
+    /// plainly, if the other side's does.
+    pub(crate) fn takes(&self, sdp: &Sdp<'_>, leg: &Leg) -> bool {
+        match &leg.session.security {
+            Some(security) => security.check(sdp).is_ok(),
+            None => !self.is_secured || security::is_plain(sdp),
+        }
     }
 
     /// What the trunks make of a description for this side; `None` where it is as it came.
@@ -350,15 +431,23 @@ impl CallMedia {
         leg.told.heard(sdp);
         self.note(sdp, side);
         let signalling = leg.flow.remote.ip();
+        self.is_secured |= leg.session.security.is_some();
         if !self.is_open() {
             return;
         }
         for index in 0..self.streams.len() {
+            let heard = leg
+                .session
+                .security
+                .as_mut()
+                .map_or(Ok(None), |security| security.hear(sdp, index, &mut wire.ids));
+            let is_muxed = leg.session.security.as_ref().is_some_and(|security| security.is_muxed(index));
             let remote = sdp.streams().get(index).and_then(|stream| {
                 if stream.is_rejected() {
                     return None;
                 }
-                let (rtp, rtcp) = (stream.rtp()?, stream.rtcp()?);
+                let rtp = stream.rtp()?;
+                let rtcp = if is_muxed { rtp } else { stream.rtcp()? };
                 let (sends, receives) = match stream.direction() {
                     Direction::SendRecv => (true, true),
                     Direction::SendOnly => (true, false),
@@ -371,7 +460,9 @@ impl CallMedia {
                 self.listen(side, Family::of(remote.rtp.ip()), wire);
             }
             let stream = u8::try_from(index).unwrap_or(u8::MAX);
-            let order = MediaOrder::Describe { session: self.id, stream, side, remote, protection: None };
+            // A description that is not allowed leads nowhere.
+            let (remote, protection) = heard.map_or((None, None), |protection| (remote, protection));
+            let order = MediaOrder::Describe { session: self.id, stream, side, remote, protection };
             wire.outputs.push_back(Output::Media(order));
         }
     }

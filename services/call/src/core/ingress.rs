@@ -318,7 +318,7 @@ impl Core {
 
     fn on_reinvite(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get_mut(key) else { return };
-        let (call, tag) = (leg.call, leg.tag.clone());
+        let (call, tag, flow) = (leg.call, leg.tag.clone(), leg.flow);
         self.wire.set_server_user(server, key);
         if let Some(trying) = self.wire.response(server, 100, None, None) {
             self.wire.respond(server, 100, trying.finish(), now);
@@ -326,7 +326,7 @@ impl Core {
         if let Some(least) = interval_too_small(message, &self.wire.settings) {
             return self.respond(server, 422, None, &tag, &[("Min-SE", least.as_bytes())], now);
         }
-        if let Some(refusal) = self.content_fault(message, self.trunk_of_leg(key)) {
+        if let Some(refusal) = self.content_fault(message, self.trunk_of_leg(key), flow) {
             return self.refuse_in(server, &refusal, &tag, now);
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
@@ -340,11 +340,11 @@ impl Core {
     /// RFC 3311: an offer as a re-INVITE is one, or without a description a refresh that stays on its leg.
     fn on_update(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get_mut(key) else { return };
-        let (call, tag) = (leg.call, leg.tag.clone());
+        let (call, tag, flow) = (leg.call, leg.tag.clone(), leg.flow);
         if let Some(least) = interval_too_small(message, &self.wire.settings) {
             return self.respond(server, 422, None, &tag, &[("Min-SE", least.as_bytes())], now);
         }
-        if let Some(refusal) = self.content_fault(message, self.trunk_of_leg(key)) {
+        if let Some(refusal) = self.content_fault(message, self.trunk_of_leg(key), flow) {
             return self.refuse_in(server, &refusal, &tag, now);
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
@@ -435,7 +435,12 @@ impl Core {
     }
 
     /// Why the body of an offer cannot be used, if it cannot (RFC 3261 §8.2.3).
-    pub(super) fn content_fault(&self, message: &Message<'_>, trunk: Option<&Trunk>) -> Option<Refusal> {
+    pub(super) fn content_fault(
+        &self,
+        message: &Message<'_>,
+        trunk: Option<&Trunk>,
+        flow: Flow,
+    ) -> Option<Refusal> {
         // A caller that takes no description in an answer takes no call of this box.
         if message.method() == Method::Invite && !takes_descriptions(message) {
             return Some(Refusal::new(406));
@@ -451,7 +456,8 @@ impl Core {
         let warning = self
             .unreadable(message)
             .or_else(|| self.out_of_reach(message, trunk))
-            .or_else(|| self.unspeakable(message, trunk))?;
+            .or_else(|| self.unspeakable(message, trunk))
+            .or_else(|| self.insecure(message, trunk, flow))?;
         Some(Refusal { headers: vec![("Warning", warning.into_bytes().into())], ..Refusal::new(488) })
     }
 

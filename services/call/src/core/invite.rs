@@ -41,7 +41,7 @@ impl Core {
             return self.stateless(arrival, 422, None, &[("Min-SE", least.as_bytes())]);
         }
         let known = trunk.and_then(|trunk| self.snapshot.trunk(trunk));
-        if let Some(refusal) = self.content_fault(message, known) {
+        if let Some(refusal) = self.content_fault(message, known, arrival.flow) {
             return self.refuse(arrival, &refusal);
         }
         if message.has(sip::Name::Replaces) {
@@ -140,6 +140,7 @@ impl Core {
         let known = trunk.and_then(|id| self.snapshot.trunk(id));
         record.trunk_in = known.map(|trunk| trunk.name.as_str().into());
         let media_family = known.map_or_else(Default::default, |trunk| trunk.media_family);
+        let security = self.wire.settings.security_of(known, flow);
         let key = self.calls.insert(Call {
             id,
             state: State::Routing,
@@ -177,6 +178,7 @@ impl Core {
             leg.trunk = trunk;
             leg.by_flow = trunk.is_none();
             leg.told = Told::new(media_family, flow.remote.ip());
+            leg.session.security = security;
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.a = leg;

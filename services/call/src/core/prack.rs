@@ -14,13 +14,13 @@ impl Core {
     /// PRACK of a caller (RFC 3262 §3).
     pub(super) fn on_prack(&mut self, key: LegKey, server: ServerKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get(key) else { return };
-        let (call, tag) = (leg.call, leg.tag.clone());
+        let (call, tag, flow) = (leg.call, leg.tag.clone(), leg.flow);
         let Some(leg) = self.legs.get(key) else { return };
         let acknowledges = leg.acknowledges(message);
         let fault = match acknowledges {
             Acknowledges::Nothing => return self.respond(server, 481, None, &tag, &[], now),
             Acknowledges::Response | Acknowledges::Offer => {
-                self.content_fault(message, self.trunk_of_leg(key))
+                self.content_fault(message, self.trunk_of_leg(key), flow)
             }
         };
         if let Some(refusal) = fault {

@@ -335,6 +335,7 @@ impl Core {
             State::Resolving | State::Calling | State::Ringing | State::Answered | State::Up
         );
         let sdp = sdp_of(message).map(|body| self.usable(body));
+        let sdp = sdp.map(|sdp| sdp.and_then(|sdp| self.permitted(call_key, side, sdp)));
         let cause = match (&sdp, cause.event) {
             // A response whose description cannot be read is not an answer that this box can use.
             (Some(Err(_)), Event::OfferAccepted) if before_answer => {
@@ -368,6 +369,13 @@ impl Core {
     fn usable<'b>(&self, body: &'b [u8]) -> Result<Sdp<'b>, Unusable> {
         let sdp = Sdp::parse(body).map_err(|_| Unusable)?;
         if self.wire.settings.media.reach(&sdp) { Ok(sdp) } else { Err(Unusable) }
+    }
+
+    /// The description, unless a side's `media_security` forbids it.
+    fn permitted<'b>(&self, call: CallKey, side: Side, sdp: Sdp<'b>) -> Result<Sdp<'b>, Unusable> {
+        let Some(call) = self.calls.get(call) else { return Ok(sdp) };
+        let Some(from) = call.leg(side).and_then(|leg| self.legs.get(leg)) else { return Ok(sdp) };
+        if call.media.takes(&sdp, from) { Ok(sdp) } else { Err(Unusable) }
     }
 
     /// Whether a description that comes from this side answers the offer that this side has (RFC 3264 §6: as many

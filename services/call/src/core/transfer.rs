@@ -195,6 +195,8 @@ impl Core {
         self.wire.set_server_user(server, comes);
         if let Some(leg) = self.legs.get_mut(comes) {
             (leg.side, leg.trunk, leg.by_flow) = (side, trunk, trunk.is_none());
+            let known = trunk.and_then(|id| self.snapshot.trunk(id));
+            leg.session.security = self.wire.settings.security_of(known, flow);
         }
         if let Some(call) = self.calls.get_mut(call_key) {
             call.transfer = Some(Box::new(Transfer::arrival(comes)));

@@ -2,11 +2,12 @@
 //!
 //! A [`Journal`] is the whole truth about a call: handed to a fresh Core ([`Replay`]) it gives the same outputs, byte for
 //! byte. Recording is on for every call. `stimulus` is what can happen to a call, `tape` what an input finds outside of
-//! it (random numbers, who the sender is, the answer to a challenge), `step` one entry; `Journals` keeps those of calls in
-//! progress and a ring of those that are over, all of it bounded. What is never in a journal: passwords, and the seed
-//! that the tags of other calls come from.
+//! it (random numbers, who the sender is, the answer to a challenge), `mask` hides the keys of media, `step` is one entry; `Journals` keeps those of calls in
+//! progress and a ring of those that are over, all of it bounded. What is never in a journal: passwords, keys
+//! of media, and the seed that the tags of other calls come from.
 
 mod bytes;
+mod mask;
 mod print;
 mod replay;
 mod step;
@@ -172,7 +173,9 @@ impl Journals {
                 // By halves rather than twice the size: thousands of these are held at once.
                 record.entries.reserve_exact(length.max(before / 2));
             }
+            let begin = record.entries.len();
             step::put(&mut record.entries, &head, &self.stimulus, deed.message, deed.keys, deed.facts);
+            mask::mask(record.entries.get_mut(begin..).unwrap_or_default());
             self.size += record.entries.capacity() - before;
         }
         for ended in &deed.ended {

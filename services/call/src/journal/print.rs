@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use foldhash::fast::FixedState;
 
+use super::mask::masked;
 use crate::io::{Event, Output, RouteQuery};
 
 /// The print of these outputs.
@@ -20,7 +21,7 @@ fn add(output: &Output, hasher: &mut impl Hasher) {
         Output::Send { flow, bytes, token } => {
             flow.hash(hasher);
             token.hash(hasher);
-            hasher.write(bytes);
+            hasher.write(&masked(bytes));
         }
         Output::Route(query) => {
             let RouteQuery { query, call, snapshot: _, trunk, source, caller, uri, local_user } = &**query;

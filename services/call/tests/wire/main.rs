@@ -8,6 +8,7 @@ mod cancel_client;
 mod cancel_server;
 mod codecs;
 mod corpora;
+mod crypto;
 mod digest;
 mod dtmf;
 mod early_update;

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use call::{Protection, Side};
+use call::{Keying, Protection, Side};
 use sip::Time;
 
 use super::srtp::{self, Refused, Srtp};
@@ -44,9 +44,13 @@ impl Stream {
     /// How the packets of a side are protected from now on.
     pub(crate) fn protect(&mut self, side: Side, protection: Option<&Protection>) {
         let end = self.end_mut(side);
-        match (&mut end.srtp, protection) {
-            (Some(srtp), Some(Protection { keys })) => srtp.rekey(keys),
-            (None, Some(Protection { keys })) => end.srtp = Some(Box::new(Srtp::new(keys.clone()))),
+        let keys = match protection.map(|protection| &protection.keying) {
+            Some(Keying::Sdes(keys)) => Some(keys),
+            Some(Keying::Dtls(_) | Keying::Plain) | None => None,
+        };
+        match (&mut end.srtp, keys) {
+            (Some(srtp), Some(keys)) => srtp.rekey(keys),
+            (None, Some(keys)) => end.srtp = Some(Box::new(Srtp::new(keys.clone()))),
             (_, None) => end.srtp = None,
         }
     }
@@ -162,7 +166,7 @@ mod tests {
         stream.describe(Side::A, Some(remote(PHONE_A)));
         stream.describe(Side::B, Some(remote(PHONE_B)));
         let keys = SrtpKeys { suite: SUITE, inbound: master(1), outbound: master(2) };
-        stream.protect(Side::B, Some(&Protection { keys }));
+        stream.protect(Side::B, Some(&Protection { keying: Keying::Sdes(keys), ice: None }));
         stream
     }
 

@@ -114,6 +114,8 @@ pub fn config(shards: usize) -> (Config, Vec<Ports>, Kept) {
             product: "box".to_owned(),
             journal: JournalLimits { calls: 1_000, max_bytes: 1 << 20, memory: 1 << 30 },
             seed: [7; 32],
+            fingerprint: None,
+            phones: routing::MediaSecurity::None,
             nonce_secret: [8; 32],
         },
         snapshot: Arc::new(Snapshot::empty()),

@@ -378,6 +378,8 @@ fn core_settings(
         product: concat!("Drawbridge/", env!("CARGO_PKG_VERSION")).to_owned(),
         journal: journal_limits(&settings.journal, shards),
         media,
+        fingerprint: None,
+        phones: settings.media.phone_security,
         seed,
         nonce_secret,
     })

@@ -168,6 +168,8 @@ pub struct Media {
     pub dscp: Option<u8>,
     /// Packets a second that one side may send in one stream; 0: as many as it wants.
     pub rate: u32,
+    /// Whether the media of phones is encrypted between them and the box; of trunks each says so itself.
+    pub phone_security: ::routing::MediaSecurity,
 }
 
 impl Media {
@@ -320,6 +322,7 @@ impl Default for Settings {
                 threads: 1,
                 dscp: None,
                 rate: 1_000,
+                phone_security: ::routing::MediaSecurity::None,
             },
             api: Api { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), tokens: Vec::new() },
             cdr: Cdr { postgres: None, spool: SpoolPlace::Auto, retention_days: 0 },

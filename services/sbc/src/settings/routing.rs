@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ::routing::{
-    Bodies, CancelMatching, Challenges, Codecs, Credentials, Dtmf, Entry, Fork, MediaFamily, Problem,
-    Redirect, Refer, Route, RtpProfile, Snapshot, SnapshotError, Trunk, TrunkId, default_failover,
+    Bodies, CancelMatching, Challenges, Codecs, Credentials, Dtmf, Entry, Fork, MediaFamily, MediaSecurity,
+    Problem, Redirect, Refer, Route, RtpProfile, Snapshot, SnapshotError, Trunk, TrunkId, default_failover,
 };
 use call::User;
 use sip::Uri;
@@ -63,6 +63,14 @@ pub(super) fn trunks(
     }
     trunks
 }
+
+/// Whether the box encrypts media, and how.
+pub(super) const SECURITY: &[(&str, MediaSecurity)] = &[
+    ("none", MediaSecurity::None),
+    ("sdes", MediaSecurity::Sdes),
+    ("optional", MediaSecurity::Optional),
+    ("required", MediaSecurity::Required),
+];
 
 fn trunk(
     mut section: Section<'_>,
@@ -135,6 +143,9 @@ fn trunk(
     }
     if let Some(dtmf) = section.get("dtmf", choice(DTMF)) {
         trunk.value.dtmf = dtmf.value;
+    }
+    if let Some(security) = section.get("media_security", choice(SECURITY)) {
+        trunk.value.media_security = security.value;
     }
     let methods = section.list("methods", "methods like MESSAGE", method);
     trunk.value.methods = methods.map(|list| list.into_iter().map(|method| method.value).collect());

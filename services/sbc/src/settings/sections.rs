@@ -254,6 +254,11 @@ fn media(mut section: Section<'_>, default: Media) -> Media {
         threads: section.or("threads", u32::from(default.threads), number(1..=256)) as u16,
         dscp: section.get("dscp", number(0..=63)).map(|dscp| dscp.value as u8),
         rate: section.or("rate", default.rate, number(0..=1_000_000)),
+        phone_security: section.or(
+            "phone_security",
+            default.phone_security,
+            choice(super::routing::SECURITY),
+        ),
     };
     section.finish();
     media

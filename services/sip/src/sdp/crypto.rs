@@ -93,6 +93,12 @@ impl MasterKey {
         Some(master)
     }
 
+    /// Nothing but zeros.
+    pub fn zero(suite: SrtpSuite) -> MasterKey {
+        let (key, length) = (suite.key_length(), suite.key_length() + suite.salt_length());
+        MasterKey { octets: [0; MAX_MASTER], key: key as u8, length: length as u8 }
+    }
+
     /// The key.
     pub fn key(&self) -> &[u8] {
         self.octets.get(..usize::from(self.key)).unwrap_or_default()

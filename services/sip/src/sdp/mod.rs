@@ -9,6 +9,7 @@
 //! spaces) and refuses what would leave it unclear where media goes: the [`SdpError`] names that line.
 
 mod crypto;
+mod dtls;
 mod line;
 mod rewrite;
 mod select;
@@ -17,7 +18,8 @@ mod stream;
 use std::net::IpAddr;
 
 pub use crypto::{Crypto, MAX_CRYPTO, MasterKey, SrtpSuite};
-pub use rewrite::{Edit, StreamPorts};
+pub use dtls::{Fingerprint, Setup};
+pub use rewrite::{Edit, Encryption, StreamEncryption, StreamPorts};
 pub use select::Selection;
 pub use stream::{Direction, Stream};
 
@@ -228,6 +230,19 @@ impl<'a> Sdp<'a> {
     /// The o= line, where there is one and it has all of its fields.
     pub fn origin(&self) -> Option<Origin<'a>> {
         self.origin
+    }
+
+    /// The values of the session level's attributes of this name, in order.
+    fn attributes(&self, name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let own = lines(self.bytes).take_while(|line| line.kind() != Some(b'm'));
+        let own = own.filter(|line| line.kind() == Some(b'a')).map(|line| line.attribute());
+        own.filter(move |line| line.name == name).map(|line| line.value)
+    }
+
+    /// An attribute of a stream that the session level may say for all of them.
+    fn of_stream(&self, index: usize, name: &'static [u8]) -> Option<&'a [u8]> {
+        let stream = self.streams.get(index)?;
+        stream.attributes(name).next().or_else(|| self.attributes(name).next())
     }
 
     /// The session level's c=.

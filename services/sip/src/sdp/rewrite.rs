@@ -21,6 +21,27 @@ pub struct Edit<'e> {
     pub address: IpAddr,
     /// The relay's ports, in the order of the m= lines. A stream without any, or with port 0, is rejected.
     pub streams: &'e [StreamPorts],
+    /// What stands in the place of what the author says of encryption and its transport. `None`: that is between the two
+    /// ends, and passes as it is.
+    pub encryption: Option<Encryption<'e>>,
+}
+
+/// What a description says of encryption, and of what comes with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Encryption<'e> {
+    /// Whole lines at the end of the session level, without their ends, one behind the other.
+    pub session: &'e [String],
+    /// In the order of the m= lines; a stream without any is left as it is.
+    pub streams: &'e [StreamEncryption],
+}
+
+/// The same for one stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamEncryption {
+    /// The protocol of the m= line; `None`: as it is.
+    pub proto: Option<Box<str>>,
+    /// Whole lines at the end of the section.
+    pub lines: Vec<String>,
 }
 
 /// The relay's ports for one stream.
@@ -45,6 +66,7 @@ impl<'a> Sdp<'a> {
             edit,
             section: Section::Session,
             insert_connection: false,
+            streams: 0,
         };
         let mut streams =
             self.streams.iter().zip(edit.streams.iter().map(Some).chain(std::iter::repeat(None)));
@@ -85,6 +107,8 @@ struct Writer<'a, 'e> {
     section: Section,
     /// The stream has no c= from anywhere: one is due behind its m= and i= lines.
     insert_connection: bool,
+    /// How many m= lines were written.
+    streams: usize,
 }
 
 impl Writer<'_, '_> {
@@ -109,9 +133,20 @@ impl Writer<'_, '_> {
         if let Some(media) = MediaLine::parse(line.text) {
             self.out.extend_from_slice(media.before_port);
             self.format(format_args!("{}", ports.map_or(0, |ports| ports.rtp)));
-            self.out.extend_from_slice(media.after_port);
+            match self.edit.encryption.and_then(|encryption| encryption.streams.get(self.streams)) {
+                Some(StreamEncryption { proto: Some(proto), .. }) => {
+                    self.out.extend_from_slice(b" ");
+                    self.out.extend_from_slice(proto.as_bytes());
+                    let behind = media.after_port.trim_ascii_start().get(media.proto.len()..);
+                    self.out.extend_from_slice(behind.unwrap_or_default());
+                }
+                Some(StreamEncryption { proto: None, .. }) | None => {
+                    self.out.extend_from_slice(media.after_port)
+                }
+            }
             self.out.extend_from_slice(line.eol);
         }
+        self.streams += 1;
         self.insert_connection = ports.is_some() && stream.address().is_none();
         self.section = match ports {
             Some(ports) => Section::Stream { ports, rtcp_named: false },
@@ -153,7 +188,7 @@ impl Writer<'_, '_> {
                 None => self.format(format_args!("a=rtcp:{rtcp}")),
             }
             self.out.extend_from_slice(line.eol);
-        } else if !is_dropped(name) {
+        } else if !(is_dropped(name) || self.edit.encryption.is_some() && is_of_encryption(name, value)) {
             self.copy(line);
         }
     }
@@ -161,6 +196,17 @@ impl Writer<'_, '_> {
     /// What is due before a section ends.
     fn finish_section(&mut self) {
         self.connect();
+        if let Some(encryption) = self.edit.encryption {
+            let lines = match self.section {
+                Section::Session => encryption.session,
+                Section::Rejected => &[],
+                Section::Stream { .. } => {
+                    let at = self.streams.checked_sub(1).and_then(|last| encryption.streams.get(last));
+                    at.map_or(&[][..], |stream| &stream.lines)
+                }
+            };
+            lines.iter().for_each(|line| self.insert(format_args!("{line}")));
+        }
         if let Section::Stream { ports, rtcp_named: false } = self.section
             && ports.rtcp != ports.rtp.wrapping_add(1)
         {
@@ -220,6 +266,23 @@ fn is_dropped(name: &[u8]) -> bool {
     ];
     NAMES.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
         || name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"ice-"))
+}
+
+/// What a box that ends encryption says itself: keys (RFC 4568, RFC 4567), DTLS (RFC 8122, RFC 4145, RFC 8842, RFC 8827) and
+/// the bundling of streams on one transport (RFC 9143).
+fn is_of_encryption(name: &[u8], value: &[u8]) -> bool {
+    const NAMES: [&[u8]; 8] = [
+        b"crypto",
+        b"key-mgmt",
+        b"fingerprint",
+        b"setup",
+        b"connection",
+        b"tls-id",
+        b"identity",
+        b"bundle-only",
+    ];
+    NAMES.iter().any(|own| name.eq_ignore_ascii_case(own))
+        || name.eq_ignore_ascii_case(b"group") && value.get(..6).is_some_and(|kind| kind == b"BUNDLE")
 }
 
 /// The value of o=.

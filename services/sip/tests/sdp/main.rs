@@ -22,7 +22,14 @@ const PORTS: [StreamPorts; 3] = [
 ];
 
 fn edit() -> Edit<'static> {
-    Edit { origin_user: "drawbridge", session_id: 77, version: 3, address: RELAY, streams: &PORTS }
+    Edit {
+        origin_user: "drawbridge",
+        session_id: 77,
+        version: 3,
+        address: RELAY,
+        streams: &PORTS,
+        encryption: None,
+    }
 }
 
 fn parse(text: &[u8]) -> Sdp<'_> {

@@ -164,6 +164,8 @@ fn settings(mode: u8) -> Settings {
             _ => JournalLimits { calls: 1_000, max_bytes: 1 << 20, memory: 1 << 30 },
         },
         seed: [7; 32],
+        fingerprint: None,
+        phones: routing::MediaSecurity::None,
         nonce_secret: [9; 32],
     }
 }

@@ -123,6 +123,8 @@ pub(crate) fn settings(shard: u16, shards: u16, registrar: RegistrarPolicy, chan
         product: "Drawbridge".to_owned(),
         journal: JournalLimits { calls: 1_000, max_bytes: 1 << 20, memory: 1 << 30 },
         seed,
+        fingerprint: None,
+        phones: routing::MediaSecurity::None,
         nonce_secret: [7; 32],
     }
 }

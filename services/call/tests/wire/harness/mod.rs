@@ -205,6 +205,8 @@ impl World {
             product: "Drawbridge".into(),
             journal: JournalLimits { calls: 1_000, max_bytes: 1 << 20, memory: 1 << 30 },
             seed: [7; 32],
+            fingerprint: None,
+            phones: routing::MediaSecurity::None,
             nonce_secret: [9; 32],
         };
         tune(&mut settings);
