@@ -120,7 +120,7 @@ fn it_says_where_it_listens_within_a_second_and_answers() {
     assert!(
         process.log.iter().any(|line| line.contains("only they, may register any name without a password"))
     );
-    assert!(process.log.iter().any(|line| line.contains("userspace")));
+    assert!(process.log.iter().any(|line| line.contains("media relay runs")));
     assert_eq!(get(api, "/health").0, 200);
     Phone::new("alice", sip).register();
     process.signal(Signal::TERM);
