@@ -347,7 +347,9 @@ pub struct Figures {
     /// The journal of call records.
     pub journal: JournalFigures,
     /// PostgreSQL, when configured.
-    pub postgres: Option<PostgresFigures>,
+    pub postgres: Option<SinkFigures>,
+    /// The file of JSON lines, when configured.
+    pub lines: Option<SinkFigures>,
     /// What other parts count; each name appears in one run.
     pub more: Vec<Sample>,
 }
@@ -365,10 +367,10 @@ pub struct JournalFigures {
     pub lost: u64,
 }
 
-/// PostgreSQL.
+/// What gets every record that the journal has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PostgresFigures {
-    /// Whether a connection is up.
+pub struct SinkFigures {
+    /// Whether it takes records.
     pub up: bool,
     /// Records it does not have yet.
     pub behind: u64,

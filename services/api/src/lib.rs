@@ -41,8 +41,8 @@ pub use crate::access::{Access, Role, Token, TokenError};
 pub use crate::cdrs::MAX_PAGE;
 pub use crate::control::{
     Answer, Ban, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind,
-    Mistake, Part, PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, StatsQuestion,
-    Trunk, TrunkPeer, TrunkStats, Unavailable,
+    Mistake, Part, Records, RecordsError, ReloadError, Reloaded, Sample, SinkFigures, StatsQuestion, Trunk,
+    TrunkPeer, TrunkStats, Unavailable,
 };
 pub use crate::serve::serve;
 

@@ -62,6 +62,7 @@ fn samples(figures: &Figures) -> Vec<Sample> {
         connections,
         journal,
         postgres,
+        lines,
         more: _,
     } = figures;
     let labels = vec![("node", node.clone()), ("version", (*version).to_owned())];
@@ -110,6 +111,17 @@ fn samples(figures: &Figures) -> Vec<Sample> {
             ),
             counter("drawbridge_postgres_forwarded_total", "Records forwarded.", postgres.forwarded),
             gauge("drawbridge_postgres_refused", "Records that PostgreSQL refuses.", postgres.refused),
+        ]);
+    }
+    if let Some(lines) = lines {
+        samples.extend([
+            gauge(
+                "drawbridge_cdr_lines_up",
+                "1 when the file of JSON lines takes records.",
+                u64::from(lines.up),
+            ),
+            gauge("drawbridge_cdr_lines_behind", "Records that are not in the file yet.", lines.behind),
+            counter("drawbridge_cdr_lines_written_total", "Records written to the file.", lines.forwarded),
         ]);
     }
     samples

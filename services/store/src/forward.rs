@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::backoff::Backoff;
 use crate::cdr::{COLUMNS, clean};
-use crate::health::{PostgresShared, Shared};
+use crate::health::{Shared, SinkShared};
 use crate::journal;
 use crate::postgres::{Database, Refusal, Target};
 use crate::writer::Committed;
@@ -34,6 +34,7 @@ const AGAIN: Duration = Duration::from_secs(60 * 60);
 const PING: Duration = Duration::from_secs(10);
 
 /// Where records come from and positions go to.
+#[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) path: PathBuf,
     pub(crate) committed: watch::Receiver<Committed>,
@@ -50,6 +51,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// The sink has everything up to here.
+    pub(crate) fn new(sink: &Arc<str>, position: i64) -> Progress {
+        Progress { sink: Arc::clone(sink), position, refused: Vec::new(), taken_after_all: Vec::new() }
+    }
+
     pub(crate) async fn save(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         sqlx::query(
             "INSERT INTO sink (name, position) VALUES (?, ?)
@@ -79,6 +85,12 @@ impl Progress {
         }
         Ok(())
     }
+}
+
+/// How far a sink has come, as the journal knows.
+pub(crate) async fn position(journal: &mut SqliteConnection, sink: &str) -> Result<i64, sqlx::Error> {
+    let position = sqlx::query_scalar("SELECT position FROM sink WHERE name = ?").bind(sink);
+    Ok(position.fetch_optional(journal).await?.unwrap_or(0))
 }
 
 /// Forwards until the store is closed and everything is forwarded. With the database away it ends at once when the
@@ -124,7 +136,7 @@ async fn session(
     target: &Target,
     source: &mut Source,
     (sink, old): (&mut Option<Sink>, &mut OldMonths),
-    health: &PostgresShared,
+    health: &SinkShared,
     backoff: &mut Backoff,
 ) -> Result<(), String> {
     let mut journal = journal::connect_reader(&source.path).await.map_err(|error| error.to_string())?;
@@ -189,19 +201,12 @@ struct Sink {
 
 impl Sink {
     async fn load(journal: &mut SqliteConnection, name: &str) -> Result<Sink, sqlx::Error> {
-        let position = sqlx::query_scalar("SELECT position FROM sink WHERE name = ?")
-            .bind(name)
-            .fetch_optional(&mut *journal)
-            .await?;
+        let position = position(journal, name).await?;
         let refused: Vec<i64> = sqlx::query_scalar("SELECT seq FROM sink_refused WHERE sink = ?")
             .bind(name)
             .fetch_all(journal)
             .await?;
-        Ok(Sink {
-            name: name.into(),
-            position: position.unwrap_or(0),
-            refused: refused.into_iter().collect(),
-        })
+        Ok(Sink { name: name.into(), position, refused: refused.into_iter().collect() })
     }
 
     /// Forwards the next batch; whether there was one.
@@ -210,7 +215,7 @@ impl Sink {
         journal: &mut SqliteConnection,
         database: &mut Database,
         source: &Source,
-        health: &PostgresShared,
+        health: &SinkShared,
     ) -> Result<bool, String> {
         let Some(batch) = Batch::read(journal, self.position, BATCH).await? else { return Ok(false) };
         match batch.insert(database).await {
@@ -231,7 +236,7 @@ impl Sink {
         journal: &mut SqliteConnection,
         database: &mut Database,
         source: &Source,
-        health: &PostgresShared,
+        health: &SinkShared,
         last: i64,
     ) -> Result<(), String> {
         while self.position < last {
@@ -263,7 +268,7 @@ impl Sink {
         journal: &mut SqliteConnection,
         database: &mut Database,
         source: &Source,
-        health: &PostgresShared,
+        health: &SinkShared,
     ) -> Result<(), String> {
         let mut taken = Vec::new();
         for seq in &self.refused {
@@ -290,7 +295,7 @@ impl Sink {
     async fn report(
         &self,
         source: &Source,
-        health: &PostgresShared,
+        health: &SinkShared,
         refused: Vec<(i64, String)>,
         taken_after_all: Vec<i64>,
     ) {

@@ -12,7 +12,9 @@ pub struct Health {
     /// The local journal.
     pub journal: JournalHealth,
     /// PostgreSQL, when configured.
-    pub postgres: Option<PostgresHealth>,
+    pub postgres: Option<SinkHealth>,
+    /// The file of JSON lines, when configured.
+    pub lines: Option<SinkHealth>,
 }
 
 /// The local journal's condition.
@@ -36,18 +38,18 @@ pub struct JournalHealth {
     pub bindings_lost: u64,
 }
 
-/// PostgreSQL's condition.
+/// The condition of something that gets every record which the journal has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PostgresHealth {
-    /// Whether a connection is up.
+pub struct SinkHealth {
+    /// Whether it took records, or said that it would, when it was last asked.
     pub connected: bool,
     /// Why not, or why the last batch failed.
     pub error: Option<String>,
-    /// Records in the journal that PostgreSQL does not have yet.
+    /// Records in the journal that it does not have yet.
     pub behind: u64,
     /// Records forwarded since start.
     pub forwarded: u64,
-    /// Records that PostgreSQL refuses as they are. They stay in the journal and are offered again at each connection.
+    /// Records that it refuses as they are. They stay in the journal and are offered again at each connection.
     pub refused: u64,
 }
 
@@ -69,13 +71,14 @@ pub(crate) struct Shared {
     journal_error: Mutex<Option<String>>,
     /// Highest `seq` committed.
     last_seq: AtomicI64,
-    pub(crate) postgres: Option<PostgresShared>,
+    pub(crate) postgres: Option<SinkShared>,
+    pub(crate) lines: Option<SinkShared>,
 }
 
-/// The part of [`Shared`] that the forwarder writes.
+/// The part of [`Shared`] that a sink's task writes.
 #[derive(Debug, Default)]
-pub(crate) struct PostgresShared {
-    /// Highest `seq` that PostgreSQL has.
+pub(crate) struct SinkShared {
+    /// Highest `seq` that the sink has.
     position: AtomicI64,
     forwarded: AtomicU64,
     refused: AtomicU64,
@@ -89,8 +92,9 @@ struct Link {
 }
 
 impl Shared {
-    pub(crate) fn new(node: String, postgres: bool) -> Shared {
-        Shared { node, postgres: postgres.then(PostgresShared::default), ..Shared::default() }
+    pub(crate) fn new(node: String, postgres: bool, lines: bool) -> Shared {
+        let [postgres, lines] = [postgres, lines].map(|configured| configured.then(SinkShared::default));
+        Shared { node, postgres, lines, ..Shared::default() }
     }
 
     pub(crate) fn health(&self, queued: usize) -> Health {
@@ -107,12 +111,14 @@ impl Shared {
                 bindings_lost: self.bindings_lost.load(Ordering::Relaxed),
             },
             postgres: self.postgres.as_ref().map(|postgres| postgres.health(last_seq)),
+            lines: self.lines.as_ref().map(|lines| lines.health(last_seq)),
         }
     }
 
     /// The last record that every sink has.
     pub(crate) fn forwarded_to(&self) -> i64 {
-        self.postgres.as_ref().map_or(i64::MAX, |postgres| postgres.position.load(Ordering::Relaxed))
+        let sinks = self.postgres.iter().chain(&self.lines);
+        sinks.map(|sink| sink.position.load(Ordering::Relaxed)).min().unwrap_or(i64::MAX)
     }
 
     pub(crate) fn in_flight(&self, records: usize) {
@@ -183,10 +189,10 @@ impl Shared {
     }
 }
 
-impl PostgresShared {
-    fn health(&self, last_seq: i64) -> PostgresHealth {
+impl SinkShared {
+    fn health(&self, last_seq: i64) -> SinkHealth {
         let link = lock(&self.link);
-        PostgresHealth {
+        SinkHealth {
             connected: link.connected,
             error: link.error.clone(),
             behind: u64::try_from(last_seq - self.position.load(Ordering::Relaxed)).unwrap_or(0),

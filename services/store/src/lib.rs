@@ -2,11 +2,11 @@
 //!
 //! A [`Store`] is one SQLite file in the data directory. Shards hand records over through a [`Recorder`], which never
 //! waits; one task gathers what is waiting, commits it (many records to one fsync), and only what is committed is
-//! forwarded to PostgreSQL, by a second task with a position of its own. Neither task can hold up a call: with the disk
-//! full records wait in memory up to a bound, with PostgreSQL away they wait in the file.
+//! forwarded to PostgreSQL and to a file of JSON lines, each by a task with a position of its own. No task can hold up a
+//! call or another: with the disk full records wait in memory up to a bound, with PostgreSQL away they wait in the journal.
 //!
-//! Start reading at [`Store::open`], then `writer.rs` (the group commit) and `forward.rs` (exactly once, whatever
-//! dies).
+//! Start reading at [`Store::open`], then `writer.rs` (the group commit), `forward.rs` and `lines.rs` (exactly once,
+//! whatever dies).
 
 mod backoff;
 mod binding;
@@ -17,6 +17,7 @@ mod error;
 mod forward;
 mod health;
 mod journal;
+mod lines;
 mod mos;
 mod open;
 mod postgres;
@@ -42,7 +43,8 @@ use uuid::Uuid;
 
 pub use crate::cdr::Record;
 pub use crate::error::{Error, OpenError, VerifyError};
-pub use crate::health::{Health, JournalHealth, PostgresHealth};
+pub use crate::health::{Health, JournalHealth, SinkHealth};
+pub use crate::lines::Lines;
 pub use crate::query::{Filter, MAX_PAGE, Page};
 pub use crate::recorder::Recorder;
 pub use crate::spool::SpoolPlace;
@@ -59,6 +61,8 @@ pub struct Config {
     pub listeners: Vec<String>,
     /// `postgres://…`, where records go as well.
     pub postgres: Option<String>,
+    /// A file that gets records as well.
+    pub lines: Option<Lines>,
     /// How long records are kept, in the journal once PostgreSQL has them, and there by whole months; for ever when absent.
     pub retention: Option<Duration>,
     /// The most records that wait in memory while the disk takes none.
@@ -76,6 +80,7 @@ impl Config {
             node: node.into(),
             listeners: Vec::new(),
             postgres: None,
+            lines: None,
             retention: None,
             queue: 65_536,
             gather: Duration::from_millis(100),
@@ -107,7 +112,8 @@ const LAST_BATCHES: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 struct Tasks {
     writer: JoinHandle<()>,
-    forwarder: Option<JoinHandle<()>>,
+    /// One for each sink.
+    forwarders: Vec<JoinHandle<()>>,
     committed: watch::Receiver<writer::Committed>,
 }
 
@@ -132,7 +138,7 @@ impl Store {
         let last_seq = journal::last_seq(&path, connection).await?;
         let readers = journal::readers(&path);
 
-        let shared = Arc::new(health::Shared::new(config.node, target.is_some()));
+        let shared = Arc::new(health::Shared::new(config.node, target.is_some(), config.lines.is_some()));
         shared.committed(0, last_seq);
         let listeners: Arc<[String]> = config.listeners.into();
         let (records_in, records) = mpsc::channel(config.queue.max(1));
@@ -153,11 +159,16 @@ impl Store {
             closing: closing_seen,
             committed,
         });
-        let forwarder = target.map(|target| {
-            let source = forward::Source { path, committed: committed_seen.clone(), progress: progress_in };
-            tokio::spawn(forward::run(target, source, config.retention, Arc::clone(&shared)))
-        });
-        let tasks = Tasks { writer: tokio::spawn(writer.run()), forwarder, committed: committed_seen };
+        let source = forward::Source { path, committed: committed_seen.clone(), progress: progress_in };
+        let mut forwarders = Vec::new();
+        if let Some(lines) = config.lines {
+            forwarders.push(tokio::spawn(lines::run(lines, source.clone(), Arc::clone(&shared))));
+        }
+        if let Some(target) = target {
+            let forward = forward::run(target, source, config.retention, Arc::clone(&shared));
+            forwarders.push(tokio::spawn(forward));
+        }
+        let tasks = Tasks { writer: tokio::spawn(writer.run()), forwarders, committed: committed_seen };
         tokio::spawn(live(spool::Alive::open(&spool), Arc::clone(&shared), closing.subscribe()));
         Ok(Store {
             records: records_in,
@@ -222,22 +233,23 @@ impl Store {
         self.shared.health(self.records.max_capacity() - self.records.capacity())
     }
 
-    /// Commits everything handed over so far, gives PostgreSQL a moment to take it, and ends the tasks. What is handed
+    /// Commits everything handed over so far, gives PostgreSQL and the other sinks a moment to take it, and ends the tasks. What is handed
     /// over later goes to the log. With a disk that takes nothing it gives up after a few seconds and logs the records.
     /// A second call does nothing.
     pub async fn close(&self) {
         self.closing.send_replace(true);
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Tasks { writer, forwarder, mut committed }) = tasks else { return };
+        let Some(Tasks { writer, forwarders, mut committed }) = tasks else { return };
         self.readers.close().await;
         // An error means that the writer is gone already; joining it says why.
         let _ = committed.wait_for(|committed| committed.last).await;
-        if let Some(mut forwarder) = forwarder
-            && tokio::time::timeout(LAST_BATCHES, &mut forwarder).await.is_err()
-        {
-            tracing::info!("PostgreSQL gets the rest of the records after the next start");
-            // The writer ends when this end of the channel between them is gone.
-            forwarder.abort();
+        let last_batches = tokio::time::Instant::now() + LAST_BATCHES;
+        for mut forwarder in forwarders {
+            if tokio::time::timeout_at(last_batches, &mut forwarder).await.is_err() {
+                tracing::info!("a sink gets the rest of the records after the next start");
+                // The writer ends when this end of the channel between them is gone.
+                forwarder.abort();
+            }
         }
         if let Err(error) = writer.await {
             tracing::error!(%error, "the journal's writer ended badly");

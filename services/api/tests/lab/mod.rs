@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use api::{
-    Answer, Ban, CdrFilter, CdrPage, CdrRecord, Control, Figures, Health, JournalFigures, Kind,
-    PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, StatsQuestion, Trunk, TrunkPeer,
-    TrunkStats, Unavailable,
+    Answer, Ban, CdrFilter, CdrPage, CdrRecord, Control, Figures, Health, JournalFigures, Kind, Records,
+    RecordsError, ReloadError, Reloaded, Sample, SinkFigures, StatsQuestion, Trunk, TrunkPeer, TrunkStats,
+    Unavailable,
 };
 use call::{
     CallView, CdrFact, DirectionStats, Disposition, EndedBy, Identity, LegView, Origin, PeerChange, PeerLife,
@@ -91,7 +91,8 @@ impl Control for Lab {
             ports_in_use: 12,
             connections: 2,
             journal: JournalFigures { up: true, pending: 1, committed: 9, lost: 0 },
-            postgres: Some(PostgresFigures { up: false, behind: 4, forwarded: 5, refused: 0 }),
+            postgres: Some(SinkFigures { up: false, behind: 4, forwarded: 5, refused: 0 }),
+            lines: None,
             more: vec![sample(7.0, "public"), sample(8.5, "inside")],
         })
     }

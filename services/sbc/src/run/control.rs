@@ -9,14 +9,14 @@ use std::time::Instant;
 use ::net::{BanView, Handle, HandleError, ShardLoad};
 use api::{
     Answer, Ban, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Part,
-    PostgresFigures, Records, RecordsError, ReloadError, Reloaded, Sample, StatsQuestion, Trunk, TrunkPeer,
+    Records, RecordsError, ReloadError, Reloaded, Sample, SinkFigures, StatsQuestion, Trunk, TrunkPeer,
     TrunkStats, Unavailable,
 };
 use arc_swap::ArcSwap;
 use call::{CallView, PeerChange};
 use media::Relay;
 use routing::{Bodies, CancelMatching, MediaFamily, Redirect, Refer, Snapshot};
-use store::{Filter, JournalHealth, Store};
+use store::{Filter, JournalHealth, SinkHealth, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -105,12 +105,8 @@ impl Glass {
                 committed: store.journal.committed,
                 lost: store.journal.lost,
             },
-            postgres: store.postgres.map(|postgres| PostgresFigures {
-                up: postgres.connected,
-                behind: postgres.behind,
-                forwarded: postgres.forwarded,
-                refused: postgres.refused,
-            }),
+            postgres: store.postgres.as_ref().map(sink_figures),
+            lines: store.lines.as_ref().map(sink_figures),
             more,
         })
     }
@@ -132,12 +128,13 @@ impl Glass {
         };
         let (status, detail) = judged(store.journal.error.clone().or_else(|| kept_less(&store.journal)));
         let mut parts = vec![calls, load(&self.handle.loads()), part("journal", status, detail)];
-        if let Some(postgres) = store.postgres {
-            let (status, detail) = match (postgres.connected, postgres.error) {
+        for (name, sink) in [("postgres", store.postgres), ("cdr_lines", store.lines)] {
+            let Some(sink) = sink else { continue };
+            let (status, detail) = match (sink.connected, sink.error) {
                 (false, None) => (Condition::Degraded, Some("not connected".to_owned())),
                 (_, error) => judged(error),
             };
-            parts.push(part("postgres", status, detail));
+            parts.push(part(name, status, detail));
         }
         Health { parts }
     }
@@ -335,6 +332,10 @@ fn trunk(trunk: &routing::Trunk, peers: &[PeerChange]) -> Trunk {
         options_ping_ms: trunk.options_ping.map(|interval| interval.as_millis() as u64),
         peer_states: peers.filter_map(TrunkPeer::of).collect(),
     }
+}
+
+fn sink_figures(sink: &SinkHealth) -> SinkFigures {
+    SinkFigures { up: sink.connected, behind: sink.behind, forwarded: sink.forwarded, refused: sink.refused }
 }
 
 /// What of the records could not be kept since the start: somebody has to look into the log.

@@ -304,6 +304,11 @@ fn store_config(settings: &Settings) -> store::Config {
             .filter(|days| *days != 0)
             .map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
         postgres: settings.cdr.postgres.as_ref().map(|url| url.reveal().to_owned()),
+        lines: settings.cdr.lines.clone().map(|path| store::Lines {
+            path,
+            max_bytes: u64::from(settings.cdr.lines_max_mb) * 1024 * 1024,
+            keep: settings.cdr.lines_keep,
+        }),
         ..store::Config::new(settings.node.name.clone())
     }
 }

@@ -225,6 +225,12 @@ pub struct Cdr {
     pub spool: SpoolPlace,
     /// How many days records are kept; 0: for ever.
     pub retention_days: u32,
+    /// A file of JSON lines.
+    pub lines: Option<PathBuf>,
+    /// The length beyond which it becomes an older one, in units of 1024 · 1024 bytes.
+    pub lines_max_mb: u32,
+    /// How many older ones stay.
+    pub lines_keep: u16,
 }
 
 /// `[journal]`: what is kept of calls for `drawbridge replay` and `drawbridge ladder`.
@@ -325,7 +331,14 @@ impl Default for Settings {
                 phone_security: ::routing::MediaSecurity::None,
             },
             api: Api { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), tokens: Vec::new() },
-            cdr: Cdr { postgres: None, spool: SpoolPlace::Auto, retention_days: 0 },
+            cdr: Cdr {
+                postgres: None,
+                spool: SpoolPlace::Auto,
+                retention_days: 0,
+                lines: None,
+                lines_max_mb: 64,
+                lines_keep: 8,
+            },
             journal: Journal { calls: 1_000, max_kb: 64, memory_mb: 256 },
             access: Access { open_loopback: true },
             guard: ::net::GuardRules::default(),

@@ -304,6 +304,10 @@ fn cdr(mut section: Section<'_>, default: Cdr) -> Cdr {
         postgres: section.secret("postgres", postgres).map(|url| url.value),
         spool: section.or("spool", default.spool, spool),
         retention_days: section.or("retention_days", default.retention_days, number(0..=36_500)),
+        lines: section.get("lines", path).map(|path| path.value),
+        lines_max_mb: section.or("lines_max_mb", default.lines_max_mb, number(1..=65_536)),
+        lines_keep: section
+            .or("lines_keep", default.lines_keep, |value| number(1..=1_000)(value).map(|keep| keep as u16)),
     };
     section.finish();
     cdr
