@@ -2,7 +2,8 @@
 """What relaying adds to a packet on its way between network namespaces: the box with its engine in the kernel and with the
 one in userspace, and rtpengine in userspace, in turns; before each, the direct way.
 
-Phones are in one namespace and what is measured in another, joined by a veth pair; the direct way is a veth pair as well.
+Phones are in one namespace and what is measured in another, joined by a veth pair, which each packet passes twice. The direct
+way has two veth pairs as well: the relay's namespace forwards, as a router, to a third one.
 What a packet costs is the time of the scheduler's counters for generator, relay and the kernel's own network threads together,
 since the program in the kernel runs in the time of whoever sends. As root.
 
@@ -18,7 +19,7 @@ import sys
 
 PHONES, RELAY, FAR = "dbench-phones", "dbench-relay", "dbench-far"
 ADDRESSES = "10.78.1.1 10.78.1.2 10.78.1.3"
-NEAR, AWAY = "10.78.3.1", "10.78.3.2"
+ROUTER, AWAY = "10.78.3.1", "10.78.3.2"
 
 
 def ip(*order):
@@ -26,7 +27,7 @@ def ip(*order):
 
 
 def place():
-    """Three namespaces: phones and relay with a pair, and one at the end of the direct way."""
+    """Three namespaces: phones, relay, and one behind that at the end of the direct way."""
     for name in (PHONES, RELAY, FAR):
         subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL, check=False)
         ip("netns", "add", name)
@@ -34,13 +35,16 @@ def place():
     relay, caller, callee = ADDRESSES.split()
     for (one, first, its), (two, second, theirs) in [
         ((PHONES, "phones", (caller, callee)), (RELAY, "relay", (relay,))),
-        ((PHONES, "near", (NEAR,)), (FAR, "far", (AWAY,))),
+        ((RELAY, "router", (ROUTER,)), (FAR, "far", (AWAY,))),
     ]:
         ip("-n", one, "link", "add", first, "type", "veth", "peer", "name", second, "netns", two)
         for name, device, addresses in ((one, first, its), (two, second, theirs)):
             for address in addresses:
                 ip("-n", name, "address", "add", f"{address}/24", "dev", device)
             ip("-n", name, "link", "set", device, "up")
+    ip("-n", PHONES, "route", "add", "default", "via", relay)
+    ip("-n", FAR, "route", "add", "default", "via", ROUTER)
+    ip("netns", "exec", RELAY, "sysctl", "-qw", "net.ipv4.ip_forward=1")
 
 
 def load(program, calls, seconds, *through):
@@ -70,7 +74,7 @@ def measure():
     added = {name: [] for name in contenders}
     for turn in range(rounds):
         for name, (start, way) in contenders.items():
-            direct = load(program, calls, seconds, "--through", "nothing", "--caller", NEAR, "--callee", AWAY,
+            direct = load(program, calls, seconds, "--through", "nothing", "--caller", peers.CALLER, "--callee", AWAY,
                           "--callee-net", FAR)
             with peers.workplace() as folder, start(folder) as pids:
                 result = load(program, calls, seconds, *through[way], "--pids", ",".join(map(str, pids)))
