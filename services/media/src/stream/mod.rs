@@ -333,6 +333,8 @@ struct End {
     dropped: u64,
     /// The keys of a side whose packets are encrypted.
     srtp: Option<Box<Srtp>>,
+    /// Keys of a side that is plain at the moment: should they come again, they go on.
+    laid_by: Option<Box<Srtp>>,
 }
 
 impl End {

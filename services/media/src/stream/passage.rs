@@ -35,7 +35,10 @@ impl Stream {
         match self.seal(from.other(), media.is_some(), buffer, length) {
             Ok(length) => (verdict, length),
             Err(_) => {
-                self.unsent(from, media.unwrap_or(0));
+                // Control was never counted.
+                if let Some(octets) = media {
+                    self.unsent(from, octets);
+                }
                 (Verdict::Drop, 0)
             }
         }
@@ -50,8 +53,15 @@ impl Stream {
         };
         match (&mut end.srtp, keys) {
             (Some(srtp), Some(keys)) => srtp.rekey(keys),
-            (None, Some(keys)) => end.srtp = Some(Box::new(Srtp::new(keys.clone()))),
-            (_, None) => end.srtp = None,
+            (None, Some(keys)) => match end.laid_by.take() {
+                Some(mut srtp) => {
+                    srtp.rekey(keys);
+                    end.srtp = Some(srtp);
+                }
+                None => end.srtp = Some(Box::new(Srtp::new(keys.clone()))),
+            },
+            (Some(_), None) => end.laid_by = end.srtp.take(),
+            (None, None) => {}
         }
     }
 
@@ -246,5 +256,24 @@ mod tests {
         stream.protect(Side::B, None);
         assert!(!stream.needs_payload());
         assert_eq!(pass(&mut stream, Side::A, PHONE_A, &rtp(1)).1, rtp(1));
+    }
+
+    #[test]
+    fn a_key_that_comes_again_does_not_begin_anew() {
+        let keys = |outbound| SrtpKeys { suite: SUITE, inbound: master(1), outbound: master(outbound) };
+        let mut stream = described();
+        assert!(matches!(pass(&mut stream, Side::A, PHONE_A, &rtp(1)).0, Verdict::Relay { .. }));
+        for between in [None, Some(keys(3))] {
+            let between = between.map(|keys| Protection { keying: Keying::Sdes(keys), ice: None });
+            stream.protect(Side::B, between.as_ref());
+            stream.protect(Side::B, Some(&Protection { keying: Keying::Sdes(keys(2)), ice: None }));
+            let mut other = rtp(1);
+            other[20] = 0;
+            assert_eq!(
+                pass(&mut stream, Side::A, PHONE_A, &other).0,
+                Verdict::Drop,
+                "one index, two packets"
+            );
+        }
     }
 }

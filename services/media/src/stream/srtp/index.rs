@@ -2,9 +2,15 @@
 
 use super::Refused;
 
-/// Sources that one context remembers; the one unheard for longest gives way. A phone has one or two, and as many more as
-/// it begins anew within one key.
+/// Sources that are remembered of what comes in; the one unheard for longest gives way. A phone has one or two, and as many
+/// more as it begins anew within one key.
 const MAX_SOURCES: usize = 32;
+
+/// Sources that one key protects. None of these is forgotten: it would begin anew, and use its indices twice.
+const MAX_SENT: usize = 256;
+
+/// So many packets in a row that come too late are no late packets: the source has begun anew.
+const BEGUN_ANEW: u8 = 3;
 
 /// How far back an index may be and still be told from a replay.
 const WINDOW: u64 = 128;
@@ -22,6 +28,10 @@ pub(super) struct Source {
     ssrc: u32,
     pub(super) rtp: Window,
     pub(super) rtcp: Window,
+    /// What is added to the numbers that the source gives, of what goes out.
+    shift: u16,
+    /// How many in a row came too late, of what goes out.
+    late: u8,
 }
 
 /// The highest index there was, and which of those below it.
@@ -46,15 +56,56 @@ impl Indices {
             if self.sources.len() >= MAX_SOURCES {
                 self.sources.pop();
             }
-            self.sources.push(Source { ssrc, rtp: Window::default(), rtcp: Window::default() });
+            self.sources.push(Source::new(ssrc));
             self.sources.len() - 1
         });
         self.sources[..=at].rotate_right(1);
         &mut self.sources[0]
     }
+
+    /// A source of what goes out.
+    pub(super) fn sent(&mut self, ssrc: u32) -> Result<&mut Source, Refused> {
+        let at = self.sources.iter().position(|source| source.ssrc == ssrc);
+        let at = match at {
+            Some(at) => at,
+            None if self.sources.len() >= MAX_SENT => return Err(Refused::Exhausted),
+            None => {
+                self.sources.push(Source::new(ssrc));
+                self.sources.len() - 1
+            }
+        };
+        self.sources[..=at].rotate_right(1);
+        Ok(&mut self.sources[0])
+    }
 }
 
 impl Source {
+    fn new(ssrc: u32) -> Source {
+        Source { ssrc, rtp: Window::default(), rtcp: Window::default(), shift: 0, late: 0 }
+    }
+
+    /// The index under which a packet of this number goes out; its low half is the number that it goes out with.
+    ///
+    /// No index is used twice. So a source that begins anew with lower numbers is given others, which go on where it was:
+    /// to refuse them would silence it until it has counted up to there again.
+    pub(super) fn next_rtp(&mut self, sequence: u16) -> Result<u64, Refused> {
+        let index = match self.rtp.next(sequence.wrapping_add(self.shift)) {
+            Ok(index) => index,
+            Err(Refused::Replayed) if self.late + 1 >= BEGUN_ANEW => {
+                let next = self.rtp.highest.map_or(u64::from(sequence), |highest| highest + 1);
+                self.shift = (next as u16).wrapping_sub(sequence);
+                self.rtp.next(next as u16)?
+            }
+            Err(why) => {
+                self.late = self.late.saturating_add(1);
+                return Err(why);
+            }
+        };
+        self.late = 0;
+        self.rtp.note(index);
+        Ok(index)
+    }
+
     /// The index of the next packet of control that goes out; `None` when there is none left.
     pub(super) fn next_rtcp(&mut self) -> Option<u32> {
         let next = self.rtcp.highest.map_or(0, |highest| highest + 1);
@@ -78,6 +129,15 @@ impl Window {
             rollovers.saturating_sub(u64::from(sequence > last))
         };
         rollovers << 16 | u64::from(sequence)
+    }
+
+    /// The index of a packet that is to go out.
+    fn next(&self, sequence: u16) -> Result<u64, Refused> {
+        let index = self.guess(sequence);
+        // A number from before the first one would be taken for one far ahead of it, and those behind it for the next
+        // rollover's, which the receiver does not see.
+        let before_the_first = self.highest.is_some_and(|highest| index > highest + 0x7fff);
+        if before_the_first { Err(Refused::Replayed) } else { self.check(index).map(|()| index) }
     }
 
     /// Whether an index may be used: once, and not long after later ones.
@@ -109,6 +169,7 @@ impl Window {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -154,6 +215,37 @@ mod tests {
     #[test]
     fn an_index_past_its_48_bits_is_none() {
         assert_eq!(after([(1 << 48) - 1]).check(1 << 48), Err(Refused::Exhausted));
+    }
+
+    #[test]
+    fn no_source_that_was_sent_is_forgotten() {
+        let mut indices = Indices::default();
+        for ssrc in 0..MAX_SENT as u32 {
+            assert_eq!(indices.sent(ssrc).unwrap().next_rtp(7), Ok(7));
+        }
+        assert_eq!(indices.sent(1000).map(|source| source.ssrc), Err(Refused::Exhausted));
+        assert_eq!(indices.sent(0).unwrap().next_rtp(7), Err(Refused::Replayed));
+        assert_eq!(indices.sent(0).unwrap().next_rtcp(), Some(0));
+        assert_eq!(indices.sent(0).unwrap().next_rtcp(), Some(1));
+    }
+
+    #[test]
+    fn a_source_that_begins_anew_goes_on_where_it_was() {
+        let mut source = Source::new(1);
+        assert_eq!(source.next_rtp(40_000), Ok(40_000));
+        assert_eq!(source.next_rtp(20_000), Err(Refused::Replayed));
+        assert_eq!(source.next_rtp(20_001), Err(Refused::Replayed));
+        assert_eq!(source.next_rtp(20_002), Ok(40_001));
+        assert_eq!(source.next_rtp(20_003), Ok(40_002));
+        assert_eq!(source.next_rtp(20_003), Err(Refused::Replayed), "once");
+    }
+
+    #[test]
+    fn one_from_before_the_first_does_not_count_as_a_rollover() {
+        let mut source = Source::new(1);
+        assert_eq!(source.next_rtp(0), Ok(0));
+        assert_eq!(source.next_rtp(65_535), Err(Refused::Replayed));
+        assert_eq!(source.next_rtp(1), Ok(1));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! has come and which indices were there already (`index`). There is no socket, no clock and no allocation per packet.
 //!
 //! What goes out is held against the indices as well: the relay passes on what another party sends, and one index used
-//! for two packets would give both away (RFC 3711 §9.1).
+//! for two packets would give both away (RFC 3711 §9.1). So no key that was sent with is begun anew either.
 
 mod cipher;
 mod derive;
@@ -47,13 +47,18 @@ pub(crate) struct Srtp {
     keys: SrtpKeys,
     inbound: Context,
     outbound: Context,
+    /// Keys that were sent with before, the last of them at the end: should one come again, it goes on.
+    spent: Vec<(SrtpSuite, MasterKey, Context)>,
 }
+
+/// Keys are made for each session of a side; more than this a call does not come back to.
+const MAX_SPENT: usize = 8;
 
 impl Srtp {
     pub(crate) fn new(keys: SrtpKeys) -> Srtp {
         let inbound = Context::new(keys.suite, &keys.inbound);
         let outbound = Context::new(keys.suite, &keys.outbound);
-        Srtp { keys, inbound, outbound }
+        Srtp { keys, inbound, outbound, spent: Vec::new() }
     }
 
     /// Takes the keys of a new description. A direction whose key is the same goes on where it was: its indices count
@@ -64,7 +69,15 @@ impl Srtp {
             self.inbound = Context::new(keys.suite, &keys.inbound);
         }
         if !same_suite || self.keys.outbound != keys.outbound {
-            self.outbound = Context::new(keys.suite, &keys.outbound);
+            let known =
+                self.spent.iter().position(|(suite, key, _)| *suite == keys.suite && *key == keys.outbound);
+            let next = known.map(|known| self.spent.remove(known).2);
+            let next = next.unwrap_or_else(|| Context::new(keys.suite, &keys.outbound));
+            let before = std::mem::replace(&mut self.outbound, next);
+            if self.spent.len() >= MAX_SPENT {
+                self.spent.remove(0);
+            }
+            self.spent.push((self.keys.suite, self.keys.outbound.clone(), before));
         }
         self.keys = keys.clone();
     }
@@ -97,14 +110,11 @@ impl Context {
     /// Encrypts the RTP packet that the first `length` octets of the buffer are; how long it is now.
     pub(crate) fn protect_rtp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
         let Head { header, ssrc, sequence } = Head::of(buffer.get(..length).ok_or(Refused::Malformed)?)?;
-        let source = self.indices.of(ssrc);
-        let at = source.map_or(u64::from(sequence), |source| source.rtp.guess(sequence));
-        if let Some(source) = source {
-            source.rtp.check(at)?;
+        let at = self.indices.sent(ssrc)?.next_rtp(sequence)?;
+        if let Some(number) = buffer.get_mut(2..4) {
+            number.copy_from_slice(&(at as u16).to_be_bytes());
         }
-        let length = self.rtp.seal_rtp(buffer, header, length, ssrc, at)?;
-        self.indices.enter(ssrc).rtp.note(at);
-        Ok(length)
+        self.rtp.seal_rtp(buffer, header, length, ssrc, at)
     }
 
     /// Takes the protection off an SRTP packet; how long it is now. Nothing is changed for one that is refused, but for
@@ -127,8 +137,7 @@ impl Context {
     pub(crate) fn protect_rtcp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
         let packet = buffer.get(..length).ok_or(Refused::Malformed)?;
         let ssrc = rtcp_ssrc(packet)?;
-        let source = self.indices.enter(ssrc);
-        let at = source.next_rtcp().ok_or(Refused::Exhausted)?;
+        let at = self.indices.sent(ssrc)?.next_rtcp().ok_or(Refused::Exhausted)?;
         self.rtcp.seal_rtcp(buffer, length, ssrc, at)
     }
 
