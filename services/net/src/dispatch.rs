@@ -69,14 +69,22 @@ impl Dispatch {
             Decision::Route(plan) => plan,
             Decision::Refuse(refusal) => return Decision::Refuse(refusal),
         };
-        self.peers.pass_over(&mut plan, snapshot, now);
+        let passed_over = self.peers.pass_over(&mut plan, snapshot, now);
         let Some(call) = query.call else { return Decision::Route(plan) };
         let mut admission = lock(&self.admission);
         let source = query.trunk.and_then(|id| snapshot.trunk(id));
         if let Some(Err(refusal)) = source.map(|trunk| admission.admit(trunk, now)) {
             return Decision::Refuse(refusal);
         }
-        let outbound = match reserve(&mut plan, snapshot, &mut admission, now) {
+        let outbound = reserve(&mut plan, snapshot, &mut admission, now).or_else(|refusal| {
+            if passed_over.is_empty() {
+                return Err(refusal);
+            }
+            // The others have no room: better one that seems to be away than none.
+            plan.targets = passed_over;
+            reserve(&mut plan, snapshot, &mut admission, now).map_err(|_| refusal)
+        });
+        let outbound = match outbound {
             Ok(outbound) => outbound,
             Err(refusal) => {
                 if let Some(trunk) = source {

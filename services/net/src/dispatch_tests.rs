@@ -241,6 +241,19 @@ fn when_all_peers_are_away_they_are_tried_all_the_same() {
     assert_eq!(targets(dispatch.decide(&query(&snapshot, 1), Time::ZERO)), [(CARRIER, 0), (CARRIER, 1)]);
 }
 
+#[test]
+fn a_peer_that_is_away_is_tried_where_the_others_have_no_room() {
+    let snapshot = snapshot([0, 0, 1]);
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
+    for peer in ["sip:127.0.0.1:5999", "sip:127.0.0.1:5998"] {
+        dispatch.peers().learn(news(peer, call::PeerState::Down));
+    }
+    let mut asked = |call| targets(dispatch.decide(&query(&snapshot, call), Time::ZERO));
+    assert_eq!(asked(1), [(SECOND, 0), (SECOND, 1)]);
+    assert_eq!(asked(2), [(CARRIER, 0), (CARRIER, 1)], "the second trunk is full");
+    assert_eq!(calls(&dispatch), [2, 1, 1]);
+}
+
 /// What a call found out about a peer of the carrier.
 fn unwilling(peer: &str, left: Duration) -> call::PeerAside {
     call::PeerAside { trunk: "carrier".into(), peer: peer.into(), status: 503, at: call::Utc(5), left }

@@ -90,10 +90,10 @@ impl Peers {
     }
 
     /// Takes peers that are away out of a plan, unless that leaves nobody: then they are tried all the same, for what is
-    /// known of them may be wrong.
-    pub(crate) fn pass_over(&self, plan: &mut Plan, snapshot: &Snapshot, now: Time) {
+    /// known of them may be wrong. Gives what was taken out.
+    pub(crate) fn pass_over(&self, plan: &mut Plan, snapshot: &Snapshot, now: Time) -> Vec<Target> {
         if self.away.load(Ordering::Relaxed) == 0 {
-            return;
+            return Vec::new();
         }
         let mut known = self.lock();
         if known.forget_aside(now) {
@@ -107,9 +107,10 @@ impl Peers {
                 !found.is_some_and(|(trunk, peer)| known.is_away(trunk, peer))
             }
         };
-        if plan.targets.iter().any(is_there) {
-            plan.targets.retain(is_there);
+        if !plan.targets.iter().any(is_there) {
+            return Vec::new();
         }
+        plan.targets.extract_if(.., |target| !is_there(target)).collect()
     }
 
     /// All that are asked or aside, by trunk and URI.
