@@ -295,8 +295,13 @@ impl Handle {
 
     /// Before the description, so that no packet leaves in the clear.
     fn protect(&mut self, id: MediaId, stream: u8, side: Side, protection: Option<&Protection>) {
-        if let Some(path) = self.path_of(id, stream) {
-            path.state().protect(side, protection);
+        let Some(path) = self.path_of(id, stream) else { return };
+        let begin = |terms| self.shared.identity.as_ref().map(|identity| identity.begin(terms));
+        let mut state = path.state();
+        let begun = state.protect(side, protection, &begin);
+        self.shared.recall(path, &mut state);
+        if begun {
+            self.shared.begun(self.shard, path, side);
         }
     }
 

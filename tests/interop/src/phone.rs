@@ -56,7 +56,7 @@ impl Phone {
              audio_source aufile,{voice}\naudio_player aubridge,{user}\naudio_alert aubridge,{user}-alert\n\
              ausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
              module_path {MODULES}\nmodule g711.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\n\
-             module uuid.so\nmodule srtp.so\nmodule dtls_srtp.so\nmodule ice.so\nmodule_app account.so\nmodule_app contact.so\nmodule_app menu.so\nmodule ctrl_tcp.so\n\
+             module uuid.so\nmodule srtp.so\nmodule_app account.so\nmodule_app contact.so\nmodule_app menu.so\nmodule ctrl_tcp.so\n\
              ctrl_tcp_listen {control}\nsnd_path {heard}\n",
             rtp = port + 2000,
             rtp_end = port + 2100,

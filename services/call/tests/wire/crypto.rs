@@ -1,9 +1,9 @@
 //! SDES (RFC 4568): each leg has keys of its own, and who may say what of encryption is its trunk's matter.
 
 use call::journal::Stimulus;
-use call::{Command, Input, Keying, MediaOrder, Output, Reply, Side, SrtpKeys};
+use call::{Command, DtlsTerms, Input, Keying, MediaOrder, Output, Reply, Side, SrtpKeys};
 use routing::{MediaSecurity, Trunk};
-use sip::{Crypto, Sdp, SrtpSuite};
+use sip::{Crypto, Fingerprint, Sdp, SrtpSuite};
 
 use crate::harness::{
     ANSWER, CALLEE, CALLER, KIND, OFFER, Sent, World, ack_failure, ends_by_the_caller, from_callee,
@@ -282,6 +282,49 @@ fn no_journal_has_a_key() {
         assert!(!journal.contains(key), "{key} is in the journal");
     }
     assert!(journal.contains("inline:AAAA"));
+    ends_by_the_caller(&mut world, &ok, 2);
+    world.expect_replays();
+}
+
+/// What a page in a browser offers.
+fn page(setup: &str) -> String {
+    format!(
+        "v=0\no=- 1 1 IN IP4 127.0.0.1\ns=-\nt=0 0\na=group:BUNDLE 0\nm=audio 9 UDP/TLS/RTP/SAVPF 0\n\
+         c=IN IP4 10.1.1.1\na=ice-ufrag:abcd\na=ice-pwd:{}\na=fingerprint:{}\na=setup:{setup}\na=mid:0\n\
+         a=rtcp-mux\n",
+        "p".repeat(24),
+        Fingerprint([7; 32]).write(),
+    )
+}
+
+#[test]
+fn a_page_that_does_dtls_and_ice_hears_a_plain_callee() {
+    let mut world = World::shaped(
+        |trunks: &mut Vec<Trunk>| trunks[0].media_security = MediaSecurity::Required,
+        |settings| settings.fingerprint = Some(Fingerprint([9; 32])),
+    );
+    let (ok, out) = up(&mut world, &page("actpass"), |_| ANSWER.to_owned());
+    assert_eq!(proto(&out), "RTP/AVPF");
+    for gone in ["fingerprint", "setup", "ice", "BUNDLE", "rtcp-mux"] {
+        assert!(!out.body().contains(gone), "{gone} in\n{}", out.text);
+    }
+    assert_eq!(proto(&ok), "UDP/TLS/RTP/SAVPF");
+    let fingerprint = format!("a=fingerprint:{}", Fingerprint([9; 32]).write());
+    for line in [&fingerprint, "a=setup:passive", "a=ice-lite", "a=mid:0", "a=group:BUNDLE 0", "a=rtcp-mux"] {
+        assert!(ok.body().lines().any(|of| of == line), "no {line} in\n{}", ok.text);
+    }
+    let candidates = ok.body().lines().filter(|line| line.starts_with("a=candidate:"));
+    assert_eq!(candidates.count(), 1, "its one address, for RTP and RTCP");
+    let protection = world.orders.iter().rev().find_map(|order| match order {
+        MediaOrder::Describe { side: Side::A, protection, .. } => protection.clone(),
+        _ => None,
+    });
+    let protection = protection.unwrap();
+    assert_eq!(
+        protection.keying,
+        Keying::Dtls(DtlsTerms { fingerprint: Fingerprint([7; 32]), active: false })
+    );
+    assert!(protection.ice.unwrap().user.ends_with(":abcd"));
     ends_by_the_caller(&mut world, &ok, 2);
     world.expect_replays();
 }

@@ -10,13 +10,14 @@
 //! that could fill up.
 
 mod handing;
+mod handshake;
 mod sockets;
 mod worker;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::OwnedFd;
 use sip::Time;
 
+use self::handshake::Identity;
 pub(crate) use self::sockets::SocketError;
 use self::sockets::{Slot, Socket, Sockets};
 use crate::engine::Handle;
@@ -82,6 +84,11 @@ pub struct Totals {
 }
 
 impl Relay {
+    /// Of the certificate that the relay shows in DTLS; `None`: it does none.
+    pub fn fingerprint(&self) -> Option<sip::Fingerprint> {
+        self.shared.identity.as_ref().map(Identity::fingerprint)
+    }
+
     /// The counters now.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals { ports_total: self.shared.plan.pairs() as usize * 2, ..Totals::default() };
@@ -141,6 +148,8 @@ pub(crate) struct Shared {
     pub(crate) plan: Plan,
     /// The engine in the kernel, where there is one.
     kernel: Option<Kernel>,
+    /// What is shown in DTLS.
+    pub(crate) identity: Option<Identity>,
     slots: Box<[Mutex<Slot>]>,
     pub(crate) shards: Box<[ShardState]>,
     threads: Box<[ThreadState]>,
@@ -174,6 +183,8 @@ struct ThreadState {
     playing: Mutex<Vec<(Arc<Path>, Side)>>,
     plays: AtomicBool,
     counters: Counters,
+    /// Begun since the thread looked last.
+    handshakes: Mutex<Vec<(Weak<Path>, Side)>>,
 }
 
 impl ThreadState {
@@ -345,6 +356,13 @@ impl Shared {
         thread.interrupt();
     }
 
+    /// A handshake of the shard's was begun.
+    pub(crate) fn begun(&self, shard: usize, path: &Arc<Path>, side: Side) {
+        let thread = self.thread_of(shard);
+        lock(&thread.handshakes).push((Arc::downgrade(path), side));
+        thread.interrupt();
+    }
+
     /// A session of the shard is watched from now on. The first one ends the thread's wait without timeout.
     pub(crate) fn watch(&self, shard: usize) {
         if self.shards[shard].watched.fetch_add(1, Relaxed) == 0 {
@@ -386,9 +404,14 @@ pub(crate) fn start(
     let (kernel, why) = kernel(&config, plan)?;
     let limit = sockets::raise_limit();
     let threads = config.threads.clamp(1, shards);
+    let identity = Identity::new();
+    if identity.is_none() {
+        tracing::warn!("no certificate for media could be made: no DTLS");
+    }
     let shared = Arc::new(Shared {
         plan,
         kernel,
+        identity,
         slots: config.addresses().flat_map(|_| 0..plan.pairs()).map(|_| Mutex::default()).collect(),
         shards: (0..shards).map(|_| ShardState::new(limit / shards)).collect(),
         threads: (0..threads)
@@ -521,6 +544,13 @@ impl ThreadState {
         let interrupt = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &interrupt, epoll::EventData::new_u64(worker::INTERRUPT), epoll::EventFlags::IN)?;
         let (playing, plays) = (Mutex::default(), AtomicBool::new(false));
-        Ok(ThreadState { epoll, interrupt, playing, plays, counters: Counters::default() })
+        Ok(ThreadState {
+            epoll,
+            interrupt,
+            playing,
+            plays,
+            counters: Counters::default(),
+            handshakes: Mutex::default(),
+        })
     }
 }

@@ -6,8 +6,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ const ROUNDS: usize = 64;
 const BURST: usize = 32;
 /// How often is looked for packets of digits that are due, while there are any.
 const PLAYING: Duration = Duration::from_millis(5);
+/// How often handshakes are looked at, whose shortest time of waiting is a second (RFC 6347 §4.2.4.1).
+const TEND: Duration = Duration::from_millis(100);
 /// The largest UDP payload.
 const DATAGRAM: usize = 65_535;
 
@@ -62,6 +64,8 @@ pub(super) fn spawn(
         woken: Instant::now(),
         now: Time::ZERO,
         wakeup: 0,
+        handshakes: Vec::new(),
+        tended: start,
         tally: Tally::default(),
     };
     std::thread::Builder::new().name(format!("media-{thread}")).spawn(move || worker.run())
@@ -78,6 +82,10 @@ struct Worker {
     now: Time,
     /// Counts wake-ups, to know a socket that comes up again.
     wakeup: u32,
+    /// Those under way.
+    handshakes: Vec<(Weak<Path>, Side)>,
+    /// When they were last looked at.
+    tended: Instant,
     tally: Tally,
 }
 
@@ -105,6 +113,7 @@ impl Worker {
             let busy = !events.is_empty();
             self.drain(&mut events, &mut buffer);
             self.play(&mut buffer);
+            self.tend();
             self.publish();
             self.wake_shards();
             if busy && !self.shared.config.tick.is_zero() {
@@ -227,6 +236,11 @@ impl Worker {
                     self.count(sent, path, side, media);
                 }
                 Verdict::Withhold => self.tally.withheld += 1,
+                Verdict::Reply => {
+                    for (to, packet) in path.state().replies(side) {
+                        transmit(socket, &packet, to, false);
+                    }
+                }
                 Verdict::Drop => self.tally.dropped += 1,
             }
             if channel == Channel::Rtp && !path.control.load(Relaxed) && verdict != Verdict::Drop {
@@ -264,10 +278,33 @@ impl Worker {
     fn patience(&self) -> Option<Duration> {
         let watched = self.wakers.iter().any(|(shard, _)| self.is_watched(*shard));
         let look = watched.then(|| self.shared.look_interval().saturating_sub(self.woken.elapsed()));
-        if !self.state().plays.load(Relaxed) {
-            return look;
+        let tend = (!self.handshakes.is_empty()).then_some(TEND);
+        let plays = self.state().plays.load(Relaxed).then_some(PLAYING);
+        look.into_iter().chain(tend).chain(plays).min()
+    }
+
+    /// Sends again what handshakes have lost, until they are over.
+    fn tend(&mut self) {
+        let begun = std::mem::take(&mut *super::lock(&self.state().handshakes));
+        let is_due = !begun.is_empty() || self.tended.elapsed() >= TEND;
+        self.handshakes.extend(begun);
+        if self.handshakes.is_empty() || !is_due {
+            return;
         }
-        Some(look.map_or(PLAYING, |look| look.min(PLAYING)))
+        self.tended = Instant::now();
+        self.handshakes.retain(|(path, side)| {
+            let Some(path) = path.upgrade() else { return false };
+            let (goes_on, replies) = {
+                let mut state = path.state();
+                (state.tend(*side), state.replies(*side))
+            };
+            for (to, packet) in replies {
+                if let Some(end) = path.end_towards(*side, to) {
+                    transmit(&end.rtp, &packet, to, false);
+                }
+            }
+            goes_on
+        });
     }
 
     fn wake_shards(&mut self) {

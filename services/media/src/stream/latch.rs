@@ -9,6 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 /// Where a port's packets come from, once the first has come.
 #[derive(Debug, Default)]
 pub(crate) struct Latch {
+    /// The side chose the source itself, and proved that it may.
+    chosen: bool,
     source: Option<SocketAddr>,
     /// The last described address that was not an old-style hold: what the next one is compared with.
     anchor: Option<SocketAddr>,
@@ -27,6 +29,9 @@ impl Latch {
         source: SocketAddr,
         authentic: bool,
     ) -> bool {
+        if self.chosen {
+            return self.source.is_some_and(|chosen| same(chosen, source));
+        }
         if same(source, described) {
             // The one source that signalling named outranks what latching guessed: another phone behind the same NAT
             // may have been first. This cannot go back and forth, since nothing outranks it.
@@ -47,11 +52,25 @@ impl Latch {
 
     /// Whether an authentic packet from `source` would be accepted. Changes nothing.
     pub(crate) fn may_admit(&self, described: SocketAddr, signalling: IpAddr, source: SocketAddr) -> bool {
+        if self.chosen {
+            return self.source.is_some_and(|chosen| same(chosen, source));
+        }
         same(source, described)
             || match self.source {
                 Some(latched) => same(latched, source),
                 None => source.ip() == described.ip() || source.ip() == signalling,
             }
+    }
+
+    /// The side proved that it is there and wants to be heard from there (RFC 8445 §7.3.1.5): it is, from nowhere else.
+    pub(crate) fn select(&mut self, source: SocketAddr) {
+        self.take(source);
+        self.chosen = true;
+    }
+
+    /// Whether what the side chose still counts.
+    pub(crate) fn keep_chosen(&mut self, keep: bool) {
+        self.chosen &= keep;
     }
 
     fn take(&mut self, source: SocketAddr) {
@@ -81,7 +100,7 @@ impl Latch {
     /// new terms would admit it. A hold with `0.0.0.0` does not say where the side is: the resume decides whether it
     /// has moved.
     pub(crate) fn describe(&mut self, described: SocketAddr, signalling: IpAddr) {
-        if described.ip().is_unspecified() {
+        if described.ip().is_unspecified() || self.chosen {
             return;
         }
         let moved = self.anchor.is_some_and(|anchor| anchor != described);

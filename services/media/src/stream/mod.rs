@@ -24,11 +24,13 @@ mod hands;
 mod header;
 mod jitter;
 mod latch;
+mod opening;
 mod pace;
 mod passage;
 mod reception;
 mod silence;
 mod srtp;
+mod stun;
 mod work;
 
 use std::net::SocketAddr;
@@ -43,6 +45,8 @@ use self::hands::Hands;
 pub(crate) use self::hands::Route;
 pub use self::header::{Datagram, RtpHeader, classify_media, is_rtcp};
 use self::latch::{Latch, same};
+use self::opening::Opening;
+pub(crate) use self::opening::{Handshake, Progress};
 pub(crate) use self::pace::Limit;
 use self::pace::Pace;
 pub(crate) use self::passage::OVERHEAD;
@@ -77,6 +81,8 @@ pub(crate) enum Verdict {
     },
     /// From the right source, but the other side is on hold or does not receive.
     Withhold,
+    /// For this box itself: there are [`Stream::replies`] to it.
+    Reply,
     /// From a source that may not send, of no use to anybody, or with nowhere to go.
     Drop,
 }
@@ -113,7 +119,8 @@ impl Stream {
     /// Whether packets must be read, or anything of them changed but addresses: then they stay in userspace. Whoever makes
     /// this true for a stream that is open calls `Shared::recall` next.
     pub(crate) fn needs_payload(&self) -> bool {
-        self.a.srtp.is_some() || self.b.srtp.is_some() || self.work.is_some()
+        let looks_into = |end: &End| end.srtp.is_some() || end.opening.is_some();
+        self.work.is_some() || looks_into(&self.a) || looks_into(&self.b)
     }
 
     /// Shows a datagram that reached `channel` of side `from`. The counters are moved as if the verdict succeeds; call
@@ -335,6 +342,8 @@ struct End {
     srtp: Option<Box<Srtp>>,
     /// Keys of a side that is plain at the moment: should they come again, they go on.
     laid_by: Option<Box<Srtp>>,
+    /// Of a side that checks its path, or makes its keys by a handshake.
+    opening: Option<Box<Opening>>,
 }
 
 impl End {
@@ -352,7 +361,9 @@ impl End {
                     self.turned.away(&remote, source, datagram);
                     return None;
                 }
-                self.bond.heard(same(source, remote.rtp));
+                // Who checks its path may find another one, and is heard from there.
+                let is_fixed = !self.opening.as_ref().is_some_and(|opening| opening.checks_path());
+                self.bond.heard(is_fixed && same(source, remote.rtp));
                 Some(datagram)
             }
             Channel::Rtcp => {

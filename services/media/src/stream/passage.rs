@@ -3,10 +3,10 @@
 
 use std::net::SocketAddr;
 
-use call::{Keying, Protection, Side};
+use call::Side;
 use sip::Time;
 
-use super::srtp::{self, Refused, Srtp};
+use super::srtp::{self, Refused};
 use super::{Channel, End, Stream, Verdict, header, muxed};
 
 impl Stream {
@@ -21,6 +21,12 @@ impl Stream {
         length: usize,
         now: Time,
     ) -> (Verdict, usize) {
+        if !self.closed && self.end(from).opening.is_some() {
+            let packet = buffer.get(..length).unwrap_or_default();
+            if let Some(verdict) = self.end_mut(from).open_path(channel, source, packet) {
+                return (verdict, 0);
+            }
+        }
         let Some(length) = self.open(from, channel, source, buffer, length) else {
             return (Verdict::Drop, 0);
         };
@@ -44,27 +50,6 @@ impl Stream {
         }
     }
 
-    /// How the packets of a side are protected from now on.
-    pub(crate) fn protect(&mut self, side: Side, protection: Option<&Protection>) {
-        let end = self.end_mut(side);
-        let keys = match protection.map(|protection| &protection.keying) {
-            Some(Keying::Sdes(keys)) => Some(keys),
-            Some(Keying::Dtls(_) | Keying::Plain) | None => None,
-        };
-        match (&mut end.srtp, keys) {
-            (Some(srtp), Some(keys)) => srtp.rekey(keys),
-            (None, Some(keys)) => match end.laid_by.take() {
-                Some(mut srtp) => {
-                    srtp.rekey(keys);
-                    end.srtp = Some(srtp);
-                }
-                None => end.srtp = Some(Box::new(Srtp::new(keys.clone()))),
-            },
-            (Some(_), None) => end.laid_by = end.srtp.take(),
-            (None, None) => {}
-        }
-    }
-
     /// Takes a packet out of the protection of the side that it came from. `None`: nobody who has the key wrote it, or it
     /// was here before; it is counted.
     fn open(
@@ -77,7 +62,8 @@ impl Stream {
     ) -> Option<usize> {
         let closed = self.closed;
         let near = self.end_mut(from);
-        if near.srtp.is_none() || closed {
+        let awaits_keys = near.opening.as_ref().is_some_and(|opening| opening.awaits_keys());
+        if near.srtp.is_none() && !awaits_keys || closed {
             return Some(length);
         }
         let opened = near.open(channel, source, buffer, length);
@@ -94,7 +80,11 @@ impl Stream {
         buffer: &mut [u8],
         length: usize,
     ) -> Result<usize, Refused> {
-        match &mut self.end_mut(to).srtp {
+        let far = self.end_mut(to);
+        match &mut far.srtp {
+            None if far.opening.as_ref().is_some_and(|opening| opening.awaits_keys()) => {
+                Err(Refused::Malformed)
+            }
             None => Ok(length),
             Some(srtp) if is_media => srtp.outbound().protect_rtp(buffer, length),
             Some(srtp) => srtp.outbound().protect_rtcp(buffer, length),
@@ -110,7 +100,9 @@ impl End {
         buffer: &mut [u8],
         length: usize,
     ) -> Result<usize, Refused> {
-        let (Some(remote), Some(srtp)) = (self.remote, &mut self.srtp) else { return Ok(length) };
+        let (Some(remote), Some(srtp)) = (self.remote, &mut self.srtp) else {
+            return Err(Refused::Malformed);
+        };
         let latch = match channel {
             Channel::Rtp => &self.rtp,
             Channel::Rtcp => &self.rtcp,
@@ -125,7 +117,6 @@ impl End {
         }
         let packet = buffer.get(..length).ok_or(Refused::Malformed)?;
         match channel {
-            Channel::Rtp if header::is_stun(packet) => Ok(length),
             Channel::Rtp if !(muxed(&remote) && header::is_rtcp(packet)) => {
                 srtp.inbound().unprotect_rtp(buffer, length)
             }
@@ -140,7 +131,7 @@ pub(crate) const OVERHEAD: usize = srtp::OVERHEAD;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use call::{RemoteStream, SrtpKeys};
+    use call::{Keying, Protection, RemoteStream, SrtpKeys};
     use sip::{MasterKey, SrtpSuite};
 
     use super::super::srtp::Context;
@@ -176,7 +167,7 @@ mod tests {
         stream.describe(Side::A, Some(remote(PHONE_A)));
         stream.describe(Side::B, Some(remote(PHONE_B)));
         let keys = SrtpKeys { suite: SUITE, inbound: master(1), outbound: master(2) };
-        stream.protect(Side::B, Some(&Protection { keying: Keying::Sdes(keys), ice: None }));
+        stream.protect(Side::B, Some(&Protection { keying: Keying::Sdes(keys), ice: None }), &|_| None);
         stream
     }
 
@@ -253,7 +244,7 @@ mod tests {
     #[test]
     fn keys_taken_back_make_the_side_plain_again() {
         let mut stream = described();
-        stream.protect(Side::B, None);
+        stream.protect(Side::B, None, &|_| None);
         assert!(!stream.needs_payload());
         assert_eq!(pass(&mut stream, Side::A, PHONE_A, &rtp(1)).1, rtp(1));
     }
@@ -265,8 +256,9 @@ mod tests {
         assert!(matches!(pass(&mut stream, Side::A, PHONE_A, &rtp(1)).0, Verdict::Relay { .. }));
         for between in [None, Some(keys(3))] {
             let between = between.map(|keys| Protection { keying: Keying::Sdes(keys), ice: None });
-            stream.protect(Side::B, between.as_ref());
-            stream.protect(Side::B, Some(&Protection { keying: Keying::Sdes(keys(2)), ice: None }));
+            stream.protect(Side::B, between.as_ref(), &|_| None);
+            let again = Protection { keying: Keying::Sdes(keys(2)), ice: None };
+            stream.protect(Side::B, Some(&again), &|_| None);
             let mut other = rtp(1);
             other[20] = 0;
             assert_eq!(

@@ -129,7 +129,7 @@ impl Running {
         let bound = ::net::bind(::net::Config {
             listeners: listen.collect(),
             wakers,
-            settings: core_settings(settings, families, shards)?,
+            settings: core_settings(settings, families, relay.fingerprint(), shards)?,
             snapshot,
             engines,
             records: records.collect(),
@@ -362,6 +362,7 @@ fn limits(connections: &Connections) -> Limits {
 fn core_settings(
     settings: &Settings,
     media: call::Families,
+    fingerprint: Option<sip::Fingerprint>,
     shards: usize,
 ) -> Result<call::Settings, getrandom::Error> {
     let mut seed = [0; 32];
@@ -383,7 +384,7 @@ fn core_settings(
         product: concat!("Drawbridge/", env!("CARGO_PKG_VERSION")).to_owned(),
         journal: journal_limits(&settings.journal, shards),
         media,
-        fingerprint: None,
+        fingerprint,
         phones: settings.media.phone_security,
         seed,
         nonce_secret,

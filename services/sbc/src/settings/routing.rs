@@ -68,6 +68,7 @@ pub(super) fn trunks(
 pub(super) const SECURITY: &[(&str, MediaSecurity)] = &[
     ("none", MediaSecurity::None),
     ("sdes", MediaSecurity::Sdes),
+    ("dtls", MediaSecurity::Dtls),
     ("optional", MediaSecurity::Optional),
     ("required", MediaSecurity::Required),
 ];
