@@ -18,6 +18,7 @@
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
 
 #define SEC(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
@@ -107,7 +108,8 @@ struct flow {
 	/* Nanoseconds of a unit of the timestamp, times 1024; 0: not known, no jitter. */
 	__u64 unit;
 	__u32 payload_type;
-	__u32 unused;
+	/* Where packets of the peer come in. */
+	__u32 ingress;
 };
 
 #define IPV6_OUT 1
@@ -426,6 +428,9 @@ INLINE int relay(struct __sk_buff *skb, const struct packet *packet, struct ipv4
 	flow = lookup(&FLOWS, &slot);
 	if (!flow || !flow->active)
 		return PASS;
+	/* This runs before the stack looks whether an address may come from there (rp_filter). */
+	if (skb->ifindex != flow->ingress)
+		return PASS;
 	if (udp->ports.source != flow->peer_port || !same(packet->source, flow->peer) ||
 	    !same(packet->destination, flow->local))
 		return PASS;
@@ -499,6 +504,9 @@ int drawbridge(struct __sk_buff *skb)
 	/* Datagrams that the receiving card or a sender on this host has put together; and frames of a virtual network, which are
 	 * for the interface of that. */
 	if (skb->gso_segs > 1 || skb->vlan_present)
+		return PASS;
+	/* Frames that a switch or a promiscuous interface brings, and those for all. */
+	if (skb->pkt_type != PACKET_HOST)
 		return PASS;
 	if (skb->protocol == net16(ETH_P_IP))
 		return relay4(skb);

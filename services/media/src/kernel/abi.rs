@@ -29,6 +29,8 @@ pub(super) struct Flow {
     /// By which interface, and whether that one leads nowhere but here.
     pub(super) interface: u32,
     pub(super) stays: bool,
+    /// By which interface the peer is reached, and therefore the only one by which it may come.
+    pub(super) ingress: u32,
     pub(super) muxed: bool,
     /// The octet of differentiated services.
     pub(super) tos: u8,
@@ -65,6 +67,7 @@ impl Flow {
         out.put(self.burst.to_ne_bytes());
         out.put(u64::to_ne_bytes(unit));
         out.put(u32::from(self.payload_type).to_ne_bytes());
+        out.put(self.ingress.to_ne_bytes());
         out.bytes
     }
 }

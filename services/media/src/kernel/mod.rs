@@ -155,6 +155,7 @@ impl Kernel {
         let local = self.settle(offer.local, peer.ip())?;
         let source = self.settle(offer.from, destination.ip())?;
         let interface = self.netlink.route(destination.ip(), Some(source.ip()))?.interface;
+        let ingress = self.netlink.route(peer.ip(), Some(local.ip()))?.interface;
         Ok(Flow {
             peer,
             local,
@@ -162,6 +163,7 @@ impl Kernel {
             destination,
             interface,
             stays: self.loopbacks.contains(&interface),
+            ingress,
             muxed,
             tos: self.tos,
             interval: offer.limit.interval_nanos(),

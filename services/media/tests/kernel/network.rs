@@ -1,7 +1,7 @@
 //! Two network namespaces joined by a veth pair: the relay is in one, phones are in the other.
 
 use std::fs::File;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -21,6 +21,7 @@ pub const PEERS_6: [&str; 2] = ["fd77::2", "fd77::3"];
 pub struct Network {
     relay: String,
     peers: String,
+    outside: String,
     home: File,
 }
 
@@ -33,6 +34,7 @@ impl Network {
         let network = Network {
             relay: name("relay"),
             peers: name("peers"),
+            outside: name("outside"),
             home: File::open("/proc/thread-self/ns/net").unwrap(),
         };
         if let Err(why) = ip(&["netns", "add", &network.relay]) {
@@ -64,14 +66,48 @@ impl Network {
         Some(network)
     }
 
+    /// Joins the relay to a second network, whose one host says that it has this address of the first. The relay's host
+    /// refuses what its routes contradict (RFC 3704 §2.2).
+    pub fn join_impostor(&self, address: &str) {
+        let (relay, outside) = (self.relay.as_str(), self.outside.as_str());
+        // An impostor gets no answer to ARP either.
+        let box1 = "02:00:00:00:77:01";
+        let order = |place: &str, order: &str| {
+            ip(&["-n", place].into_iter().chain(order.split(' ')).collect::<Vec<_>>()).unwrap();
+        };
+        ip(&["netns", "add", outside]).unwrap();
+        order(relay, &format!("link add box1 address {box1} type veth peer name peer1 netns {outside}"));
+        order(relay, "address add 10.78.0.1/24 dev box1");
+        order(outside, "address add 10.78.0.2/24 dev peer1");
+        order(outside, &format!("address add {address}/32 dev peer1"));
+        order(relay, "link set box1 up");
+        order(outside, "link set peer1 up");
+        order(outside, &format!("neighbour replace 10.78.0.1 lladdr {box1} dev peer1 nud permanent"));
+        order(outside, &format!("route add {BOX}/32 via 10.78.0.1"));
+        std::fs::write("/proc/sys/net/ipv4/conf/box1/rp_filter", "1").unwrap();
+    }
+
+    /// A socket of the impostor.
+    pub fn impostor(&self, address: SocketAddr) -> UdpSocket {
+        self.socket_in(&self.outside, address)
+    }
+
     /// A socket among the peers.
     pub fn socket(&self, address: &str) -> UdpSocket {
-        let address: IpAddr = address.parse().unwrap();
-        enter(&File::open(format!("/run/netns/{}", self.peers)).unwrap());
-        let socket = UdpSocket::bind((address, 0)).unwrap();
+        self.socket_in(&self.peers, SocketAddr::new(address.parse().unwrap(), 0))
+    }
+
+    fn socket_in(&self, place: &str, address: SocketAddr) -> UdpSocket {
+        enter(&File::open(format!("/run/netns/{place}")).unwrap());
+        let socket = UdpSocket::bind(address).unwrap();
         enter(&self.relay_file());
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         socket
+    }
+
+    /// Runs `ip` where the peers are.
+    pub fn change_peers(&self, order: &[&str]) {
+        ip(&[&["-n", self.peers.as_str()], order].concat()).unwrap();
     }
 
     /// Every frame that passes the interface of the peers.
@@ -103,7 +139,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         enter(&self.home);
-        for name in [&self.relay, &self.peers] {
+        for name in [&self.relay, &self.peers, &self.outside] {
             let _ = ip(&["netns", "delete", name]);
         }
     }

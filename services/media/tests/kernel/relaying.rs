@@ -29,6 +29,11 @@ fn config() -> Config {
     }
 }
 
+/// At every interface.
+fn wildcard() -> Config {
+    Config { address: "0.0.0.0".parse().unwrap(), advertise: BOX.parse().unwrap(), other: None, ..config() }
+}
+
 fn phone(network: &Network, address: &str) -> Phone {
     Phone { rtp: network.socket(address), rtcp: network.socket(address) }
 }
@@ -145,6 +150,36 @@ fn a_stranger_never_gets_through_a_stream_in_the_kernel() {
     call.talk(5);
     let (from_a, _) = call.bench.close(1);
     assert_eq!((from_a.packets, from_a.lost), (u64::from(call.next), 0));
+}
+
+/// The stack knows by which interface an address may come; the program runs before it.
+#[test]
+fn a_peers_address_that_comes_from_another_network_is_left_to_the_stack() {
+    let Some(network) = Network::new() else { return };
+    network.join_impostor(PEERS[0]);
+    let mut call = Call::settled(&network, wildcard());
+    let before = call.counted(u64::from(SETTLED) * 2);
+    let impostor = network.impostor(call.a.rtp.local_addr().unwrap());
+    for sequence in 0..20 {
+        say(&impostor, (BOX, call.ports.a.rtp), &rtp(call.next + sequence));
+    }
+    expect_nothing(&call.b.rtp);
+    assert_eq!(call.bench.relay.totals().packets, before.packets);
+    call.talk(5);
+    assert_eq!(call.bench.close(1).0.packets, u64::from(call.next));
+}
+
+#[test]
+fn a_frame_for_another_host_is_not_taken() {
+    let Some(network) = Network::new() else { return };
+    let call = Call::settled(&network, config());
+    let before = call.counted(u64::from(SETTLED) * 2);
+    network.change_peers(&["neighbour", "replace", BOX, "lladdr", "02:00:00:00:77:99", "dev", "peer0"]);
+    for sequence in 0..20 {
+        say(&call.a.rtp, (BOX, call.ports.a.rtp), &rtp(call.next + sequence));
+    }
+    expect_nothing(&call.b.rtp);
+    assert_eq!(call.bench.relay.totals().packets, before.packets);
 }
 
 #[test]
@@ -428,12 +463,7 @@ fn a_change_of_routes_brings_streams_back_to_ask_for_theirs() {
 #[test]
 fn the_wildcard_address_is_relayed_by_the_kernel_too() {
     let Some(network) = Network::new() else { return };
-    let any = "0.0.0.0".parse().unwrap();
-    let call = Call::settled(
-        &network,
-        Config { address: any, advertise: BOX.parse().unwrap(), other: None, ..config() },
-    );
-    drop(call);
+    drop(Call::settled(&network, wildcard()));
 }
 
 /// While packets come without a pause, the stream goes to the kernel and comes back again and again.
