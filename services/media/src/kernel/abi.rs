@@ -72,6 +72,14 @@ impl Flow {
     }
 }
 
+/// The same flow, which the program leaves alone from now on.
+pub(super) fn switched_off(mut flow: [u8; FLOW]) -> [u8; FLOW] {
+    if let Some(active) = flow.first_chunk_mut() {
+        *active = 0u32.to_ne_bytes();
+    }
+    flow
+}
+
 /// What the program has counted for one port.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Counts {
@@ -229,6 +237,28 @@ mod tests {
             let anew = fold(summed(after) + payload);
             assert_eq!(incremental % 0xffff, anew % 0xffff);
         }
+    }
+
+    #[test]
+    fn a_flow_that_is_switched_off_is_otherwise_the_same() {
+        let end: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+        let flow = Flow {
+            peer: end,
+            local: end,
+            source: end,
+            destination: end,
+            interface: 2,
+            stays: false,
+            ingress: 3,
+            muxed: true,
+            tos: 184,
+            interval: 1,
+            burst: 2,
+            payload_type: 8,
+            rate: Some(8000),
+        };
+        assert_ne!(flow.encode(true), flow.encode(false));
+        assert_eq!(switched_off(flow.encode(true)), flow.encode(false));
     }
 
     #[test]

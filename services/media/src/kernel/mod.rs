@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use self::abi::{Counts, FLOW, Flow};
+use self::abi::{Counts, Flow};
 use self::netlink::{Kind, Netlink};
 pub use self::program::KernelError;
 use self::program::Program;
@@ -113,7 +113,9 @@ impl Kernel {
     /// processor at this very instant.
     pub(crate) fn give_back(&self, slot: SlotId) -> io::Result<Elsewhere> {
         let mut program = self.program();
-        program.flows.set(slot.0, [0; FLOW], 0).map_err(io::Error::other)?;
+        // Nothing else of it changes: a packet that has found it active may still be underway by it.
+        let flow = program.flows.get(&slot.0, 0).map_err(io::Error::other)?;
+        program.flows.set(slot.0, abi::switched_off(flow), 0).map_err(io::Error::other)?;
         self.flows.fetch_sub(1, Relaxed);
         let counts = program.counts.get(&slot.0, LOCKED).map_err(io::Error::other)?;
         Ok(Counts::decode(&counts).elsewhere)
