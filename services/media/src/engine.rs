@@ -78,9 +78,11 @@ impl Engine for Handle {
                     let mut state = path.state();
                     state.keep(session);
                     self.shared.recall(path, &mut state);
-                    state.play(session, side, digit, payload_type, seed);
+                    let begins = state.play(session, side, digit, payload_type, seed);
                     drop(state);
-                    self.shared.play(self.shard, path, side);
+                    if begins {
+                        self.shared.play(self.shard, path, side);
+                    }
                 }
             }
             MediaOrder::Close { session } => reports.push(self.close(session, now)),

@@ -2,6 +2,7 @@
 //! out, and put in.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use call::{Digit, MediaId, Side};
 use sip::Time;
@@ -22,6 +23,30 @@ pub(crate) struct Work {
     /// Into what A is sent, and B.
     players: [Option<Player>; 2],
     digits: Vec<(Side, Digit)>,
+    /// Of what A presses, and B.
+    paces: [Pace; 2],
+}
+
+/// How fast keys may be pressed. Each press becomes a request in the dialog opposite, and a stream of packets can hold hundreds
+/// a second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// When it would have been pressed by who keeps to the pace.
+    next: Time,
+}
+
+impl Pace {
+    /// The fastest keypad there is has 40 ms of tone and as much of pause (ITU-T Q.24); packets may come closer.
+    const EACH: Duration = Duration::from_millis(60);
+    const AT_ONCE: Duration = Duration::from_millis(600);
+
+    fn takes(&mut self, now: Time) -> bool {
+        let is_taken = self.next <= now + Pace::AT_ONCE;
+        if is_taken {
+            self.next = self.next.max(now) + Pace::EACH;
+        }
+        is_taken
+    }
 }
 
 fn place(side: Side) -> usize {
@@ -47,8 +72,17 @@ impl Stream {
         self.work(session);
     }
 
-    /// Plays a digit to `side`. [`Stream::played`] says what is to be sent, and when.
-    pub(crate) fn play(&mut self, session: MediaId, side: Side, digit: Digit, payload_type: u8, seed: u64) {
+    /// Plays a digit to `side`. [`Stream::played`] says what is to be sent, and when. Whether it has to be asked from now on:
+    /// it was not playing before.
+    pub(crate) fn play(
+        &mut self,
+        session: MediaId,
+        side: Side,
+        digit: Digit,
+        payload_type: u8,
+        seed: u64,
+    ) -> bool {
+        let was_playing = self.is_playing(side);
         let [a, b, c, d, e, f, g, h] = seed.to_be_bytes();
         let position = self.end(side.other()).reception.position().unwrap_or(Position {
             ssrc: u32::from_be_bytes([a, b, c, d]),
@@ -58,6 +92,7 @@ impl Stream {
         });
         let player = &mut self.work(session).players[place(side)];
         player.get_or_insert_with(|| Player::new(position)).push(digit, payload_type);
+        !was_playing
     }
 
     /// Whether [`Stream::played`] has more to say for `side`, now or later.
@@ -101,7 +136,9 @@ impl Stream {
                 Heard::Event(digits) => (digits, true),
             };
             let room = MAX_DIGITS.saturating_sub(work.digits.len());
-            work.digits.extend(digits.into_iter().flatten().take(room).map(|digit| (from, digit)));
+            let pace = &mut work.paces[place(from)];
+            let digits = digits.into_iter().flatten().filter(|_| pace.takes(now));
+            work.digits.extend(digits.take(room).map(|digit| (from, digit)));
             if is_event {
                 return false;
             }
@@ -119,7 +156,13 @@ impl Stream {
 
     fn work(&mut self, session: MediaId) -> &mut Work {
         self.work.get_or_insert_with(|| {
-            Box::new(Work { session, listeners: [None, None], players: [None, None], digits: Vec::new() })
+            Box::new(Work {
+                session,
+                listeners: [None, None],
+                players: [None, None],
+                digits: Vec::new(),
+                paces: Default::default(),
+            })
         })
     }
 }
@@ -182,6 +225,30 @@ mod tests {
         assert!(!stream.needs_payload(), "nothing is left to do");
         let (a, _) = stream.close();
         assert_eq!((a.packets, a.octets, a.dropped), (1, 160, 0));
+    }
+
+    #[test]
+    fn keys_are_pressed_no_faster_than_a_keypad_could() {
+        let mut stream = described();
+        stream.take_digits(MediaId(7), Side::A, Some(101));
+        let mut told = 0;
+        for packet in 0..1000_u32 {
+            let mut press = rtp(101, packet as u8, &[5, 0x8a, 3, 0x20]);
+            press[4..8].copy_from_slice(&packet.to_be_bytes());
+            let mut buffer = [&press[..], &[0; OVERHEAD]].concat();
+            let source = "192.0.2.10:4000".parse().unwrap();
+            let now = Time::from_micros(u64::from(packet) * 1000);
+            stream.pass(Side::A, Channel::Rtp, source, &mut buffer, press.len(), now);
+            told += stream.digits().map_or(0, |(_, digits)| digits.len());
+        }
+        assert!((16..=28).contains(&told), "{told} in a second");
+    }
+
+    #[test]
+    fn a_player_is_asked_for_once_however_many_digits_it_gets() {
+        let mut stream = described();
+        let mut play = || stream.play(MediaId(7), Side::B, Digit::new(9, 40).unwrap(), 101, 0);
+        assert_eq!([play(), play(), play()], [true, false, false]);
     }
 
     #[test]
