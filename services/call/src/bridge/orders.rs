@@ -184,7 +184,7 @@ impl Core {
                 call.media.describe(&sdp, Side::A, caller, &mut self.wire);
                 call.record.described(Side::A, &sdp);
             }
-            let shaped = terms.shape(&sdp, None);
+            let shaped = terms.shape(&sdp, None, true);
             call.media.take_digits(side, terms, &mut self.wire);
             let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
             let sdp = shaped.as_ref().unwrap_or(&sdp);

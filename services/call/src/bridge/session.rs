@@ -289,7 +289,8 @@ impl CallMedia {
         terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Vec<u8> {
-        let shaped = self.shape(sdp, side, terms);
+        // What the peer has offered itself is answered; else this is an offer in a response.
+        let shaped = self.shape(sdp, side, terms, self.said(side).is_none());
         self.take_digits(side, terms, wire);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         let place = self.place(side, leg.told, &leg.session, false, wire);
@@ -318,7 +319,7 @@ impl CallMedia {
         terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Vec<u8> {
-        let shaped = self.shape(sdp, side, terms);
+        let shaped = self.shape(sdp, side, terms, true);
         self.take_digits(side, terms, wire);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         let place = self.place(side, leg.told, &leg.session, true, wire);
@@ -348,8 +349,14 @@ impl CallMedia {
     }
 
     /// What the trunks make of a description for this side; `None` where it is as it came.
-    pub(crate) fn shape(&self, sdp: &Sdp<'_>, side: Side, terms: Terms<'_>) -> Option<Vec<u8>> {
-        terms.shape(sdp, self.said(side))
+    pub(crate) fn shape(
+        &self,
+        sdp: &Sdp<'_>,
+        side: Side,
+        terms: Terms<'_>,
+        is_offer: bool,
+    ) -> Option<Vec<u8>> {
+        terms.shape(sdp, self.said(side), is_offer)
     }
 
     fn said(&self, side: Side) -> Option<Said> {

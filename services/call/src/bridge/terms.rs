@@ -23,21 +23,31 @@ pub(crate) struct Terms<'a> {
 pub(crate) struct Said {
     /// Which of its streams are in a profile with feedback.
     feedback: u16,
+    /// Which streams it has described and not rejected.
+    streams: u16,
     /// Where it takes key presses.
     pub(super) digits: Option<TakenDigits>,
 }
 
 impl Said {
     pub(crate) fn of(sdp: &Sdp<'_>) -> Said {
-        let streams = sdp.streams().iter().enumerate();
-        let feedback = streams.fold(0, |all, (index, stream)| {
-            if is_rtp(stream) && stream.proto.ends_with(b"F") { all | 1 << (index & 15) } else { all }
-        });
+        let those = |is_one: fn(&Stream<'_>) -> bool| {
+            let streams = sdp.streams().iter().take(16).enumerate();
+            streams.fold(0, |all, (index, stream)| if is_one(stream) { all | 1 << index } else { all })
+        };
+        let feedback = those(|stream| is_rtp(stream) && stream.proto.ends_with(b"F"));
+        let streams = those(|stream| !stream.is_rejected());
         let digits = audio(sdp).and_then(|(index, stream)| {
             let payload_type = digits_in(stream)?;
             Some(TakenDigits { stream: u8::try_from(index).ok()?, payload_type })
         });
-        Said { feedback, digits }
+        Said { feedback, streams, digits }
+    }
+
+    /// Whether a stream that it has described is in a profile with feedback.
+    fn feedback_of(&self, index: usize) -> Option<bool> {
+        let has = |set: u16| set.checked_shr(index as u32).unwrap_or(0) & 1 != 0;
+        has(self.streams).then(|| has(self.feedback))
     }
 }
 
@@ -78,9 +88,10 @@ impl<'a> Terms<'a> {
             && streams.all(|stream| is_rtp(stream) && self.payload_types(stream).is_empty())
     }
 
-    /// The description for the other side; `None` where it is as it came. `said`: what that side described itself, if it has:
-    /// then a stream without a common codec stays as it is, because an answer cannot be taken back.
-    pub(crate) fn shape(&self, sdp: &Sdp<'_>, said: Option<Said>) -> Option<Vec<u8>> {
+    /// The description for the other side; `None` where it is as it came. `said`: what that side described itself, if it has.
+    /// A stream without a common codec is rejected in an offer; in an answer it stays as it is, because that cannot be
+    /// taken back.
+    pub(crate) fn shape(&self, sdp: &Sdp<'_>, said: Option<Said>, is_offer: bool) -> Option<Vec<u8>> {
         if self.is_none() {
             return None;
         }
@@ -91,7 +102,7 @@ impl<'a> Terms<'a> {
                 return None;
             }
             let mut payload_types = self.payload_types(stream);
-            if payload_types.is_empty() && said.is_some() {
+            if payload_types.is_empty() && !is_offer {
                 payload_types = stream.payload_types().collect();
             }
             let mut lines = Vec::new();
@@ -103,7 +114,7 @@ impl<'a> Terms<'a> {
                 }
                 Digits::Always(_) => {}
             }
-            let proto = self.proto(stream, said.map(|said| said.feedback >> index & 1 != 0));
+            let proto = self.proto(stream, said.and_then(|said| said.feedback_of(index)));
             let without_feedback = proto.as_deref().unwrap_or(stream.proto).last() != Some(&b'F');
             let is_same = proto.is_none() && stream.payload_types().eq(payload_types.iter().copied());
             let proto = proto.map(|proto| String::from_utf8_lossy(&proto).into_owned());

@@ -217,6 +217,39 @@ fn a_reinvite_with_nothing_that_is_allowed_is_refused_and_the_session_stays() {
 }
 
 #[test]
+fn a_stream_that_a_reinvite_adds_obeys_the_rules() {
+    let mut world = world(Codecs::default(), allow(&["PCMA"]));
+    let audio = "m=audio 4000 RTP/AVP 8\n";
+    let out = offered(&mut world, &described(audio));
+    let ok = answer(&mut world, &out, &answered(&audio.replace("4000", "5000")));
+    let video = "m=video 4002 RTP/AVPF 102\na=rtpmap:102 H264/90000\na=rtcp-fb:102 nack\n";
+    let offer = described(&format!("{audio}{video}")).replace("1 1", "1 2");
+    world.receive(CALLER, &from_caller("INVITE", 2, &ok, &format!("{KIND}{offer}")));
+    world.expect(CALLER, "SIP/2.0 100");
+    let reinvite = world.expect(CALLEE, "INVITE");
+    assert_eq!(media(&reinvite)[1], "m=video 0 RTP/AVPF 102");
+}
+
+#[test]
+fn a_stream_that_a_reinvite_adds_is_in_the_profile_that_its_trunk_wants() {
+    for (profile, proto) in [(RtpProfile::Avpf, "RTP/AVPF"), (RtpProfile::Avp, "RTP/AVP")] {
+        let mut world = profiles(RtpProfile::Pass, profile);
+        let out = offered(&mut world, &described("m=audio 4000 RTP/AVP 0\n"));
+        let said = answered(&format!("m=audio 5000 {proto} 0\n"));
+        let ok = answer(&mut world, &out, &said);
+        let video = "m=video 4002 RTP/AVPF 102\na=rtpmap:102 H264/90000\na=rtcp-fb:102 nack\n";
+        let offer = described(&format!("m=audio 4000 RTP/AVP 0\n{video}")).replace("1 1", "1 2");
+        world.receive(CALLER, &from_caller("INVITE", 2, &ok, &format!("{KIND}{offer}")));
+        world.expect(CALLER, "SIP/2.0 100");
+        let reinvite = world.expect(CALLEE, "INVITE");
+        let lines = media(&reinvite);
+        let video = lines.iter().position(|line| line.starts_with("m=video")).unwrap();
+        assert!(lines[video].contains(&format!(" {proto} ")), "{lines:?}");
+        assert_eq!(lines.contains(&"a=rtcp-fb:102 nack"), profile == RtpProfile::Avpf, "{lines:?}");
+    }
+}
+
+#[test]
 fn a_delayed_offer_and_its_answer_obey_the_same_rules() {
     let mut world = world(Codecs { drop: names(&["opus"]), ..Codecs::default() }, allow(&["PCMA", "opus"]));
     world.receive(CALLER, &invite("1", None));
