@@ -111,7 +111,8 @@ pub(crate) struct Position {
     pub(crate) ssrc: u32,
     pub(crate) sequence: u16,
     pub(crate) timestamp: u32,
-    pub(crate) at: Time,
+    /// When; `None`: the time stamp is not known, nor when it was (RFC 3550 §5.1 has streams begin anywhere).
+    pub(crate) at: Option<Time>,
 }
 
 /// Writes events into what one side is sent.
@@ -126,8 +127,12 @@ pub(crate) struct Player {
     queue: VecDeque<(Digit, u8)>,
     playing: Option<Playing>,
     /// No digit begins before.
-    ready: Time,
+    ready: Option<Time>,
 }
+
+/// How long a first packet is waited for that says where the time stamps of a stream are: streams of voice have one every 20
+/// or 30 ms.
+const FIRST_PACKET: Duration = Duration::from_millis(60);
 
 #[derive(Debug)]
 struct Playing {
@@ -143,8 +148,7 @@ struct Playing {
 impl Player {
     /// For a side that was sent this last; of one that was sent nothing yet, chosen at random.
     pub(crate) fn new(sent: Position) -> Player {
-        let ready = Time::ZERO;
-        Player { sent, shift: 0, is_behind: false, queue: VecDeque::new(), playing: None, ready }
+        Player { sent, shift: 0, is_behind: false, queue: VecDeque::new(), playing: None, ready: sent.at }
     }
 
     /// One more digit, to be sent with this payload type.
@@ -161,9 +165,10 @@ impl Player {
 
     /// The packet that is due, if one is.
     pub(crate) fn due(&mut self, now: Time) -> Option<[u8; PACKET]> {
-        if self.playing.is_none() && now >= self.ready {
+        if self.playing.is_none() && now >= *self.ready.get_or_insert(now + FIRST_PACKET) {
             let (digit, payload_type) = self.queue.pop_front()?;
-            let passed = u32::try_from(now.since(self.sent.at).as_millis()).unwrap_or(0).max(1);
+            let passed = self.sent.at.map_or(Duration::ZERO, |at| now.since(at)).as_millis();
+            let passed = u32::try_from(passed).unwrap_or(0).max(1);
             let total = (digit.millis * UNITS).clamp(u32::from(STEP_UNITS) * 2, u32::from(u16::MAX)) as u16;
             self.playing = Some(Playing {
                 event: digit.event,
@@ -196,8 +201,8 @@ impl Player {
         packet[14..16].copy_from_slice(&playing.units.to_be_bytes());
         if playing.ends == ENDS {
             self.sent.timestamp = playing.timestamp.wrapping_add(u32::from(playing.total));
-            self.sent.at = now;
-            self.ready = now + PAUSE;
+            self.sent.at = Some(now);
+            self.ready = Some(now + PAUSE);
             self.playing = None;
         }
         Some(packet)
@@ -220,7 +225,10 @@ impl Player {
         }
         if rtp.ssrc != self.sent.ssrc || sequence.wrapping_sub(self.sent.sequence) < 0x8000 {
             self.is_behind = false;
-            self.sent = Position { ssrc: rtp.ssrc, sequence, timestamp: rtp.timestamp, at: now };
+            if self.sent.at.is_none() {
+                self.ready = Some(now);
+            }
+            self.sent = Position { ssrc: rtp.ssrc, sequence, timestamp: rtp.timestamp, at: Some(now) };
         }
         true
     }
@@ -297,7 +305,7 @@ mod tests {
     }
 
     fn position(sequence: u16, timestamp: u32, millis: u64) -> Position {
-        Position { ssrc: 9, sequence, timestamp, at: at(millis) }
+        Position { ssrc: 9, sequence, timestamp, at: Some(at(millis)) }
     }
 
     /// What a player sends by itself when it is asked each millisecond.
@@ -309,6 +317,23 @@ mod tests {
             }
         }
         packets
+    }
+
+    #[test]
+    fn a_digit_waits_for_a_packet_that_says_where_the_time_stamps_are() {
+        let unknown = Position { ssrc: 9, sequence: 7, timestamp: 0, at: None };
+        let mut player = Player::new(unknown);
+        player.push(Digit::new(3, 100).unwrap(), EVENTS);
+        assert_eq!(played(&mut player, 1000..1015), []);
+        let mut packet = rtp(0, 8, 70_000, &[0xd5; 160]);
+        let head = header(&packet);
+        assert!(player.relay(&mut packet, &head, at(1015)));
+        let (_, first) = played(&mut player, 1015..1017).remove(0);
+        assert_eq!((header(&first).sequence, header(&first).timestamp), (9, 70_000 + 8));
+
+        let mut player = Player::new(unknown);
+        player.push(Digit::new(3, 100).unwrap(), EVENTS);
+        assert_eq!(played(&mut player, 1000..1200)[0].0, 1060, "of a side that sends nothing");
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Reception {
     /// Where the sender has come to.
     pub(crate) fn position(&self) -> Option<Position> {
         let source = self.current.as_ref()?;
-        let (timestamp, at) = self.jitter.last().unwrap_or((0, Time::ZERO));
+        let (timestamp, at) = self.jitter.last().map_or((0, None), |(timestamp, at)| (timestamp, Some(at)));
         Some(Position { ssrc: source.ssrc, sequence: source.highest, timestamp, at })
     }
 

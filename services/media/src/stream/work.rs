@@ -88,7 +88,7 @@ impl Stream {
             ssrc: u32::from_be_bytes([a, b, c, d]),
             sequence: u16::from_be_bytes([e, f]),
             timestamp: u32::from_be_bytes([f, g, h, a]),
-            at: Time::ZERO,
+            at: None,
         });
         let player = &mut self.work(session).players[place(side)];
         player.get_or_insert_with(|| Player::new(position)).push(digit, payload_type);
