@@ -275,6 +275,16 @@ INLINE int count(struct counts *c, const struct flow *flow, const struct rtp *rt
 	return within;
 }
 
+/* It did not leave after all. */
+INLINE void uncount(struct counts *c, __u32 octets)
+{
+	lock(&c->lock);
+	c->packets--;
+	c->octets -= octets;
+	c->limited++;
+	unlock(&c->lock);
+}
+
 INLINE void count_total(int within, __u32 octets)
 {
 	__u32 zero = 0;
@@ -418,7 +428,7 @@ INLINE int relay(struct __sk_buff *skb, const struct packet *packet, struct ipv4
 	__u32 port = host16(udp->ports.destination) - first_port, slot;
 	const struct flow *flow;
 	struct counts *counts;
-	int octets, within;
+	int octets, within, verdict = DROP;
 	__u32 length;
 
 	/* The odd ports are for RTCP. */
@@ -447,8 +457,15 @@ INLINE int relay(struct __sk_buff *skb, const struct packet *packet, struct ipv4
 	if (octets < 0 || !counts)
 		return PASS;
 	within = count(counts, flow, rtp, octets, now_ns());
-	count_total(within, octets);
-	return within ? forward(skb, flow, ip4, udp, packet->hops) : DROP;
+	if (within) {
+		/* A neighbour that does not answer or a full queue shows later, and not to this program: such packets are
+		 * counted as relayed, as those are that a socket has taken. */
+		verdict = forward(skb, flow, ip4, udp, packet->hops);
+		if (verdict == DROP)
+			uncount(counts, octets);
+	}
+	count_total(verdict != DROP, octets);
+	return verdict;
 }
 
 INLINE int relay4(struct __sk_buff *skb)
