@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use call::{
     DirectionStats, Engine, Family, MediaId, MediaOrder, MediaReport, PortPair, Protection, RemoteStream,
@@ -22,6 +23,8 @@ use crate::stream::{Limit, Silence};
 const MAX_STREAMS: u8 = 16;
 /// Ports of other processes that one order steps over before it gives up.
 const MAX_TAKEN: usize = 256;
+/// How often streams leave the kernel because routes change: they need most of a second to go back.
+const REROUTE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One shard's [`Engine`].
 pub(crate) struct Handle {
@@ -33,6 +36,7 @@ pub(crate) struct Handle {
     next_look: Time,
     /// The routes of the host as of the last look.
     routes: u64,
+    next_reroute: Time,
 }
 
 #[derive(Debug, Default)]
@@ -92,14 +96,21 @@ impl Engine for Handle {
     fn poll(&mut self, now: Time, reports: &mut Vec<MediaReport>) {
         self.shared.shards[self.shard].fetch_digits(reports);
         // A busy shard calls this for every batch of messages; looking at each session is for once in a while.
-        if self.watched == 0 || now < self.next_look {
+        if self.sessions.is_empty() || now < self.next_look {
             return;
         }
         // Half of what the relay thread wakes for: its clock and the shard's need not agree to the microsecond.
         self.next_look = now + self.shared.look_interval() / 2;
         let timeout = self.shared.config.timeout;
         let routes = self.shared.routes();
-        let rerouted = std::mem::replace(&mut self.routes, routes) != routes;
+        let rerouted = self.routes != routes && now >= self.next_reroute;
+        if rerouted {
+            self.routes = routes;
+            self.next_reroute = now + REROUTE_INTERVAL;
+        }
+        if self.watched == 0 && !rerouted {
+            return;
+        }
         for (&id, session) in &mut self.sessions {
             if rerouted {
                 session.paths.iter().for_each(|path| self.shared.recall_all(path, &mut path.state()));
@@ -137,6 +148,7 @@ impl Handle {
             watched: 0,
             next_look: Time::ZERO,
             routes: 0,
+            next_reroute: Time::ZERO,
         }
     }
 

@@ -136,6 +136,10 @@ impl Kernel {
         self.generation.load(Relaxed)
     }
 
+    pub(crate) fn has_flows(&self) -> bool {
+        self.flows.load(Relaxed) > 0
+    }
+
     pub(crate) fn totals(&self) -> KernelTotals {
         let mut totals = KernelTotals { flows: self.flows.load(Relaxed), ..KernelTotals::default() };
         if let Ok(per_processor) = self.program().totals.get(&0, 0) {

@@ -67,6 +67,11 @@ impl Shared {
         self.kernel.as_ref().map_or(0, Kernel::generation)
     }
 
+    /// Whether there is anything to take back when routes change.
+    pub(super) fn has_flows(&self) -> bool {
+        self.kernel.as_ref().is_some_and(Kernel::has_flows)
+    }
+
     fn port_of(&self, end: &PathEnd) -> SocketAddr {
         let (pair, at) = self.plan.place(end.slot);
         SocketAddr::new(self.address(at), self.plan.rtp_port(pair))

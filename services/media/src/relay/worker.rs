@@ -320,7 +320,7 @@ impl Worker {
     }
 
     fn is_watched(&self, shard: usize) -> bool {
-        self.shared.shards[shard].watched.load(Relaxed) > 0
+        self.shared.shards[shard].watched.load(Relaxed) > 0 || self.shared.has_flows()
     }
 
     fn publish(&mut self) {
