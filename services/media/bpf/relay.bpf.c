@@ -110,6 +110,9 @@ struct flow {
 	__u32 payload_type;
 	/* Where packets of the peer come in. */
 	__u32 ingress;
+	/* The largest IP packet that fits where it leaves. */
+	__u32 mtu;
+	__u32 unused;
 };
 
 #define IPV6_OUT 1
@@ -170,13 +173,11 @@ struct {
 	struct totals *value;
 } TOTALS SEC(".maps");
 
-/* The first media port, the pairs of ports from there, the slot of the first pair in each family (all ones: none), and the
- * largest IP packet that fits everywhere. */
+/* The first media port, the pairs of ports from there, and the slot of the first pair in each family (all ones: none). */
 const volatile __u32 first_port = 0;
 const volatile __u32 pairs = 0;
 const volatile __u32 slots4 = ~0u;
 const volatile __u32 slots6 = ~0u;
-const volatile __u32 mtu = 1280;
 
 #define MAX_DROPOUT 3000
 #define MAX_MISORDER 100
@@ -450,7 +451,7 @@ INLINE int relay(struct __sk_buff *skb, const struct packet *packet, struct ipv4
 		return PASS;
 	/* Room for the larger header, whichever it gets. IPv6 wants a checksum; who has none gets it in userspace. */
 	length = packet->udp_length;
-	if (length + sizeof(struct ipv6) > mtu || (flow->flags & IPV6_OUT && !udp->checksum))
+	if (length + sizeof(struct ipv6) > flow->mtu || (flow->flags & IPV6_OUT && !udp->checksum))
 		return PASS;
 	octets = payload_of(skb, ETH_HLEN + packet->header + sizeof(*udp), rtp, length - sizeof(*udp));
 	counts = lookup(&COUNTS, &slot);
@@ -479,7 +480,9 @@ INLINE int relay4(struct __sk_buff *skb)
 
 	if (load(skb, ETH_HLEN, &in, sizeof(in)))
 		return PASS;
-	/* Fragments and options are for the stack. */
+	/* Fragments, options and what was damaged are for the stack. */
+	if (header_checksum(&in.ip))
+		return PASS;
 	if (in.ip.version_length != 0x45 || in.ip.protocol != IPPROTO_UDP || in.ip.fragment & net16(0x3fff))
 		return PASS;
 	packet.udp_length = host16(in.udp.length);
@@ -503,7 +506,8 @@ INLINE int relay6(struct __sk_buff *skb)
 
 	if (load(skb, ETH_HLEN, &in, sizeof(in)))
 		return PASS;
-	if (in.ip.next != IPPROTO_UDP)
+	/* Over IPv6 a datagram without a checksum is none (RFC 8200 section 8.1). */
+	if (in.ip.next != IPPROTO_UDP || !in.udp.checksum)
 		return PASS;
 	packet.udp_length = host16(in.udp.length);
 	if (packet.udp_length < sizeof(in.udp) + sizeof(in.rtp) || in.udp.length != in.ip.payload ||
@@ -534,5 +538,5 @@ int drawbridge(struct __sk_buff *skb)
 
 const char terms[] SEC("license") = "Dual MIT/GPL";
 
-_Static_assert(sizeof(struct flow) == 120, "as src/kernel/abi.rs has it");
+_Static_assert(sizeof(struct flow) == 128, "as src/kernel/abi.rs has it");
 _Static_assert(sizeof(struct counts) == 136, "as src/kernel/abi.rs has it");

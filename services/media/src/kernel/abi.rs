@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::stream::{Elsewhere, Handover};
 
 /// `struct flow`.
-pub(super) const FLOW: usize = 120;
+pub(super) const FLOW: usize = 128;
 /// `struct counts`.
 pub(super) const COUNTS: usize = 136;
 /// `struct totals`.
@@ -31,6 +31,8 @@ pub(super) struct Flow {
     pub(super) stays: bool,
     /// By which interface the peer is reached, and therefore the only one by which it may come.
     pub(super) ingress: u32,
+    /// The largest IP packet that fits where it leaves.
+    pub(super) mtu: u32,
     pub(super) muxed: bool,
     /// The octet of differentiated services.
     pub(super) tos: u8,
@@ -68,6 +70,7 @@ impl Flow {
         out.put(u64::to_ne_bytes(unit));
         out.put(u32::from(self.payload_type).to_ne_bytes());
         out.put(self.ingress.to_ne_bytes());
+        out.put(self.mtu.to_ne_bytes());
         out.bytes
     }
 }
@@ -250,6 +253,7 @@ mod tests {
             interface: 2,
             stays: false,
             ingress: 3,
+            mtu: 1500,
             muxed: true,
             tos: 184,
             interval: 1,

@@ -7,6 +7,7 @@
 //! program passes on.
 
 mod abi;
+mod ipsec;
 mod netlink;
 mod program;
 
@@ -170,6 +171,7 @@ impl Kernel {
             interface,
             stays: self.loopbacks.contains(&interface),
             ingress,
+            mtu: self.netlink.mtu(interface)?,
             muxed,
             tos: self.tos,
             interval: offer.limit.interval_nanos(),

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
 };
 
 const ERROR: u16 = 2;
@@ -26,7 +26,7 @@ const NEW_ROUTE: u16 = 24;
 const GET_ROUTE: u16 = 26;
 
 const REQUEST: u16 = 1;
-const DUMP: u16 = 0x300;
+pub(super) const DUMP: u16 = 0x300;
 
 /// Multicast groups: links, IPv4 routes, IPv6 routes.
 const CHANGES: u32 = 0x1 | 0x40 | 0x400;
@@ -63,28 +63,32 @@ pub(super) struct NextHop {
     pub(super) source: Option<IpAddr>,
 }
 
-/// A socket to ask on, and one that hears of changes.
+/// A socket to ask on.
+#[derive(Debug)]
+pub(super) struct Questions {
+    socket: Mutex<OwnedFd>,
+}
+
+/// One to ask on, and one that hears of changes.
 #[derive(Debug)]
 pub(super) struct Netlink {
-    questions: Mutex<OwnedFd>,
+    questions: Questions,
     news: Mutex<OwnedFd>,
 }
 
 impl Netlink {
     pub(super) fn open() -> io::Result<Netlink> {
-        // Protocol 0 is NETLINK_ROUTE.
-        let socket = |flags| socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None);
-        let questions = socket(SocketFlags::CLOEXEC)?;
-        set_socket_timeout(&questions, Timeout::Recv, Some(Duration::from_secs(1)))?;
-        let news = socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        let questions = Questions::of(None)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let news = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
         bind(&news, &SocketAddrNetlink::new(0, CHANGES))?;
-        Ok(Netlink { questions: Mutex::new(questions), news: Mutex::new(news) })
+        Ok(Netlink { questions, news: Mutex::new(news) })
     }
 
     /// All interfaces of this network namespace.
     pub(super) fn interfaces(&self) -> io::Result<Vec<Interface>> {
         let mut all = Vec::new();
-        self.ask(GET_LINK, DUMP, &[0; 16], |kind, body| {
+        self.questions.ask(GET_LINK, DUMP, &[0; 16], |kind, body| {
             if kind == NEW_LINK {
                 all.extend(interface(body));
             }
@@ -92,10 +96,25 @@ impl Netlink {
         Ok(all)
     }
 
+    /// The largest IP packet that an interface sends.
+    pub(super) fn mtu(&self, index: u32) -> io::Result<u32> {
+        let mut body = [0; 16];
+        if let Some(place) = body.get_mut(4..8) {
+            place.copy_from_slice(&index.to_ne_bytes());
+        }
+        let mut found = None;
+        self.questions.ask(GET_LINK, 0, &body, |kind, body| {
+            if kind == NEW_LINK {
+                found = interface(body);
+            }
+        })?;
+        found.map(|interface| interface.mtu).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    }
+
     /// The interfaces that have this address.
     pub(super) fn holders(&self, address: IpAddr) -> io::Result<Vec<u32>> {
         let mut holders = Vec::new();
-        self.ask(GET_ADDRESS, DUMP, &[0; 8], |kind, body| {
+        self.questions.ask(GET_ADDRESS, DUMP, &[0; 8], |kind, body| {
             // IFA_ADDRESS, IFA_LOCAL: they differ on links with two ends.
             let has =
                 attributes(body, 8).any(|(kind, value)| matches!(kind, 1 | 2) && ip(value) == Some(address));
@@ -117,7 +136,7 @@ impl Netlink {
             put_attribute(&mut body, 2, source);
         }
         let mut found = Err(io::Error::from(io::ErrorKind::InvalidData));
-        self.ask(GET_ROUTE, 0, &body, |kind, body| {
+        self.questions.ask(GET_ROUTE, 0, &body, |kind, body| {
             if kind == NEW_ROUTE {
                 found = next_hop(body);
             }
@@ -139,9 +158,24 @@ impl Netlink {
         }
         any
     }
+}
 
-    fn ask(&self, kind: u16, flags: u16, body: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
-        let socket = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+impl Questions {
+    /// Of the protocol of routes when none is named.
+    pub(super) fn of(protocol: Option<Protocol>) -> io::Result<Questions> {
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(1)))?;
+        Ok(Questions { socket: Mutex::new(socket) })
+    }
+
+    pub(super) fn ask(
+        &self,
+        kind: u16,
+        flags: u16,
+        body: &[u8],
+        mut each: impl FnMut(u16, &[u8]),
+    ) -> io::Result<()> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let mut message = Vec::with_capacity(16 + body.len());
         message.extend((16 + body.len() as u32).to_ne_bytes());
         message.extend(kind.to_ne_bytes());

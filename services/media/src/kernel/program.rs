@@ -10,17 +10,16 @@ use aya::{Ebpf, EbpfLoader};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::abi::{COUNTS, FLOW, TOTALS};
+use super::ipsec;
 use super::netlink::{Interface, Kind, Netlink};
-use crate::Config;
 use crate::ports::{At, Pair, Plan};
+use crate::{Config, EngineChoice};
 
 /// Compiled by `bpf/build.sh`, which `make bpf` compares with.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/relay.bpf.o");
 
 /// The version that brought tcx, whose links do not outlive their process.
 const OLDEST: (u32, u32) = (6, 6);
-/// Every IPv6 link carries so much (RFC 8200 §5).
-const LEAST_MTU: u32 = 1280;
 
 /// Why the kernel does not relay here.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +42,9 @@ pub enum KernelError {
         /// In the system's words.
         why: String,
     },
+    /// What leaves this host may have to be encrypted.
+    #[error("this host has IPsec policies for what it sends, and the program would pass by them")]
+    Ipsec,
     /// No interface to attach to.
     #[error("no interface that is up has the address {address}, or none of them speaks Ethernet")]
     Interface {
@@ -87,10 +89,14 @@ impl Program {
 }
 
 fn load(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, KernelError> {
+    if ipsec::has_output_policies()? {
+        if config.engine != EngineChoice::Kernel {
+            return Err(KernelError::Ipsec);
+        }
+        tracing::warn!("media in the kernel passes by the IPsec policies of this host, unencrypted");
+    }
     let all = netlink.interfaces()?;
     let chosen = choose(config, &all, netlink)?;
-    // Where a packet leaves may be any of them.
-    let mtu = all.iter().filter(|interface| interface.is_up).map(|interface| interface.mtu).min();
     let slots = plan.pairs() * config.addresses().count() as u32;
     let base = |v6: bool| {
         let at = [At::First, At::Other].into_iter().zip(config.addresses());
@@ -104,7 +110,6 @@ fn load(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, Kerne
         .override_global("pairs", &plan.pairs(), true)
         .override_global("slots4", &base(false), true)
         .override_global("slots6", &base(true), true)
-        .override_global("mtu", &mtu.unwrap_or(LEAST_MTU), true)
         .map_max_entries("FLOWS", slots)
         .map_max_entries("COUNTS", slots)
         .load(OBJECT)

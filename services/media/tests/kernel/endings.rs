@@ -68,14 +68,36 @@ fn a_relay_that_is_dropped_leaves_no_program_either() {
 }
 
 #[test]
-fn an_address_that_no_interface_has_is_named() {
+fn an_address_that_no_interface_has_up_is_named() {
     let Some(network) = Network::new() else { return };
-    network.change(&["link", "set", "lo", "down"]);
-    let local = "127.0.0.1".parse().unwrap();
+    // The host has the address, and sockets may be bound to it.
+    network.change(&["link", "add", "box1", "type", "veth", "peer", "name", "box2"]);
+    network.change(&["address", "add", "10.79.0.1/24", "dev", "box1"]);
+    let local = "10.79.0.1".parse().unwrap();
     let without = start(Config { address: local, advertise: local, ..config() }, 1, vec![Box::new(|| {})]);
-    // The address itself is tried first; either says which one.
-    let said = without.err().unwrap().to_string();
-    assert!(said.contains("127.0.0.1"), "{said}");
+    let said = without.err().unwrap();
+    assert!(
+        matches!(said, MediaError::Kernel(KernelError::Interface { address }) if address == local),
+        "{said}"
+    );
+}
+
+#[test]
+fn auto_does_not_pass_by_ipsec() {
+    let Some(network) = Network::new() else { return };
+    let auto = || start(Config { engine: EngineChoice::Auto, ..config() }, 1, vec![Box::new(|| {})]).unwrap();
+    let policy = |direction| {
+        let selector = ["src", "10.77.0.1", "dst", "10.90.0.0/16", "dir", direction];
+        network.change(&[&["xfrm", "policy", "add"], &selector[..], &["action", "allow"]].concat());
+    };
+    policy("in");
+    let relay = auto();
+    assert_eq!(attached("box0"), 1, "what comes in is no matter");
+    drop(relay);
+    wait_for(0);
+    policy("out");
+    let _relay = auto();
+    assert_eq!(attached("box0"), 0);
 }
 
 /// On a thread of its own, which gives the privilege away for good.

@@ -442,6 +442,41 @@ fn a_stream_in_the_kernel_is_not_silent_until_it_is() {
     call.wait_for_flows(2);
 }
 
+/// Early media is in the kernel before anybody watches for silence.
+#[test]
+fn a_change_of_routes_brings_streams_of_unanswered_calls_back_too() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, config());
+    network.change(&["route", "add", "192.0.2.0/24", "via", PEERS[2]]);
+    call.bench.pass(Duration::from_secs(10));
+    call.bench.poll();
+    call.wait_for_flows(0);
+    call.talk(SETTLED);
+    call.wait_for_flows(2);
+    network.change(&["route", "delete", "192.0.2.0/24"]);
+    call.bench.pass(Duration::from_millis(900));
+    call.bench.poll();
+    call.wait_for_flows(2);
+    call.bench.pass(Duration::from_millis(600));
+    call.bench.poll();
+    call.wait_for_flows(0);
+}
+
+/// Other interfaces of the host may be smaller.
+#[test]
+fn the_largest_packet_is_that_of_the_interface_where_it_leaves() {
+    let Some(network) = Network::new() else { return };
+    network.change(&["link", "add", "box1", "mtu", "600", "type", "veth", "peer", "name", "box2"]);
+    network.change(&["link", "set", "box1", "up"]);
+    let call = Call::settled(&network, config());
+    let before = call.counted(u64::from(SETTLED) * 2);
+    let mut large = rtp(call.next);
+    large.resize(1400, 0);
+    call.a.rtp.send_to(&large, relay(call.ports.a.rtp)).unwrap();
+    assert_eq!(call.b.rtp.recv(&mut [0; 2048]).unwrap(), 1400);
+    assert_eq!(call.counted(before.packets + 1).kernel_packets - before.kernel_packets, 1);
+}
+
 /// Routes that change may lead streams elsewhere: they settle again, and ask.
 #[test]
 fn a_change_of_routes_brings_streams_back_to_ask_for_theirs() {
