@@ -29,7 +29,7 @@ fmt: ## lays the sources out
 lint: ## layout and lints, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	@if command -v python3 >/dev/null; then tests/mutation/mutants.py --list; fi
+	@if command -v python3 >/dev/null; then tests/mutation/mutants.py --list >/dev/null; fi
 
 build: ## the binary, for development
 	$(CARGO) build --locked -p drawbridge
