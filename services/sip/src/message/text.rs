@@ -54,6 +54,7 @@ const TOKEN: u8 = 1;
 /// In a parameter's value that is not quoted: whatever cannot be taken for the end of it.
 const VALUE: u8 = 2;
 /// Whether all bytes are of that class. No early way out, so that it is done many bytes at a time.
+#[inline]
 fn all(text: &[u8], class: u8) -> bool {
     text.iter().fold(class, |all, byte| all & CLASS[usize::from(*byte)]) != 0
 }
@@ -76,6 +77,7 @@ pub(crate) fn is_uri_text(text: &[u8]) -> bool {
 }
 
 /// Whether the text is one token.
+#[inline]
 pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && all(text, TOKEN)
 }

@@ -55,8 +55,14 @@ impl Writer {
 
     /// Writes a header. A line end in the value that is not part of a fold (CRLF and a blank) is written as a space.
     /// A Content-Length is left out, because the end of the message writes it.
+    #[inline]
     pub fn header(&mut self, name: &str, value: &[u8]) -> &mut Writer {
-        self.parts(name, &[value])
+        if is_content_length(name.as_bytes()) {
+            return self;
+        }
+        self.name(name.as_bytes());
+        self.value(value);
+        self
     }
 
     /// Writes a header whose value is those pieces one after another.
@@ -139,6 +145,13 @@ impl Writer {
         self.body(None, &[])
     }
 
+    fn value(&mut self, value: &[u8]) {
+        push_value(&mut self.out, value, Folds::Crlf);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// In line: most names are known where the program is compiled, and are whole then.
+    #[inline]
     fn name(&mut self, name: &[u8]) {
         push_token(&mut self.out, name);
         self.out.extend_from_slice(b": ");
@@ -185,6 +198,7 @@ fn fold_length(text: &[u8], folds: Folds) -> usize {
     if matches!(content, None | Some(b'\r' | b'\n')) { 0 } else { length }
 }
 
+#[inline]
 fn push_token(out: &mut Vec<u8>, token: &[u8]) {
     if is_token(token) {
         out.extend_from_slice(token);
@@ -208,6 +222,7 @@ fn push_uri(out: &mut Vec<u8>, uri: &[u8]) {
     }
 }
 
+#[inline]
 fn is_content_length(name: &[u8]) -> bool {
     matches!(name, [b'l' | b'L']) || name.eq_ignore_ascii_case(b"Content-Length")
 }
