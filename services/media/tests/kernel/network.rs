@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -34,13 +34,7 @@ impl Network {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Relaxed);
         let name = |what: &str| format!("db-{what}-{}-{number}", std::process::id());
-        let network = Network {
-            relay: name("relay"),
-            peers: name("peers"),
-            outside: name("outside"),
-            home: File::open("/proc/thread-self/ns/net").unwrap(),
-        };
-        if let Err(why) = ip(&["netns", "add", &network.relay]) {
+        if let Err(why) = ip(&["netns", "add", &name("relay")]) {
             assert!(
                 std::env::var_os(REQUIRED).is_none(),
                 "{REQUIRED} is set, and there is no network: {why}"
@@ -48,6 +42,12 @@ impl Network {
             eprintln!("SKIPPED, NOT TESTED: the engine in the kernel needs network namespaces: {why}");
             return None;
         }
+        let network = Network {
+            relay: name("relay"),
+            peers: name("peers"),
+            outside: name("outside"),
+            home: File::open("/proc/thread-self/ns/net").unwrap(),
+        };
         let (relay, peers) = (network.relay.as_str(), network.peers.as_str());
         ip(&["netns", "add", peers]).unwrap();
         let pair =
@@ -72,7 +72,18 @@ impl Network {
             ip(&["-n", place, "link", "set", device, "up"]).unwrap();
         }
         enter(&network.relay_file());
+        network.wait_for_link();
         Some(network)
+    }
+
+    /// A link says up to a second after the order that it is up, and that is a change of links.
+    fn wait_for_link(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let show = ["-n", &self.relay, "-o", "link", "show", "dev", "box0"];
+        while !ip(&show).unwrap().contains("state UP") {
+            assert!(Instant::now() < deadline, "box0 is not up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Joins the relay to a second network, whose one host says that it has this address of the first. The relay's host
@@ -158,10 +169,10 @@ fn enter(place: &File) {
     move_into_link_name_space(place.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
 }
 
-fn ip(order: &[&str]) -> Result<(), String> {
+fn ip(order: &[&str]) -> Result<String, String> {
     let done = Command::new("ip").args(order).output().map_err(|error| format!("ip: {error}"))?;
     if done.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
     }
     Err(format!("ip {}: {}", order.join(" "), String::from_utf8_lossy(&done.stderr).trim()))
 }
