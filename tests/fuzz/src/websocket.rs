@@ -79,14 +79,14 @@ fn cut(
     outcome
 }
 
-/// With as many octets behind it as a message can have, something must have come out.
+/// With as many octets behind it as a message and what frames it can have, something must have come out.
 fn comes_to_an_end(mut socket: WebSocket, stream: &[u8]) {
     let (mut frames, mut said) = (VecDeque::new(), Vec::new());
     if socket.take(stream, &mut said, &mut frames).is_err() {
         return;
     }
     frames.clear();
-    for _ in 0..=MAX_MESSAGE / 1_024 {
+    for _ in 0..=MAX_MESSAGE / 1_024 + 1 {
         if socket.take(&[b'x'; 1_024], &mut said, &mut frames).is_err() || !frames.is_empty() {
             return;
         }
