@@ -51,31 +51,28 @@ impl Indices {
 
     /// A source whose packet proved to be right.
     pub(super) fn enter(&mut self, ssrc: u32) -> &mut Source {
-        let at = self.sources.iter().position(|source| source.ssrc == ssrc);
-        let at = at.unwrap_or_else(|| {
-            if self.sources.len() >= MAX_SOURCES {
-                self.sources.pop();
-            }
+        if self.sources.len() >= MAX_SOURCES && self.of(ssrc).is_none() {
+            self.sources.pop();
+        }
+        self.heard_last(ssrc)
+    }
+
+    /// A source of what goes out.
+    pub(super) fn sent(&mut self, ssrc: u32) -> Result<&mut Source, Refused> {
+        if self.sources.len() >= MAX_SENT && self.of(ssrc).is_none() {
+            return Err(Refused::Exhausted);
+        }
+        Ok(self.heard_last(ssrc))
+    }
+
+    /// Brings a source to the front, a new one if there is none.
+    fn heard_last(&mut self, ssrc: u32) -> &mut Source {
+        let at = self.sources.iter().position(|source| source.ssrc == ssrc).unwrap_or_else(|| {
             self.sources.push(Source::new(ssrc));
             self.sources.len() - 1
         });
         self.sources[..=at].rotate_right(1);
         &mut self.sources[0]
-    }
-
-    /// A source of what goes out.
-    pub(super) fn sent(&mut self, ssrc: u32) -> Result<&mut Source, Refused> {
-        let at = self.sources.iter().position(|source| source.ssrc == ssrc);
-        let at = match at {
-            Some(at) => at,
-            None if self.sources.len() >= MAX_SENT => return Err(Refused::Exhausted),
-            None => {
-                self.sources.push(Source::new(ssrc));
-                self.sources.len() - 1
-            }
-        };
-        self.sources[..=at].rotate_right(1);
-        Ok(&mut self.sources[0])
     }
 }
 
