@@ -36,7 +36,7 @@ pub use crate::relay::{Relay, Totals};
 
 /// What is read of packets of anybody, for those who look for packets that are read wrongly.
 pub mod reading {
-    pub use crate::stream::{Datagram, RoundTrip, RtpHeader, classify_media, is_rtcp};
+    pub use crate::stream::{Check, Datagram, RoundTrip, RtpHeader, check, classify_media, is_rtcp};
 }
 
 /// Tells a shard to call [`Engine::poll`]. Called on a relay thread: it must not block.

@@ -15,6 +15,7 @@ mod packet;
 mod sdp;
 mod second;
 mod session;
+mod stun;
 mod uri;
 mod websocket;
 
@@ -36,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "framing", check: framing::check },
     Target { name: "websocket", check: websocket::check },
     Target { name: "packet", check: packet::check },
+    Target { name: "stun", check: stun::check },
     Target { name: "digest", check: digest::check },
     Target { name: "journal", check: journal::check },
     Target { name: "session", check: session::check },

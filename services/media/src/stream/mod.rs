@@ -54,6 +54,7 @@ pub(crate) use self::reception::Handover;
 use self::reception::Reception;
 pub(crate) use self::silence::Silence;
 use self::srtp::Srtp;
+pub use self::stun::{Check, check};
 use self::work::Work;
 
 /// Which of a side's two ports.

@@ -24,16 +24,16 @@ const MAX_ATTRIBUTES: usize = 32;
 
 /// A check by who knows the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Check {
+pub struct Check {
     /// The answer.
-    pub(crate) answer: Vec<u8>,
+    pub answer: Vec<u8>,
     /// Its sender wants this path (USE-CANDIDATE).
-    pub(crate) is_nominated: bool,
+    pub is_nominated: bool,
 }
 
 /// Reads a check from `source`. `None`: it is none, its user or its password is not the one agreed upon, or it was changed
 /// on the way. Who cannot prove itself gets no answer, so that nobody is flooded by way of this box.
-pub(crate) fn check(packet: &[u8], terms: &IceTerms, source: SocketAddr) -> Option<Check> {
+pub fn check(packet: &[u8], terms: &IceTerms, source: SocketAddr) -> Option<Check> {
     let request = Request::read(packet)?;
     if request.username? != terms.user.as_bytes() {
         return None;
