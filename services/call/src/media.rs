@@ -51,6 +51,16 @@ pub enum MediaOrder {
         /// In which families A and B are likely to be told of them, [`Family::V4`] where nothing speaks for the other.
         families: [Family; 2],
     },
+    /// Take these very ports, all of them or none: the session had them in the process before this one, and both sides
+    /// send to them still. Answered as [`MediaOrder::Open`] is.
+    Reopen {
+        /// The session, which is not open.
+        session: MediaId,
+        /// In the order of the m= lines.
+        ports: SmallVec<[StreamPorts; 1]>,
+        /// In which families A and B were told of them.
+        families: [Family; 2],
+    },
     /// A side is told of its ports at the relay's address of this family as well, or describes itself in it: have them
     /// there too. Answered only where that cannot be, by [`MediaReport::NotListening`].
     Listen {
@@ -261,7 +271,7 @@ pub enum MediaReport {
 }
 
 /// The local ports of one stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamPorts {
     /// Towards the caller.
     pub a: PortPair,
@@ -280,7 +290,7 @@ impl StreamPorts {
 }
 
 /// An RTP port and its RTCP port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PortPair {
     /// Even (RFC 3550 §11).
     pub rtp: u16,

@@ -60,6 +60,9 @@ impl Engine for Handle {
             MediaOrder::Open { session, streams, families } => {
                 reports.push(self.open(session, streams, families, now));
             }
+            MediaOrder::Reopen { session, ports, families } => {
+                reports.push(self.reopen(session, &ports, families));
+            }
             MediaOrder::Listen { session, side, family } => {
                 if let Err(why) = self.listen(session, side, family) {
                     reports.push(MediaReport::NotListening { session, why: why.into() });
@@ -154,22 +157,48 @@ impl Handle {
 
     fn open(&mut self, id: MediaId, streams: u8, families: [Family; 2], now: Time) -> MediaReport {
         let report = match self.more_paths(id, usize::from(streams), families, now) {
-            Ok(more) => {
-                let session = match self.sessions.entry(id) {
-                    Entry::Occupied(open) => open.into_mut(),
-                    Entry::Vacant(free) => {
-                        self.shared.shards[self.shard].opened.fetch_add(1, Relaxed);
-                        free.insert(Session::default())
-                    }
-                };
-                session.paths.extend(more);
-                MediaReport::Opened {
-                    session: id,
-                    addresses: self.shared.config.advertised(),
-                    streams: session.paths.iter().map(|path| self.shared.ports(path)).collect(),
-                }
-            }
+            Ok(more) => self.opened(id, more),
             Err(why) => self.refused(id, why),
+        };
+        self.publish_ports();
+        report
+    }
+
+    fn opened(&mut self, id: MediaId, more: SmallVec<[Arc<Path>; 1]>) -> MediaReport {
+        let session = match self.sessions.entry(id) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(free) => {
+                self.shared.shards[self.shard].opened.fetch_add(1, Relaxed);
+                free.insert(Session::default())
+            }
+        };
+        session.paths.extend(more);
+        MediaReport::Opened {
+            session: id,
+            addresses: self.shared.config.advertised(),
+            streams: session.paths.iter().map(|path| self.shared.ports(path)).collect(),
+        }
+    }
+
+    /// The ports that a session had in the process before this one, with sockets of this one.
+    fn reopen(&mut self, id: MediaId, ports: &[StreamPorts], families: [Family; 2]) -> MediaReport {
+        let mut paths: SmallVec<[Arc<Path>; 1]> = SmallVec::new();
+        let mut refusal = (self.sessions.contains_key(&id)).then_some("the session is open already");
+        for stream in ports.iter().take(usize::from(MAX_STREAMS)) {
+            if refusal.is_some() {
+                break;
+            }
+            match self.path_at(*stream, families) {
+                Ok(path) => paths.push(path),
+                Err(why) => refusal = Some(why),
+            }
+        }
+        let report = match refusal {
+            None => self.opened(id, paths),
+            Some(why) => {
+                self.let_go(&paths);
+                self.refused(id, why)
+            }
         };
         self.publish_ports();
         report
@@ -233,10 +262,7 @@ impl Handle {
                 })
             });
             if let Err(why) = path {
-                for path in &paths {
-                    self.detach(path);
-                    self.pairs(path).into_iter().for_each(|pair| self.ports.put_back(pair));
-                }
+                self.let_go(&paths);
                 return Err(why);
             }
         }
@@ -245,8 +271,7 @@ impl Handle {
 
     /// One stream: two pairs of ports with their RTP sockets, put into their slots.
     fn path(&mut self, families: [Family; 2], now: Time) -> Result<Arc<Path>, &'static str> {
-        // A family that the relay is not in is nobody's to choose: there is one address then.
-        let [at_a, at_b] = families.map(|family| self.shared.in_family(family).unwrap_or(At::First));
+        let [at_a, at_b] = self.at(families);
         let a = self.end(at_a, now)?;
         let b = match self.end(at_b, now) {
             Ok(b) => b,
@@ -255,13 +280,58 @@ impl Handle {
                 return Err(why);
             }
         };
+        Ok(self.join(a, b))
+    }
+
+    /// The same with ports that are named.
+    fn path_at(&mut self, ports: StreamPorts, families: [Family; 2]) -> Result<Arc<Path>, &'static str> {
+        let [at_a, at_b] = self.at(families);
+        let a = self.end_at(ports.a, at_a)?;
+        match self.end_at(ports.b, at_b) {
+            Ok(b) => Ok(self.join(a, b)),
+            Err(why) => {
+                self.ports.put_back(self.shared.plan.place(a.slot).0);
+                Err(why)
+            }
+        }
+    }
+
+    /// A family that the relay is not in is nobody's to choose: there is one address then.
+    fn at(&self, families: [Family; 2]) -> [At; 2] {
+        families.map(|family| self.shared.in_family(family).unwrap_or(At::First))
+    }
+
+    fn join(&self, a: PathEnd, b: PathEnd) -> Arc<Path> {
         let path = Arc::new(Path::new(self.shard, a, b, Limit::per_second(self.shared.config.rate)));
         for side in [Side::A, Side::B] {
             if let Some(mut slot) = self.shared.slot(path.end(side).slot) {
                 slot.user = Some((Arc::clone(&path), side));
             }
         }
-        Ok(path)
+        path
+    }
+
+    /// This very pair of ports.
+    fn end_at(&mut self, ports: PortPair, at: At) -> Result<PathEnd, &'static str> {
+        let pair = self.shared.plan.pair_of(ports.rtp).ok_or("the port is not among media.ports")?;
+        if !self.ports.take_this(pair) {
+            return Err("another call has the port, or another shard of the box");
+        }
+        self.shared.end(self.shard, pair, at).map_err(|error| {
+            self.ports.put_back(pair);
+            match error {
+                SocketError::Taken => "another process holds the port",
+                error @ (SocketError::Exhausted | SocketError::System(_)) => self.shared.refusal(error, at),
+            }
+        })
+    }
+
+    /// Streams that nobody was told of.
+    fn let_go(&mut self, paths: &[Arc<Path>]) {
+        for path in paths {
+            self.detach(path);
+            self.pairs(path).into_iter().for_each(|pair| self.ports.put_back(pair));
+        }
     }
 
     /// A pair of ports with its RTP socket. Steps over ports that other processes hold.

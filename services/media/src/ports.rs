@@ -71,6 +71,12 @@ impl Plan {
         (self.first + pair.0 * 2) as u16
     }
 
+    /// The pair of an RTP port; `None`: it is not in the range, or an odd one.
+    pub(crate) fn pair_of(self, rtp_port: u16) -> Option<Pair> {
+        let offset = u32::from(rtp_port).checked_sub(self.first)?;
+        (offset % 2 == 0 && offset / 2 < self.pairs).then_some(Pair(offset / 2))
+    }
+
     /// The pairs of one of `shards` shards, as even a share as can be.
     pub(crate) fn share(self, shard: u32, shards: u32) -> impl Iterator<Item = Pair> {
         let start = |n: u32| (u64::from(self.pairs) * u64::from(n) / u64::from(shards.max(1))) as u32;
@@ -102,6 +108,18 @@ impl Ports {
         let pair = if rested { self.resting.pop_front().map(|(_, pair)| pair) } else { self.fresh.pop() };
         self.in_use += usize::from(pair.is_some());
         pair
+    }
+
+    /// This very pair, whether it has rested or not; false where it is in use or not among these.
+    pub(crate) fn take_this(&mut self, pair: Pair) -> bool {
+        let fresh = self.fresh.iter().position(|free| *free == pair);
+        let resting = || self.resting.iter().position(|(_, resting)| *resting == pair);
+        let found = match fresh {
+            Some(index) => Some(self.fresh.swap_remove(index)),
+            None => resting().and_then(|index| self.resting.remove(index)).map(|(_, pair)| pair),
+        };
+        self.in_use += usize::from(found.is_some());
+        found.is_some()
     }
 
     /// A call has ended, or the pair could not be had from the system: it rests.
@@ -162,6 +180,29 @@ mod tests {
         #[allow(clippy::reversed_empty_ranges)]
         let backwards = Plan::new(&(40_000..=30_000));
         assert_eq!(backwards.pairs(), 0);
+    }
+
+    #[test]
+    fn a_port_of_the_range_leads_back_to_its_pair() {
+        let plan = Plan::new(&(30_001..=30_006));
+        assert_eq!(
+            (0..2).map(|pair| plan.pair_of(plan.rtp_port(Pair(pair)))).collect::<Vec<_>>(),
+            [Some(Pair(0)), Some(Pair(1))]
+        );
+        assert!([30_000, 30_003, 30_006, 0].map(|port| plan.pair_of(port)).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn a_pair_that_is_asked_for_by_name_is_had_once() {
+        let mut ports = ports(3);
+        assert!(ports.take_this(Pair(1)));
+        assert!(!ports.take_this(Pair(1)), "in use");
+        assert!(!ports.take_this(Pair(3)), "not of these");
+        let others = [ports.take(at(0)).unwrap(), ports.take(at(0)).unwrap()];
+        assert!(!others.contains(&Pair(1)) && ports.take(at(0)).is_none());
+        ports.rest(Pair(1), at(0));
+        assert!(ports.take_this(Pair(1)), "although it rests");
+        assert_eq!(ports.in_use(), 3);
     }
 
     #[test]

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use call::{DirectionStats, Family, MediaId, MediaOrder, MediaReport, RemoteStream, Side};
+use call::{
+    DirectionStats, Family, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts,
+};
 use harness::{Bench, LOCAL, Phone, receive, rtp};
 use media::{Config, MediaError, start};
+use smallvec::SmallVec;
 
 #[test]
 fn ports_come_in_even_pairs_within_the_range_and_none_twice() {
@@ -60,6 +63,54 @@ fn a_description_with_a_hundred_streams_is_refused() {
     let mut bench = Bench::new(22_080..=22_999);
     assert_eq!(bench.try_open(1, 100).unwrap_err(), "more streams than a session may have");
     assert_eq!(bench.relay.totals().sockets, 0);
+}
+
+#[test]
+fn a_call_gets_the_ports_back_that_it_had_before_the_process_died() {
+    let mut bench = Bench::new(23_100..=23_115);
+    let had: SmallVec<[StreamPorts; 1]> = [(23_104, 23_110), (23_112, 23_100)]
+        .map(|(a, b)| StreamPorts { a: pair(a), b: pair(b) })
+        .into_iter()
+        .collect();
+    assert_eq!(reopen(&mut bench, 7, had.clone()).unwrap(), had.to_vec());
+    assert_eq!(bench.engine.ports_in_use(), 8);
+    let others: Vec<u16> =
+        (0..2).map(|id| bench.open(id)).flat_map(|ports| [ports.a.rtp, ports.b.rtp]).collect();
+    let taken = [23_104, 23_110, 23_112, 23_100];
+    assert!(others.iter().all(|port| !taken.contains(port)), "{others:?}");
+    bench.close(7);
+    assert_eq!(bench.engine.ports_in_use(), 8);
+}
+
+#[test]
+fn ports_that_cannot_all_be_had_back_are_left_alone() {
+    let mut bench = Bench::new(23_120..=23_129);
+    let _stranger = UdpSocket::bind((LOCAL, 23_124)).unwrap();
+    let one = |a, b| -> SmallVec<[StreamPorts; 1]> { [StreamPorts { a: pair(a), b: pair(b) }].into() };
+    let refused = |bench: &mut Bench, a, b| reopen(bench, 1, one(a, b)).unwrap_err();
+    assert_eq!(refused(&mut bench, 23_120, 23_124), "another process holds the port");
+    assert_eq!(refused(&mut bench, 23_120, 23_131), "the port is not among media.ports");
+    assert_eq!(refused(&mut bench, 23_120, 23_120), "another call has the port, or another shard of the box");
+    assert_eq!(bench.engine.ports_in_use(), 0);
+    assert!(reopen(&mut bench, 1, one(23_120, 23_122)).is_ok());
+    assert_eq!(refused(&mut bench, 23_126, 23_128), "the session is open already");
+}
+
+fn pair(rtp: u16) -> PortPair {
+    PortPair { rtp, rtcp: rtp + 1 }
+}
+
+fn reopen(
+    bench: &mut Bench,
+    session: u64,
+    ports: SmallVec<[StreamPorts; 1]>,
+) -> Result<Vec<StreamPorts>, String> {
+    let order = MediaOrder::Reopen { session: MediaId(session), ports, families: [Family::V4; 2] };
+    match bench.order(order).as_slice() {
+        [MediaReport::Opened { streams, .. }] => Ok(streams.to_vec()),
+        [MediaReport::Refused { why, .. }] => Err(why.to_string()),
+        other => panic!("expected one answer, came {other:?}"),
+    }
 }
 
 #[test]

@@ -65,6 +65,7 @@ impl Relay {
             MediaOrder::Open { session, streams, families: _ } => {
                 self.reserve(session, streams, exhausted).map(Some)
             }
+            MediaOrder::Reopen { session, .. } => Err(format!("{session:?} reopened, and no process died")),
             MediaOrder::Describe { session, stream, side, remote, .. } => {
                 let ports = &self.of(session, "described")?.ports;
                 if usize::from(stream) >= ports.len() && remote.is_some() {

@@ -59,6 +59,7 @@ fn keys(world: &World, of: Side) -> Option<SrtpKeys> {
         MediaOrder::Describe { side, protection, .. } if *side == of => Some(protection.clone()),
         MediaOrder::Describe { .. }
         | MediaOrder::Open { .. }
+        | MediaOrder::Reopen { .. }
         | MediaOrder::Listen { .. }
         | MediaOrder::Watch { .. }
         | MediaOrder::TakeDigits { .. }

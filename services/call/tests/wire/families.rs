@@ -58,7 +58,8 @@ fn orders(world: &World) -> Vec<String> {
     let told = |order: &MediaOrder| match order {
         MediaOrder::Open { families, .. } => Some(format!("open {families:?}")),
         MediaOrder::Listen { side, family, .. } => Some(format!("listen {side:?} {family:?}")),
-        MediaOrder::Describe { .. }
+        MediaOrder::Reopen { .. }
+        | MediaOrder::Describe { .. }
         | MediaOrder::Watch { .. }
         | MediaOrder::TakeDigits { .. }
         | MediaOrder::PlayDigit { .. }
@@ -230,6 +231,7 @@ fn a_hold_address_of_either_family_is_a_hold_on_the_other_side_and_moves_nobody(
             MediaOrder::Describe { side: Side::A, remote, .. } => *remote,
             MediaOrder::Describe { .. }
             | MediaOrder::Open { .. }
+            | MediaOrder::Reopen { .. }
             | MediaOrder::Listen { .. }
             | MediaOrder::Watch { .. }
             | MediaOrder::TakeDigits { .. }

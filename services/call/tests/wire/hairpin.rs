@@ -156,6 +156,7 @@ fn described(shards: &Shards, shard: u16, of: Side) -> String {
         MediaOrder::Describe { side, remote, .. } if *side == of => Some(*remote),
         MediaOrder::Describe { .. }
         | MediaOrder::Open { .. }
+        | MediaOrder::Reopen { .. }
         | MediaOrder::Listen { .. }
         | MediaOrder::Watch { .. }
         | MediaOrder::TakeDigits { .. }

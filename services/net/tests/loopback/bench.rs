@@ -44,6 +44,7 @@ impl Engine for Ports {
             | MediaOrder::Watch { .. }
             | MediaOrder::TakeDigits { .. }
             | MediaOrder::PlayDigit { .. }
+            | MediaOrder::Reopen { .. }
             | MediaOrder::Listen { .. } => {}
         }
     }

@@ -343,6 +343,7 @@ impl World {
 
     fn relay(&mut self, order: &MediaOrder) {
         let (MediaOrder::Open { session, .. }
+        | MediaOrder::Reopen { session, .. }
         | MediaOrder::Listen { session, .. }
         | MediaOrder::Describe { session, .. }
         | MediaOrder::Watch { session, .. }
@@ -365,6 +366,9 @@ impl World {
                 *open = false;
                 let counted = DirectionStats::default();
                 MediaReport::Closed { session: *session, from_a: counted, from_b: counted }
+            }
+            MediaOrder::Reopen { session, ports, families: _ } => {
+                MediaReport::Opened { session: *session, addresses: RELAY, streams: ports.clone() }
             }
             MediaOrder::Listen { .. }
             | MediaOrder::Describe { .. }

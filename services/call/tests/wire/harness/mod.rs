@@ -349,7 +349,7 @@ impl World {
 
     fn relay(&mut self, order: MediaOrder) {
         let report = match &order {
-            MediaOrder::Open { session, .. } if self.refuse_ports => {
+            MediaOrder::Open { session, .. } | MediaOrder::Reopen { session, .. } if self.refuse_ports => {
                 Some(MediaReport::Refused { session: *session, why: "none left".into() })
             }
             MediaOrder::Open { session, streams, families: _ } => {
@@ -360,6 +360,11 @@ impl World {
                 let streams = (0..*streams).map(|_| StreamPorts { a: next(), b: next() }).collect();
                 Some(MediaReport::Opened { session: *session, addresses: self.addresses, streams })
             }
+            MediaOrder::Reopen { session, ports, families: _ } => Some(MediaReport::Opened {
+                session: *session,
+                addresses: self.addresses,
+                streams: ports.clone(),
+            }),
             MediaOrder::Listen { session, .. } if self.refuse_listening => {
                 Some(MediaReport::NotListening { session: *session, why: "held by another process".into() })
             }
