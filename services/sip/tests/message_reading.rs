@@ -139,6 +139,16 @@ fn folded_values_keep_their_folds_and_read_as_one() {
 }
 
 #[test]
+fn any_number_of_blanks_stands_before_a_colon() {
+    let text = String::from_utf8(options("\r\n"))
+        .unwrap()
+        .replace("Call-ID:", &format!("Call-ID{}:", " \t".repeat(90)));
+    let message = Message::parse(text.as_bytes()).unwrap();
+    assert_eq!(message.call_id(), Ok(&b"c7@example.com"[..]));
+    assert_eq!(call_id_of(text.as_bytes()), Some(&b"c7@example.com"[..]));
+}
+
+#[test]
 fn compact_names_are_the_long_ones() {
     let bytes = b"MESSAGE sip:b@example.com SIP/2.0\r\nv: SIP/2.0/UDP h;branch=z9hG4bK1\r\nF: <sip:a@example.com>;tag=1\r\n\
         t: <sip:b@example.com>\r\nI: x@y\r\nCSeq: 1 MESSAGE\r\nm: <sip:a@192.0.2.1>\r\nc: text/plain\r\nk: timer\r\n\

@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::name::BLOCK;
-use super::scan::{skip_line_ends, trim_blanks};
+use super::scan::skip_line_ends;
 use super::text::{find_line_end, is_space, is_token, is_token_byte, number, trim, trim_end, trim_start};
 use super::{MAX_HEADER_LINE, MAX_MESSAGE, Message, Method, Name, ParseError};
 
@@ -392,4 +392,12 @@ fn is_version(text: &[u8]) -> bool {
 
 fn is_number(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
+/// Only blanks may stand between a name and its colon: a line end there makes it another line.
+fn trim_blanks(mut name: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = name {
+        name = rest;
+    }
+    name
 }

@@ -1,6 +1,5 @@
 //! The one header that is read before the message is.
 
-use super::Name;
 use super::text::trim;
 
 /// The value of the first Call-ID header, found without an index: the receiver chooses by it the shard that reads the
@@ -33,10 +32,13 @@ pub(super) fn skip_line_ends(mut bytes: &[u8]) -> &[u8] {
 
 /// The value when the line at the start of `text` is a Call-ID.
 fn call_id_line(text: &[u8]) -> Option<&[u8]> {
-    // No longer name can be one, so a long line costs no more than a short one.
-    let colon = text.iter().take(64).position(|byte| *byte == b':')?;
-    let name = trim_blanks(text.get(..colon)?);
-    if Name::parse(name) != Name::CallId {
+    // A line that begins otherwise costs no more for being long; any number of blanks may stand before the colon.
+    let names = [&b"call-id"[..], b"i"];
+    let is_it = |name: &&[u8]| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    let name = names.into_iter().find(is_it)?;
+    let blanks = text.get(name.len()..)?.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let colon = name.len() + blanks;
+    if text.get(colon) != Some(&b':') {
         return None;
     }
     let value = text.get(colon + 1..)?;
@@ -47,12 +49,4 @@ fn call_id_line(text: &[u8]) -> Option<&[u8]> {
             return value.get(..end).map(trim);
         }
     }
-}
-
-/// Only blanks may stand between a name and its colon: a line end there makes it another line.
-pub(super) fn trim_blanks(mut name: &[u8]) -> &[u8] {
-    while let [rest @ .., b' ' | b'\t'] = name {
-        name = rest;
-    }
-    name
 }
