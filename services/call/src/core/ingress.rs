@@ -159,7 +159,7 @@ impl Core {
     /// Whether a request belongs to a transaction that has begun, so that it must not be refused for want of time. Asked
     /// under overload, before the request is handed in.
     pub fn has_heard(&self, request: &Message<'_>) -> bool {
-        request.via().is_ok_and(|via| self.wire.server_of(&via, request, request.method()).is_some())
+        request.via().is_ok_and(|via| self.wire.servers_of(&via, request, request.method()).next().is_some())
     }
 
     /// Who may be behind this source.
@@ -201,7 +201,7 @@ impl Core {
 
     fn on_cancel(&mut self, arrival: &Arrival<'_>) {
         let Arrival { flow, message, via, now } = *arrival;
-        if let Some(own) = self.wire.server_of(via, message, Method::Cancel) {
+        if let Some(own) = self.server_from(arrival, Method::Cancel) {
             self.wire.on_retransmission(own, now);
             return;
         }
@@ -211,7 +211,7 @@ impl Core {
         }
         let invite = self.invite_of(arrival).or_else(|| self.invite_meant(arrival));
         // A CANCEL that only knows the branch must not take the place of the one that may still come from the caller.
-        if invite.is_none() && self.wire.server_of(via, message, Method::Invite).is_some() {
+        if invite.is_none() && self.wire.servers_of(via, message, Method::Invite).next().is_some() {
             return self.refused(arrival, 0, "a CANCEL from elsewhere than its INVITE");
         }
         // A stateless answer leaves nothing that a CANCEL could be for (RFC 3261 §8.2.7).
@@ -411,9 +411,9 @@ impl Core {
     /// The server transaction that a request belongs to. To know its branch is not enough: who overhears a request and
     /// repeats it from elsewhere gets no part in it. It counts from where the first copy came from, or from elsewhere in
     /// the same trunk.
-    fn server_from(&self, arrival: &Arrival<'_>, method: Method) -> Option<ServerKey> {
-        let server = self.wire.server_of(arrival.via, arrival.message, method)?;
-        self.is_from_sender_of(server, arrival.flow).then_some(server)
+    pub(super) fn server_from(&self, arrival: &Arrival<'_>, method: Method) -> Option<ServerKey> {
+        let mut servers = self.wire.servers_of(arrival.via, arrival.message, method);
+        servers.find(|server| self.is_from_sender_of(*server, arrival.flow))
     }
 
     /// Whether something came from where the request of this transaction came from.

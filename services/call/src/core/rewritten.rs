@@ -77,10 +77,7 @@ impl Core {
 
     /// Whether a CANCEL is for a request that is being served and is no INVITE (row S6).
     pub(super) fn is_of_another_method(&self, arrival: &Arrival<'_>) -> bool {
-        OTHER_METHODS.iter().any(|method| {
-            let server = self.wire.server_of(arrival.via, arrival.message, *method);
-            server.is_some_and(|server| self.is_from_sender_of(server, arrival.flow))
-        })
+        OTHER_METHODS.iter().any(|method| self.server_from(arrival, *method).is_some())
     }
 
     fn is_lenient(&self, server: ServerKey) -> bool {

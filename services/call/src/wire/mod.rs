@@ -55,6 +55,8 @@ pub(crate) struct Wire {
     servers: Slab<ServerKey, Server>,
     /// RFC 3261 §17.2.3.
     by_branch: Index<ServerKey>,
+    /// Those with a branch that another had before them.
+    namesakes: Index<Vec<ServerKey>>,
     /// §8.2.2.2: one entry for each request outside dialogs that is being served, by Call-ID, From-tag and CSeq; an
     /// INVITE's has no method in it, so that a CANCEL finds it.
     by_request: Index<ServerKey>,
@@ -75,6 +77,7 @@ impl Wire {
             clients: Slab::default(),
             servers: Slab::default(),
             by_branch: Index::with_hasher(FixedState::with_seed(seeds[0])),
+            namesakes: Index::with_hasher(FixedState::with_seed(seeds[0])),
             by_request: Index::with_hasher(FixedState::with_seed(seeds[0])),
             deaf: carriage::Deaf::default(),
             hashers: seeds.map(FixedState::with_seed),

@@ -8,6 +8,9 @@ use crate::io::{Flow, Now, SendToken};
 use crate::leg::LegKey;
 use crate::timers::TimerOf;
 
+/// How many more than one may have the same branch at a time and be told apart.
+const MAX_NAMESAKES: usize = 8;
+
 pub(super) struct Server {
     machine: ServerMachine,
     user: Option<LegKey>,
@@ -30,14 +33,17 @@ enum ServerMachine {
 }
 
 impl Wire {
-    /// The server transaction that a request belongs to. `method` is the request's own, but INVITE for its ACK and CANCEL.
-    pub(crate) fn server_of(
+    /// The server transactions that a request may belong to, by its branch: one, but where somebody else has used the branch
+    /// too, by chance or because it was overheard. `method` is the request's own, but INVITE for its ACK and CANCEL.
+    pub(crate) fn servers_of(
         &self,
         via: &Via<'_>,
         request: &Message<'_>,
         method: Method,
-    ) -> Option<ServerKey> {
-        self.by_branch.get(&self.branch_fingerprint(via, request, method)).copied()
+    ) -> impl Iterator<Item = ServerKey> {
+        let branch = self.branch_fingerprint(via, request, method);
+        let others = if self.namesakes.is_empty() { None } else { self.namesakes.get(&branch) };
+        self.by_branch.get(&branch).into_iter().chain(others.into_iter().flatten()).copied()
     }
 
     /// Begins a server transaction for a request that has none. `keep` when the answer is not made at once.
@@ -76,11 +82,42 @@ impl Wire {
             mismatch_told: false,
             armed: None,
         });
-        self.by_branch.insert(branch, key);
+        self.enter_branch(branch, key);
         if let Some(merged) = merged {
             self.by_request.insert(merged, key);
         }
         key
+    }
+
+    /// Behind those of others with the same branch, whose retransmissions and CANCELs must go on finding them.
+    fn enter_branch(&mut self, branch: Fingerprint, key: ServerKey) {
+        if *self.by_branch.entry(branch).or_insert(key) == key {
+            return;
+        }
+        let others = self.namesakes.entry(branch).or_default();
+        // One more gets no place, so that a branch costs no more for being used by many: its copies are new requests.
+        if others.len() < MAX_NAMESAKES {
+            others.push(key);
+        }
+    }
+
+    fn leave_branch(&mut self, branch: Fingerprint, key: ServerKey) {
+        let is_first = self.by_branch.get(&branch) == Some(&key);
+        let Some(others) = self.namesakes.get_mut(&branch) else {
+            if is_first {
+                self.by_branch.remove(&branch);
+            }
+            return;
+        };
+        // `others` is never empty.
+        if is_first {
+            self.by_branch.insert(branch, others.remove(0));
+        } else {
+            others.retain(|other| *other != key);
+        }
+        if others.is_empty() {
+            self.namesakes.remove(&branch);
+        }
     }
 
     /// Whether this request, which no transaction knows, is another copy of one being served (RFC 3261 §8.2.2.2).
@@ -262,10 +299,8 @@ impl Wire {
     fn remove_server(&mut self, key: ServerKey) {
         let Some(mut server) = self.servers.remove(key) else { return };
         self.timers.set(TimerOf::Server(key), &mut server.armed, None);
-        // A later request may have taken the place of this one in an index; only its own entry goes.
-        if self.by_branch.get(&server.branch) == Some(&key) {
-            self.by_branch.remove(&server.branch);
-        }
+        self.leave_branch(server.branch, key);
+        // A later request may have taken the place of this one in the index; only its own entry goes.
         if let Some(merged) = server.merged.filter(|print| self.by_request.get(print) == Some(&key)) {
             self.by_request.remove(&merged);
         }

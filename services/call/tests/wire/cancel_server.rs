@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use call::{Disposition, EndedBy};
+use call::{Disposition, EndedBy, RegistrarPolicy};
+use routing::{Source, Trunk};
 
 #[test]
 fn cancel_s2_after_a_refusal_gets_200_with_its_tag_and_changes_nothing() {
@@ -338,4 +339,33 @@ fn a_cancel_of_another_method_that_looks_like_one_of_an_invite_replays() {
     world.expect(CALLER, "SIP/2.0 200");
     assert!(world.warnings.iter().any(|what| what.starts_with("CANCEL refused")), "{:?}", world.warnings);
     world.expect_replays();
+}
+
+#[test]
+fn cancel_of_a_call_whose_branch_somebody_else_uses_too_still_ends_that_call() {
+    let mut world = World::with(RegistrarPolicy::Closed, |trunks| {
+        let mut other = Trunk::new("other");
+        other.sources = vec![Source::parse("10.9.9.9").unwrap()];
+        trunks.push(other);
+    });
+    let other = "10.9.9.9:5060";
+    let (out, _) = call_ringing(&mut world);
+    // Who overheard the branch, in a call of its own that is refused, and in one that is not.
+    let overheard = |number: &str| {
+        invite("1", Some(OFFER))
+            .replace("call-a@", &format!("other-{number}@"))
+            .replace(";tag=", &format!(";tag={number}"))
+    };
+    world.receive(other, &overheard("a"));
+    world.sent.clear();
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.expect_silence();
+    world.receive(CALLER, &cancel("1"));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    assert_eq!(ok.header("CSeq"), "1 CANCEL");
+    world.expect(CALLER, "SIP/2.0 487");
+    let cancelled = world.expect(CALLEE, "CANCEL");
+    assert_eq!(cancelled.header("Call-ID"), out.header("Call-ID"));
+    world.expect_silence();
 }
