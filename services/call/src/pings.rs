@@ -13,6 +13,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use sip::{Message, Method, Time, Writer};
@@ -28,6 +29,8 @@ use crate::wire::{ClientKey, ClientUser};
 
 /// How long a peer may take to answer: T1 and its repetitions up to four seconds.
 const ANSWER: Duration = Duration::from_secs(5);
+/// A name stands for more servers than this only by mistake or malice.
+const MAX_SERVERS: usize = 8;
 /// So many pings without an answer make a peer down.
 const MISSES: u8 = 2;
 /// No peer is left alone for longer, whatever its Retry-After says.
@@ -53,6 +56,8 @@ struct Peer {
     listener: Option<Box<str>>,
     interval: Duration,
     ping: Ping,
+    /// Where else its name led, for this question; asked when the servers before them do not answer.
+    others: VecDeque<Flow>,
     life: PeerLife,
     misses: u8,
     /// When it is asked next.
@@ -147,6 +152,7 @@ impl Core {
             listener: None,
             interval,
             ping: Ping::None,
+            others: VecDeque::new(),
             life,
             misses: 0,
             due: now.time + jitter,
@@ -169,6 +175,7 @@ impl Core {
         let Some(peer) = self.pings.peers.get_mut(key) else { return };
         peer.armed = None;
         peer.due = now.time + peer.interval;
+        peer.others.clear();
         // Nobody told in all this time what came of the last one.
         if peer.ping != Ping::None {
             self.give_up_ping(key);
@@ -192,7 +199,7 @@ impl Core {
         self.clear_notes();
     }
 
-    /// The peer's name stands for these servers; the first that can be spoken to speaks for all.
+    /// The peer's name stands for these servers: it is alive as long as one of them is (RFC 3263 §4.3).
     pub(crate) fn on_ping_resolved(&mut self, key: PingKey, hops: &[NextHop], now: Now) {
         let Some(peer) = self.pings.peers.get_mut(key) else { return };
         peer.ping = Ping::None;
@@ -201,9 +208,21 @@ impl Core {
             let flow = self.flow_to(hop.address, hop.transport, by.as_deref())?;
             self.is_of_family(flow).then_some(flow)
         };
-        match hops.iter().find_map(reached) {
-            Some(flow) => self.ping(key, flow, now),
-            None => self.on_ping_outcome(key, Outcome::Missed { status: 0 }, now),
+        let others: VecDeque<Flow> = hops.iter().filter_map(reached).take(MAX_SERVERS).collect();
+        if let Some(peer) = self.pings.peers.get_mut(key) {
+            peer.others = others;
+        }
+        self.ping_next(key, Outcome::Missed { status: 0 }, now);
+    }
+
+    /// The next server that the name stands for is asked; after the last one, this is what came of it.
+    fn ping_next(&mut self, key: PingKey, outcome: Outcome, now: Now) {
+        let Some(peer) = self.pings.peers.get_mut(key) else { return };
+        match (outcome, peer.others.pop_front()) {
+            (Outcome::Missed { .. }, Some(flow)) => self.ping(key, flow, now),
+            (Outcome::Missed { .. }, None) | (Outcome::Alive { .. } | Outcome::PutOff { .. }, _) => {
+                self.on_ping_outcome(key, outcome, now);
+            }
         }
     }
 
@@ -211,7 +230,9 @@ impl Core {
         let Some(peer) = self.pings.peers.get(key) else { return };
         let by = peer.listener.as_deref();
         let Some(candidate) = self.peer_candidate(&peer.uri, by, None, false) else { return };
-        let limit = now.time + ANSWER.min(peer.interval);
+        // All of a name's servers are asked before it is time to ask again.
+        let servers = u32::try_from(peer.others.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let limit = now.time + ANSWER.min(peer.due.since(now.time) / servers);
         let tag = format!("{:016x}", self.wire.ids.random());
         let call_id = self.wire.ids.call_id();
         let (client, branch) = self.wire.prepare(Method::Options, ClientUser::Ping(key), flow, now);
@@ -253,14 +274,14 @@ impl Core {
             (408 | 503, _) => Outcome::Missed { status },
             (_, _) => Outcome::Alive { status, took: now.time.since(at) },
         };
-        self.on_ping_outcome(key, outcome, now);
+        self.ping_next(key, outcome, now);
     }
 
     /// No answer came in time, or the ping could not be sent.
     pub(crate) fn on_ping_unanswered(&mut self, key: PingKey, now: Now) {
         if let Some(peer) = self.pings.peers.get_mut(key) {
             peer.ping = Ping::None;
-            self.on_ping_outcome(key, Outcome::Missed { status: 0 }, now);
+            self.ping_next(key, Outcome::Missed { status: 0 }, now);
         }
     }
 

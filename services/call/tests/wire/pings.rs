@@ -124,6 +124,36 @@ fn a_peer_by_name_is_looked_up_each_time_and_a_name_of_nobody_is_a_miss() {
 }
 
 #[test]
+fn a_name_is_alive_as_long_as_one_of_its_servers_is() {
+    let mut world = world(&["sip:carrier.example"]);
+    let hops = [CALLEE, SPARE].map(|at| NextHop { address: at.parse().unwrap(), transport: Transport::Udp });
+    for round in 0..4 {
+        world.names.clear();
+        world.sent.clear();
+        while world.names.is_empty() {
+            world.pass(Duration::from_millis(100));
+        }
+        let query = *world.resolves.last().unwrap();
+        world.input(Input::Resolved { query, hops: hops.to_vec(), note: None });
+        // The first is silent or refuses to speak for itself, each time.
+        let ping = world.expect(CALLEE, "OPTIONS sip:carrier.example SIP/2.0");
+        match round % 2 {
+            0 => world.pass(Duration::from_secs(6)),
+            _ => world.receive(CALLEE, &response(&ping, "503 Unavailable", "p", None)),
+        }
+        world.sent.retain(|sent| sent.to.to_string() != CALLEE);
+        let ping = world.expect(SPARE, "OPTIONS sip:carrier.example SIP/2.0");
+        if round < 2 {
+            world.receive(SPARE, &response(&ping, "200 OK", "p", None));
+            assert_eq!(state(&world), PeerState::Up, "round {round}");
+        } else {
+            world.pass(Duration::from_secs(6));
+        }
+    }
+    assert_eq!(state(&world), PeerState::Down, "neither answered, twice");
+}
+
+#[test]
 fn a_reload_keeps_the_state_of_peers_that_stay_and_forgets_those_that_go() {
     let mut world = world(&["sip:10.2.2.2:5060"]);
     answered(&mut world, "200 OK", "");
