@@ -21,6 +21,7 @@ mod ways;
 
 pub(crate) use destination::{Destination, Host};
 pub(crate) use invite::RouteQuestion;
+pub(crate) use reluctant::Heard;
 
 pub(crate) use ingress::{Arrival, Sender, unsupported};
 
@@ -72,6 +73,7 @@ pub struct Core {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) registrar: Registrar,
     pub(crate) pings: Pings,
+    pub(crate) heard: Heard,
     pub(crate) access: Access,
     pub(crate) snapshot: Arc<Snapshot>,
     /// How many snapshots there were before this one.
@@ -167,6 +169,7 @@ impl Core {
             subscriptions: Subscriptions::with_key(),
             registrar: Registrar::default(),
             pings: Pings::default(),
+            heard: Heard::default(),
             access,
             snapshot,
             generation: 0,
@@ -192,6 +195,7 @@ impl Core {
             Input::Snapshot(snapshot) => {
                 self.snapshot = snapshot;
                 self.generation += 1;
+                self.forget_heard();
                 self.follow_peers(now);
             }
             Input::Registrar(policy) => self.registrar.enforce(policy, &mut self.wire, now),

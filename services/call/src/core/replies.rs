@@ -284,6 +284,12 @@ impl Core {
         if news == News::Answered && message.is_some_and(|message| self.hold_answer(call_key, leg, message)) {
             return self.settle(call_key, now);
         }
+        if side == Side::B
+            && message.is_some()
+            && matches!(news, News::Progress | News::Answered | News::Refused(_))
+        {
+            self.note_heard(call_key, now);
+        }
         let Some(call) = self.calls.get_mut(call_key) else { return };
         let cause = match news {
             News::Nothing => {

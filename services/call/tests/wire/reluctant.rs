@@ -61,6 +61,23 @@ fn a_peer_that_leaves_an_invite_unanswered_is_put_aside_for_as_long_as_that_took
 }
 
 #[test]
+fn a_peer_that_answers_other_calls_is_not_put_aside_for_the_one_that_it_leaves_alone() {
+    for line in ["180 Ringing", "486 Busy Here", "200 OK"] {
+        let mut world = World::new();
+        call_placed(&mut world);
+        world.pass(Duration::from_secs(20));
+        world.sent.clear();
+        world.receive(CALLER, &invite("2", Some(OFFER)).replace("call-a", "call-b"));
+        world.expect(CALLER, "SIP/2.0 100");
+        let other = world.expect(CALLEE, "INVITE");
+        world.receive(CALLEE, &response(&other, line, "b2", None));
+        world.pass(Duration::from_secs(13));
+        assert_eq!(said(&world), [], "{line}");
+        world.expect_replays();
+    }
+}
+
+#[test]
 fn a_name_is_put_aside_when_the_last_of_its_servers_is_unwilling() {
     let mut world = World::with(RegistrarPolicy::Closed, |trunks| {
         trunks[1].peers = vec!["sip:carrier.example".into(), "sip:10.5.5.5".into()];
