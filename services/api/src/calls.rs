@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use call::{CallView, LegView};
+use call::{CallView, LegView, RecordingView};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use crate::cdrs::Cdr;
 use crate::control::CdrRecord;
 use crate::parameters::Parameters;
 use crate::problem::Problem;
+use crate::recording::Recording;
 use crate::rfc3339;
 
 /// The most calls of a listing.
@@ -49,6 +50,8 @@ pub(crate) struct Call {
     /// Trunk of the current attempt.
     trunk_out: Option<String>,
     route: Option<String>,
+    /// What is recorded of it, if anything is or was.
+    recording: Option<Recording>,
     /// The first is the caller's. None of a call that is over.
     legs: Vec<Leg>,
     /// The records of a call that is over, in the order of its attempts.
@@ -83,6 +86,7 @@ impl From<CallView> for Call {
             trunk_in: view.trunk_in.map(Into::into),
             trunk_out: view.trunk_out.map(Into::into),
             route: view.route.map(Into::into),
+            recording: view.recording.map(|RecordingView { files, is_on }| Recording::new(&files, is_on)),
             legs: view.legs.into_iter().map(Leg::from).collect(),
             attempts: Vec::new(),
         }
@@ -104,6 +108,7 @@ impl Call {
             trunk_in: text(&last.trunk_in),
             trunk_out: text(&last.trunk_out),
             route: text(&last.route),
+            recording: last.recording.as_deref().map(|files| Recording::new(files, false)),
             legs: Vec::new(),
             attempts: records.into_iter().map(Cdr::from).collect(),
         })
@@ -257,7 +262,7 @@ pub(crate) async fn hang_up(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn call_id(text: &str) -> Result<Uuid, Problem> {
+pub(crate) fn call_id(text: &str) -> Result<Uuid, Problem> {
     Uuid::try_parse(text).map_err(|_| {
         let found: String = text.chars().take(80).collect();
         Problem::bad_parameter("id", format!("expected a UUID, found {found:?}"))

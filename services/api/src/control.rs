@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
-use call::{CallView, CdrFact, Disposition, PeerChange, Stats, Utc};
+use call::{CallView, CdrFact, Disposition, PeerChange, Recording, Stats, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -30,6 +30,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Ends a call from both sides; whether there was such a call.
     fn hang_up(&self, id: Uuid) -> Answer<'_, Result<bool, Unavailable>>;
+
+    /// Records a call from now on, or no more.
+    fn record(&self, id: Uuid, on: bool) -> Answer<'_, Result<Recorded, Unavailable>>;
 
     /// How many of everything there are.
     fn figures(&self) -> Answer<'_, Result<Figures, Unavailable>>;
@@ -60,6 +63,17 @@ pub trait Records: Send + Sync + 'static {
 
     /// What carriers measure, by trunk and interval.
     fn stats(&self, question: StatsQuestion) -> Answer<'_, Result<Vec<TrunkStats>, RecordsError>>;
+}
+
+/// What comes of an order to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// As the call's shard says.
+    Call(Recording),
+    /// There is no place for recordings.
+    NotConfigured,
+    /// There is no room for more.
+    Full,
 }
 
 /// A part of the box gave no answer; the text names it.

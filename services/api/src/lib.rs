@@ -18,6 +18,7 @@ mod health;
 mod metrics;
 mod parameters;
 mod problem;
+mod recording;
 mod reload;
 mod rfc3339;
 mod serve;
@@ -41,8 +42,8 @@ pub use crate::access::{Access, Role, Token, TokenError};
 pub use crate::cdrs::MAX_PAGE;
 pub use crate::control::{
     Answer, Ban, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Kind,
-    Mistake, Part, Records, RecordsError, ReloadError, Reloaded, Sample, SinkFigures, StatsQuestion, Trunk,
-    TrunkPeer, TrunkStats, Unavailable,
+    Mistake, Part, Recorded, Records, RecordsError, ReloadError, Reloaded, Sample, SinkFigures,
+    StatsQuestion, Trunk, TrunkPeer, TrunkStats, Unavailable,
 };
 pub use crate::serve::serve;
 
@@ -93,6 +94,7 @@ fn described() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(metrics::metrics))
         .routes(routes!(calls::list))
         .routes(routes!(calls::show, calls::hang_up))
+        .routes(routes!(recording::begin, recording::end))
         .routes(routes!(calls::journal))
         .routes(routes!(calls::ladder))
         .routes(routes!(cdrs::list))

@@ -83,6 +83,22 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, kind, "No such journal", detail)
     }
 
+    /// `kind` is one of `not-answered`, `codec-not-recorded`, `recorded-too-often`, `recording-not-configured`.
+    pub(crate) fn not_recordable(kind: &'static str, detail: String) -> Problem {
+        Problem::new(StatusCode::CONFLICT, kind, "Cannot be recorded", detail)
+    }
+
+    pub(crate) fn not_recorded() -> Problem {
+        let kind = "urn:drawbridge:problem:not-recorded";
+        Problem::new(StatusCode::NOT_FOUND, kind, "Not recorded", "The call is not recorded now.")
+    }
+
+    pub(crate) fn recordings_full() -> Problem {
+        let kind = "urn:drawbridge:problem:recordings-full";
+        let detail = "The files of recordings have reached recording.max_mb.";
+        Problem::new(StatusCode::INSUFFICIENT_STORAGE, kind, "No room for recordings", detail)
+    }
+
     pub(crate) fn not_banned() -> Problem {
         let kind = "urn:drawbridge:problem:not-banned";
         Problem::new(StatusCode::NOT_FOUND, kind, "Not banned", "No ban of this source is in force.")

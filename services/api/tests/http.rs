@@ -103,6 +103,7 @@ async fn calls_are_listed_up_to_the_limit() {
         "id": "00000000-0000-0000-0000-000000000001", "state": "answered",
         "started_at": "2026-01-02T03:04:05.678901Z", "answered_at": "2026-01-02T03:04:07.678901Z",
         "caller": "alice", "called": "+15550001", "trunk_in": "pbx", "trunk_out": null, "route": "out",
+        "recording": null,
         "legs": [{"side": "a", "state": "confirmed", "sip_call_id": "a-1@192.0.2.1",
                   "remote": "192.0.2.1:5060", "transport": "udp"}],
         "attempts": [],
@@ -114,6 +115,25 @@ async fn calls_are_listed_up_to_the_limit() {
     assert_eq!((two["calls"].as_array().unwrap().len(), &two["more"]), (2, &json!(true)));
     let one = server.get("/v1/calls/00000000-0000-0000-0000-000000000001").await;
     assert_eq!(one.json(), first);
+}
+
+#[tokio::test]
+async fn a_call_is_recorded_and_no_more_and_shows_it() {
+    let server = Server::start().await;
+    let call = "/v1/calls/00000000-0000-0000-0000-000000000001";
+    let path = format!("{call}/recording");
+    let files = json!(["00000000-0000-0000-0000-000000000001.wav"]);
+    server.ask("DELETE", &path, &[]).await.problem(404, "not-recorded");
+    let begun = server.ask("POST", &path, &[]).await;
+    assert_eq!((begun.status, begun.json()), (200, json!({"files": files, "running": true})));
+    assert_eq!(server.get(call).await.json()["recording"], json!({"files": files, "running": true}));
+    assert_eq!(server.ask("DELETE", &path, &[]).await.status, 204);
+    assert_eq!(server.get(call).await.json()["recording"], json!({"files": files, "running": false}));
+    let ringing = "/v1/calls/00000000-0000-0000-0000-000000000002/recording";
+    server.ask("POST", ringing, &[]).await.problem(409, "not-answered");
+    let unknown = "/v1/calls/00000000-0000-0000-0000-0000000000ff/recording";
+    server.ask("POST", unknown, &[]).await.problem(404, "call-not-found");
+    server.ask("POST", "/v1/calls/two/recording", &[]).await.problem(400, "bad-parameter");
 }
 
 #[tokio::test]
@@ -433,6 +453,7 @@ async fn a_viewer_reads_and_an_admin_hangs_up() {
     let path = "/v1/calls/00000000-0000-0000-0000-000000000003";
     assert_eq!(server.ask("GET", path, &viewer).await.status, 200);
     server.ask("DELETE", path, &viewer).await.problem(403, "forbidden");
+    server.ask("POST", &format!("{path}/recording"), &viewer).await.problem(403, "forbidden");
     assert_eq!(server.ask("GET", path, &viewer).await.status, 200);
     server.ask("POST", "/v1/reload", &viewer).await.problem(403, "forbidden");
     assert_eq!(server.ask("POST", "/v1/reload", &[("Authorization", "Bearer opensesame")]).await.status, 200);

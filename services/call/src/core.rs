@@ -448,6 +448,7 @@ impl Core {
         | MediaReport::Silent { session, .. }
         | MediaReport::OneWay { session, .. }
         | MediaReport::Digit { session, .. }
+        | MediaReport::RecordingEnded { session, .. }
         | MediaReport::Closed { session, .. }) = &report;
         let key = call_of(*session);
         let Some(call) = self.calls.get_mut(key).filter(|call| call.media.id == *session) else { return };
@@ -471,6 +472,7 @@ impl Core {
                 self.wire.event(Some(id), crate::io::EventKind::OneWay { side, deaf });
             }
             MediaReport::Digit { side, digit, .. } => self.relay_digit(key, side, digit, now),
+            MediaReport::RecordingEnded { why, .. } => self.on_recording_ended(key, &why),
             MediaReport::Closed { from_a, from_b, .. } => {
                 call.media.state = MediaState::Closed;
                 call.record.from_a = from_a;
@@ -535,6 +537,9 @@ impl Core {
                 let found = self.candidates(key, &plan, now);
                 let Some(call) = self.calls.get_mut(key) else { return };
                 call.record.route = plan.route.map(String::into_boxed_str);
+                if plan.record {
+                    call.record.recordings.get_or_insert_default();
+                }
                 if let Some(setup) = call.setup.as_mut() {
                     setup.query = None;
                     setup.targets = found.places;

@@ -163,6 +163,13 @@ pub enum Command {
     Show(Uuid),
     /// Ends a call from both sides.
     HangUp(Uuid),
+    /// Records a call from now on, or no more.
+    Record {
+        /// The call.
+        id: Uuid,
+        /// Which of the two.
+        on: bool,
+    },
     /// The journal of a call in progress, or of one that ended not long ago.
     Journal(Uuid),
     /// How many of everything there are.
@@ -186,10 +193,43 @@ pub enum Reply {
     Journal(Option<Box<Journal>>),
     /// To [`Command::HangUp`]: whether there was such a call.
     HungUp(bool),
+    /// To [`Command::Record`].
+    Recording(Recording),
     /// To [`Command::Stats`].
     Stats(Box<Stats>),
     /// To [`Command::Drain`], [`Command::EndAll`] and [`Command::Abandon`].
     Done,
+}
+
+/// What comes of [`Command::Record`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// As it was wanted; all files of the call, as its record names them.
+    Files(Box<str>),
+    /// There is no such call.
+    NoCall,
+    /// It is not answered yet, or over.
+    NotAnswered,
+    /// Its audio is in a codec that is not recorded: this one.
+    Codec(Box<str>),
+    /// It was recorded as often as a call may be.
+    TooMany,
+    /// It is not recorded, so that there is nothing to end.
+    NotRecorded,
+}
+
+impl Recording {
+    /// For people.
+    pub fn text(&self) -> String {
+        match self {
+            Recording::Files(files) => format!("recorded in {files}"),
+            Recording::NoCall => "no call in progress has this id".to_owned(),
+            Recording::NotAnswered => "the call is not answered yet, or over".to_owned(),
+            Recording::Codec(codec) => format!("expected PCMU or PCMA, the call talks in {codec}"),
+            Recording::TooMany => "the call was recorded as often as one may be".to_owned(),
+            Recording::NotRecorded => "the call is not recorded now".to_owned(),
+        }
+    }
 }
 
 /// Something the outside is to do.

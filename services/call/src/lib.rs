@@ -35,7 +35,7 @@ pub use crate::coverage::{Cell, Coverage};
 pub use crate::family::{Addresses, Families, Family};
 pub use crate::io::{
     Command, Event, EventKind, Flow, Input, NextHop, Now, Output, PeerAside, PeerChange, PeerLife, PeerState,
-    QueryId, Reply, RouteQuery, SendToken, Utc,
+    QueryId, Recording, Reply, RouteQuery, SendToken, Utc,
 };
 pub use crate::media::{
     Deaf, Digit, DirectionStats, DtlsTerms, Engine, IceTerms, Keying, MediaId, MediaOrder, MediaReport,
@@ -43,4 +43,4 @@ pub use crate::media::{
 };
 pub use crate::registrar::BindingChange;
 pub use crate::settings::{JournalLimits, Listener, ListenerId, RegistrarPolicy, Settings, User, shard_of};
-pub use crate::view::{CallView, LegView, Stats};
+pub use crate::view::{CallView, LegView, RecordingView, Stats};

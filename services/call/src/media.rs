@@ -119,6 +119,16 @@ pub enum MediaOrder {
         /// Where the packets begin to count if the side was sent nothing yet.
         seed: u64,
     },
+    /// Record a stream from now on into a file of this name, where the relay is set up for it; `None`: no more. With the
+    /// session it ends in any case.
+    Record {
+        /// The session.
+        session: MediaId,
+        /// Which m= line, from 0.
+        stream: u8,
+        /// Of the file.
+        name: Option<Box<str>>,
+    },
     /// Give everything back. Answered by [`MediaReport::Closed`]; nothing is relayed afterwards.
     Close {
         /// The session.
@@ -258,6 +268,13 @@ pub enum MediaReport {
         side: Side,
         /// Which, and for how long.
         digit: Digit,
+    },
+    /// A recording ended by itself ([`MediaOrder::Record`]), or could not begin: it came to a limit, or the disk refused it.
+    RecordingEnded {
+        /// The session.
+        session: MediaId,
+        /// Why, for the log.
+        why: Cow<'static, str>,
     },
     /// Answer to [`MediaOrder::Close`].
     Closed {

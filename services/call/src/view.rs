@@ -27,8 +27,19 @@ pub struct CallView {
     pub trunk_out: Option<Box<str>>,
     /// Route.
     pub route: Option<Box<str>>,
+    /// Of a call that is recorded, or was.
+    pub recording: Option<RecordingView>,
     /// The legs; the first is the caller's.
     pub legs: Vec<LegView>,
+}
+
+/// What is recorded of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingView {
+    /// The files, as the record names them.
+    pub files: Box<str>,
+    /// Whether it is recorded now.
+    pub is_on: bool,
 }
 
 /// One leg.

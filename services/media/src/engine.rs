@@ -44,6 +44,19 @@ struct Session {
     paths: SmallVec<[Arc<Path>; 1]>,
     /// Of A and B, while silence matters.
     watch: Option<[Watched; 2]>,
+    /// The stream that is recorded.
+    recorded: Option<u8>,
+}
+
+impl Session {
+    /// Copies nothing any more for a recording; whether it did.
+    fn untap(&mut self, id: MediaId) -> bool {
+        let Some(stream) = self.recorded.take() else { return false };
+        if let Some(path) = self.paths.get(usize::from(stream)) {
+            path.state().tap(id, false);
+        }
+        true
+    }
 }
 
 /// One side of a session whose silence matters.
@@ -92,12 +105,14 @@ impl Engine for Handle {
                     }
                 }
             }
+            MediaOrder::Record { session, stream, name } => self.record(session, stream, name),
             MediaOrder::Close { session } => reports.push(self.close(session, now)),
         }
     }
 
     fn poll(&mut self, now: Time, reports: &mut Vec<MediaReport>) {
         self.shared.shards[self.shard].fetch_digits(reports);
+        self.fetch_ended(reports);
         // A busy shard calls this for every batch of messages; looking at each session is for once in a while.
         if self.sessions.is_empty() || now < self.next_look {
             return;
@@ -373,6 +388,32 @@ impl Handle {
         }
     }
 
+    fn record(&mut self, id: MediaId, stream: u8, name: Option<Box<str>>) {
+        let Some(recorder) = &self.shared.recorder else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.untap(id) {
+            recorder.end(id);
+        }
+        let (Some(path), Some(name)) = (session.paths.get(usize::from(stream)), name) else { return };
+        session.recorded = Some(stream);
+        recorder.begin(id, name);
+        let mut state = path.state();
+        state.tap(id, true);
+        self.shared.recall(path, &mut state);
+    }
+
+    /// Reports the recordings of this shard that have ended by themselves.
+    fn fetch_ended(&mut self, reports: &mut Vec<MediaReport>) {
+        let Some(recorder) = self.shared.recorder.as_ref().filter(|recorder| recorder.has_ended()) else {
+            return;
+        };
+        for (session, why) in recorder.take_ended(|id| self.sessions.contains_key(&id)) {
+            if self.sessions.get_mut(&session).is_some_and(|of| of.untap(session)) {
+                reports.push(MediaReport::RecordingEnded { session, why: why.into() });
+            }
+        }
+    }
+
     fn path_of(&self, id: MediaId, stream: u8) -> Option<&Arc<Path>> {
         self.sessions.get(&id)?.paths.get(usize::from(stream))
     }
@@ -423,6 +464,10 @@ impl Handle {
                 add(&mut from_a, a);
                 add(&mut from_b, b);
                 self.pairs(path).into_iter().for_each(|pair| self.ports.rest(pair, now));
+            }
+            if let Some(recorder) = self.shared.recorder.as_ref().filter(|_| session.recorded.is_some()) {
+                recorder.end(id);
+                recorder.take_ended(|ended| ended == id);
             }
             if session.watch.is_some() {
                 self.unwatch();

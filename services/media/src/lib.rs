@@ -21,6 +21,7 @@
 mod engine;
 mod kernel;
 mod ports;
+mod recording;
 mod relay;
 mod stream;
 
@@ -32,6 +33,7 @@ use std::time::Duration;
 use call::{Addresses, Engine, Families, RemoteStream};
 
 pub use crate::kernel::KernelError;
+pub use crate::recording::{Layout, RecordingLimits, RecordingTotals};
 pub use crate::relay::{Relay, Totals};
 
 /// What is read of packets of anybody, for those who look for packets that are read wrongly.
@@ -57,6 +59,8 @@ pub struct Config {
     pub timeout: Duration,
     /// How long after the answer a side of which nothing was ever heard is reported ([`call::MediaReport::OneWay`]).
     pub one_way_after: Duration,
+    /// Where recordings go; `None`: nothing is recorded.
+    pub recordings: Option<RecordingLimits>,
     /// How long to let packets gather before all of them are moved, which is what makes thousands of streams cheap: one
     /// wake-up per tick in place of one per packet. Adds half of it to the delay on average. Zero: wake for each packet.
     pub tick: Duration,
@@ -101,6 +105,7 @@ impl Default for Config {
             ports: 30_000..=39_999,
             timeout: Duration::from_secs(60),
             one_way_after: Duration::from_secs(5),
+            recordings: None,
             tick: Duration::from_millis(1),
             quarantine: Duration::from_secs(5),
             threads: 1,
@@ -199,6 +204,14 @@ pub enum MediaError {
     /// The engine in the kernel was asked for and cannot be had.
     #[error("media engine ebpf: {0}")]
     Kernel(#[from] KernelError),
+    /// Recordings cannot be kept where they should.
+    #[error("recordings cannot be kept in {directory}: {source}")]
+    Recordings {
+        /// The directory configured.
+        directory: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused a thread, an epoll instance or an eventfd.
     #[error("media relay thread {thread} cannot be started: {source}")]
     Thread {

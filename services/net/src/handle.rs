@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use call::journal::Journal;
-use call::{BindingChange, CallView, Command, PeerChange, RegistrarPolicy, Reply, Stats, Utc};
+use call::{BindingChange, CallView, Command, PeerChange, Recording, RegistrarPolicy, Reply, Stats, Utc};
 use routing::{Admission, Snapshot};
 use sip::Time;
 use tokio::sync::oneshot;
@@ -130,7 +130,12 @@ impl Handle {
         for (shard, reply) in self.ask_all(&Command::List { limit }).await?.into_iter().enumerate() {
             match reply {
                 Reply::Calls(some) => calls.extend(some),
-                Reply::Call(_) | Reply::Journal(_) | Reply::HungUp(_) | Reply::Stats(_) | Reply::Done => {
+                Reply::Call(_)
+                | Reply::Journal(_)
+                | Reply::HungUp(_)
+                | Reply::Recording(_)
+                | Reply::Stats(_)
+                | Reply::Done => {
                     return Err(HandleError::Confused { shard });
                 }
             }
@@ -147,7 +152,12 @@ impl Handle {
         for (shard, reply) in self.ask_all(&Command::Show(id)).await?.into_iter().enumerate() {
             match reply {
                 Reply::Call(call) => found = found.or(call),
-                Reply::Calls(_) | Reply::Journal(_) | Reply::HungUp(_) | Reply::Stats(_) | Reply::Done => {
+                Reply::Calls(_)
+                | Reply::Journal(_)
+                | Reply::HungUp(_)
+                | Reply::Recording(_)
+                | Reply::Stats(_)
+                | Reply::Done => {
                     return Err(HandleError::Confused { shard });
                 }
             }
@@ -165,7 +175,12 @@ impl Handle {
         for (shard, reply) in self.ask_all(&Command::Journal(id)).await?.into_iter().enumerate() {
             match reply {
                 Reply::Journal(journal) => found = found.or(journal),
-                Reply::Calls(_) | Reply::Call(_) | Reply::HungUp(_) | Reply::Stats(_) | Reply::Done => {
+                Reply::Calls(_)
+                | Reply::Call(_)
+                | Reply::HungUp(_)
+                | Reply::Recording(_)
+                | Reply::Stats(_)
+                | Reply::Done => {
                     return Err(HandleError::Confused { shard });
                 }
             }
@@ -179,12 +194,35 @@ impl Handle {
         for (shard, reply) in self.ask_all(&Command::HangUp(id)).await?.into_iter().enumerate() {
             match reply {
                 Reply::HungUp(here) => hung_up |= here,
-                Reply::Calls(_) | Reply::Call(_) | Reply::Journal(_) | Reply::Stats(_) | Reply::Done => {
+                Reply::Calls(_)
+                | Reply::Call(_)
+                | Reply::Journal(_)
+                | Reply::Recording(_)
+                | Reply::Stats(_)
+                | Reply::Done => {
                     return Err(HandleError::Confused { shard });
                 }
             }
         }
         Ok(hung_up)
+    }
+
+    /// Records a call from now on, or no more; what comes of that.
+    pub async fn record(&self, id: Uuid, on: bool) -> Result<Recording, HandleError> {
+        let mut recording = Recording::NoCall;
+        for (shard, reply) in self.ask_all(&Command::Record { id, on }).await?.into_iter().enumerate() {
+            match reply {
+                Reply::Recording(Recording::NoCall) => {}
+                Reply::Recording(here) => recording = here,
+                Reply::Calls(_)
+                | Reply::Call(_)
+                | Reply::Journal(_)
+                | Reply::HungUp(_)
+                | Reply::Stats(_)
+                | Reply::Done => return Err(HandleError::Confused { shard }),
+            }
+        }
+        Ok(recording)
     }
 
     /// How many of everything there are, in all and on each shard.
@@ -319,7 +357,12 @@ impl Handle {
         for (shard, reply) in self.ask_all(command).await?.into_iter().enumerate() {
             match reply {
                 Reply::Done => {}
-                Reply::Calls(_) | Reply::Call(_) | Reply::Journal(_) | Reply::HungUp(_) | Reply::Stats(_) => {
+                Reply::Calls(_)
+                | Reply::Call(_)
+                | Reply::Journal(_)
+                | Reply::HungUp(_)
+                | Reply::Recording(_)
+                | Reply::Stats(_) => {
                     return Err(HandleError::Confused { shard });
                 }
             }

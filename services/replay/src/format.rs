@@ -85,6 +85,8 @@ pub(crate) struct TrunkLine {
     pub(crate) dtmf: DtmfLine,
     #[serde(default, skip_serializing_if = "SecurityLine::is_none")]
     pub(crate) media_security: SecurityLine,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) record: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) methods: Option<Vec<String>>,
     /// Whether there were credentials for it; they are in no journal.
@@ -283,6 +285,8 @@ pub(crate) enum InputLine {
         targets: Vec<TargetLine>,
         failover: Vec<u16>,
         parallel: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        record: bool,
     },
     Refused {
         query: u64,
@@ -312,6 +316,10 @@ pub(crate) enum InputLine {
         why: String,
     },
     NotListening {
+        session: u64,
+        why: String,
+    },
+    RecordingEnded {
         session: u64,
         why: String,
     },
@@ -418,6 +426,8 @@ pub(crate) enum OrderLine {
     HangUp,
     EndAll,
     Abandon,
+    Record,
+    StopRecording,
 }
 
 /// Something that the Core wanted done.

@@ -26,7 +26,7 @@ pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
         }
         Stimulus::Undeliverable { token } => InputLine::Undeliverable { token: token.0 },
         Stimulus::Routed { query, decision: Decision::Route(plan) } => {
-            let Plan { route, targets, failover, fork } = plan;
+            let Plan { route, targets, failover, fork, record } = plan;
             let targets = targets.iter().map(|target| match target {
                 Target::Trunk { trunk, peer } => TargetLine::Trunk { trunk: trunk.0, peer: *peer as u64 },
                 Target::User { name } => TargetLine::User { name: name.clone() },
@@ -40,6 +40,7 @@ pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
                     Fork::Serial => false,
                     Fork::Parallel => true,
                 },
+                record: *record,
             }
         }
         Stimulus::Routed { query, decision: Decision::Refuse(refusal) } => {
@@ -65,6 +66,8 @@ pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
                 Ordered::HangUp => OrderLine::HangUp,
                 Ordered::EndAll => OrderLine::EndAll,
                 Ordered::Abandon => OrderLine::Abandon,
+                Ordered::Record => OrderLine::Record,
+                Ordered::StopRecording => OrderLine::StopRecording,
             },
         },
     }
@@ -78,7 +81,7 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
             Stimulus::Closed { flow: (*connection).into(), owner: owner(*of) }
         }
         InputLine::Undeliverable { token } => Stimulus::Undeliverable { token: SendToken(*token) },
-        InputLine::Routed { query, route, targets, failover, parallel } => {
+        InputLine::Routed { query, route, targets, failover, parallel, record } => {
             let targets = targets.iter().map(|target| {
                 Some(match target {
                     TargetLine::Trunk { trunk, peer } => {
@@ -92,6 +95,7 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
                 targets: targets.collect::<Option<_>>()?,
                 failover: failover.as_slice().into(),
                 fork: if *parallel { Fork::Parallel } else { Fork::Serial },
+                record: *record,
             };
             Stimulus::Routed { query: QueryId(*query), decision: Decision::Route(plan) }
         }
@@ -128,6 +132,10 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
         InputLine::NotListening { session, why } => {
             Stimulus::Media(MediaReport::NotListening { session: MediaId(*session), why: why.clone().into() })
         }
+        InputLine::RecordingEnded { session, why } => Stimulus::Media(MediaReport::RecordingEnded {
+            session: MediaId(*session),
+            why: why.clone().into(),
+        }),
         InputLine::Silent { session, side } => {
             Stimulus::Media(MediaReport::Silent { session: MediaId(*session), side: (*side).into() })
         }
@@ -153,6 +161,8 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
                 OrderLine::HangUp => Ordered::HangUp,
                 OrderLine::EndAll => Ordered::EndAll,
                 OrderLine::Abandon => Ordered::Abandon,
+                OrderLine::Record => Ordered::Record,
+                OrderLine::StopRecording => Ordered::StopRecording,
             },
         },
     })
@@ -177,6 +187,9 @@ fn report_line(report: &MediaReport) -> InputLine {
         }
         MediaReport::NotListening { session, why } => {
             InputLine::NotListening { session: session.0, why: why.to_string() }
+        }
+        MediaReport::RecordingEnded { session, why } => {
+            InputLine::RecordingEnded { session: session.0, why: why.to_string() }
         }
         MediaReport::Silent { session, side } => {
             InputLine::Silent { session: session.0, side: (*side).into() }

@@ -195,6 +195,7 @@ impl Drawing {
             InputLine::NoPorts { why, .. } | InputLine::NotListening { why, .. } => {
                 format!("no ports: {why}")
             }
+            InputLine::RecordingEnded { why, .. } => format!("the recording ends: {why}"),
             InputLine::Silent { side, .. } => format!("side {side:?} is silent"),
             InputLine::Digit { side, digit, .. } => format!("side {side:?} pressed {digit}"),
             InputLine::OneWay { side, deaf, .. } => format!("side {side:?} is not heard: {deaf}"),
@@ -211,6 +212,8 @@ impl Drawing {
                 OrderLine::HangUp => "the operator hangs up".to_owned(),
                 OrderLine::EndAll => "the operator ends all calls".to_owned(),
                 OrderLine::Abandon => "the process ends".to_owned(),
+                OrderLine::Record => "the operator has the call recorded".to_owned(),
+                OrderLine::StopRecording => "the operator ends the recording".to_owned(),
             },
         };
         self.row(What::Note(note));

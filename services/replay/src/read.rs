@@ -226,6 +226,7 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
         rtp_profile,
         dtmf,
         media_security,
+        record,
         methods,
         authenticates,
         passes_challenges,
@@ -270,6 +271,7 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
             DtmfLine::Info => Dtmf::Info,
         },
         media_security: (*media_security).into(),
+        record: *record,
         methods: methods.clone(),
         // What they answered is on the tape.
         auth: authenticates.then(|| Credentials { username: String::new(), password: String::new() }),

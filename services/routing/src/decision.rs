@@ -45,6 +45,8 @@ pub struct Plan {
     pub fork: Fork,
     /// Final response codes that move on to the next target, ascending. Shared by all calls of a route.
     pub failover: Arc<[u16]>,
+    /// Whether the call is recorded, whatever its trunks say.
+    pub record: bool,
 }
 
 /// One place to try.
@@ -109,6 +111,7 @@ impl Snapshot {
                 targets: vec![Target::User { name: name.to_owned() }],
                 fork: Fork::Serial,
                 failover: self.default_failover(),
+                record: false,
             });
         }
         let mut name_wanted = false;
@@ -200,6 +203,7 @@ fn take(route: &Route, prepared: &Prepared) -> Decision {
             targets: prepared.targets.clone(),
             fork: route.fork,
             failover: Arc::clone(&prepared.failover),
+            record: route.record,
         }),
         Some(Reject { status, phrase }) => Decision::Refuse(Refusal {
             route: Some(route.name.clone()),

@@ -25,6 +25,8 @@ pub struct Route {
     pub fork: Fork,
     /// Final response codes that move on to the next target; see [`default_failover`].
     pub failover: Vec<u16>,
+    /// Whether its calls are recorded.
+    pub record: bool,
 }
 
 impl Route {
@@ -39,6 +41,7 @@ impl Route {
             reject: None,
             fork: Fork::default(),
             failover: default_failover(),
+            record: false,
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct Trunk {
     pub dtmf: Dtmf,
     /// Whether its media is encrypted between it and the box.
     pub media_security: MediaSecurity,
+    /// Whether its calls are recorded.
+    pub record: bool,
     /// Methods of its requests that cross besides those of a call. `None`: those that are known to make sense outside of
     /// calls, and within a dialog any.
     pub methods: Option<Vec<String>>,
@@ -79,6 +81,7 @@ impl Trunk {
             rtp_profile: RtpProfile::default(),
             dtmf: Dtmf::default(),
             media_security: MediaSecurity::default(),
+            record: false,
             methods: None,
             require: Vec::new(),
             auth: None,

@@ -89,7 +89,9 @@ impl Relay {
                 self.of(session, "told of another family")?;
                 Ok(None)
             }
-            MediaOrder::TakeDigits { session, .. } | MediaOrder::PlayDigit { session, .. } => {
+            MediaOrder::TakeDigits { session, .. }
+            | MediaOrder::PlayDigit { session, .. }
+            | MediaOrder::Record { session, .. } => {
                 self.of(session, "told of key presses")?;
                 Ok(None)
             }

@@ -5,13 +5,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use api::{
-    Answer, Ban, CdrFilter, CdrPage, CdrRecord, Control, Figures, Health, JournalFigures, Kind, Records,
-    RecordsError, ReloadError, Reloaded, Sample, SinkFigures, StatsQuestion, Trunk, TrunkPeer, TrunkStats,
-    Unavailable,
+    Answer, Ban, CdrFilter, CdrPage, CdrRecord, Control, Figures, Health, JournalFigures, Kind, Recorded,
+    Records, RecordsError, ReloadError, Reloaded, Sample, SinkFigures, StatsQuestion, Trunk, TrunkPeer,
+    TrunkStats, Unavailable,
 };
 use call::{
     CallView, CdrFact, DirectionStats, Disposition, EndedBy, Identity, LegView, Origin, PeerChange, PeerLife,
-    PeerState, Stats, Utc,
+    PeerState, Recording, RecordingView, Stats, Utc,
 };
 use uuid::Uuid;
 
@@ -72,6 +72,27 @@ impl Control for Lab {
         let before = calls.len();
         calls.retain(|call| call.id != id);
         self.answer(calls.len() < before)
+    }
+
+    fn record(&self, id: Uuid, on: bool) -> Answer<'_, Result<Recorded, Unavailable>> {
+        let mut calls = self.calls.lock().unwrap();
+        let call = calls.iter_mut().find(|call| call.id == id);
+        self.answer(Recorded::Call(match (call, on) {
+            (None, _) => Recording::NoCall,
+            (Some(call), true) if call.answered_at.is_none() => Recording::NotAnswered,
+            (Some(call), true) => {
+                let files: Box<str> = format!("{id}.wav").into();
+                call.recording = Some(RecordingView { files: files.clone(), is_on: true });
+                Recording::Files(files)
+            }
+            (Some(call), false) => match call.recording.as_mut().filter(|recording| recording.is_on) {
+                Some(recording) => {
+                    recording.is_on = false;
+                    Recording::Files(recording.files.clone())
+                }
+                None => Recording::NotRecorded,
+            },
+        }))
     }
 
     fn figures(&self) -> Answer<'_, Result<Figures, Unavailable>> {
@@ -218,6 +239,7 @@ pub fn call_view(n: u128) -> CallView {
         trunk_in: Some("pbx".into()),
         trunk_out: None,
         route: Some("out".into()),
+        recording: None,
         legs: vec![LegView {
             side: "a",
             state: "confirmed",

@@ -2,7 +2,7 @@
 //!
 //! [`table`] is the behaviour, a pure function over small enums. `orders` carries out what it says, `branches` tries the
 //! targets, one or several at a time, `transfer`, `claim` and `replace` exchange a side, `session` writes descriptions, `record` gathers what
-//! the CDR will say. A `Call` is the data they work on.
+//! the CDR will say, `recording` keeps what is said. A `Call` is the data they work on.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -15,6 +15,7 @@ mod offers;
 mod orders;
 mod reason;
 mod record;
+mod recording;
 mod replace;
 mod security;
 mod session;
@@ -41,6 +42,7 @@ use crate::media::Side;
 
 pub(crate) use branches::{Branch, Failure, GoesOn};
 pub(crate) use record::{Attempt, Record};
+pub(crate) use recording::Recordings;
 pub(crate) use security::Security;
 pub(crate) use session::{CallMedia, LocalSession, MediaState};
 use table::{Event, State};

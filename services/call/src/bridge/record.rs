@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use sip::{Message, Sdp, Time, Transport};
 use uuid::Uuid;
 
+use super::Recordings;
 use super::cause::q850_of;
 use crate::cdr::{CdrFact, Disposition, EndedBy, Identity, Origin};
 use crate::headers::text;
@@ -41,7 +42,8 @@ pub(crate) struct Record {
     pub(crate) codec_a: Option<Box<str>>,
     pub(crate) from_a: DirectionStats,
     pub(crate) from_b: DirectionStats,
-    pub(crate) recording: Option<Box<str>>,
+    /// There where the call is recorded, or its route wants it.
+    pub(crate) recordings: Option<Box<Recordings>>,
 }
 
 /// One INVITE towards a target.
@@ -118,7 +120,7 @@ impl Record {
             codec_a: None,
             from_a: DirectionStats::default(),
             from_b: DirectionStats::default(),
-            recording: None,
+            recordings: None,
         }
     }
 
@@ -261,7 +263,7 @@ impl Record {
             q850_b: self.q850_b(attempt),
             from_a: if is_last { self.from_a } else { DirectionStats::default() },
             from_b: if is_last { self.from_b } else { DirectionStats::default() },
-            recording: self.recording.clone().filter(|_| is_last),
+            recording: self.recordings.as_ref().filter(|_| is_last).and_then(|made| made.names(call)),
         }
     }
 

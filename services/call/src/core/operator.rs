@@ -1,14 +1,16 @@
 //! Orders of the operator.
 
+use uuid::Uuid;
+
 use crate::bridge::table::Event;
 use crate::bridge::{Call, CallKey, Cause};
 use crate::cdr::EndedBy;
 use crate::core::Core;
-use crate::io::{Command, Now, Output, Reply};
+use crate::io::{Command, Now, Output, Recording, Reply};
 use crate::journal::Ordered;
 use crate::leg::LegState;
 use crate::media::Side;
-use crate::view::{CallView, LegView};
+use crate::view::{CallView, LegView, RecordingView};
 
 impl Core {
     pub(super) fn on_command(&mut self, id: u64, command: Command, now: Now) {
@@ -26,6 +28,7 @@ impl Core {
                 }
                 Reply::HungUp(found.is_some())
             }
+            Command::Record { id, on } => Reply::Recording(self.on_record(id, on, now)),
             Command::Journal(id) => Reply::Journal(self.journals.of(id, &self.wire.settings)),
             Command::Stats => Reply::Stats(Box::new(self.stats())),
             Command::Drain => {
@@ -50,6 +53,24 @@ impl Core {
             }
         };
         self.wire.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    fn on_record(&mut self, id: Uuid, on: bool, now: Now) -> Recording {
+        let found = self.calls.iter().find(|(_, call)| call.id == id);
+        let Some((key, is_on)) = found.map(|(key, call)| (key, is_recorded(call))) else {
+            return Recording::NoCall;
+        };
+        match (on, is_on) {
+            (true, false) => match self.recordable(key) {
+                Ok(_) => self.order(key, Ordered::Record, now),
+                Err(why) => return why,
+            },
+            (false, true) => self.order(key, Ordered::StopRecording, now),
+            (true, true) => {}
+            (false, false) => return Recording::NotRecorded,
+        }
+        let files = self.calls.get(key).and_then(|call| Some((call.record.recordings.as_ref()?, call.id)));
+        Recording::Files(files.and_then(|(made, id)| made.names(id)).unwrap_or_default())
     }
 
     pub(super) fn end(&mut self, key: CallKey, status: u16, by: EndedBy, now: Now) {
@@ -98,7 +119,15 @@ impl Core {
             trunk_in: record.trunk_in.clone(),
             trunk_out: record.attempt.trunk_out.clone(),
             route: record.route.clone(),
+            recording: record
+                .recordings
+                .as_ref()
+                .and_then(|made| Some(RecordingView { files: made.names(call.id)?, is_on: made.is_on() })),
             legs,
         }
     }
+}
+
+fn is_recorded(call: &Call) -> bool {
+    call.record.recordings.as_ref().is_some_and(|recordings| recordings.is_on())
 }

@@ -101,6 +101,8 @@ impl Core {
                     Ordered::HangUp => self.end(call, 480, EndedBy::Api, now),
                     Ordered::EndAll => self.end(call, 503, EndedBy::Policy, now),
                     Ordered::Abandon => self.abandon(call, now),
+                    Ordered::Record => self.begin_recording(call),
+                    Ordered::StopRecording => self.stop_recording(call),
                 }
             }
         }

@@ -88,6 +88,10 @@ pub enum Ordered {
     EndAll,
     /// [`Command::Abandon`](crate::Command::Abandon).
     Abandon,
+    /// [`Command::Record`](crate::Command::Record), on.
+    Record,
+    /// [`Command::Record`](crate::Command::Record), off.
+    StopRecording,
 }
 
 const MESSAGE: u8 = 0;
@@ -158,6 +162,8 @@ pub(super) fn put(stimulus: &Stimulus<'_>, to: &mut Vec<u8>) {
                 Ordered::HangUp => 0,
                 Ordered::EndAll => 1,
                 Ordered::Abandon => 2,
+                Ordered::Record => 3,
+                Ordered::StopRecording => 4,
             });
         }
     }
@@ -204,7 +210,9 @@ pub(super) fn take<'a>(mut from: Reader<'a>) -> Option<Stimulus<'a>> {
                 0 => Ordered::HangUp,
                 1 => Ordered::EndAll,
                 2 => Ordered::Abandon,
-                3.. => return None,
+                3 => Ordered::Record,
+                4 => Ordered::StopRecording,
+                5.. => return None,
             };
             Stimulus::Order { call, order }
         }
@@ -271,8 +279,9 @@ const NOWHERE: u8 = 0;
 const TRUNK: u8 = 1;
 const USER: u8 = 2;
 
-fn put_plan(to: &mut Vec<u8>, Plan { route, targets, failover, fork }: &Plan) {
+fn put_plan(to: &mut Vec<u8>, Plan { route, targets, failover, fork, record }: &Plan) {
     to.push(u8::from(route.is_some()));
+    to.push(u8::from(*record));
     to.push(match fork {
         Fork::Serial => 0,
         Fork::Parallel => 1,
@@ -302,7 +311,7 @@ fn put_plan(to: &mut Vec<u8>, Plan { route, targets, failover, fork }: &Plan) {
 }
 
 fn plan(from: &mut Reader<'_>) -> Option<Plan> {
-    let has_route = from.u8()? != 0;
+    let (has_route, record) = (from.u8()? != 0, from.u8()? != 0);
     let fork = if from.u8()? == 0 { Fork::Serial } else { Fork::Parallel };
     let route = Some(from.text()?.to_owned()).filter(|_| has_route);
     let mut targets = Vec::new();
@@ -321,7 +330,7 @@ fn plan(from: &mut Reader<'_>) -> Option<Plan> {
     while !from.is_empty() {
         failover.extend(from.u16()?..=from.u16()?);
     }
-    Some(Plan { route, targets, failover: failover.into(), fork })
+    Some(Plan { route, targets, failover: failover.into(), fork, record })
 }
 
 fn put_side(to: &mut Vec<u8>, side: Side) {
@@ -396,6 +405,7 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
         MediaReport::NotListening { session, .. } => (4, session),
         MediaReport::OneWay { session, .. } => (5, session),
         MediaReport::Digit { session, .. } => (6, session),
+        MediaReport::RecordingEnded { session, .. } => (7, session),
     };
     to.push(kind);
     to.extend_from_slice(&session.0.to_le_bytes());
@@ -411,7 +421,9 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
                 }
             }
         }
-        MediaReport::Refused { session: _, why } | MediaReport::NotListening { session: _, why } => {
+        MediaReport::Refused { session: _, why }
+        | MediaReport::NotListening { session: _, why }
+        | MediaReport::RecordingEnded { session: _, why } => {
             put_bytes(to, why.as_bytes());
         }
         MediaReport::Silent { session: _, side } => put_side(to, *side),
@@ -451,6 +463,7 @@ fn report(from: &mut Reader<'_>) -> Option<MediaReport> {
         4 => MediaReport::NotListening { session, why: from.text()?.to_owned().into() },
         5 => MediaReport::OneWay { session, side: side(from)?, deaf: Deaf::parse(from.text()?)? },
         6 => MediaReport::Digit { session, side: side(from)?, digit: Digit::new(from.u8()?, from.u32()?)? },
-        7.. => return None,
+        7 => MediaReport::RecordingEnded { session, why: from.text()?.to_owned().into() },
+        8.. => return None,
     })
 }

@@ -64,6 +64,7 @@ fn keys(world: &World, of: Side) -> Option<SrtpKeys> {
         | MediaOrder::Watch { .. }
         | MediaOrder::TakeDigits { .. }
         | MediaOrder::PlayDigit { .. }
+        | MediaOrder::Record { .. }
         | MediaOrder::Close { .. } => None,
     };
     match world.orders.iter().rev().find_map(told)??.keying {

@@ -63,6 +63,7 @@ fn orders(world: &World) -> Vec<String> {
         | MediaOrder::Watch { .. }
         | MediaOrder::TakeDigits { .. }
         | MediaOrder::PlayDigit { .. }
+        | MediaOrder::Record { .. }
         | MediaOrder::Close { .. } => None,
     };
     world.orders.iter().filter_map(told).collect()
@@ -236,6 +237,7 @@ fn a_hold_address_of_either_family_is_a_hold_on_the_other_side_and_moves_nobody(
             | MediaOrder::Watch { .. }
             | MediaOrder::TakeDigits { .. }
             | MediaOrder::PlayDigit { .. }
+            | MediaOrder::Record { .. }
             | MediaOrder::Close { .. } => None,
         });
         assert!(last.unwrap().rtp.ip().is_unspecified(), "{held}: nothing is sent there");

@@ -161,6 +161,7 @@ fn described(shards: &Shards, shard: u16, of: Side) -> String {
         | MediaOrder::Watch { .. }
         | MediaOrder::TakeDigits { .. }
         | MediaOrder::PlayDigit { .. }
+        | MediaOrder::Record { .. }
         | MediaOrder::Close { .. } => None,
     });
     last.flatten().map(|remote| remote.rtp.to_string()).unwrap_or_default()

@@ -21,6 +21,7 @@ mod long_requests;
 mod names;
 mod pings;
 mod reason;
+mod recording;
 mod records;
 mod redirect;
 mod refusals;

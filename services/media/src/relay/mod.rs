@@ -32,6 +32,7 @@ use self::sockets::{Slot, Socket, Sockets};
 use crate::engine::Handle;
 use crate::kernel::{Kernel, KernelTotals};
 use crate::ports::{At, Plan, SlotId};
+use crate::recording::{Recorder, RecordingTotals};
 use crate::stream::{Channel, Limit, Stream};
 use crate::{Config, EngineChoice, MediaError, Wake};
 
@@ -77,6 +78,8 @@ pub struct Totals {
     pub ports_total: usize,
     /// How often a port could not be had because another process holds it.
     pub ports_taken: u64,
+    /// Of recordings; `None`: there is no place for any.
+    pub recordings: Option<RecordingTotals>,
     /// Open sockets, also of resting ports.
     pub sockets: usize,
     /// How many sockets the limit of file descriptors leaves to media.
@@ -109,6 +112,7 @@ impl Relay {
             totals.dropped += limited;
             (totals.kernel_packets, totals.kernel_octets, totals.kernel_flows) = (packets, octets, flows);
         }
+        totals.recordings = self.shared.recorder.as_ref().map(Recorder::totals);
         for shard in &self.shared.shards {
             totals.opened += shard.opened.load(Relaxed);
             totals.closed += shard.closed.load(Relaxed);
@@ -155,6 +159,7 @@ pub(crate) struct Shared {
     threads: Box<[ThreadState]>,
     /// Of the clock by which packets arrive.
     start: Instant,
+    pub(crate) recorder: Option<Recorder>,
     stop: AtomicBool,
 }
 
@@ -403,6 +408,12 @@ pub(crate) fn start(
     }
     let (kernel, why) = kernel(&config, plan)?;
     let limit = sockets::raise_limit();
+    let start = Instant::now();
+    let recorder = config.recordings.clone().map(|limits| {
+        let directory = limits.directory.display().to_string();
+        Recorder::start(limits, start).map_err(|source| MediaError::Recordings { directory, source })
+    });
+    let recorder = recorder.transpose()?;
     let threads = config.threads.clamp(1, shards);
     let identity = Identity::new();
     if identity.is_none() {
@@ -417,7 +428,8 @@ pub(crate) fn start(
         threads: (0..threads)
             .map(|thread| ThreadState::new().map_err(|source| MediaError::Thread { thread, source }))
             .collect::<Result<_, _>>()?,
-        start: Instant::now(),
+        start,
+        recorder,
         stop: AtomicBool::new(false),
         config,
     });

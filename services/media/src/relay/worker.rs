@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use call::{Digit, MediaId, Side};
+use call::Side;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recvfrom, send, sendto};
@@ -20,7 +20,7 @@ use sip::Time;
 use super::{Path, Shared, Socket, ThreadState};
 use crate::Wake;
 use crate::ports::SlotId;
-use crate::stream::{Channel, OVERHEAD, Verdict};
+use crate::stream::{Channel, News, OVERHEAD, Verdict};
 
 /// The token of the eventfd; no port has it.
 pub(super) const INTERRUPT: u64 = u64::MAX;
@@ -170,8 +170,14 @@ impl Worker {
         thread.plays.store(!playing.is_empty(), Relaxed);
     }
 
-    /// Hands the digits that a stream has heard to its shard.
-    fn report_digits(&self, path: &Path, (session, digits): (MediaId, Vec<(Side, Digit)>)) {
+    /// Hands the digits that a stream has heard to its shard, and what is recorded to the writer.
+    fn report(&self, path: &Path, News { session, digits, tapped }: News) {
+        if let Some(recorder) = self.shared.recorder.as_ref().filter(|_| !tapped.is_empty()) {
+            recorder.heard(session, tapped);
+        }
+        if digits.is_empty() {
+            return;
+        }
         let shard = path.shard as usize;
         self.shared.shards[shard].heard_digits(session, digits);
         for (_, wake) in self.wakers.iter().filter(|(of, _)| *of == shard) {
@@ -212,7 +218,7 @@ impl Worker {
     ) {
         let Some(socket) = path.end_at(side, at).and_then(|end| end.socket(channel)) else { return };
         read(burst, socket, buffer, |buffer, length, source| {
-            let ((verdict, length), digits) = {
+            let ((verdict, length), news) = {
                 let mut state = path.state();
                 let verdict = state.pass(side, channel, source, buffer, length, self.now);
                 if let Some(peer) = state.ripe(side).filter(|peer| self.shared.may_connect(*peer)) {
@@ -221,10 +227,10 @@ impl Worker {
                 if channel == Channel::Rtp {
                     self.shared.settle(path, side, &mut state);
                 }
-                (verdict, state.digits())
+                (verdict, state.news())
             };
-            if let Some(digits) = digits {
-                self.report_digits(path, digits);
+            if let Some(news) = news {
+                self.report(path, news);
             }
             match verdict {
                 Verdict::Relay { out, to, connected, media } => {

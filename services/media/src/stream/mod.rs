@@ -55,6 +55,7 @@ use self::reception::Reception;
 pub(crate) use self::silence::Silence;
 use self::srtp::Srtp;
 pub use self::stun::{Check, check};
+pub(crate) use self::work::News;
 use self::work::Work;
 
 /// Which of a side's two ports.

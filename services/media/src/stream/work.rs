@@ -1,5 +1,5 @@
 //! What is done with a stream's packets besides relaying them, for the few streams with which anything is: key presses taken
-//! out, and put in.
+//! out, and put in, and copies for a recording.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,9 +10,12 @@ use sip::Time;
 use super::digits::{Heard, Listener, PACKET, Player, Position};
 use super::header::{self, Datagram};
 use super::{Stream, Verdict};
+use crate::recording::{Tapped, g711};
 
-/// Digits that wait to be fetched; more than anybody presses in the time.
-const MAX_DIGITS: usize = 64;
+/// Digits, and copies of packets, that wait to be fetched; they are after each packet.
+const MAX_WAITING: usize = 64;
+/// A packet with more of G.711 than this, 300 ms, is none that anybody sends to talk.
+const MAX_COPIED: usize = 2_400;
 
 /// See above. A stream that has any of it stays in userspace.
 #[derive(Debug)]
@@ -25,6 +28,17 @@ pub(crate) struct Work {
     digits: Vec<(Side, Digit)>,
     /// Of what A presses, and B.
     paces: [Pace; 2],
+    /// Whether what is heard is recorded.
+    is_tapped: bool,
+    tapped: Vec<Tapped>,
+}
+
+/// What came of the work on packets, for those who wait for it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct News {
+    pub(crate) session: MediaId,
+    pub(crate) digits: Vec<(Side, Digit)>,
+    pub(crate) tapped: Vec<Tapped>,
 }
 
 /// How fast keys may be pressed. Each press becomes a request in the dialog opposite, and a stream of packets can hold hundreds
@@ -57,7 +71,7 @@ fn place(side: Side) -> usize {
 }
 
 impl Stream {
-    /// From now on packets of this payload type that `side` sends are key presses for [`Stream::digits`].
+    /// From now on packets of this payload type that `side` sends are key presses for [`Stream::news`].
     pub(crate) fn take_digits(&mut self, session: MediaId, side: Side, payload_type: Option<u8>) {
         if payload_type.is_none() && self.work.is_none() {
             return;
@@ -119,23 +133,44 @@ impl Stream {
         }
     }
 
-    /// The digits that were pressed since this was asked last.
-    pub(crate) fn digits(&mut self) -> Option<(MediaId, Vec<(Side, Digit)>)> {
-        let work = self.work.as_mut().filter(|work| !work.digits.is_empty())?;
-        Some((work.session, std::mem::take(&mut work.digits)))
+    /// What has come of it since this was asked last.
+    pub(crate) fn news(&mut self) -> Option<News> {
+        let work = self.work.as_mut().filter(|work| !work.digits.is_empty() || !work.tapped.is_empty())?;
+        let (digits, tapped) = (std::mem::take(&mut work.digits), std::mem::take(&mut work.tapped));
+        Some(News { session: work.session, digits, tapped })
+    }
+
+    /// Whether what is relayed is copied for a recording from now on.
+    pub(crate) fn tap(&mut self, session: MediaId, on: bool) {
+        if on || self.work.is_some() {
+            self.work(session).is_tapped = on;
+        }
+        self.work = self.work.take().filter(|work| !work.is_idle());
     }
 
     /// A packet that is to be relayed, before it is: whether it still is.
     pub(super) fn worked(&mut self, from: Side, packet: &mut [u8], now: Time) -> bool {
         let Some(work) = self.work.as_mut() else { return true };
         let Datagram::Rtp(rtp) = header::classify_media(packet, false) else { return true };
+        let payload = packet.len().checked_sub(rtp.payload).and_then(|start| packet.get(start..));
+        let payload = payload.unwrap_or_default();
+        let is_copied = work.is_tapped && g711::decoder(rtp.payload_type).is_some();
+        if is_copied && payload.len() <= MAX_COPIED && work.tapped.len() < MAX_WAITING {
+            work.tapped.push(Tapped {
+                side: from,
+                payload_type: rtp.payload_type,
+                ssrc: rtp.ssrc,
+                timestamp: rtp.timestamp,
+                at: now,
+                payload: payload.into(),
+            });
+        }
         if let Some(listener) = &mut work.listeners[place(from)] {
-            let payload = packet.len().checked_sub(rtp.payload).and_then(|start| packet.get(start..));
-            let (digits, is_event) = match listener.hear(&rtp, payload.unwrap_or_default()) {
+            let (digits, is_event) = match listener.hear(&rtp, payload) {
                 Heard::Other(digit) => ([digit, None], false),
                 Heard::Event(digits) => (digits, true),
             };
-            let room = MAX_DIGITS.saturating_sub(work.digits.len());
+            let room = MAX_WAITING.saturating_sub(work.digits.len());
             let pace = &mut work.paces[place(from)];
             let digits = digits.into_iter().flatten().filter(|_| pace.takes(now));
             work.digits.extend(digits.take(room).map(|digit| (from, digit)));
@@ -162,6 +197,8 @@ impl Stream {
                 players: [None, None],
                 digits: Vec::new(),
                 paces: Default::default(),
+                is_tapped: false,
+                tapped: Vec::new(),
             })
         })
     }
@@ -172,6 +209,8 @@ impl Work {
         self.listeners.iter().all(Option::is_none)
             && self.players.iter().all(Option::is_none)
             && self.digits.is_empty()
+            && self.tapped.is_empty()
+            && !self.is_tapped
     }
 }
 
@@ -219,12 +258,31 @@ mod tests {
             assert_eq!(from_a(&mut stream, &rtp(101, 2, &[5, 0x8a, 3, 0x20])).0, Verdict::Withhold);
         }
         let five = Digit::new(5, 100).unwrap();
-        assert_eq!(stream.digits(), Some((MediaId(7), vec![(Side::A, five)])));
-        assert_eq!(stream.digits(), None);
+        let news = stream.news().unwrap();
+        assert_eq!((news.session, news.digits), (MediaId(7), vec![(Side::A, five)]));
+        assert_eq!(stream.news(), None);
         stream.take_digits(MediaId(7), Side::A, None);
         assert!(!stream.needs_payload(), "nothing is left to do");
         let (a, _) = stream.close();
         assert_eq!((a.packets, a.octets, a.dropped), (1, 160, 0));
+    }
+
+    #[test]
+    fn a_stream_that_is_recorded_is_copied_where_it_is_g711_and_stays_out_of_the_kernel_meanwhile() {
+        let mut stream = described();
+        stream.tap(MediaId(7), true);
+        assert!(stream.needs_payload());
+        let mut copied = |packet: &[u8]| {
+            assert!(matches!(from_a(&mut stream, packet).0, Verdict::Relay { .. }));
+            stream.news().map(|news| news.tapped)
+        };
+        let tapped = copied(&rtp(8, 1, &[0xd5; 160])).unwrap();
+        assert_eq!((tapped[0].side, tapped[0].payload_type, tapped[0].payload.len()), (Side::A, 8, 160));
+        for other in [rtp(101, 2, &[5, 0x8a, 3, 0x20]), rtp(9, 3, &[0; 160]), rtp(0, 4, &[0; 2_401])] {
+            assert_eq!(copied(&other), None);
+        }
+        stream.tap(MediaId(7), false);
+        assert!(!stream.needs_payload());
     }
 
     #[test]
@@ -239,7 +297,7 @@ mod tests {
             let source = "192.0.2.10:4000".parse().unwrap();
             let now = Time::from_micros(u64::from(packet) * 1000);
             stream.pass(Side::A, Channel::Rtp, source, &mut buffer, press.len(), now);
-            told += stream.digits().map_or(0, |(_, digits)| digits.len());
+            told += stream.news().map_or(0, |news| news.digits.len());
         }
         assert!((16..=28).contains(&told), "{told} in a second");
     }

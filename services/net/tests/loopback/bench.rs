@@ -45,6 +45,7 @@ impl Engine for Ports {
             | MediaOrder::TakeDigits { .. }
             | MediaOrder::PlayDigit { .. }
             | MediaOrder::Reopen { .. }
+            | MediaOrder::Record { .. }
             | MediaOrder::Listen { .. } => {}
         }
     }

@@ -9,12 +9,12 @@ use std::time::Instant;
 use ::net::{BanView, Handle, HandleError, ShardLoad};
 use api::{
     Answer, Ban, CdrFilter, CdrPage, CdrRecord, Condition, Control, Figures, Health, JournalFigures, Part,
-    Records, RecordsError, ReloadError, Reloaded, Sample, SinkFigures, StatsQuestion, Trunk, TrunkPeer,
-    TrunkStats, Unavailable,
+    Recorded, Records, RecordsError, ReloadError, Reloaded, Sample, SinkFigures, StatsQuestion, Trunk,
+    TrunkPeer, TrunkStats, Unavailable,
 };
 use arc_swap::ArcSwap;
 use call::{CallView, PeerChange};
-use media::Relay;
+use media::{RecordingTotals, Relay};
 use routing::{Bodies, CancelMatching, MediaFamily, Redirect, Refer, Snapshot};
 use store::{Filter, JournalHealth, SinkHealth, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -136,6 +136,7 @@ impl Glass {
             };
             parts.push(part(name, status, detail));
         }
+        parts.extend(self.relay.totals().recordings.as_ref().map(recordings));
         Health { parts }
     }
 
@@ -199,6 +200,17 @@ impl Control for Glass {
 
     fn hang_up(&self, id: Uuid) -> Answer<'_, Result<bool, Unavailable>> {
         Box::pin(async move { self.handle.hang_up(id).await.map_err(unavailable) })
+    }
+
+    fn record(&self, id: Uuid, on: bool) -> Answer<'_, Result<Recorded, Unavailable>> {
+        Box::pin(async move {
+            match self.relay.totals().recordings {
+                None => return Ok(Recorded::NotConfigured),
+                Some(RecordingTotals { full: true, .. }) if on => return Ok(Recorded::Full),
+                Some(_) => {}
+            }
+            Ok(Recorded::Call(self.handle.record(id, on).await.map_err(unavailable)?))
+        })
     }
 
     fn figures(&self) -> Answer<'_, Result<Figures, Unavailable>> {
@@ -274,6 +286,13 @@ fn ban(ban: BanView) -> Ban {
         times: ban.times,
         dropped: ban.dropped,
     }
+}
+
+/// Degraded while there is no room for any: calls go on without.
+fn recordings(totals: &RecordingTotals) -> Part {
+    let detail = totals.full.then(|| "recording.max_mb is reached: calls are not recorded".to_owned());
+    let status = if totals.full { Condition::Degraded } else { Condition::Ok };
+    Part { name: "recordings", status, detail }
 }
 
 /// Degraded while any shard refuses new calls: the box goes on, and a balancer that has others may prefer them.

@@ -3,7 +3,7 @@
 use ::net::{GuardTotals, NetTotals, ShardLoad};
 use api::{Kind, Sample};
 use call::{PeerChange, PeerState};
-use media::Totals;
+use media::{RecordingTotals, Totals};
 use store::JournalHealth;
 
 pub(super) fn gauge(name: &'static str, help: &'static str, value: f64) -> Sample {
@@ -12,6 +12,29 @@ pub(super) fn gauge(name: &'static str, help: &'static str, value: f64) -> Sampl
 
 fn counter(name: &'static str, help: &'static str, value: u64) -> Sample {
     Sample { name, help, kind: Kind::Counter, labels: Vec::new(), value: value as f64 }
+}
+
+fn recording_samples(totals: RecordingTotals, samples: &mut Vec<Sample>) {
+    let RecordingTotals { open, begun, cut, missed, full } = totals;
+    samples.extend([
+        gauge("drawbridge_recordings", "Recordings that are being written.", open as f64),
+        counter("drawbridge_recordings_begun_total", "Recordings begun.", begun),
+        counter(
+            "drawbridge_recordings_cut_total",
+            "Recordings that ended before their calls, or did not begin, for want of room or time, or because the disk refused.",
+            cut,
+        ),
+        gauge(
+            "drawbridge_recordings_full",
+            "Whether the recordings have reached recording.max_mb.",
+            f64::from(u8::from(full)),
+        ),
+        counter(
+            "drawbridge_recordings_missed_total",
+            "Packets that are not in their recording because its writer was behind.",
+            missed,
+        ),
+    ]);
 }
 
 /// One line for each figure. Totals are taken apart, so that a new one cannot be forgotten here.
@@ -33,9 +56,13 @@ pub(super) fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
         ports_in_use: _,
         ports_total,
         ports_taken,
+        recordings,
         sockets,
         sockets_limit,
     } = *totals;
+    if let Some(recordings) = recordings {
+        recording_samples(recordings, samples);
+    }
     samples.extend([
         counter("drawbridge_media_packets_total", "Media packets relayed.", packets),
         counter("drawbridge_media_octets_total", "Payload octets of the media packets relayed.", octets),

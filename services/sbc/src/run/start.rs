@@ -114,7 +114,10 @@ impl Running {
         let shards = shards(settings);
         let wakers = Wakers::new(shards);
         let wakes = (0..shards).map(|shard| wakers.waker(shard)).collect();
-        let media_config = media_config(&settings.media, shards);
+        let media_config = media::Config {
+            recordings: recordings(&settings.recording),
+            ..media_config(&settings.media, shards)
+        };
         let families = media_config.families();
         let (engines, relay) = media::start(media_config, shards, wakes)?;
         let records = (0..shards).map(|_| Box::new(ToStore(store.recorder())) as Box<dyn ::net::Records>);
@@ -311,6 +314,15 @@ fn store_config(settings: &Settings) -> store::Config {
         }),
         ..store::Config::new(settings.node.name.clone())
     }
+}
+
+fn recordings(recording: &crate::settings::Recording) -> Option<media::RecordingLimits> {
+    Some(media::RecordingLimits {
+        directory: recording.directory.clone()?,
+        max_bytes: u64::from(recording.max_mb) << 20,
+        max_length: recording.max_length,
+        layout: recording.layout,
+    })
 }
 
 fn media_config(media: &Media, shards: usize) -> media::Config {

@@ -29,6 +29,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         media,
         api,
         cdr,
+        recording,
         journal,
         access,
         guard,
@@ -54,6 +55,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("media", *media == new.media),
         ("api", *api == new.api),
         ("cdr", *cdr == new.cdr),
+        ("recording", *recording == new.recording),
         ("journal", *journal == new.journal),
     ];
     let restart = checks.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();

@@ -22,6 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::media::Layout;
 use ::routing::{Route, Snapshot, Trunk};
 use api::Role;
 use call::{Families, RegistrarPolicy, User};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub api: Api,
     /// `[cdr]`
     pub cdr: Cdr,
+    /// `[recording]`
+    pub recording: Recording,
     /// `[journal]`
     pub journal: Journal,
     /// `[access]`
@@ -233,6 +236,19 @@ pub struct Cdr {
     pub lines_keep: u16,
 }
 
+/// `[recording]`: where calls are recorded, of trunks that say so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// Of the files; `None`: nothing is recorded.
+    pub directory: Option<PathBuf>,
+    /// The most of all files, in units of 1024 · 1024 bytes.
+    pub max_mb: u32,
+    /// The longest recording.
+    pub max_length: Duration,
+    /// What is in which channel.
+    pub layout: Layout,
+}
+
 /// `[journal]`: what is kept of calls for `drawbridge replay` and `drawbridge ladder`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journal {
@@ -338,6 +354,12 @@ impl Default for Settings {
                 lines: None,
                 lines_max_mb: 64,
                 lines_keep: 8,
+            },
+            recording: Recording {
+                directory: None,
+                max_mb: 10_000,
+                max_length: Duration::from_secs(4 * 60 * 60),
+                layout: Layout::Split,
             },
             journal: Journal { calls: 1_000, max_kb: 64, memory_mb: 256 },
             access: Access { open_loopback: true },

@@ -13,9 +13,10 @@ use sip::Uri;
 use super::section::{Document, Place, Placed, Section, one_of};
 use super::sections::Taken;
 use super::values::{
-    choice, codec, codes, duration, method, name, number, pattern, reject, source, text, token, user_name,
+    choice, codec, codes, duration, flag, method, name, number, pattern, reject, source, text, token,
+    user_name,
 };
-use super::{Listener, Media, Notice};
+use super::{Listener, Media, Notice, Recording};
 
 /// A trunk or route with the places of its keys, and of the elements of its lists.
 pub(super) struct Written<T> {
@@ -42,7 +43,7 @@ impl<T> Written<T> {
 pub(super) fn trunks(
     root: &mut Section<'_>,
     listeners: &[Listener],
-    media: &Media,
+    (media, recording): (&Media, &Recording),
     notices: &mut Vec<Notice>,
 ) -> Vec<Written<Trunk>> {
     let mut taken = Taken::default();
@@ -54,7 +55,7 @@ pub(super) fn trunks(
             // It keeps its number, so that the routes of the file still mean their trunks.
             name = format!("#{index}");
         }
-        trunks.push(trunk(section, name, listeners, media, notices));
+        trunks.push(trunk(section, name, listeners, (media, recording), notices));
     }
     let document = root.document();
     let values: Vec<Trunk> = trunks.iter().map(|trunk| trunk.value.clone()).collect();
@@ -77,7 +78,7 @@ fn trunk(
     mut section: Section<'_>,
     name: String,
     listeners: &[Listener],
-    media: &Media,
+    (media, recording): (&Media, &Recording),
     notices: &mut Vec<Notice>,
 ) -> Written<Trunk> {
     const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
@@ -148,6 +149,7 @@ fn trunk(
     if let Some(security) = section.get("media_security", choice(SECURITY)) {
         trunk.value.media_security = security.value;
     }
+    trunk.value.record = record(&mut section, recording);
     let methods = section.list("methods", "methods like MESSAGE", method);
     trunk.value.methods = methods.map(|list| list.into_iter().map(|method| method.value).collect());
     let require = section.list("require", "option tags like 100rel", token);
@@ -217,6 +219,15 @@ fn check_peers(
     }
 }
 
+/// Whether calls are recorded, which takes a place for the files.
+fn record(section: &mut Section<'_>, recording: &Recording) -> bool {
+    let Some(Placed { value, place }) = section.get("record", flag) else { return false };
+    if value && recording.directory.is_none() {
+        section.document().mistake(&place, "false, or recording.directory with the place for the files");
+    }
+    value
+}
+
 pub(super) fn users(root: &mut Section<'_>) -> Vec<User> {
     let mut taken = Taken::default();
     let mut users = Vec::new();
@@ -235,7 +246,7 @@ pub(super) fn users(root: &mut Section<'_>) -> Vec<User> {
     users
 }
 
-pub(super) fn routes(root: &mut Section<'_>, trunks: &[Written<Trunk>]) -> Vec<Route> {
+pub(super) fn routes(root: &mut Section<'_>, trunks: &[Written<Trunk>], recording: &Recording) -> Vec<Route> {
     const FORK: &[(&str, Fork)] = &[("serial", Fork::Serial), ("parallel", Fork::Parallel)];
     let document = root.document();
     let mut taken = Taken::default();
@@ -275,6 +286,7 @@ pub(super) fn routes(root: &mut Section<'_>, trunks: &[Written<Trunk>]) -> Vec<R
         } else {
             route.value.failover = default_failover();
         }
+        route.value.record = record(&mut section, recording);
         route.places.insert(("", 0), section.here("", "an empty list"));
         section.finish();
         routes.push(route);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ::media::Layout;
 use api::Role;
 use sip::{Timing, Transport};
 
@@ -14,8 +15,8 @@ use super::values::{
     sha256, socket, spool,
 };
 use super::{
-    Access, Api, Cdr, Connections, Dns, Engine, Journal, Listener, Media, Node, Settings, Timers, Token,
-    certificates, guard, routing,
+    Access, Api, Cdr, Connections, Dns, Engine, Journal, Listener, Media, Node, Recording, Settings, Timers,
+    Token, certificates, guard, routing,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,13 +33,14 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let media = media(root.section("media"), default.media);
     let api = api(root.section("api"), default.api);
     let cdr = cdr(root.section("cdr"), default.cdr);
+    let recording = recording(root.section("recording"), default.recording);
     let journal = journal(root.section("journal"), default.journal);
     let mut notices = Vec::new();
-    let trunks = routing::trunks(&mut root, &listeners, &media, &mut notices);
+    let trunks = routing::trunks(&mut root, &listeners, (&media, &recording), &mut notices);
     let users = routing::users(&mut root);
     let access = access(root.section("access"), root.has("user"));
     let guard = guard::guard(&mut root, default.guard);
-    let routes = routing::routes(&mut root, &trunks);
+    let routes = routing::routes(&mut root, &trunks, &recording);
     let trunks = trunks.into_iter().map(|entry| entry.value).collect();
     root.finish();
     let tls = BTreeMap::new();
@@ -52,6 +54,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
         media,
         api,
         cdr,
+        recording,
         journal,
         access,
         guard,
@@ -311,6 +314,19 @@ fn cdr(mut section: Section<'_>, default: Cdr) -> Cdr {
     };
     section.finish();
     cdr
+}
+
+fn recording(mut section: Section<'_>, default: Recording) -> Recording {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    const LAYOUT: &[(&str, Layout)] = &[("split", Layout::Split), ("mixed", Layout::Mixed)];
+    let recording = Recording {
+        directory: section.get("directory", path).map(|directory| directory.value),
+        max_mb: section.or("max_mb", default.max_mb, number(1..=1_048_576)),
+        max_length: section.or("max_length", default.max_length, duration(Duration::from_secs(1)..=DAY)),
+        layout: section.or("layout", default.layout, choice(LAYOUT)),
+    };
+    section.finish();
+    recording
 }
 
 fn journal(mut section: Section<'_>, default: Journal) -> Journal {

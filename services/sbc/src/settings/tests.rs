@@ -54,6 +54,7 @@ fn no_key_is_missing_from_the_example() {
         "media",
         "api",
         "cdr",
+        "recording",
         "journal",
         "access",
         "guard",

@@ -134,7 +134,13 @@ fn answer_route(world: &mut World, operands: &mut Operands<'_>) {
             };
             let targets = (0..operands.below(6)).map(|_| target(operands)).collect();
             let fork = if operands.byte() & 1 == 0 { routing::Fork::Serial } else { routing::Fork::Parallel };
-            Decision::Route(Plan { route: None, targets, fork, failover: vec![408, 486, 500, 503].into() })
+            Decision::Route(Plan {
+                route: None,
+                targets,
+                fork,
+                failover: vec![408, 486, 500, 503].into(),
+                record: fork == routing::Fork::Parallel,
+            })
         }
         _ => world::decided(&query),
     };
@@ -186,7 +192,8 @@ fn command(world: &mut World, operands: &mut Operands<'_>) {
     let command = match operands.byte() % 8 {
         0 => Command::List { limit: operands.below(4) },
         1 => Command::Show(call),
-        2 | 3 => Command::HangUp(call),
+        2 => Command::HangUp(call),
+        3 => Command::Record { id: call, on: operands.byte() & 1 == 0 },
         4 => Command::Journal(call),
         5 => Command::Stats,
         6 => Command::Drain,

@@ -349,6 +349,7 @@ impl World {
         | MediaOrder::Watch { session, .. }
         | MediaOrder::TakeDigits { session, .. }
         | MediaOrder::PlayDigit { session, .. }
+        | MediaOrder::Record { session, .. }
         | MediaOrder::Close { session }) = order;
         let open = self.sessions.entry(*session).or_insert(true);
         assert!(*open, "an order for a session that was closed: {order:?}");
@@ -374,6 +375,7 @@ impl World {
             | MediaOrder::Describe { .. }
             | MediaOrder::TakeDigits { .. }
             | MediaOrder::PlayDigit { .. }
+            | MediaOrder::Record { .. }
             | MediaOrder::Watch { .. } => return,
         };
         if self.by_hand[1] {

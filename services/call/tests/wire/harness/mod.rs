@@ -372,6 +372,7 @@ impl World {
             | MediaOrder::Describe { .. }
             | MediaOrder::TakeDigits { .. }
             | MediaOrder::PlayDigit { .. }
+            | MediaOrder::Record { .. }
             | MediaOrder::Watch { .. } => None,
             MediaOrder::Close { session } => Some(MediaReport::Closed {
                 session: *session,

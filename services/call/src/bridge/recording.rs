@@ -1,0 +1,157 @@
+//! Recording a call: when it begins and ends, what can be recorded, and what the files are called.
+//!
+//! The relay writes the files; here is decided which stream goes into which. A recording begins with the answer where the
+//! route or a trunk says so, or whenever an operator wants one, and ends with the call, by order, or because the relay came to
+//! a limit. Each has a file of its own.
+
+use sip::{Sdp, Stream};
+use uuid::Uuid;
+
+use super::session::MediaState;
+use super::{Call, CallKey};
+use crate::core::Core;
+use crate::headers::text;
+use crate::io::{EventKind, Output, Recording};
+use crate::media::{MediaOrder, Side};
+
+/// The most recordings of one call: each is a file, and the record names them all.
+const MOST_FILES: u8 = 16;
+/// PCMU and PCMA (RFC 3551 §6), which the relay can read.
+const RECORDABLE: [u8; 2] = [0, 8];
+
+/// The recordings of a call that has any, or is to have one.
+#[derive(Debug, Default)]
+pub(crate) struct Recordings {
+    files: u8,
+    is_on: bool,
+}
+
+impl Recordings {
+    /// Whether there is one now.
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// The files, in the order of their making; `None` where there are none.
+    pub(crate) fn names(&self, call: Uuid) -> Option<Box<str>> {
+        let names: Vec<String> = (1..=self.files).map(|number| name(call, number)).collect();
+        (!names.is_empty()).then(|| names.join(" ").into())
+    }
+}
+
+fn name(call: Uuid, number: u8) -> String {
+    match number {
+        1 => format!("{call}.wav"),
+        number => format!("{call}-{number}.wav"),
+    }
+}
+
+impl Core {
+    /// An answered call is recorded from now on where its route or a trunk says so.
+    pub(super) fn begin_wanted_recording(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get(key) else { return };
+        let mut trunks = [call.trunk_in, call.record.attempt.trunk].into_iter().flatten();
+        let is_wanted = match &call.record.recordings {
+            Some(recordings) => recordings.files == 0,
+            None => trunks.any(|id| call.snapshot.trunk(id).is_some_and(|trunk| trunk.record)),
+        };
+        if !is_wanted {
+            return;
+        }
+        let id = call.id;
+        match self.recordable(key) {
+            Ok(_) => self.begin_recording(key),
+            Err(why) => {
+                let what = format!("the call is not recorded as its route or trunk wants: {}", why.text());
+                self.wire.event(Some(id), EventKind::Warning { what });
+            }
+        }
+    }
+
+    /// The stream of a call that would be recorded, or why it cannot be.
+    pub(crate) fn recordable(&self, key: CallKey) -> Result<u8, Recording> {
+        let call = self.calls.get(key).ok_or(Recording::NoCall)?;
+        if call.record.attempt.answered.is_none() || call.record.ended.is_some() || !is_open(call) {
+            return Err(Recording::NotAnswered);
+        }
+        if call.record.recordings.as_ref().is_some_and(|recordings| recordings.files >= MOST_FILES) {
+            return Err(Recording::TooMany);
+        }
+        let told = |side| {
+            let leg = call.leg(side).and_then(|leg| self.legs.get(leg));
+            leg.and_then(|leg| talk(&Sdp::parse(leg.session.standing()).ok()?))
+        };
+        // Of an offer and its answer the answer has the shorter list, and its first codec is talked in (RFC 3264 §6.1).
+        let talks = [told(Side::A), told(Side::B)].into_iter().flatten();
+        match talks.min_by_key(|talk| talk.codecs) {
+            Some(talk) if RECORDABLE.contains(&talk.payload_type) => Ok(talk.stream),
+            Some(talk) => Err(Recording::Codec(talk.codec)),
+            None => Err(Recording::Codec("no audio".into())),
+        }
+    }
+
+    /// Begins a recording, where [`recordable`](Core::recordable) says that it can be and there is none.
+    pub(crate) fn begin_recording(&mut self, key: CallKey) {
+        let Ok(stream) = self.recordable(key) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let recordings = call.record.recordings.get_or_insert_default();
+        if recordings.is_on {
+            return;
+        }
+        recordings.is_on = true;
+        recordings.files += 1;
+        let name = Some(name(call.id, recordings.files).into());
+        let order = MediaOrder::Record { session: call.media.id, stream, name };
+        self.wire.outputs.push_back(Output::Media(order));
+    }
+
+    /// Ends the recording, if there is one; the call goes on.
+    pub(crate) fn stop_recording(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(recordings) = call.record.recordings.as_mut().filter(|recordings| recordings.is_on) else {
+            return;
+        };
+        recordings.is_on = false;
+        let order = MediaOrder::Record { session: call.media.id, stream: 0, name: None };
+        self.wire.outputs.push_back(Output::Media(order));
+    }
+
+    /// The relay has ended the recording.
+    pub(crate) fn on_recording_ended(&mut self, key: CallKey, why: &str) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let id = call.id;
+        if let Some(recordings) = &mut call.record.recordings {
+            recordings.is_on = false;
+        }
+        let what = format!("the recording of the call ends: {why}");
+        self.wire.event(Some(id), EventKind::Warning { what });
+    }
+}
+
+fn is_open(call: &Call) -> bool {
+    match call.media.state {
+        MediaState::Open | MediaState::Growing => true,
+        MediaState::Unopened | MediaState::Opening | MediaState::Closing | MediaState::Closed => false,
+    }
+}
+
+/// What a description says of talk.
+struct Talk {
+    stream: u8,
+    payload_type: u8,
+    codec: Box<str>,
+    codecs: usize,
+}
+
+/// Of the first audio stream.
+fn talk(sdp: &Sdp<'_>) -> Option<Talk> {
+    let is_audio = |stream: &Stream<'_>| stream.kind.eq_ignore_ascii_case(b"audio") && !stream.is_rejected();
+    let (index, stream) = sdp.streams().iter().enumerate().find(|(_, stream)| is_audio(stream))?;
+    let name = |payload_type: u8| stream.rtpmap(payload_type).map(text);
+    let is_talk =
+        |payload_type: &u8| name(*payload_type).is_none_or(|name| !routing::is_companion(name.as_bytes()));
+    let payload_type = stream.payload_types().find(is_talk)?;
+    let codec = name(payload_type).unwrap_or_else(|| format!("payload type {payload_type}").into());
+    let codecs = stream.payload_types().filter(is_talk).count();
+    Some(Talk { stream: u8::try_from(index).ok()?, payload_type, codec, codecs })
+}

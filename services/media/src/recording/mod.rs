@@ -1,0 +1,176 @@
+//! Recordings: what the relay threads copy off calls, written to WAV files by a thread of its own.
+//!
+//! A relay thread never waits for a disk: what it hears goes into a bounded queue, and what has no place there is counted
+//! and missing in the file, as silence. A file is a `.part` until it is whole. It ends early where [`RecordingLimits`] say
+//! so, or where the disk refuses it; the call goes on, and its shard hears of it.
+
+pub(crate) mod g711;
+mod timeline;
+mod writer;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use call::MediaId;
+
+pub(crate) use self::timeline::Tapped;
+use self::writer::Writer;
+
+/// Notes of packets on their way to the writer: two seconds of a hundred calls.
+const QUEUE: usize = 20_000;
+
+/// Where recordings go, and how much of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingLimits {
+    /// The directory of the files.
+    pub directory: PathBuf,
+    /// The most that all files in it may hold; recordings end when it is reached, and none begins.
+    pub max_bytes: u64,
+    /// The longest recording.
+    pub max_length: Duration,
+    /// What is in which channel.
+    pub layout: Layout,
+}
+
+/// What is in which channel of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// A on the left, B on the right.
+    #[default]
+    Split,
+    /// Both in one.
+    Mixed,
+}
+
+impl Layout {
+    fn channels(self) -> u16 {
+        match self {
+            Layout::Split => 2,
+            Layout::Mixed => 1,
+        }
+    }
+}
+
+/// Counters of recordings since the start, and how they are now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordingTotals {
+    /// Files that are being written.
+    pub open: usize,
+    /// Files begun.
+    pub begun: u64,
+    /// Recordings that ended before their calls, or did not begin: a limit, or the disk.
+    pub cut: u64,
+    /// Packets that are in no file because the writer was behind.
+    pub missed: u64,
+    /// There is no room for more.
+    pub full: bool,
+}
+
+/// What the writer is told.
+#[derive(Debug)]
+enum Note {
+    Begin { session: MediaId, name: Box<str> },
+    Heard { session: MediaId, tapped: Vec<Tapped> },
+    End { session: MediaId },
+}
+
+/// What the writer and those who tell it share.
+#[derive(Debug, Default)]
+struct Books {
+    /// Notes of packets on their way.
+    waiting: AtomicUsize,
+    open: AtomicUsize,
+    begun: AtomicU64,
+    cut: AtomicU64,
+    missed: AtomicU64,
+    full: AtomicBool,
+    /// Recordings that ended by themselves, and why, until their shards have fetched it.
+    ended: Mutex<Vec<(MediaId, &'static str)>>,
+    has_ended: AtomicBool,
+}
+
+/// The way to the writer. It ends when this is dropped and everything is written.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    notes: Option<Sender<Note>>,
+    books: Arc<Books>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Recorder {
+    /// Starts the writer; `start` is the beginning of the relay's clock.
+    pub(crate) fn start(limits: RecordingLimits, start: Instant) -> io::Result<Recorder> {
+        fs::create_dir_all(&limits.directory)?;
+        let books = Arc::new(Books::default());
+        let writer = Writer::new(limits, start, Arc::clone(&books))?;
+        let (notes, queue) = channel();
+        let thread =
+            std::thread::Builder::new().name("recordings".into()).spawn(move || writer.run(&queue))?;
+        Ok(Recorder { notes: Some(notes), books, thread: Some(thread) })
+    }
+
+    /// A call is recorded from now on, into a file of this name.
+    pub(crate) fn begin(&self, session: MediaId, name: Box<str>) {
+        self.tell(Note::Begin { session, name });
+    }
+
+    /// Something of a call was heard.
+    pub(crate) fn heard(&self, session: MediaId, tapped: Vec<Tapped>) {
+        if self.books.waiting.fetch_add(1, Relaxed) < QUEUE {
+            return self.tell(Note::Heard { session, tapped });
+        }
+        self.books.waiting.fetch_sub(1, Relaxed);
+        self.books.missed.fetch_add(tapped.len() as u64, Relaxed);
+    }
+
+    /// A call is recorded no more.
+    pub(crate) fn end(&self, session: MediaId) {
+        self.tell(Note::End { session });
+    }
+
+    /// Whether any recording has ended by itself.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.books.has_ended.load(Relaxed)
+    }
+
+    /// Those of them that are of these sessions, and why.
+    pub(crate) fn take_ended(&self, is_mine: impl Fn(MediaId) -> bool) -> Vec<(MediaId, &'static str)> {
+        let mut ended = self.books.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = ended.extract_if(.., |(session, _)| is_mine(*session)).collect();
+        self.books.has_ended.store(!ended.is_empty(), Relaxed);
+        mine
+    }
+
+    pub(crate) fn totals(&self) -> RecordingTotals {
+        let Books { waiting: _, open, begun, cut, missed, full, ended: _, has_ended: _ } = &*self.books;
+        RecordingTotals {
+            open: open.load(Relaxed),
+            begun: begun.load(Relaxed),
+            cut: cut.load(Relaxed),
+            missed: missed.load(Relaxed),
+            full: full.load(Relaxed),
+        }
+    }
+
+    /// Beginnings and ends are never lost; there are no more of them than calls.
+    fn tell(&self, note: Note) {
+        if let Some(notes) = &self.notes {
+            let _ = notes.send(note);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.notes = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the writer of recordings had panicked");
+        }
+    }
+}
