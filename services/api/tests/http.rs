@@ -580,6 +580,7 @@ async fn the_openapi_document_is_the_committed_one() {
         "/v1/calls/{id}",
         "/v1/calls/{id}/journal",
         "/v1/calls/{id}/ladder",
+        "/v1/calls/{id}/recording",
         "/v1/cdrs",
         "/v1/cdrs.csv",
         "/v1/reload",

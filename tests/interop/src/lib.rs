@@ -35,5 +35,5 @@ pub use crate::process::{Process, until};
 pub use crate::sip_log::{Direction, Message};
 pub use crate::sipp::{Outcome, Sipp, Sipping};
 pub use crate::softphone::{Heard, Softphone};
-pub use crate::tone::{heard, write_tone};
+pub use crate::tone::{heard, heard_in, write_tone};
 pub use crate::wire::Wire;

@@ -27,9 +27,17 @@ pub fn write_tone(path: &Path, hertz: f64, seconds: u32) {
 
 /// How many seconds of the file are, frame by frame, mostly a sine of `hertz`.
 pub fn heard(path: &Path, hertz: f64) -> f64 {
+    heard_in(path, (0, 1), &[hertz])
+}
+
+/// The same of one channel of so many, for several tones at once that are about equally loud.
+pub fn heard_in(path: &Path, (channel, channels): (usize, usize), tones: &[f64]) -> f64 {
     let (rate, samples) = read(path);
     assert_eq!(rate, RATE, "{}: sampling rate", path.display());
-    let frames = samples.chunks_exact(FRAME).filter(|frame| share_of(frame, hertz) > 0.8).count();
+    let samples: Vec<i16> = samples.into_iter().skip(channel).step_by(channels).collect();
+    let each = 0.8 / tones.len() as f64;
+    let is_heard = |frame: &&[i16]| tones.iter().all(|hertz| share_of(frame, *hertz) > each);
+    let frames = samples.chunks_exact(FRAME).filter(is_heard).count();
     frames as f64 * FRAME as f64 / f64::from(RATE)
 }
 
@@ -50,7 +58,7 @@ fn share_of(frame: &[i16], hertz: f64) -> f64 {
     2.0 * at_tone / (frame.len() as f64 * power)
 }
 
-/// The sampling rate and the samples of a mono 16-bit WAV file. A file whose writer was ended early has no sizes in its
+/// The sampling rate and the samples of a 16-bit WAV file. A file whose writer was ended early has no sizes in its
 /// headers: then everything that follows is taken.
 fn read(path: &Path) -> (u32, Vec<i16>) {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -141,7 +141,7 @@ impl Writer {
     /// Whether the files hold as much as they may. Somebody may have taken some away since they were counted.
     fn is_full(&mut self) -> bool {
         let was_full = self.books.full.load(Relaxed);
-        if self.used >= self.limits.max_bytes && (!was_full || self.surveyed.elapsed() >= SURVEY) {
+        if self.used >= self.limits.max_bytes && self.surveyed.elapsed() >= SURVEY {
             self.surveyed = Instant::now();
             self.used = survey(&self.limits.directory, false).unwrap_or(self.used);
         }
