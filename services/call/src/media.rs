@@ -119,6 +119,16 @@ pub enum MediaOrder {
         /// Where the packets begin to count if the side was sent nothing yet.
         seed: u64,
     },
+    /// Turn the payloads of one codec into another: what A talks in, and B. `None`: they pass as they are, as packets of every
+    /// other payload type do.
+    Transcode {
+        /// The session.
+        session: MediaId,
+        /// Which m= line, from 0.
+        stream: u8,
+        /// Of A and of B.
+        codecs: Option<[Codec; 2]>,
+    },
     /// Record a stream from now on into a file of this name, where the relay is set up for it; `None`: no more. With the
     /// session it ends in any case.
     Record {
@@ -158,6 +168,49 @@ impl RemoteStream {
         match self.signalling {
             IpAddr::V4(ip) => matches!(ip.octets(), [0, 0, _, _]),
             IpAddr::V6(_) => false,
+        }
+    }
+}
+
+/// What the relay can turn into each other. Those of G.711 have payload types of their own (RFC 3551 §6) and payloads of one length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// G.711, mu-law.
+    Pcmu,
+    /// G.711, A-law.
+    Pcma,
+}
+
+impl Codec {
+    /// All of them.
+    pub const ALL: [Codec; 2] = [Codec::Pcmu, Codec::Pcma];
+
+    /// The one of this payload type.
+    pub fn of(payload_type: u8) -> Option<Codec> {
+        Codec::ALL.into_iter().find(|codec| codec.payload_type() == payload_type)
+    }
+
+    /// Its payload type.
+    pub fn payload_type(self) -> u8 {
+        match self {
+            Codec::Pcmu => 0,
+            Codec::Pcma => 8,
+        }
+    }
+
+    /// As `a=rtpmap` has it.
+    pub fn rtpmap(self) -> &'static str {
+        match self {
+            Codec::Pcmu => "PCMU/8000",
+            Codec::Pcma => "PCMA/8000",
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Pcmu => "PCMU",
+            Codec::Pcma => "PCMA",
         }
     }
 }

@@ -105,6 +105,13 @@ impl Engine for Handle {
                     }
                 }
             }
+            MediaOrder::Transcode { session, stream, codecs } => {
+                if let Some(path) = self.path_of(session, stream) {
+                    let mut state = path.state();
+                    state.transcode(session, codecs);
+                    self.shared.recall(path, &mut state);
+                }
+            }
             MediaOrder::Record { session, stream, name } => self.record(session, stream, name),
             MediaOrder::Close { session } => reports.push(self.close(session, now)),
         }

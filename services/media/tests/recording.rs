@@ -162,7 +162,8 @@ fn a_recording_that_comes_to_the_limit_ends_and_is_reported_while_the_call_goes_
     assert!(ended(&mut bench).contains("max_mb"));
     assert_eq!(bench.poll(), [], "reported once");
     let size = std::fs::metadata(place.0.join("one.wav")).unwrap().len();
-    assert!((10_000..20_000).contains(&size), "{size} octets");
+    // What was heard since the writer looked last, at most a second of a busy machine.
+    assert!((10_000..42_000).contains(&size), "{size} octets");
     record(&mut bench, Some("two.wav"));
     talk(&a, &b, &ports, 0..0);
     assert!(ended(&mut bench).contains("max_mb"), "no room for another one");

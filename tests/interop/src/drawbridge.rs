@@ -47,6 +47,11 @@ impl Drawbridge {
         Drawbridge::start_with(place, node, "", rest)
     }
 
+    /// The same with one shard and these media ports and no others.
+    pub fn start_with_ports(place: &Place, ports: &str, rest: &str) -> Drawbridge {
+        Drawbridge::start_with(place, "workers = 1", &format!("ports = \"{ports}\"\n"), rest)
+    }
+
     fn start_with(place: &Place, node: &str, media: &str, rest: &str) -> Drawbridge {
         let file = Drawbridge::configure(place, node, media, rest);
         let mut command = Command::new(binary());
@@ -81,11 +86,12 @@ impl Drawbridge {
 
     fn configure(place: &Place, node: &str, media: &str, rest: &str) -> PathBuf {
         let ip = place.ip(Place::BOX);
+        let ports = if media.contains("ports") { "" } else { "ports = \"20000-29999\"\n" };
         let config = format!(
             "[node]\nname = \"interop\"\ndata_dir = \"{data}\"\n{node}\n\n\
              [[listener]]\nname = \"udp\"\ntransport = \"udp\"\nbind = \"{ip}:5060\"\n\n\
              [[listener]]\nname = \"tcp\"\ntransport = \"tcp\"\nbind = \"{ip}:5060\"\n\n\
-             [media]\naddress = \"{ip}\"\n{media}ports = \"20000-29999\"\n\n\
+             [media]\naddress = \"{ip}\"\n{media}{ports}\n\
              [api]\nbind = \"{ip}:8080\"\n\n{rest}\n",
             data = place.path("data").display(),
             rest = with_spool(place, rest),

@@ -90,6 +90,7 @@ impl Relay {
                 Ok(None)
             }
             MediaOrder::TakeDigits { session, .. }
+            | MediaOrder::Transcode { session, .. }
             | MediaOrder::PlayDigit { session, .. }
             | MediaOrder::Record { session, .. } => {
                 self.of(session, "told of key presses")?;

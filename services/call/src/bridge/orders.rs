@@ -185,8 +185,7 @@ impl Core {
                 call.media.describe(&sdp, Side::A, caller, &mut self.wire);
                 call.record.described(Side::A, &sdp);
             }
-            let shaped = terms.shape(&sdp, None, true);
-            call.media.take_digits(side, terms, &mut self.wire);
+            let shaped = call.media.shape_first(&sdp, side, terms, &mut self.wire);
             let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
             let sdp = shaped.as_ref().unwrap_or(&sdp);
             let written = call.media.write_first(sdp, &mut session, told, side, &mut self.wire);
@@ -410,6 +409,9 @@ impl Core {
         let leg = self.legs.get_mut(to)?;
         let terms = Terms::of(&call.snapshot, trunk, leg.trunk);
         let written = call.media.write(sdp, leg, side.other(), terms, &mut self.wire);
+        if let (Side::B, Some([told, _])) = (side, call.media.translated()) {
+            call.record.codec_a = Some(told.name().into());
+        }
         Some(Body::in_place(cause.message, written, bodies))
     }
 

@@ -7,12 +7,12 @@ use sip::{Direction, Edit, Encryption, Sdp, SdpError};
 use smallvec::SmallVec;
 
 use super::security::{self, Security};
-use super::terms::{Said, Terms};
+use super::terms::{Said, Terms, Translation};
 use crate::family::{Addresses, Families, Family, Told};
 use crate::ids::Ids;
 use crate::io::Output;
 use crate::leg::Leg;
-use crate::media::{MediaId, MediaOrder, RemoteStream, Side, StreamPorts};
+use crate::media::{Codec, MediaId, MediaOrder, RemoteStream, Side, StreamPorts};
 use crate::wire::Wire;
 
 /// Our side of a session as one leg sees it: the `o=` line, whose version rises by one for each changed description
@@ -212,6 +212,8 @@ pub(crate) struct CallMedia {
 pub(crate) struct Heard {
     said: [Option<Said>; 2],
     taken: [Option<TakenDigits>; 2],
+    /// The stream whose payloads the relay turns into another codec, and what A and B talk in.
+    translated: Option<(u8, [Codec; 2])>,
 }
 
 /// Where a side's key presses are: in which stream, with which payload type.
@@ -290,8 +292,7 @@ impl CallMedia {
         wire: &mut Wire,
     ) -> Vec<u8> {
         // What the peer has offered itself is answered; else this is an offer in a response.
-        let shaped = self.shape(sdp, side, terms, self.said(side).is_none());
-        self.take_digits(side, terms, wire);
+        let shaped = self.shape(sdp, side, terms, self.said(side).is_none(), wire);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         let place = self.place(side, leg.told, &leg.session, false, wire);
         leg.session.write(shaped.as_ref().unwrap_or(sdp), place, &mut wire.ids)
@@ -319,8 +320,7 @@ impl CallMedia {
         terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Vec<u8> {
-        let shaped = self.shape(sdp, side, terms, true);
-        self.take_digits(side, terms, wire);
+        let shaped = self.shape(sdp, side, terms, true, wire);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         let place = self.place(side, leg.told, &leg.session, true, wire);
         leg.session.propose(shaped.as_ref().unwrap_or(sdp), place, &mut wire.ids)
@@ -348,15 +348,66 @@ impl CallMedia {
         }
     }
 
-    /// What the trunks make of a description for this side; `None` where it is as it came.
+    /// What the trunks make of a description for this side, `None` where it is as it came; the relay is told of what it has to
+    /// do for that.
     pub(crate) fn shape(
-        &self,
+        &mut self,
         sdp: &Sdp<'_>,
         side: Side,
         terms: Terms<'_>,
         is_offer: bool,
+        wire: &mut Wire,
     ) -> Option<Vec<u8>> {
-        terms.shape(sdp, self.said(side), is_offer)
+        let said = self.said(side);
+        // An offer may name what its reader has not, unless that is being turned into something else.
+        let bound = said.filter(|_| !is_offer || self.translated().is_some());
+        let translation = terms.translation(sdp, bound);
+        self.translate(side, translation, wire);
+        self.take_digits(side, terms, wire);
+        terms.shape(sdp, said, is_offer, translation)
+    }
+
+    /// The same for the first offer of a leg that is to be.
+    pub(crate) fn shape_first(
+        &mut self,
+        sdp: &Sdp<'_>,
+        side: Side,
+        terms: Terms<'_>,
+        wire: &mut Wire,
+    ) -> Option<Vec<u8>> {
+        let translation = terms.translation(sdp, None);
+        self.translate(side, translation, wire);
+        self.take_digits(side, terms, wire);
+        terms.shape(sdp, None, true, translation)
+    }
+
+    /// What A and B talk in, where the relay turns one into the other.
+    pub(crate) fn translated(&self) -> Option<[Codec; 2]> {
+        self.said.as_deref().and_then(|heard| heard.translated).map(|(_, codecs)| codecs)
+    }
+
+    /// Has the relay turn what the writer of a description talks in into what its reader, on `side`, is told of.
+    fn translate(&mut self, side: Side, translation: Option<Translation>, wire: &mut Wire) {
+        let (session, is_open) = (self.id, self.is_open());
+        let Some(heard) = self.said.as_deref_mut().filter(|_| is_open) else { return };
+        let wanted = translation.map(|Translation { stream, from, to }| match side {
+            Side::A => (stream, [to, from]),
+            Side::B => (stream, [from, to]),
+        });
+        let before = std::mem::replace(&mut heard.translated, wanted);
+        if before == wanted {
+            return;
+        }
+        let mut order = |stream, codecs| {
+            let order = MediaOrder::Transcode { session, stream, codecs };
+            wire.outputs.push_back(Output::Media(order));
+        };
+        if let Some((stream, _)) = before.filter(|(stream, _)| wanted.is_none_or(|(now, _)| now != *stream)) {
+            order(stream, None);
+        }
+        if let Some((stream, codecs)) = wanted {
+            order(stream, Some(codecs));
+        }
     }
 
     fn said(&self, side: Side) -> Option<Said> {
@@ -369,7 +420,7 @@ impl CallMedia {
     }
 
     /// Has the relay take out what the trunk of the other side wants in INFO. `side` is who a description goes to.
-    pub(crate) fn take_digits(&mut self, side: Side, terms: Terms<'_>, wire: &mut Wire) {
+    fn take_digits(&mut self, side: Side, terms: Terms<'_>, wire: &mut Wire) {
         let (session, is_open) = (self.id, self.is_open());
         let Some(heard) = self.said.as_deref_mut().filter(|_| is_open) else { return };
         for (of, taken) in [(side, terms.writer_wants_info()), (side.other(), terms.reader_wants_info())] {

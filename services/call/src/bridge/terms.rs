@@ -2,7 +2,8 @@
 //! profile it speaks of RTP.
 //!
 //! A trunk's rules hold for what comes from it and for what goes to it, so that what one side is offered and what the
-//! other side is told of the answer come from one list. Payload types keep their numbers.
+//! other side is told of the answer come from one list. Payload types keep their numbers. Where the lists leave nothing but one
+//! law of G.711 for the one side and the other law for the other, each is told of its own, and the relay turns one into the other.
 
 use std::borrow::Cow;
 
@@ -10,6 +11,7 @@ use routing::{Codecs, Dtmf, RtpProfile, Snapshot, Trunk, TrunkId, is_companion};
 use sip::{Sdp, Selection, Stream};
 
 use super::session::TakenDigits;
+use crate::media::Codec;
 
 /// The trunks of who wrote a description and of who is to read it, where either changes anything.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +29,16 @@ pub(crate) struct Said {
     streams: u16,
     /// Where it takes key presses.
     pub(super) digits: Option<TakenDigits>,
+    /// Which of the codecs that can be turned into each other its first audio stream names, by their places.
+    codecs: u8,
+}
+
+/// What the writer of a description talks in, and what its reader is told of in place of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Translation {
+    pub(super) stream: u8,
+    pub(super) from: Codec,
+    pub(super) to: Codec,
 }
 
 impl Said {
@@ -41,7 +53,13 @@ impl Said {
             let payload_type = digits_in(stream)?;
             Some(TakenDigits { stream: u8::try_from(index).ok()?, payload_type })
         });
-        Said { feedback, streams, digits }
+        let named = audio(sdp).into_iter().flat_map(|(_, stream)| stream.payload_types());
+        let codecs = named.filter_map(Codec::of).fold(0, |all, codec| all | 1 << codec as u8);
+        Said { feedback, streams, digits, codecs }
+    }
+
+    fn talks(&self, codec: Codec) -> bool {
+        self.codecs >> codec as u8 & 1 != 0
     }
 
     /// Whether a stream that it has described is in a profile with feedback.
@@ -86,12 +104,44 @@ impl<'a> Terms<'a> {
         let mut streams = sdp.streams().iter().filter(|stream| !stream.is_rejected()).peekable();
         streams.peek().is_some()
             && streams.all(|stream| is_rtp(stream) && self.payload_types(stream).is_empty())
+            && self.translation(sdp, None).is_none()
+    }
+
+    /// What a description is told in place of what it says, where both sides would not understand each other else. `said`:
+    /// what its reader has named, if it may be told of nothing besides.
+    pub(crate) fn translation(&self, sdp: &Sdp<'_>, said: Option<Said>) -> Option<Translation> {
+        if self.is_none() {
+            return None;
+        }
+        let (index, stream) = audio(sdp).filter(|(_, stream)| is_rtp(stream))?;
+        let is_told = |codec: Codec| said.is_none_or(|said| said.talks(codec));
+        let common = self.payload_types(stream);
+        let mut talks = common.iter().filter(|payload_type| is_talk(stream, **payload_type));
+        let from = match talks.next() {
+            Some(first) => {
+                let from = Codec::of(*first)?;
+                let is_understood = |payload_type: &u8| Codec::of(*payload_type).is_some_and(is_told);
+                if common.iter().any(is_understood) {
+                    return None;
+                }
+                from
+            }
+            None => stream.payload_types().filter_map(Codec::of).find(|codec| allows(self.from, *codec))?,
+        };
+        let to = Codec::ALL.into_iter().find(|to| *to != from && allows(self.to, *to) && is_told(*to))?;
+        Some(Translation { stream: u8::try_from(index).ok()?, from, to })
     }
 
     /// The description for the other side; `None` where it is as it came. `said`: what that side described itself, if it has.
     /// A stream without a common codec is rejected in an offer; in an answer it stays as it is, because that cannot be
     /// taken back.
-    pub(crate) fn shape(&self, sdp: &Sdp<'_>, said: Option<Said>, is_offer: bool) -> Option<Vec<u8>> {
+    pub(crate) fn shape(
+        &self,
+        sdp: &Sdp<'_>,
+        said: Option<Said>,
+        is_offer: bool,
+        translation: Option<Translation>,
+    ) -> Option<Vec<u8>> {
         if self.is_none() {
             return None;
         }
@@ -102,15 +152,24 @@ impl<'a> Terms<'a> {
                 return None;
             }
             let mut payload_types = self.payload_types(stream);
-            if payload_types.is_empty() && !is_offer {
+            let mut lines = Vec::new();
+            if let Some(Translation { to, .. }) =
+                translation.filter(|translation| usize::from(translation.stream) == index)
+            {
+                payload_types = self.taken(stream);
+                payload_types.retain(|payload_type| !is_talk(stream, *payload_type));
+                payload_types.insert(0, to.payload_type());
+                if !stream.payload_types().any(|there| there == to.payload_type()) {
+                    lines.push(format!("a=rtpmap:{} {}", to.payload_type(), to.rtpmap()));
+                }
+            } else if payload_types.is_empty() && !is_offer {
                 payload_types = stream.payload_types().collect();
             }
-            let mut lines = Vec::new();
             match digits {
                 Digits::AsTheyAre => {}
                 Digits::Never => payload_types.retain(|payload_type| !is_digits(stream, *payload_type)),
                 Digits::Always(number) if first_audio == Some(index) && !payload_types.is_empty() => {
-                    lines = add_digits(stream, number, &mut payload_types);
+                    lines.extend(add_digits(stream, number, &mut payload_types));
                 }
                 Digits::Always(_) => {}
             }
@@ -152,9 +211,24 @@ impl<'a> Terms<'a> {
 
     /// What remains of a stream's payload types; nothing, where no codec does.
     fn payload_types(&self, stream: &Stream<'_>) -> Vec<u8> {
+        let taken = self.taken(stream);
+        let is_any = |payload_type: &u8| is_talk(stream, *payload_type);
+        if taken.iter().any(is_any) || self.takes_any() { taken } else { Vec::new() }
+    }
+
+    fn rules(&self) -> [Option<&Codecs>; 2] {
+        [self.from, self.to].map(|trunk| trunk.map(|trunk| &trunk.codecs))
+    }
+
+    fn takes_any(&self) -> bool {
+        self.rules().into_iter().flatten().all(Codecs::is_any)
+    }
+
+    /// What both trunks take of a stream, in their order.
+    fn taken(&self, stream: &Stream<'_>) -> Vec<u8> {
         let any = Codecs::default();
-        let rules = [self.from, self.to].map(|trunk| trunk.map_or(&any, |trunk| &trunk.codecs));
-        if rules.iter().all(|rules| rules.is_any()) {
+        let rules = self.rules().map(|rules| rules.unwrap_or(&any));
+        if self.takes_any() {
             return stream.payload_types().collect();
         }
         let name = |payload_type: u8| codec_of(stream, payload_type);
@@ -167,12 +241,6 @@ impl<'a> Terms<'a> {
                 None => is_taken(*payload_type),
             })
             .collect();
-        let talks = |payload_type: &u8| {
-            !is_companion(&name(*payload_type)) && repaired_by(stream, *payload_type).is_none()
-        };
-        if !kept.iter().any(talks) {
-            return Vec::new();
-        }
         // Stable, so that where the reader's order says nothing the writer's holds, and else the peer's own.
         for rules in rules {
             kept.sort_by_key(|payload_type| rules.rank(&name(*payload_type)));
@@ -194,6 +262,15 @@ impl<'a> Terms<'a> {
             (true, true) | (false, false) => None,
         }
     }
+}
+
+/// Whether it is a codec to talk in, and no companion of one.
+fn is_talk(stream: &Stream<'_>, payload_type: u8) -> bool {
+    !is_companion(&codec_of(stream, payload_type)) && repaired_by(stream, payload_type).is_none()
+}
+
+fn allows(trunk: Option<&Trunk>, codec: Codec) -> bool {
+    trunk.is_none_or(|trunk| trunk.codecs.takes(codec.rtpmap().as_bytes()))
 }
 
 /// The first audio stream that is in use.

@@ -1,6 +1,6 @@
 //! Codec policy of trunks (RFC 3264 §5.1, §6.1): what remains of offers and answers, line by line, and what is refused.
 
-use call::RegistrarPolicy;
+use call::{Codec, MediaOrder, RegistrarPolicy};
 use routing::{Codecs, RtpProfile, Trunk};
 
 use crate::harness::{
@@ -303,4 +303,114 @@ fn a_trunk_with_feedback_is_offered_it_and_feedback_crosses_untouched_else() {
     );
     assert_eq!(media(&ok), ["m=audio 30000 RTP/SAVP 0", "m=image 30004 udptl t38"]);
     ends_by_the_caller(&mut world, &ok, 2);
+}
+
+/// What the relay was told to turn into each other, of A and of B.
+fn transcoded(world: &World) -> Vec<Option<[Codec; 2]>> {
+    let told = |order: &MediaOrder| match order {
+        MediaOrder::Transcode { stream: 0, codecs, .. } => Some(*codecs),
+        _ => None,
+    };
+    world.orders.iter().filter_map(told).collect()
+}
+
+const EVENTS: &str = "a=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\n";
+
+#[test]
+fn two_laws_of_g711_that_are_all_that_two_trunks_allow_are_turned_into_each_other() {
+    let mut world = world(allow(&["PCMU"]), allow(&["PCMA"]));
+    let out =
+        offered(&mut world, &described(&format!("m=audio 4000 RTP/AVP 0 101 13\n{EVENTS}a=ptime:20\n")));
+    let expected = [
+        "m=audio 30002 RTP/AVP 8 101 13",
+        "a=rtpmap:101 telephone-event/8000",
+        "a=fmtp:101 0-15",
+        "a=ptime:20",
+        "a=rtpmap:8 PCMA/8000",
+    ];
+    assert_eq!(media(&out), expected);
+    let law = "a=rtpmap:8 PCMA/8000\n";
+    let ok = answer(&mut world, &out, &answered(&format!("m=audio 5000 RTP/AVP 8 101\n{law}{EVENTS}")));
+    let expected = [
+        "m=audio 30000 RTP/AVP 0 101",
+        "a=rtpmap:101 telephone-event/8000",
+        "a=fmtp:101 0-15",
+        "a=rtpmap:0 PCMU/8000",
+    ];
+    assert_eq!(media(&ok), expected);
+    assert_eq!(transcoded(&world), [Some([Codec::Pcmu, Codec::Pcma])], "said once");
+    // A hold of either side keeps to what each has.
+    let hold = format!("{KIND}{}a=sendonly\n", answered("m=audio 5000 RTP/AVP 8\n").replace("9 9", "9 10"));
+    world.receive(CALLEE, &from_callee("INVITE", 1, &out, &hold));
+    world.expect(CALLEE, "SIP/2.0 100");
+    let reinvite = world.expect(CALLER, "INVITE");
+    assert_eq!(media(&reinvite)[0], "m=audio 30000 RTP/AVP 0");
+    let held = described("m=audio 4000 RTP/AVP 0\na=recvonly\n").replace("1 1", "1 2");
+    world.receive(CALLER, &response(&reinvite, "200 OK", "", Some(&held)));
+    world.expect(CALLER, "ACK");
+    assert_eq!(media(&world.expect(CALLEE, "SIP/2.0 200"))[0], "m=audio 30002 RTP/AVP 8");
+    world.receive(CALLEE, &from_callee("ACK", 1, &out, ""));
+    ends_by_the_caller(&mut world, &ok, 2);
+    assert_eq!(transcoded(&world).len(), 1);
+    let record = &world.records[0];
+    assert_eq!((record.codec_a.as_deref(), record.codec_b.as_deref()), (Some("PCMU"), Some("PCMA")));
+}
+
+#[test]
+fn a_caller_that_speaks_one_law_reaches_a_trunk_that_takes_the_other() {
+    let mut world = world(Codecs::default(), allow(&["PCMU", "telephone-event"]));
+    let out = offered(&mut world, &described("m=audio 4000 RTP/AVP 8\n"));
+    assert_eq!(media(&out), ["m=audio 30002 RTP/AVP 0", "a=rtpmap:0 PCMU/8000"]);
+    let ok = answer(&mut world, &out, ANSWER);
+    assert_eq!(media(&ok), ["m=audio 30000 RTP/AVP 8", "a=rtpmap:8 PCMA/8000"]);
+    // What the callee offers anew is what the caller has said that it speaks.
+    let again = format!("{KIND}{}", ANSWER.replace("9 9", "9 10"));
+    world.receive(CALLEE, &from_callee("INVITE", 1, &out, &again));
+    world.expect(CALLEE, "SIP/2.0 100");
+    assert_eq!(media(&world.expect(CALLER, "INVITE"))[0], "m=audio 30000 RTP/AVP 8");
+    assert_eq!(transcoded(&world), [Some([Codec::Pcma, Codec::Pcmu])]);
+}
+
+#[test]
+fn nothing_is_turned_into_anything_where_both_sides_have_a_codec_in_common() {
+    let mut world = world(allow(&["PCMU", "PCMA"]), allow(&["PCMA"]));
+    let out = offered(&mut world, &described(WIDE));
+    assert_eq!(media(&out)[0], "m=audio 30002 RTP/AVP 8 101 13");
+    let ok = answer(&mut world, &out, &answered("m=audio 5000 RTP/AVP 8\n"));
+    assert_eq!(media(&ok), ["m=audio 30000 RTP/AVP 8"]);
+    assert!(transcoded(&world).is_empty());
+}
+
+#[test]
+fn a_target_after_one_of_the_other_law_is_told_of_the_callers_own() {
+    let mut world = World::routed(RegistrarPolicy::Closed, |trunks, route| {
+        trunks[0].codecs = allow(&["PCMU"]);
+        trunks[1].codecs = allow(&["PCMA"]);
+        let mut spare = Trunk::new("spare");
+        (spare.peers, spare.sources) = (trunks[1].peers.split_off(1), trunks[1].sources.split_off(1));
+        trunks.push(spare);
+        route.to.push(routing::TrunkId(2));
+    });
+    let out = offered(&mut world, &described("m=audio 4000 RTP/AVP 0\n"));
+    assert_eq!(media(&out)[0], "m=audio 30002 RTP/AVP 8");
+    world.receive(CALLEE, &response(&out, "503 Service Unavailable", "b1", None));
+    world.expect(CALLEE, "ACK");
+    let next = world.expect(SPARE, "INVITE");
+    assert_eq!(media(&next), ["m=audio 30002 RTP/AVP 0"]);
+    assert_eq!(transcoded(&world), [Some([Codec::Pcmu, Codec::Pcma]), None]);
+}
+
+#[test]
+fn who_wants_key_presses_under_another_number_is_sent_them_under_it() {
+    // RFC 3264 §6.1: the number in a description is the one that its writer wants to be sent; each side is told of the
+    // other's own, so that nothing has to be renumbered on the way.
+    for rules in [Codecs::default(), allow(&["PCMU"])] {
+        let mut world = world(Codecs::default(), rules);
+        let out = offered(&mut world, &described(&format!("m=audio 4000 RTP/AVP 0 101\n{EVENTS}")));
+        assert_eq!(media(&out)[0], "m=audio 30002 RTP/AVP 0 101");
+        let events = EVENTS.replace("101", "96");
+        let ok = answer(&mut world, &out, &answered(&format!("m=audio 5000 RTP/AVP 0 96\n{events}")));
+        let expected = ["m=audio 30000 RTP/AVP 0 96", "a=rtpmap:96 telephone-event/8000", "a=fmtp:96 0-15"];
+        assert_eq!(media(&ok), expected);
+    }
 }

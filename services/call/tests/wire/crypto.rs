@@ -63,6 +63,7 @@ fn keys(world: &World, of: Side) -> Option<SrtpKeys> {
         | MediaOrder::Listen { .. }
         | MediaOrder::Watch { .. }
         | MediaOrder::TakeDigits { .. }
+        | MediaOrder::Transcode { .. }
         | MediaOrder::PlayDigit { .. }
         | MediaOrder::Record { .. }
         | MediaOrder::Close { .. } => None,

@@ -62,6 +62,7 @@ fn orders(world: &World) -> Vec<String> {
         | MediaOrder::Describe { .. }
         | MediaOrder::Watch { .. }
         | MediaOrder::TakeDigits { .. }
+        | MediaOrder::Transcode { .. }
         | MediaOrder::PlayDigit { .. }
         | MediaOrder::Record { .. }
         | MediaOrder::Close { .. } => None,
@@ -236,6 +237,7 @@ fn a_hold_address_of_either_family_is_a_hold_on_the_other_side_and_moves_nobody(
             | MediaOrder::Listen { .. }
             | MediaOrder::Watch { .. }
             | MediaOrder::TakeDigits { .. }
+            | MediaOrder::Transcode { .. }
             | MediaOrder::PlayDigit { .. }
             | MediaOrder::Record { .. }
             | MediaOrder::Close { .. } => None,

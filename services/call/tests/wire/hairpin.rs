@@ -160,6 +160,7 @@ fn described(shards: &Shards, shard: u16, of: Side) -> String {
         | MediaOrder::Listen { .. }
         | MediaOrder::Watch { .. }
         | MediaOrder::TakeDigits { .. }
+        | MediaOrder::Transcode { .. }
         | MediaOrder::PlayDigit { .. }
         | MediaOrder::Record { .. }
         | MediaOrder::Close { .. } => None,

@@ -13,6 +13,7 @@ fn orders(world: &World) -> Vec<String> {
         | MediaOrder::Describe { .. }
         | MediaOrder::Watch { .. }
         | MediaOrder::TakeDigits { .. }
+        | MediaOrder::Transcode { .. }
         | MediaOrder::PlayDigit { .. }
         | MediaOrder::Close { .. } => None,
     };
@@ -60,7 +61,7 @@ fn a_call_of_a_trunk_or_route_that_is_recorded_is_recorded_once_and_its_record_s
         world.expect(CALLEE, "ACK");
         world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
         let expected = format!("{}.wav", world.begun[0]);
-        assert_eq!(orders(&world), [expected.clone()]);
+        assert_eq!(orders(&world), [expected.as_str()]);
         assert_eq!(shown(&mut world), Some((expected.clone(), true)));
         ends_by_the_caller(&mut world, &ok, 2);
         assert_eq!(world.records[0].recording.as_deref(), Some(&*expected));

@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ use self::writer::Writer;
 
 /// Notes of packets on their way to the writer: two seconds of a hundred calls.
 const QUEUE: usize = 20_000;
+/// Room behind them for beginnings and ends, which must not be lost: there are two of a recording.
+const ORDERS: usize = 20_000;
 
 /// Where recordings go, and how much of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,10 +97,19 @@ struct Books {
     has_ended: AtomicBool,
 }
 
+impl Books {
+    /// A recording is over before its call, or never began.
+    fn cut(&self, session: MediaId, why: &'static str) {
+        self.cut.fetch_add(1, Relaxed);
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push((session, why));
+        self.has_ended.store(true, Relaxed);
+    }
+}
+
 /// The way to the writer. It ends when this is dropped and everything is written.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    notes: Option<Sender<Note>>,
+    notes: Option<SyncSender<Note>>,
     books: Arc<Books>,
     thread: Option<JoinHandle<()>>,
 }
@@ -109,7 +120,7 @@ impl Recorder {
         fs::create_dir_all(&limits.directory)?;
         let books = Arc::new(Books::default());
         let writer = Writer::new(limits, start, Arc::clone(&books))?;
-        let (notes, queue) = channel();
+        let (notes, queue) = sync_channel(QUEUE + ORDERS);
         let thread =
             std::thread::Builder::new().name("recordings".into()).spawn(move || writer.run(&queue))?;
         Ok(Recorder { notes: Some(notes), books, thread: Some(thread) })
@@ -117,21 +128,25 @@ impl Recorder {
 
     /// A call is recorded from now on, into a file of this name.
     pub(crate) fn begin(&self, session: MediaId, name: Box<str>) {
-        self.tell(Note::Begin { session, name });
+        if !self.tell(Note::Begin { session, name }) {
+            self.books.cut(session, "the disk is far behind");
+        }
     }
 
     /// Something of a call was heard.
     pub(crate) fn heard(&self, session: MediaId, tapped: Vec<Tapped>) {
         if self.books.waiting.fetch_add(1, Relaxed) < QUEUE {
-            return self.tell(Note::Heard { session, tapped });
+            let _ = self.tell(Note::Heard { session, tapped });
+        } else {
+            self.books.waiting.fetch_sub(1, Relaxed);
+            self.books.missed.fetch_add(tapped.len() as u64, Relaxed);
         }
-        self.books.waiting.fetch_sub(1, Relaxed);
-        self.books.missed.fetch_add(tapped.len() as u64, Relaxed);
     }
 
-    /// A call is recorded no more.
+    /// A call is recorded no more. Where the disk hangs for so long that this finds no room, its file ends with the longest
+    /// recording.
     pub(crate) fn end(&self, session: MediaId) {
-        self.tell(Note::End { session });
+        let _ = self.tell(Note::End { session });
     }
 
     /// Whether any recording has ended by itself.
@@ -158,11 +173,8 @@ impl Recorder {
         }
     }
 
-    /// Beginnings and ends are never lost; there are no more of them than calls.
-    fn tell(&self, note: Note) {
-        if let Some(notes) = &self.notes {
-            let _ = notes.send(note);
-        }
+    fn tell(&self, note: Note) -> bool {
+        self.notes.as_ref().is_some_and(|notes| notes.try_send(note).is_ok())
     }
 }
 

@@ -3,9 +3,9 @@
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use call::MediaId;
@@ -87,7 +87,7 @@ impl Writer {
     fn begin(&mut self, session: MediaId, name: &str) {
         self.end(session);
         if self.is_full() {
-            return self.cut(session, FULL);
+            return self.books.cut(session, FULL);
         }
         let whole = self.limits.directory.join(name);
         let part = whole.with_extension(PART);
@@ -108,7 +108,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!(file = %part.display(), %error, "a recording cannot be begun");
-                self.cut(session, REFUSED);
+                self.books.cut(session, REFUSED);
             }
         }
     }
@@ -131,9 +131,11 @@ impl Writer {
             over.extend(self.open.keys().map(|session| (*session, FULL)));
         }
         for (session, why) in over {
-            if self.open.contains_key(&session) {
-                self.end(session);
-                self.cut(session, why);
+            if let Some(recording) = self.open.remove(&session) {
+                // What is on its way still would be more than there may be.
+                recording.finish();
+                self.books.open.store(self.open.len(), Relaxed);
+                self.books.cut(session, why);
             }
         }
     }
@@ -158,25 +160,17 @@ impl Writer {
         is_full
     }
 
-    /// A recording is over before its call, or never began.
-    fn cut(&self, session: MediaId, why: &'static str) {
-        self.books.cut.fetch_add(1, Relaxed);
-        self.books.ended.lock().unwrap_or_else(PoisonError::into_inner).push((session, why));
-        self.books.has_ended.store(true, Relaxed);
-    }
-
     fn end(&mut self, session: MediaId) {
         let Some(mut recording) = self.open.remove(&session) else { return };
         self.books.open.store(self.open.len(), Relaxed);
         recording.timeline.end(self.now());
-        let written = recording.write(self.limits.layout, None);
-        self.used += *written.as_ref().unwrap_or(&0);
-        let closed = written.and_then(|_| recording.wav.finalize());
-        let kept =
-            closed.map_err(io::Error::other).and_then(|()| fs::rename(&recording.part, &recording.whole));
-        if let Err(error) = kept {
-            tracing::warn!(file = %recording.part.display(), %error, "a recording cannot be finished");
+        match recording.write(self.limits.layout, None) {
+            Ok(octets) => self.used += octets,
+            Err(error) => {
+                tracing::warn!(file = %recording.part.display(), %error, "a recording cannot be written");
+            }
         }
+        recording.finish();
     }
 }
 
@@ -195,6 +189,15 @@ impl Recording {
             samples += u64::from(layout.channels());
         }
         Ok(samples * SAMPLE)
+    }
+
+    /// The file is whole.
+    fn finish(self) {
+        let Recording { timeline: _, begun: _, wav, part, whole } = self;
+        let kept = wav.finalize().map_err(io::Error::other).and_then(|()| fs::rename(&part, &whole));
+        if let Err(error) = kept {
+            tracing::warn!(file = %part.display(), %error, "a recording cannot be finished");
+        }
     }
 }
 

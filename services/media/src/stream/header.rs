@@ -52,16 +52,33 @@ pub(crate) fn is_stun(packet: &[u8]) -> bool {
     packet.len() >= 20 && packet[0] >> 6 == 0 && packet[4..8] == [0x21, 0x12, 0xA4, 0x42]
 }
 
+/// The payload of a packet with this header.
+pub(crate) fn payload<'p>(packet: &'p [u8], rtp: &RtpHeader) -> &'p [u8] {
+    start(packet).and_then(|start| packet.get(start..start + rtp.payload)).unwrap_or_default()
+}
+
+/// The same, to be changed.
+pub(crate) fn payload_mut<'p>(packet: &'p mut [u8], rtp: &RtpHeader) -> &'p mut [u8] {
+    start(packet).and_then(|start| packet.get_mut(start..start + rtp.payload)).unwrap_or_default()
+}
+
+/// Where the payload begins: behind the sources and the extension (RFC 3550 §5.1, §5.3.1).
+fn start(packet: &[u8]) -> Option<usize> {
+    let first = packet.first()?;
+    let start = 12 + usize::from(first & 0x0f) * 4;
+    if first & 0x10 == 0 {
+        return Some(start);
+    }
+    let extension = packet.get(start..)?.first_chunk::<4>()?;
+    Some(start + 4 + usize::from(u16::from_be_bytes([extension[2], extension[3]])) * 4)
+}
+
 fn rtp(packet: &[u8]) -> Option<RtpHeader> {
     let fixed = packet.first_chunk::<12>()?;
     if fixed[0] >> 6 != 2 {
         return None;
     }
-    let mut start = 12 + usize::from(fixed[0] & 0x0f) * 4;
-    if fixed[0] & 0x10 != 0 {
-        let extension = packet.get(start..)?.first_chunk::<4>()?;
-        start += 4 + usize::from(u16::from_be_bytes([extension[2], extension[3]])) * 4;
-    }
+    let start = start(packet)?;
     let mut payload = packet.len().checked_sub(start)?;
     if fixed[0] & 0x20 != 0 {
         // SRTP encrypts the padding count (RFC 3711 §3.1), so a count that makes no sense is not held against the packet.

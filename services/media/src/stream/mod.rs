@@ -31,6 +31,7 @@ mod reception;
 mod silence;
 mod srtp;
 mod stun;
+mod transcode;
 mod work;
 
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
 //! What is done with a stream's packets besides relaying them, for the few streams with which anything is: key presses taken
-//! out, and put in, and copies for a recording.
+//! out, and put in, copies for a recording, and another codec.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use sip::Time;
 
 use super::digits::{Heard, Listener, PACKET, Player, Position};
 use super::header::{self, Datagram};
+use super::transcode::{self, Codecs};
 use super::{Stream, Verdict};
 use crate::recording::{Tapped, g711};
 
@@ -31,6 +32,8 @@ pub(crate) struct Work {
     /// Whether what is heard is recorded.
     is_tapped: bool,
     tapped: Vec<Tapped>,
+    /// What A and B talk in, where that is not the same.
+    codecs: Option<Codecs>,
 }
 
 /// What came of the work on packets, for those who wait for it.
@@ -140,6 +143,14 @@ impl Stream {
         Some(News { session: work.session, digits, tapped })
     }
 
+    /// Turns what A and B talk in into each other from now on, or nothing.
+    pub(crate) fn transcode(&mut self, session: MediaId, codecs: Option<Codecs>) {
+        if codecs.is_some() || self.work.is_some() {
+            self.work(session).codecs = codecs;
+        }
+        self.work = self.work.take().filter(|work| !work.is_idle());
+    }
+
     /// Whether what is relayed is copied for a recording from now on.
     pub(crate) fn tap(&mut self, session: MediaId, on: bool) {
         if on || self.work.is_some() {
@@ -152,8 +163,7 @@ impl Stream {
     pub(super) fn worked(&mut self, from: Side, packet: &mut [u8], now: Time) -> bool {
         let Some(work) = self.work.as_mut() else { return true };
         let Datagram::Rtp(rtp) = header::classify_media(packet, false) else { return true };
-        let payload = packet.len().checked_sub(rtp.payload).and_then(|start| packet.get(start..));
-        let payload = payload.unwrap_or_default();
+        let payload = header::payload(packet, &rtp);
         let is_copied = work.is_tapped && g711::decoder(rtp.payload_type).is_some();
         if is_copied && payload.len() <= MAX_COPIED && work.tapped.len() < MAX_WAITING {
             work.tapped.push(Tapped {
@@ -178,6 +188,9 @@ impl Stream {
                 return false;
             }
         }
+        if let Some(codecs) = work.codecs {
+            transcode::turn(codecs, from, &rtp, packet);
+        }
         work.players[place(from.other())].as_mut().is_none_or(|player| player.relay(packet, &rtp, now))
     }
 
@@ -199,6 +212,7 @@ impl Stream {
                 paces: Default::default(),
                 is_tapped: false,
                 tapped: Vec::new(),
+                codecs: None,
             })
         })
     }
@@ -211,6 +225,7 @@ impl Work {
             && self.digits.is_empty()
             && self.tapped.is_empty()
             && !self.is_tapped
+            && self.codecs.is_none()
     }
 }
 

@@ -43,6 +43,7 @@ impl Engine for Ports {
             MediaOrder::Describe { .. }
             | MediaOrder::Watch { .. }
             | MediaOrder::TakeDigits { .. }
+            | MediaOrder::Transcode { .. }
             | MediaOrder::PlayDigit { .. }
             | MediaOrder::Reopen { .. }
             | MediaOrder::Record { .. }

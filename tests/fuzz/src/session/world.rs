@@ -348,6 +348,7 @@ impl World {
         | MediaOrder::Describe { session, .. }
         | MediaOrder::Watch { session, .. }
         | MediaOrder::TakeDigits { session, .. }
+        | MediaOrder::Transcode { session, .. }
         | MediaOrder::PlayDigit { session, .. }
         | MediaOrder::Record { session, .. }
         | MediaOrder::Close { session }) = order;
@@ -374,6 +375,7 @@ impl World {
             MediaOrder::Listen { .. }
             | MediaOrder::Describe { .. }
             | MediaOrder::TakeDigits { .. }
+            | MediaOrder::Transcode { .. }
             | MediaOrder::PlayDigit { .. }
             | MediaOrder::Record { .. }
             | MediaOrder::Watch { .. } => return,

@@ -10,6 +10,7 @@ mod cancel_client;
 mod cancel_server;
 mod early;
 mod forks;
+mod media;
 mod names;
 mod offers;
 mod party;

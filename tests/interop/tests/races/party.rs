@@ -247,16 +247,18 @@ pub fn start(place: &Place, pbx: &str, carrier: &str) -> Drawbridge {
 
 /// The same with a route to other trunks and with other keys.
 pub fn start_with(place: &Place, pbx: &str, carrier: &str, to: &str, route: &str) -> Drawbridge {
-    Drawbridge::start(
-        place,
-        &format!(
-            "[sip]\nt1 = \"50ms\"\nt2 = \"400ms\"\nt4 = \"500ms\"\n\n\
+    Drawbridge::start(place, &configuration(place, pbx, carrier, to, route))
+}
+
+/// The configuration of that.
+pub fn configuration(place: &Place, pbx: &str, carrier: &str, to: &str, route: &str) -> String {
+    format!(
+        "[sip]\nt1 = \"50ms\"\nt2 = \"400ms\"\nt4 = \"500ms\"\n\n\
              [[trunk]]\nname = \"pbx\"\nsources = [\"{a}\"]\n{pbx}\n\n\
              [[trunk]]\nname = \"carrier\"\nsources = [\"{b}\"]\npeers = [\"sip:{b}:5060\"]\n{carrier}\n\n\
              [[route]]\nname = \"out\"\nfrom = [\"pbx\"]\nto = [{to}]\n{route}\n",
-            a = place.ip(Place::A),
-            b = place.ip(Place::B),
-        ),
+        a = place.ip(Place::A),
+        b = place.ip(Place::B),
     )
 }
 

@@ -371,6 +371,7 @@ impl World {
             MediaOrder::Listen { .. }
             | MediaOrder::Describe { .. }
             | MediaOrder::TakeDigits { .. }
+            | MediaOrder::Transcode { .. }
             | MediaOrder::PlayDigit { .. }
             | MediaOrder::Record { .. }
             | MediaOrder::Watch { .. } => None,
