@@ -445,8 +445,10 @@ fn refuse(connection: &Connection, streams: &Streams, broken: &Broken) {
     let fault = broken.fault;
     let remote = connection.flow.remote;
     tracing::info!(target: "net", %remote, "stream closed: {fault}");
-    streams.keeper.report_malformed(remote);
     let head = broken.head.as_deref().unwrap_or_default();
+    if !streams.keeper.report_malformed(remote, head) {
+        return;
+    }
     if let Some(refusal) = refusal::refuse_head(head, fault.status(), fault.phrase(), remote) {
         answer(connection, refusal);
     }

@@ -35,9 +35,9 @@ impl Keeper {
         self.guard.is_banned(remote, self.now().time)
     }
 
-    /// A stream could not be cut into messages.
-    pub(crate) fn report_malformed(&self, remote: SocketAddr) {
-        self.guard.report_malformed(remote, self.now().time);
+    /// A stream could not be cut into messages, from this head on. Whether its peer may hear of it.
+    pub(crate) fn report_malformed(&self, remote: SocketAddr, head: &[u8]) -> bool {
+        self.guard.report_malformed(remote, head, self.now().time)
     }
 
     /// Seconds for whoever finds the queue of a shard full.

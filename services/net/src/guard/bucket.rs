@@ -4,8 +4,6 @@
 //! key until somebody walks the whole of it, which is what a flood of forged sources is made for; here the number is
 //! one field of the bounded record that is looked up anyway, and the time is handed in.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use sip::Time;
 
 /// So many messages a second, and so many at once.
@@ -48,18 +46,6 @@ impl Bucket {
     }
 }
 
-/// A bucket that many threads take from.
-#[derive(Debug, Default)]
-pub(crate) struct SharedBucket(AtomicU64);
-
-impl SharedBucket {
-    /// Whether one more message is within the pace.
-    pub(crate) fn take(&self, pace: Option<Pace>, now: Time) -> bool {
-        let Some(pace) = pace else { return true };
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| pace.pay(paid, now)).is_ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,14 +64,6 @@ mod tests {
         assert_eq!(passed(&mut bucket, at(5_050)), 1, "one for each twentieth of a second");
         assert_eq!(passed(&mut bucket, at(6_050)), 20);
         assert_eq!(passed(&mut bucket, at(60_000)), 100, "a long silence buys no more than the burst");
-    }
-
-    #[test]
-    fn a_shared_bucket_is_the_same_bucket() {
-        let pace = Pace::new(1000, 10);
-        let bucket = SharedBucket::default();
-        assert_eq!((0..50).filter(|_| bucket.take(pace, at(1))).count(), 10);
-        assert_eq!((0..50).filter(|_| bucket.take(pace, at(6))).count(), 5);
     }
 
     #[test]

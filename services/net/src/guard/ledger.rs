@@ -1,19 +1,22 @@
 //! The books on sources: how fast they send, what they did in the last while, who is banned, who is known.
 //!
-//! All of it is bounded. Strangers are kept in two generations: when the younger is full it becomes the older and the
-//! older is forgotten, while whoever is heard of again moves into the younger. So a flood of forged sources costs no
-//! search, forgets only who has been silent, and never touches bans or those who are known, which have tables of their
-//! own.
+//! All of it is bounded. A flood of forged sources forgets only strangers who have been silent
+//! ([`Generations`](super::generations)), and never touches bans or those who are known, which have tables of their own.
+//!
+//! Numbers of offences are held against nothing that a stranger can send for nothing: an ACK, a response or a request of
+//! no dialog among them changes none of them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use routing::TrunkId;
 use sip::Time;
 
 use super::bans::{Ban, Bans};
 use super::bucket::{Bucket, Pace};
+use super::generations::Generations;
 use super::host::Host;
 use super::lines::{Line, Lines};
 use super::reason::{REASONS, Reason};
@@ -43,14 +46,15 @@ pub(super) enum Knock {
 pub(super) struct Share {
     pub(super) stranger: Option<Pace>,
     pub(super) known: Option<Pace>,
+    pub(super) trunk: Option<Pace>,
     pub(super) sources: usize,
     pub(super) bans: usize,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    young: HashMap<Host, Record, RandomState>,
-    old: HashMap<Host, Record, RandomState>,
+    strangers: Generations<Host, Record>,
+    trunks: Generations<(TrunkId, Host), Bucket>,
     known: HashMap<Host, Known, RandomState>,
     bans: Bans,
     lines: Lines,
@@ -62,8 +66,8 @@ struct Record {
     bucket: Bucket,
     /// When this window began.
     since: Time,
-    /// Messages in it that were not too fast.
-    seen: u32,
+    /// Requests in it that begin something and can be read.
+    asked: u32,
     offences: [u32; REASONS],
     /// A bit for each name asked for, of 256: names that share one are one. Two dozens rarely do.
     names: [u64; 4],
@@ -88,8 +92,12 @@ impl Ledger {
         if !record.bucket.take(share.stranger, now) {
             return Knock::TooFast;
         }
-        record.seen += 1;
         Knock::Stranger
+    }
+
+    /// A source of a trunk sends a message; whether that is within the pace.
+    pub(super) fn knock_of_trunk(&mut self, trunk: TrunkId, host: Host, share: &Share, now: Time) -> bool {
+        self.trunks.entry((trunk, host), share.sources, Bucket::default).take(share.trunk, now)
     }
 
     /// A stranger did something that it may not do too often; whether it is banned for it from now on.
@@ -114,24 +122,34 @@ impl Ledger {
         self.judge(host, reason, count, rules, share, now)
     }
 
-    /// A stranger asks for a name; whether that was one too many.
-    pub(super) fn named(
+    /// A stranger begins something, perhaps a call, by the name that it asks for. What it is banned for from now on, if that was
+    /// one too many.
+    pub(super) fn asks(
         &mut self,
         host: Host,
-        name: u64,
+        name: Option<u64>,
+        invite: bool,
         rules: &GuardRules,
         share: &Share,
         now: Time,
-    ) -> bool {
+    ) -> Option<Reason> {
         let record = self.record(host, share.sources, now, rules.window);
-        let [word, bit] = [name / 64 % 4, name % 64];
-        if let Some(word) = record.names.get_mut(word as usize) {
-            *word |= 1 << bit;
+        record.asked += 1;
+        if let Some(name) = name {
+            let [word, bit] = [name / 64 % 4, name % 64];
+            if let Some(word) = record.names.get_mut(word as usize) {
+                *word |= 1 << bit;
+            }
+            let names = record.names.iter().map(|word| word.count_ones()).sum();
+            if self.judge(host, Reason::Names, names, rules, share, now) {
+                return Some(Reason::Names);
+            }
         }
-        let names = record.names.iter().map(|word| word.count_ones()).sum();
-        self.judge(host, Reason::Names, names, rules, share, now)
+        let is_one_too_many = invite && self.offence(host, Reason::Invites, rules, share, now);
+        is_one_too_many.then_some(Reason::Invites)
     }
 
+    /// Bans whoever did this so often; whether that is the case.
     fn judge(
         &mut self,
         host: Host,
@@ -141,16 +159,28 @@ impl Ledger {
         share: &Share,
         now: Time,
     ) -> bool {
-        let seen = self.young.get(&host).map_or(0, |record| record.seen);
-        // What was too fast has not been looked at, so it has no share of what was.
-        let is_enough =
-            reason == Reason::Flood || u64::from(count) * 100 >= u64::from(rules.share) * u64::from(seen);
-        let is_banned = rules.most(reason).is_some_and(|most| count >= most) && is_enough;
+        let is_banned = rules.most(reason).is_some_and(|most| count >= most)
+            && (reason != Reason::Malformed || self.is_much_of_it(host, count, rules, share, now));
         if is_banned {
             self.bans.impose(host, reason, rules, share.bans, now);
             self.forget(host);
         }
         is_banned
+    }
+
+    /// Whether what was malformed has its share. One phone of an office that writes nonsense must not shut the others out before
+    /// one of them has registered; what they ask for costs who asks, since all of it is counted elsewhere.
+    fn is_much_of_it(
+        &mut self,
+        host: Host,
+        malformed: u32,
+        rules: &GuardRules,
+        share: &Share,
+        now: Time,
+    ) -> bool {
+        let asked = self.record(host, share.sources, now, rules.window).asked;
+        let all = u64::from(malformed) + u64::from(asked);
+        u64::from(malformed) * 100 >= u64::from(rules.share) * all
     }
 
     /// The line that a refusal is worth, if any.
@@ -201,20 +231,12 @@ impl Ledger {
     }
 
     fn forget(&mut self, host: Host) {
-        self.young.remove(&host);
-        self.old.remove(&host);
+        self.strangers.forget(host);
     }
 
-    /// The record of a source, in the younger generation, its window not over.
+    /// The record of a source, its window not over.
     fn record(&mut self, host: Host, most: usize, now: Time, window: Duration) -> &mut Record {
-        if !self.young.contains_key(&host) && self.young.len() >= most.div_ceil(2).max(1) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        let old = &mut self.old;
-        let record = self
-            .young
-            .entry(host)
-            .or_insert_with(|| old.remove(&host).unwrap_or(Record { since: now, ..Record::default() }));
+        let record = self.strangers.entry(host, most, || Record { since: now, ..Record::default() });
         if now.since(record.since) >= window {
             *record = Record { bucket: record.bucket, since: now, ..Record::default() };
         }

@@ -15,6 +15,7 @@ fn share(rules: &GuardRules) -> Share {
     Share {
         stranger: Pace::new(rules.rate, rules.burst),
         known: Pace::new(rules.known_rate, rules.known_rate),
+        trunk: Pace::new(rules.trunk_rate, rules.trunk_rate),
         sources: rules.sources,
         bans: rules.bans,
     }
@@ -50,12 +51,13 @@ fn offences_that_are_spread_over_windows_do_not() {
 }
 
 #[test]
-fn a_few_offences_among_much_that_is_right_do_not() {
+fn a_little_rubbish_among_many_requests_does_not() {
     let rules = GuardRules::default();
     let (share, mut ledger) = (share(&rules), Ledger::default());
     for nth in 0..1_000_u64 {
         let now = at(nth * 59);
         assert_eq!(ledger.knock(host(1), &share, now, WINDOW), Knock::Stranger);
+        assert_eq!(ledger.asks(host(1), None, false, &rules, &share, now), None);
         if nth % 10 == 0 {
             assert!(!ledger.offence(host(1), Reason::Malformed, &rules, &share, now), "{nth}");
         }
@@ -66,6 +68,10 @@ fn a_few_offences_among_much_that_is_right_do_not() {
 fn one_sight_of_a_scanner_is_enough() {
     let rules = GuardRules::default();
     let mut ledger = Ledger::default();
+    for _ in 0..5 {
+        assert_eq!(ledger.knock(host(1), &share(&rules), at(0), WINDOW), Knock::Stranger);
+        assert_eq!(ledger.asks(host(1), None, false, &rules, &share(&rules), at(0)), None);
+    }
     assert!(ledger.offence(host(1), Reason::Scanner, &rules, &share(&rules), at(0)));
     let nobody = GuardRules { ban: Duration::ZERO, ..rules };
     let share = share(&nobody);
@@ -77,9 +83,9 @@ fn many_names_are_an_offence_and_one_name_many_times_is_not() {
     let rules = GuardRules::default();
     let (share, mut ledger) = (share(&rules), Ledger::default());
     let hashed = |name: u64| name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 13;
-    assert!((0..1000).all(|_| !ledger.named(host(1), hashed(77), &rules, &share, at(0))));
-    let needed = (0..1000).position(|name| ledger.named(host(2), hashed(name), &rules, &share, at(0)));
-    let needed = needed.unwrap();
+    let mut asks = |host, name: u64| ledger.asks(host, Some(hashed(name)), false, &rules, &share, at(0));
+    assert!((0..1000).all(|_| asks(host(1), 77).is_none()));
+    let needed = (0..1000).position(|name| asks(host(2), name) == Some(Reason::Names)).unwrap();
     assert!((29..40).contains(&needed), "{needed}");
 }
 
@@ -118,7 +124,7 @@ fn a_flood_from_forged_sources_has_its_bound_and_forgets_neither_bans_nor_who_is
             ledger.knock(slow, &share, now, WINDOW);
             ledger.offence(slow, Reason::Stranger, &rules, &share, now);
         }
-        assert!(ledger.young.len() + ledger.old.len() <= 1001);
+        assert!(ledger.strangers.len() <= 1001);
     }
     assert_eq!(ledger.knock(host(u32::MAX), &share, at(1_000), WINDOW), Knock::Known);
     assert_eq!(ledger.knock(host(u32::MAX - 1), &share, at(1_000), WINDOW), Knock::Banned);

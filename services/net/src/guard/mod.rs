@@ -1,8 +1,8 @@
 //! The front door: what becomes of a message before anybody reads it for what it says.
 //!
 //! The receive path asks [`Guard::admit`] about every datagram and every message of a stream, and that is all that it
-//! knows of strangers. A trunk's message costs the look-up of its source and nothing more; a trunk is limited, where the
-//! configuration says so, and never banned. Of anybody else the [`Ledger`] says whether they are known (a phone that has
+//! knows of strangers. A trunk's message costs the look-up of its source and nothing more; each of a trunk's sources is
+//! limited, where the configuration says so, and never banned. Of anybody else the [`Ledger`] says whether they are known (a phone that has
 //! registered, or a peer that the box sends requests to), banned or too fast. What is left are strangers within their
 //! pace: only their messages are read here, once, for what gives a scanner away, and refused without a trace (RFC 3261
 //! §8.2.7) where the configuration lets nobody log in from there. What the calls refuse later comes back by
@@ -13,6 +13,7 @@
 
 mod bans;
 mod bucket;
+mod generations;
 mod host;
 mod ledger;
 mod lines;
@@ -34,7 +35,7 @@ use sip::{Message, Method, Name, Time};
 
 use crate::refusal;
 pub(crate) use bans::Ban;
-use bucket::{Pace, SharedBucket};
+use bucket::Pace;
 pub(crate) use host::Host;
 use ledger::{Knock, Ledger, Share};
 use lines::Line;
@@ -75,9 +76,6 @@ struct Terms {
     share: Share,
     snapshot: Arc<Snapshot>,
     admits: Admits,
-    trunk: Option<Pace>,
-    /// By trunk.
-    trunks: Box<[SharedBucket]>,
 }
 
 /// From where somebody who is no trunk may come.
@@ -167,10 +165,10 @@ impl Guard {
         }
     }
 
-    /// A trunk is limited as a whole, wherever its hosts are, and told about in the log.
+    /// Each source of a trunk is limited for itself, and told about in the log.
     fn admit_trunk(&self, terms: &Terms, trunk: TrunkId, remote: SocketAddr, now: Time) -> Admission {
-        let bucket = terms.trunks.get(usize::from(trunk.0));
-        if bucket.is_none_or(|bucket| bucket.take(terms.trunk, now)) {
+        let host = Host::of(remote.ip());
+        if terms.share.trunk.is_none() || self.ledger(host).knock_of_trunk(trunk, host, &terms.share, now) {
             return Admission::Pass;
         }
         self.refused.add(Reason::Trunk);
@@ -204,16 +202,7 @@ impl Guard {
         now: Time,
     ) -> Admission {
         let host = Host::of(ip);
-        let (rules, share) = (&terms.rules, &terms.share);
-        let mut ledger = self.ledger(host);
-        let reason = if name.is_some_and(|name| ledger.named(host, name, rules, share, now)) {
-            Some(Reason::Names)
-        } else if invite && ledger.offence(host, Reason::Invites, rules, share, now) {
-            Some(Reason::Invites)
-        } else {
-            None
-        };
-        drop(ledger);
+        let reason = self.ledger(host).asks(host, name, invite, &terms.rules, &terms.share, now);
         let Some(reason) = reason else { return Admission::Pass };
         self.imposed.add(reason);
         self.refused.add(reason);
@@ -224,12 +213,16 @@ impl Guard {
     /// Reads a stranger's message as far as the door is concerned. What belongs to something that has begun is for the
     /// calls to know or not to know; ACK and CANCEL are never answered from here.
     fn look(&self, terms: &Terms, remote: SocketAddr, bytes: &[u8]) -> Look {
-        let Ok(message) = Message::parse(bytes) else { return Look::Refuse(Reason::Malformed, None) };
+        let Ok(message) = Message::parse(bytes) else { return Look::Refuse(terms.fault_of(bytes), None) };
+        if message.is_request() && terms.rules.is_scanner(&message) {
+            return Look::Refuse(Reason::Scanner, None);
+        }
+        // Nothing can be made of it: neither where an answer goes nor whose response it is.
+        if message.via().is_err() {
+            return Look::Refuse(Reason::Malformed, None);
+        }
         if !message.is_request() {
             return Look::Fine;
-        }
-        if terms.rules.is_scanner(&message) {
-            return Look::Refuse(Reason::Scanner, None);
         }
         let method = message.method();
         if matches!(method, Method::Ack | Method::Cancel) || is_within_dialog(&message) {
@@ -258,12 +251,15 @@ impl Guard {
         true
     }
 
-    /// A stream from there could not be cut into messages.
-    pub(crate) fn report_malformed(&self, remote: SocketAddr, now: Time) {
+    /// A stream from there could not be cut into messages, from this head on. Whether it may hear of it.
+    pub(crate) fn report_malformed(&self, remote: SocketAddr, head: &[u8], now: Time) -> bool {
         let terms = self.terms.load();
-        if terms.snapshot.trunk_of(remote).is_none() {
-            self.refuse(&terms, remote, Reason::Malformed, now);
+        if terms.snapshot.trunk_of(remote).is_some() {
+            return true;
         }
+        let fault = terms.fault_of(head);
+        self.refuse(&terms, remote, fault, now);
+        fault != Reason::Scanner || terms.rules.is_exempt(remote)
     }
 
     /// Counts a refusal, and bans its source when it is one too many.
@@ -346,12 +342,21 @@ impl Terms {
         let share = Share {
             stranger: Pace::new(rules.rate, rules.burst),
             known: Pace::new(rules.known_rate, rules.known_rate),
+            trunk: Pace::new(rules.trunk_rate, rules.trunk_rate),
             sources: rules.sources.div_ceil(STRIPES),
             bans: rules.bans.div_ceil(STRIPES),
         };
-        let trunk = Pace::new(rules.trunk_rate, rules.trunk_rate);
-        let trunks = snapshot.trunks().iter().map(|_| SharedBucket::default()).collect();
-        Terms { rules, share, snapshot, admits, trunk, trunks }
+        Terms { rules, share, snapshot, admits }
+    }
+
+    /// What to hold against bytes that cannot be read: a scanner that cannot write is one all the same.
+    fn fault_of(&self, bytes: &[u8]) -> Reason {
+        let salvaged = Message::salvage(bytes).filter(Message::is_request);
+        if salvaged.is_some_and(|request| self.rules.is_scanner(&request)) {
+            Reason::Scanner
+        } else {
+            Reason::Malformed
+        }
     }
 }
 

@@ -20,13 +20,14 @@ pub struct GuardRules {
     pub burst: u32,
     /// Messages a second of a source where a phone has registered or that the box sends requests to.
     pub known_rate: u32,
-    /// Messages a second of a trunk.
+    /// Messages a second of one source of a trunk.
     pub trunk_rate: u32,
     /// How many strangers are remembered.
     pub sources: usize,
     /// The time in which offences are counted together.
     pub window: Duration,
-    /// How many per cent of what came in that time must have been offences of one kind.
+    /// How many per cent of what a stranger sent in that time, leaving out what belongs to something begun, must have been
+    /// malformed for that number to count.
     pub share: u32,
     /// Requests that are nobody's, in the window.
     pub strangers: u32,

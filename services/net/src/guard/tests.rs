@@ -84,7 +84,7 @@ fn a_trunk_is_limited_where_that_is_configured_and_never_banned() {
     assert_eq!(passed, 100);
     assert_eq!(count(&guard, Reason::Trunk), 9_900);
     for _ in 0..100 {
-        guard.report_malformed(addr(TRUNK), at(1));
+        assert!(guard.report_malformed(addr(TRUNK), &scan, at(1)));
         assert!(!guard.report(addr(TRUNK), 403, at(1)));
     }
     assert_eq!(guard.bans(at(1)), []);
@@ -159,6 +159,133 @@ fn a_trunk_that_is_new_after_a_reload_is_heard_and_its_ban_is_of_no_account() {
     guard.follow(&snapshot(), &RegistrarPolicy::Closed);
     assert_eq!(guard.admit(addr(TRUNK), &scan, at(2)), Admission::Pass);
     assert!(!guard.is_banned(addr(TRUNK), at(2)));
+}
+
+/// What costs its sender nothing and is answered by nobody.
+fn stray(nth: u64) -> [Vec<u8>; 4] {
+    let response = format!(
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.66:5060;branch=z9hG4bK{nth}\r\nCSeq: 1 OPTIONS\r\n\r\n"
+    );
+    let bye = String::from_utf8(request("BYE", "1", ""))
+        .unwrap()
+        .replace("<sip:1@box>\r\n", "<sip:1@box>;tag=2\r\n");
+    [request("ACK", "1", ""), response.into_bytes(), bye.into_bytes(), request("CANCEL", "1", "")]
+}
+
+/// Sends what `offend` does every 300 ms, and four stray messages in between; how many it did before the ban.
+fn diluted(guard: &Guard, most: u64, mut offend: impl FnMut(&Guard, u64, Time)) -> u64 {
+    for nth in 0..most {
+        for stray in stray(nth) {
+            if guard.admit(addr(STRANGER), &stray, at(nth * 300)) == Admission::Banned {
+                return nth;
+            }
+        }
+        offend(guard, nth, at(nth * 300));
+    }
+    most
+}
+
+#[test]
+fn stray_acks_responses_and_requests_of_no_dialog_buy_nobody_another_guess() {
+    let guesses = diluted(&guard(&users()), 40, |guard, nth, now| {
+        guard.admit(addr(STRANGER), &request("REGISTER", "alice", &format!("X: {nth}\r\n")), now);
+        guard.report(addr(STRANGER), 401, now);
+    });
+    assert_eq!(guesses, 10, "wrong passwords");
+    let names = diluted(&guard(&users()), 60, |guard, nth, now| {
+        guard.admit(addr(STRANGER), &request("REGISTER", &format!("{nth}"), ""), now);
+    });
+    assert!((30..45).contains(&names), "names: {names}");
+    let invites = diluted(&guard(&users()), 60, |guard, _, now| {
+        guard.admit(addr(STRANGER), &request("INVITE", "alice", ""), now);
+    });
+    assert_eq!(invites, 30, "new calls");
+    let requests = diluted(&guard(&RegistrarPolicy::Closed), 60, |guard, _, now| {
+        guard.admit(addr(STRANGER), &request("OPTIONS", "alice", ""), now);
+    });
+    assert_eq!(requests, 20, "requests that are nobody's");
+    let rubbish = diluted(&guard(&users()), 60, |guard, _, now| {
+        guard.admit(addr(STRANGER), b"rubbish rubbish", now);
+    });
+    assert_eq!(rubbish, 20, "what is no message");
+}
+
+#[test]
+fn a_scanner_is_banned_at_first_sight_whatever_it_sent_before() {
+    let guard = guard(&users());
+    for nth in 0..5 {
+        assert_eq!(guard.admit(addr(STRANGER), &request("REGISTER", "alice", ""), at(nth)), Admission::Pass);
+    }
+    let scan = request("REGISTER", "alice", "User-Agent: friendly-scanner\r\n");
+    assert_eq!(guard.admit(addr(STRANGER), &scan, at(6)), Admission::Drop);
+    assert_eq!(guard.admit(addr(STRANGER), &request("REGISTER", "alice", ""), at(7)), Admission::Banned);
+}
+
+#[test]
+fn a_scanner_that_cannot_write_is_still_a_scanner() {
+    for fault in ["no header at all\r\n", "Content-Length: 5\r\n", " : x\r\n"] {
+        let guard = guard(&users());
+        let scan = request("OPTIONS", "100", &format!("{fault}User-Agent: friendly-scanner\r\n"));
+        assert_eq!(guard.admit(addr(STRANGER), &scan, at(0)), Admission::Drop);
+        assert_eq!((count(&guard, Reason::Scanner), count(&guard, Reason::Malformed)), (1, 0), "{fault:?}");
+        assert_eq!(guard.bans(at(1)).len(), 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_via_that_says_nothing_counts_as_malformed_in_whatever_it_is() {
+    for (method, registrar) in [("REGISTER", users()), ("ACK", users()), ("INVITE", RegistrarPolicy::Closed)]
+    {
+        let guard = guard(&registrar);
+        let text = String::from_utf8(request(method, "alice", "")).unwrap();
+        let (head, tail) = text.split_once("Via: ").unwrap();
+        let garbage = format!("{head}Via: garbage\r\n{}", tail.split_once("\r\n").unwrap().1);
+        let heard =
+            (0..60).take_while(|_| guard.admit(addr(STRANGER), garbage.as_bytes(), at(0)) == Admission::Drop);
+        assert_eq!(heard.count(), 20, "{method}");
+        assert_eq!(count(&guard, Reason::Malformed), 20, "{method}");
+    }
+    let guard = guard(&users());
+    assert_eq!(
+        guard.admit(addr(STRANGER), b"SIP/2.0 200 OK\r\nVia: garbage\r\n\r\n", at(0)),
+        Admission::Drop
+    );
+    assert_eq!(guard.admit(addr(STRANGER), b"SIP/2.0 200 OK\r\nTo: <sip:h>\r\n\r\n", at(0)), Admission::Drop);
+}
+
+/// Of one office, before any phone of it has registered: rubbish is held against what is right, a password is not.
+#[test]
+fn one_bad_phone_of_an_office_does_not_shut_the_others_out() {
+    let guard = guard(&users());
+    for nth in 0..600_u64 {
+        let now = at(nth * 100);
+        assert_eq!(guard.admit(addr(STRANGER), &request("REGISTER", "alice", ""), now), Admission::Pass);
+        if nth % 10 == 0 {
+            assert_eq!(guard.admit(addr(STRANGER), b"rubbish rubbish", now), Admission::Drop);
+        }
+    }
+    // One of them has registered; from then on nothing from there is counted.
+    guard.acquaint(addr(STRANGER).ip(), at(3_600_000), at(60_000));
+    for nth in 0..1000_u64 {
+        guard.report(addr(STRANGER), 401, at(60_000 + nth));
+        assert_eq!(guard.admit(addr(STRANGER), b"rubbish rubbish", at(60_000 + nth)), Admission::Pass);
+    }
+    assert_eq!(guard.bans(at(61_000)), []);
+}
+
+#[test]
+fn one_source_of_a_trunk_that_sends_too_much_is_limited_and_the_others_of_it_are_not() {
+    let rules = GuardRules { trunk_rate: 100, ..GuardRules::default() };
+    let guard = Guard::new(rules, snapshot(), &RegistrarPolicy::Closed);
+    let invite = request("INVITE", "100", "");
+    let passed = |source: &str, now| {
+        (0..1_000).filter(|_| guard.admit(addr(source), &invite, now) == Admission::Pass).count()
+    };
+    assert_eq!(passed("198.51.100.1:5060", at(0)), 100);
+    assert_eq!(passed("198.51.100.1:5062", at(0)), 0, "by its host, whatever the port");
+    assert_eq!(passed("198.51.100.2:5060", at(0)), 100, "has a bucket of its own");
+    assert_eq!(passed("198.51.100.1:5060", at(500)), 50);
+    assert_eq!((count(&guard, Reason::Trunk), guard.bans(at(500))), (900 + 1_000 + 900 + 950, Vec::new()));
 }
 
 /// Not asserted, since it is a matter of the machine: `cargo test -p net --release -- --ignored --nocapture cost_of`.
