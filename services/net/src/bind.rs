@@ -15,7 +15,6 @@ use tokio::runtime::Runtime;
 use crate::clock::Clock;
 use crate::datagram::Datagrams;
 use crate::dispatch::Dispatch;
-use crate::door::Origins;
 use crate::error::NetError;
 use crate::guard::{Guard, GuardRules};
 use crate::handle::Handle;
@@ -29,6 +28,7 @@ use crate::socket::{bind_tcp, bind_udp};
 use crate::streams::{Berth, Secrets, Streams};
 use crate::tls::Identities;
 use crate::totals::Counters;
+use crate::upgrade::Origins;
 use crate::worker::{Parts, Worker};
 use crate::{Config, Dns, Limits, Listen, Records, Wakers};
 

@@ -14,17 +14,14 @@ use sip::Transport;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
-use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 
 use crate::layers::Layers;
 use crate::tls::Tls;
+use crate::upgrade::{END_OF_HEAD, Origins, SUBPROTOCOL, upgrade};
 use crate::websocket::WebSocket;
-
-/// The subprotocol that RFC 7118 §4 demands.
-const SUBPROTOCOL: &str = "sip";
 
 /// What a peer that connects has to do first.
 #[derive(Clone, Debug)]
@@ -35,10 +32,6 @@ pub(crate) struct Door {
     pub(crate) websocket: Option<Origins>,
 }
 
-/// The pages that may open a WebSocket, by the Origin that browsers say (RFC 6455 §10.2); nobody named: all.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Origins(pub(crate) std::sync::Arc<[String]>);
-
 impl Door {
     /// Lets a peer in.
     pub(crate) async fn accept(self, stream: TcpStream) -> io::Result<(TcpStream, Layers)> {
@@ -46,14 +39,14 @@ impl Door {
         match (tls, websocket) {
             (None, None) => Ok((stream, Layers::default())),
             (None, Some(origins)) => {
-                let stream = upgrade(stream, origins).await?;
+                let stream = upgrade(stream, &origins).await?;
                 Ok((stream, Layers::new(None, Some(WebSocket::accepted()))))
             }
             (Some(tls), websocket) => {
                 let mut stream = TlsAcceptor::from(tls.server).accept(stream).await?;
                 let mut frames = None;
                 if let Some(origins) = websocket {
-                    stream = upgrade(stream, origins).await?;
+                    stream = upgrade(stream, &origins).await?;
                     frames = Some(WebSocket::accepted());
                 }
                 let (stream, session) = stream.into_inner();
@@ -124,8 +117,6 @@ async fn open_websocket<S: AsyncRead + AsyncWrite + Unpin>(
     Ok((stream, WebSocket::opened(read.split_off(head + END_OF_HEAD.len()))))
 }
 
-const END_OF_HEAD: &[u8] = b"\r\n\r\n";
-
 /// Remembers what was read: a server may send its first frame with the answer to the handshake, and the library, which
 /// bounds how long that answer may be, keeps that frame to itself.
 struct Overheard<S> {
@@ -158,51 +149,4 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Overheard<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
-}
-
-async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(stream: S, origins: Origins) -> io::Result<S> {
-    // The error is the library's type, which carries a whole response.
-    #[allow(clippy::result_large_err)]
-    let answer = |request: &Request, response: Response| origins.answer(request, response);
-    let websocket = accept_hdr_async_with_config(stream, answer, None).await.map_err(io::Error::other)?;
-    // Nothing that came behind the handshake is lost: the library refuses a peer that sends before it was answered.
-    Ok(websocket.into_inner())
-}
-
-impl Origins {
-    #[allow(clippy::result_large_err)]
-    fn answer(&self, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-        if !offers_sip(request.headers()) {
-            return Err(refusal(StatusCode::BAD_REQUEST, "Sec-WebSocket-Protocol must offer sip (RFC 7118)"));
-        }
-        if !self.admit(request.headers()) {
-            return Err(refusal(StatusCode::FORBIDDEN, "this Origin is not allowed"));
-        }
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-        Ok(response)
-    }
-
-    fn admit(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else {
-            // Only browsers say where a page is from, and only their users need to be kept from strange pages.
-            return true;
-        };
-        self.0.is_empty()
-            || self.0.iter().any(|allowed| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
-    }
-}
-
-fn offers_sip(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|offered| offered.trim().eq_ignore_ascii_case(SUBPROTOCOL))
-}
-
-fn refusal(status: StatusCode, why: &str) -> ErrorResponse {
-    let mut refusal = ErrorResponse::new(Some(why.to_owned()));
-    *refusal.status_mut() = status;
-    refusal
 }

@@ -34,6 +34,7 @@ mod socket;
 mod streams;
 mod tls;
 mod totals;
+mod upgrade;
 pub mod websocket;
 mod worker;
 

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::Limits;
 use crate::clock::system_utc;
 use crate::connection::{Connection, End, Parcel, serve};
-use crate::door::{Door, Origins, Visit};
+use crate::door::{Door, Visit};
 use crate::guard::Host;
 use crate::keeper::Keeper;
 use crate::layers::Layers;
@@ -32,6 +32,7 @@ use crate::next_hop::{peer_name, response_target};
 use crate::socket;
 use crate::tls::{Identities, Tls};
 use crate::totals::Counters;
+use crate::upgrade::Origins;
 
 /// What streams know of a shard.
 #[derive(Debug)]

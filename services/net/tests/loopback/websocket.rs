@@ -167,6 +167,93 @@ fn a_handshake_without_sip_or_from_a_strange_page_is_refused() {
     sbc.net.shutdown().unwrap();
 }
 
+/// The head of the answer to a handshake that is written by hand, and whether the connection was closed behind it.
+fn shaken(sbc: &Sbc, request: &str) -> (String, bool) {
+    let mut stream = connect(sbc.tcp);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let mut room = [0; 1024];
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read(&mut room).unwrap() {
+            0 => break,
+            count => answer.extend_from_slice(&room[..count]),
+        }
+    }
+    let head = String::from_utf8(answer).unwrap();
+    let closed = !head.starts_with("HTTP/1.1 101 ") && stream.read_to_end(&mut Vec::new()).is_ok();
+    (head, closed)
+}
+
+const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: edge.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n";
+
+#[test]
+fn a_handshake_that_is_not_as_it_should_be_is_told_what_is_wrong() {
+    let sbc = start(&[], |_| {});
+    let without = |line: &str| {
+        assert!(HANDSHAKE.contains(line));
+        HANDSHAKE.replace(line, "")
+    };
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let version = "Sec-WebSocket-Version: 13\r\n";
+    let with = |line: &str, other: &str| without(line).replace("\r\n\r\n", &format!("\r\n{other}\r\n\r\n"));
+    let and = |line: &str| HANDSHAKE.replace("\r\n\r\n", &format!("\r\n{line}\r\n\r\n"));
+    for (what, request, status) in [
+        ("another version", with(version, "Sec-WebSocket-Version: 8"), "426"),
+        ("no version", without(version), "426"),
+        ("two versions", and("Sec-WebSocket-Version: 8"), "426"),
+        ("no key", without(key), "400"),
+        ("two keys", and(key.trim_end()), "400"),
+        ("a key too short", with(key, "Sec-WebSocket-Key: dGhlIHNhbXBsZQ=="), "400"),
+        ("a key that is not base64", with(key, "Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!=="), "400"),
+        ("another method", HANDSHAKE.replace("GET ", "POST "), "405"),
+        ("another method with a body", HANDSHAKE.replace("GET ", "POST ") + "body", "405"),
+        ("HTTP/1.0", HANDSHAKE.replace("HTTP/1.1", "HTTP/1.0"), "400"),
+        ("no Upgrade", without("Upgrade: websocket\r\n"), "400"),
+        ("another Upgrade", HANDSHAKE.replace("Upgrade: websocket", "Upgrade: h2c"), "400"),
+        ("no Connection", without("Connection: Upgrade\r\n"), "400"),
+        ("another Connection", HANDSHAKE.replace("Connection: Upgrade", "Connection: keep-alive"), "400"),
+        ("no Host", without("Host: edge.example\r\n"), "400"),
+        ("two Hosts", HANDSHAKE.replace("Host:", "Host: other.example\r\nHost:"), "400"),
+        ("frames before the answer", format!("{HANDSHAKE}\u{1}"), "400"),
+        ("no HTTP", "BYE sip:h SIP/2.0\r\nVia: SIP/2.0/TCP h\r\n\r\n".to_owned(), "400"),
+        ("a hundred lines", HANDSHAKE.replace("Host:", &("X: y\r\n".repeat(100) + "Host:")), "431"),
+        ("no end", "GET / HTTP/1.1\r\nX: ".to_owned() + &"x".repeat(40_000), "431"),
+    ] {
+        let (answer, closed) = shaken(&sbc, &request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {answer:?}");
+        assert_eq!(answer.contains("\r\nSec-WebSocket-Version: 13\r\n"), status == "426", "{what}: {answer}");
+        assert_eq!(answer.contains("\r\nAllow: GET\r\n"), status == "405", "{what}: {answer}");
+        assert!(closed, "{what}: {answer}");
+    }
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn a_handshake_may_be_written_in_any_way_that_http_allows() {
+    let sbc = start(&[], |_| {});
+    for (what, request) in [
+        ("as usual", HANDSHAKE.to_owned()),
+        ("tokens in one line", HANDSHAKE.replace("Connection: Upgrade", "Connection: keep-alive, Upgrade")),
+        (
+            "tokens in two lines",
+            HANDSHAKE.replace("Connection: Upgrade", "Connection: keep-alive\r\nConnection: Upgrade"),
+        ),
+        ("other letters", HANDSHAKE.replace("Connection: Upgrade", "CONNECTION:upgrade")),
+        ("one of several upgrades", HANDSHAKE.replace("Upgrade: websocket", "Upgrade: h2c, WebSocket")),
+    ] {
+        let (answer, _) = shaken(&sbc, &request);
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{what}: {answer}");
+        // The example of RFC 6455 §1.3.
+        assert!(
+            answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"),
+            "{what}: {answer}"
+        );
+        assert!(answer.contains("\r\nSec-WebSocket-Protocol: sip\r\n"), "{what}: {answer}");
+    }
+    sbc.net.shutdown().unwrap();
+}
+
 #[test]
 fn what_is_too_long_or_against_the_protocol_is_told_so_and_closed() {
     let sbc = start(&[], |_| {});
