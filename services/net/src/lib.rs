@@ -27,9 +27,11 @@ mod next_hop;
 mod overload;
 mod pace;
 mod peers;
+mod pem;
 mod refusal;
 mod resolver;
 mod shard;
+mod sni;
 mod socket;
 mod streams;
 mod tls;
@@ -52,7 +54,7 @@ pub use guard::{GuardRules, GuardTotals, Reason, Scanner};
 pub use handle::{BanView, Handle, HandleError, NetStats, ShardStats};
 pub use mailbox::Wakers;
 pub use overload::ShardLoad;
-pub use tls::{Tls, TlsError, TlsFiles, TlsPart};
+pub use tls::{MAX_IDENTITIES, Tls, TlsError, TlsFiles, TlsPart};
 pub use totals::NetTotals;
 
 /// What the net is made of.

@@ -31,8 +31,14 @@ impl Authority {
 
     /// For a host name or an address.
     pub fn identity(&self, name: &str) -> Identity {
+        self.identity_of(&[name])
+    }
+
+    /// For several.
+    pub fn identity_of(&self, names: &[&str]) -> Identity {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let params = CertificateParams::new(names).unwrap();
         Identity { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
     }
 
@@ -68,11 +74,26 @@ impl Identity {
 
     /// What a listener of the box shows, and whom it believes.
     pub fn tls(&self, client_ca: Option<&Authority>, server_ca: Option<&Authority>) -> Tls {
+        self.tls_beside(&[], client_ca, server_ca)
+    }
+
+    /// The same with others for their names.
+    pub fn tls_beside(
+        &self,
+        others: &[&Identity],
+        client_ca: Option<&Authority>,
+        server_ca: Option<&Authority>,
+    ) -> Tls {
+        let others: Vec<_> =
+            others.iter().map(|other| (other.certificate.pem(), other.key.serialize_pem())).collect();
+        let others: Vec<_> =
+            others.iter().map(|(certificate, key)| (certificate.as_bytes(), key.as_bytes())).collect();
         let pem = |authority: Option<&Authority>| authority.map(Authority::pem);
         let (client_ca, server_ca) = (pem(client_ca), pem(server_ca));
         Tls::new(&TlsFiles {
             certificate: self.certificate.pem().as_bytes(),
             private_key: self.key.serialize_pem().as_bytes(),
+            others: &others,
             client_ca: client_ca.as_deref().map(str::as_bytes),
             server_ca: server_ca.as_deref().map(str::as_bytes),
         })

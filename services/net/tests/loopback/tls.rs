@@ -153,6 +153,55 @@ fn a_certificate_is_swapped_under_open_connections() {
     sbc.net.shutdown().unwrap();
 }
 
+/// Who shows itself to a peer that asks for this name, or for none.
+fn shown(sbc: &Sbc, client: &Arc<ClientConfig>, name: &str) -> Result<Vec<u8>, std::io::Error> {
+    let mut stream = TcpStream::connect(sbc.tcp)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut session =
+        ClientConnection::new(Arc::clone(client), ServerName::try_from(name.to_owned()).unwrap()).unwrap();
+    while session.is_handshaking() {
+        session.complete_io(&mut stream)?;
+    }
+    Ok(session.peer_certificates().unwrap()[0].to_vec())
+}
+
+#[test]
+fn each_name_of_a_listener_has_its_certificate_and_nobody_s_name_the_listeners_own() {
+    let authority = Authority::new("all");
+    let identity = |names: &[&str]| authority.identity_of(names);
+    let own = identity(&["edge.example", "127.0.0.1"]);
+    let (second, wild) = (identity(&["sip.other.example", "other.example"]), identity(&["*.many.example"]));
+    let tls = own.tls_beside(&[&second, &wild], None, None);
+    let sbc = Sbc::start_with(1, |config| {
+        config.listeners[1] = listen("tls", Transport::Tls, "127.0.0.1:0");
+        config.listeners[1].tls = Some(tls);
+    });
+    let client = authority.client(None);
+    let der = |identity: &Identity| identity.certificate.der().to_vec();
+    for (name, identity) in [
+        ("edge.example", &own),
+        ("other.example", &second),
+        ("sip.other.example", &second),
+        ("SIP.Other.Example", &second),
+        ("a.many.example", &wild),
+        ("b.many.example", &wild),
+        // A client that knows an address says no name (RFC 6066 §3).
+        ("127.0.0.1", &own),
+    ] {
+        assert_eq!(shown(&sbc, &client, name).unwrap(), der(identity), "{name}");
+    }
+    let refused = shown(&sbc, &client, "nobody.example").unwrap_err().to_string();
+    assert!(refused.contains("edge.example"), "the listener's own, which is not for that: {refused}");
+
+    // All of them are swapped together.
+    let (own, second) = (identity(&["edge.example"]), identity(&["other.example"]));
+    assert!(sbc.net.handle().renew("tls", own.tls_beside(&[&second], None, None)));
+    assert_eq!(shown(&sbc, &client, "edge.example").unwrap(), der(&own));
+    assert_eq!(shown(&sbc, &client, "other.example").unwrap(), der(&second));
+    assert!(shown(&sbc, &client, "a.many.example").is_err());
+    sbc.net.shutdown().unwrap();
+}
+
 /// A carrier that shows `identity`, called by `host` from the UDP phone, and the box between them.
 struct Outward {
     sbc: Sbc,

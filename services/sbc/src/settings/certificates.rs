@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use net::{Tls, TlsError, TlsFiles, TlsPart};
+use net::{MAX_IDENTITIES, Tls, TlsError, TlsFiles, TlsPart};
 use sip::Transport;
 use toml::de::DeValue;
 
@@ -42,6 +42,15 @@ impl From<Placed<PathBuf>> for Named {
     }
 }
 
+/// A certificate with its chain, and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The certificate.
+    pub certificate: Named,
+    /// Its key.
+    pub private_key: Named,
+}
+
 /// The files of an encrypted listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
@@ -49,6 +58,8 @@ pub struct Certificate {
     pub certificate: Named,
     /// Its key.
     pub private_key: Named,
+    /// Those that are shown to who asks for one of their names.
+    pub others: Vec<Pair>,
     /// Who may sign the certificates of those who connect.
     pub client_ca: Option<Named>,
     /// Who may sign the certificates of those who are connected to.
@@ -76,8 +87,32 @@ pub(super) fn read(section: &mut Section<'_>, transport: Option<Transport>) -> O
     };
     let (certificate, private_key) = (key("certificate"), key("private_key"));
     let (client_ca, server_ca) = (key("client_ca"), key("server_ca"));
-    Some(Certificate { certificate: certificate?, private_key: private_key?, client_ca, server_ca })
+    let others = others(section, encrypted);
+    let (certificate, private_key) = (certificate?, private_key?);
+    Some(Certificate { certificate, private_key, others, client_ca, server_ca })
         .filter(|_| encrypted == Some(true))
+}
+
+/// `certificates`: further pairs, for other names.
+fn others(section: &mut Section<'_>, encrypted: Option<bool>) -> Vec<Pair> {
+    let document = section.document();
+    let mut others = Vec::new();
+    for mut pair in section.sections("certificates") {
+        let certificate = pair.need("certificate", "the path of a PEM file", path);
+        let private_key = pair.need("private_key", "the path of a PEM file", path);
+        pair.finish();
+        let (Some(certificate), Some(private_key)) = (certificate, private_key) else { continue };
+        if encrypted == Some(false) {
+            document
+                .mistake(&certificate.place, "nothing here: only tls and wss listeners have certificates");
+        } else if others.len() + 1 == MAX_IDENTITIES {
+            document
+                .mistake(&certificate.place, format!("at most {MAX_IDENTITIES} certificates of a listener"));
+            break;
+        }
+        others.push(Pair { certificate: certificate.into(), private_key: private_key.into() });
+    }
+    others
 }
 
 /// The pages whose scripts may open a WebSocket.
@@ -113,19 +148,33 @@ pub(super) fn load(listener: &Listener) -> Result<Option<Tls>, Mistake> {
     let Some(named) = &listener.certificate else { return Ok(None) };
     let certificate = contents("certificate", &named.certificate)?;
     let private_key = contents("private_key", &named.private_key)?;
+    let others = named.others.iter().map(|pair| {
+        let certificate = contents("certificates.certificate", &pair.certificate)?;
+        Ok((certificate, contents("certificates.private_key", &pair.private_key)?))
+    });
+    let others: Vec<_> = others.collect::<Result<_, Mistake>>()?;
+    let others: Vec<_> = others.iter().map(|(certificate, key)| (&certificate[..], &key[..])).collect();
     let optional = |key, file: &Option<Named>| file.as_ref().map(|file| contents(key, file)).transpose();
     let client_ca = optional("client_ca", &named.client_ca)?;
     let server_ca = optional("server_ca", &named.server_ca)?;
     let files = TlsFiles {
         certificate: &certificate,
         private_key: &private_key,
+        others: &others,
         client_ca: client_ca.as_deref(),
         server_ca: server_ca.as_deref(),
     };
     Tls::new(&files).map(Some).map_err(|TlsError { part, came, expected }| {
+        let other = |which: usize| named.others.get(which - 1);
         let (key, file) = match part {
-            TlsPart::Certificate => ("certificate", Some(&named.certificate)),
-            TlsPart::PrivateKey => ("private_key", Some(&named.private_key)),
+            TlsPart::Certificate(0) => ("certificate", Some(&named.certificate)),
+            TlsPart::PrivateKey(0) => ("private_key", Some(&named.private_key)),
+            TlsPart::Certificate(which) => {
+                ("certificates.certificate", other(which).map(|pair| &pair.certificate))
+            }
+            TlsPart::PrivateKey(which) => {
+                ("certificates.private_key", other(which).map(|pair| &pair.private_key))
+            }
             TlsPart::ClientCa => ("client_ca", named.client_ca.as_ref()),
             TlsPart::ServerCa => ("server_ca", named.server_ca.as_ref()),
         };

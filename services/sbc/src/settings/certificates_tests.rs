@@ -66,6 +66,92 @@ fn files_that_belong_together_are_taken() {
 }
 
 #[test]
+fn a_listener_may_have_further_certificates_for_other_names() {
+    let files = Files::new("names");
+    let ((_, issuer), key) = (authority(), KeyPair::generate().unwrap());
+    let leaf = |names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap().pem()
+    };
+    files.write("edge.pem", &leaf(&["edge.example"]));
+    files.write("other.pem", &leaf(&["other.example", "*.other.example"]));
+    files.write("address.pem", &leaf(&["192.0.2.1"]));
+    files.write("edge.key", &key.serialize_pem());
+    files.write("wrong.key", &KeyPair::generate().unwrap().serialize_pem());
+    let own = "certificate = \"edge.pem\"\nprivate_key = \"edge.key\"\n";
+    let said = |others: &str| files.mistakes(&format!("{own}{others}"));
+    let other = "{ certificate = \"other.pem\", private_key = \"edge.key\" }";
+    assert_eq!(said(&format!("certificates = [{other}]")), [""; 0]);
+    let tables = "[[listener.certificates]]\ncertificate = \"other.pem\"\nprivate_key = \"edge.key\"\n";
+    assert_eq!(said(&format!("{tables}{tables}")), [""; 0]);
+    for (others, expected) in [
+        (
+            format!(
+                "certificates = [\n{other},\n{{ certificate = \"gone.pem\", private_key = \"edge.key\" }}]"
+            ),
+            "box.toml:9: listener.certificates.certificate: gone.pem: expected a readable PEM file",
+        ),
+        (
+            format!(
+                "certificates = [\n{other},\n{{ certificate = \"other.pem\", private_key = \"wrong.key\" }}]"
+            ),
+            "box.toml:9: listener.certificates.private_key: wrong.key: expected the key of the certificate",
+        ),
+        (
+            "certificates = [{ certificate = \"address.pem\", private_key = \"edge.key\" }]".to_owned(),
+            "box.toml:7: listener.certificates.certificate: address.pem: expected a certificate with names",
+        ),
+        (
+            "certificates = [{ certificate = \"other.pem\" }]".to_owned(),
+            "box.toml:7: listener.certificates.private_key: missing: expected the path of a PEM file",
+        ),
+        (
+            "certificates = \"other.pem\"".to_owned(),
+            "box.toml:7: listener.certificates: a string: expected tables headed [[listener.certificates]]",
+        ),
+        (
+            format!("certificates = [{}]", vec![other; 64].join(",\n")),
+            "box.toml:70: listener.certificates.certificate: \"other.pem\": expected at most 64 certificates",
+        ),
+    ] {
+        let found = said(&others);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:#?}");
+    }
+}
+
+/// Nobody reads octets as numbers, or knows what the library calls things.
+#[test]
+fn what_is_wrong_with_a_file_is_said_in_words() {
+    let files = Files::new("words");
+    let ((root, issuer), key) = (authority(), KeyPair::generate().unwrap());
+    let leaf = CertificateParams::new(vec!["edge.example".into()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let (pem, key) = (leaf.pem(), key.serialize_pem());
+    let cut = |pem: &str| pem.lines().take(3).collect::<Vec<_>>().join("\n");
+    files.write("edge.pem", &pem);
+    files.write("edge.key", &key);
+    files.write("cut.pem", &cut(&pem));
+    files.write("cut.key", &cut(&key));
+    files.write("typo.pem", &pem.replace("-----BEGIN CERTIFICATE-----", "-----BEGIN CERTIFICATE---"));
+    files.write("digits.pem", &pem.replacen("MII", "M!I", 1));
+    files.write("no-der.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    files.write("two-roots.pem", &(root.pem() + &root.pem()));
+    let pair =
+        |certificate: &str, key: &str| format!("certificate = \"{certificate}\"\nprivate_key = \"{key}\"");
+    for (keys, expected) in [
+        (pair("cut.pem", "edge.key"), "(a file that ends before -----END CERTIFICATE-----)"),
+        (pair("edge.pem", "cut.key"), "(a file that ends before -----END PRIVATE KEY-----)"),
+        (pair("typo.pem", "edge.key"), "(the line \"-----BEGIN CERTIFICATE---\")"),
+        (pair("digits.pem", "edge.key"), "(a line that is not base64)"),
+        (pair("no-der.pem", "edge.key"), "(what is no X.509 certificate, or a part of one)"),
+        (pair("edge.pem", "edge.pem"), "(no such key in the file)"),
+        (pair("two-roots.pem", "edge.key"), "(an authority's certificate in the place of a host's)"),
+    ] {
+        let said = files.mistakes(&keys);
+        assert!(said.len() == 1 && said[0].ends_with(expected), "{expected}: {said:#?}");
+    }
+}
+
+#[test]
 fn every_file_that_cannot_be_used_is_named_with_its_line_and_the_reason() {
     let files = Files::new("bad");
     let ((root, issuer), (stranger, _)) = (authority(), authority());
