@@ -125,7 +125,8 @@ pub(crate) struct Cdr {
     a_first_media_ms: Option<u32>,
     /// How often media of A came from another address than before.
     a_moves: u32,
-    /// Why nothing was heard of A: `private_address`, `wrong_source`, `no_latch` or `nothing_received`, with the address.
+    /// Why nothing was heard of A: `private_address`, `wrong_source`, `no_latch`, `wrong_key` (each with the address),
+    /// `wrong_certificate`, `no_handshake` or `nothing_received`.
     a_fault: Option<String>,
     /// RTP packets of B that came behind a later one.
     b_reordered: u64,
@@ -137,10 +138,15 @@ pub(crate) struct Cdr {
     b_first_media_ms: Option<u32>,
     /// How often media of B came from another address than before.
     b_moves: u32,
-    /// Why nothing was heard of B: `private_address`, `wrong_source`, `no_latch` or `nothing_received`, with the address.
+    /// Why nothing was heard of B: `private_address`, `wrong_source`, `no_latch`, `wrong_key` (each with the address),
+    /// `wrong_certificate`, `no_handshake` or `nothing_received`.
     b_fault: Option<String>,
     /// Where the call was recorded.
     recording: Option<String>,
+    /// How media from and to A was encrypted: `sdes` or `dtls`, and the suite. Null: not by the box.
+    srtp_a: Option<String>,
+    /// How media from and to B was encrypted: `sdes` or `dtls`, and the suite. Null: not by the box.
+    srtp_b: Option<String>,
 }
 
 impl From<CdrRecord> for Cdr {
@@ -222,6 +228,8 @@ impl From<CdrRecord> for Cdr {
             b_moves: fact.from_b.moves,
             b_fault: fact.from_b.deaf.map(|deaf| deaf.to_string()),
             recording: fact.recording.map(Into::into),
+            srtp_a: fact.from_a.srtp.map(|srtp| srtp.to_string()),
+            srtp_b: fact.from_b.srtp.map(|srtp| srtp.to_string()),
         }
     }
 }

@@ -38,8 +38,8 @@ pub use crate::io::{
     QueryId, Recording, Reply, RouteQuery, SendToken, Utc,
 };
 pub use crate::media::{
-    Codec, Deaf, Digit, DirectionStats, DtlsTerms, Engine, IceTerms, Keying, MediaId, MediaOrder,
-    MediaReport, PortPair, Protection, RemoteStream, Side, SrtpKeys, StreamPorts,
+    Codec, Deaf, Digit, DirectionStats, DtlsTerms, Engine, IceTerms, KeySource, Keying, MediaId, MediaOrder,
+    MediaReport, PortPair, Protection, RemoteStream, Side, SrtpKeys, SrtpUse, StreamPorts,
 };
 pub use crate::registrar::BindingChange;
 pub use crate::settings::{JournalLimits, Listener, ListenerId, RegistrarPolicy, Settings, User, shard_of};

@@ -394,6 +394,51 @@ pub struct DirectionStats {
     pub moves: u32,
     /// Why nothing was heard, where something ought to have been.
     pub deaf: Option<Deaf>,
+    /// How packets from and to this side were encrypted in the end, of the first stream that was; `None`: they were plain, or
+    /// the two ends encrypted past the box.
+    pub srtp: Option<SrtpUse>,
+}
+
+/// With which keys a side was spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SrtpUse {
+    /// Where they came from.
+    pub source: KeySource,
+    /// What was done with them.
+    pub suite: SrtpSuite,
+}
+
+/// How two ends come to have keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeySource {
+    /// Descriptions had them (RFC 4568).
+    Sdes,
+    /// A handshake (RFC 5764).
+    Dtls,
+}
+
+impl SrtpUse {
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<SrtpUse> {
+        let (source, suite) = text.split_once(' ')?;
+        let source = match source {
+            "sdes" => KeySource::Sdes,
+            "dtls" => KeySource::Dtls,
+            _ => return None,
+        };
+        Some(SrtpUse { source, suite: SrtpSuite::parse(suite.as_bytes())? })
+    }
+}
+
+impl fmt::Display for SrtpUse {
+    /// `sdes` or `dtls`, and the suite as descriptions name it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.source {
+            KeySource::Sdes => "sdes",
+            KeySource::Dtls => "dtls",
+        };
+        write!(f, "{source} {}", self.suite.name())
+    }
 }
 
 /// A key that was pressed.
@@ -443,6 +488,12 @@ pub enum Deaf {
     WrongSource(SocketAddr),
     /// Packets came from where the side may send, and none of them was RTP, which alone shows where it is.
     NoLatch(SocketAddr),
+    /// The side showed another certificate in DTLS than its description names (RFC 5763 §5): it is not who was called.
+    WrongCertificate,
+    /// The handshake of DTLS that keys were to come of was never over.
+    NoHandshake,
+    /// Packets came from where the side may send, and nobody who has its key wrote them.
+    WrongKey(SocketAddr),
     /// Nothing came.
     Nothing,
 }
@@ -454,6 +505,9 @@ impl Deaf {
             Deaf::PrivateAddress(_) => "private_address",
             Deaf::WrongSource(_) => "wrong_source",
             Deaf::NoLatch(_) => "no_latch",
+            Deaf::WrongCertificate => "wrong_certificate",
+            Deaf::NoHandshake => "no_handshake",
+            Deaf::WrongKey(_) => "wrong_key",
             Deaf::Nothing => "nothing_received",
         }
     }
@@ -465,6 +519,9 @@ impl Deaf {
             "private_address" => Deaf::PrivateAddress(address.parse().ok()?),
             "wrong_source" => Deaf::WrongSource(address.parse().ok()?),
             "no_latch" => Deaf::NoLatch(address.parse().ok()?),
+            "wrong_certificate" => Deaf::WrongCertificate,
+            "no_handshake" => Deaf::NoHandshake,
+            "wrong_key" => Deaf::WrongKey(address.parse().ok()?),
             "nothing_received" => Deaf::Nothing,
             _ => return None,
         })
@@ -476,8 +533,10 @@ impl fmt::Display for Deaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Deaf::PrivateAddress(ip) => write!(f, "{} {ip}", self.word()),
-            Deaf::WrongSource(source) | Deaf::NoLatch(source) => write!(f, "{} {source}", self.word()),
-            Deaf::Nothing => f.write_str(self.word()),
+            Deaf::WrongSource(source) | Deaf::NoLatch(source) | Deaf::WrongKey(source) => {
+                write!(f, "{} {source}", self.word())
+            }
+            Deaf::WrongCertificate | Deaf::NoHandshake | Deaf::Nothing => f.write_str(self.word()),
         }
     }
 }
@@ -496,9 +555,10 @@ impl Hash for DirectionStats {
             first_media_ms,
             moves,
             deaf,
+            srtp,
         } = self;
         (packets, octets, lost, jitter_ms.to_bits(), dropped).hash(state);
-        (reordered, duplicates, round_trip_ms, first_media_ms, moves, deaf).hash(state);
+        (reordered, duplicates, round_trip_ms, first_media_ms, moves, deaf, srtp).hash(state);
     }
 }
 

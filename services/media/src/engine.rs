@@ -428,7 +428,7 @@ impl Handle {
     /// Before the description, so that no packet leaves in the clear.
     fn protect(&mut self, id: MediaId, stream: u8, side: Side, protection: Option<&Protection>) {
         let Some(path) = self.path_of(id, stream) else { return };
-        let begin = |terms| self.shared.identity.as_ref().map(|identity| identity.begin(terms));
+        let begin = |terms| self.shared.identity.as_ref().and_then(|identity| identity.begin(terms));
         let mut state = path.state();
         let begun = state.protect(side, protection, &begin);
         self.shared.recall(path, &mut state);
@@ -574,4 +574,5 @@ fn add(sum: &mut DirectionStats, stream: DirectionStats) {
     };
     sum.moves += stream.moves;
     sum.deaf = sum.deaf.or(stream.deaf);
+    sum.srtp = sum.srtp.or(stream.srtp);
 }

@@ -410,6 +410,8 @@ pub(crate) struct CountersLine {
     pub(crate) moves: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deaf: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) srtp: Option<String>,
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use call::journal::{Fact, Keys, Ordered, Owner, Stimulus};
 use call::{
     Addresses, Deaf, Digit, DirectionStats, MediaId, MediaReport, NextHop, PortPair, QueryId, SendToken,
-    Side, StreamPorts,
+    Side, SrtpUse, StreamPorts,
 };
 use routing::{Decision, Fork, Plan, Refusal, Target, TrunkId};
 use sip::Transport;
@@ -224,6 +224,7 @@ fn counters_line(stats: DirectionStats) -> CountersLine {
         first_media_ms,
         moves,
         deaf,
+        srtp,
     } = stats;
     CountersLine {
         packets,
@@ -237,6 +238,7 @@ fn counters_line(stats: DirectionStats) -> CountersLine {
         first_media_ms,
         moves,
         deaf: deaf.map(|deaf| deaf.to_string()),
+        srtp: srtp.map(|srtp| srtp.to_string()),
     }
 }
 
@@ -253,6 +255,7 @@ fn counters(line: &CountersLine) -> DirectionStats {
         first_media_ms,
         moves,
         deaf,
+        srtp,
     } = line;
     DirectionStats {
         packets: *packets,
@@ -266,6 +269,7 @@ fn counters(line: &CountersLine) -> DirectionStats {
         first_media_ms: *first_media_ms,
         moves: *moves,
         deaf: deaf.as_deref().and_then(Deaf::parse),
+        srtp: srtp.as_deref().and_then(SrtpUse::parse),
     }
 }
 

@@ -7,8 +7,8 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::LogFormat;
 
 /// Without RUST_LOG: what an operator wants to read. The database library tells every statement at `debug` and every
-/// slow one at `warn`.
-const DEFAULT: &str = "info";
+/// slow one at `warn`; that of DTLS warns of every extension that it does not know, which anybody may send it.
+const DEFAULT: &str = "info,rtc_dtls=error";
 
 /// RUST_LOG cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use call::{CdrFact, Deaf, DirectionStats, Disposition, EndedBy, Identity, Origin, Utc};
+use call::{CdrFact, Deaf, DirectionStats, Disposition, EndedBy, Identity, Origin, SrtpUse, Utc};
 use sip::Transport;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -39,7 +39,7 @@ const fn column(name: &'static str, kind: Kind) -> Column {
 }
 
 /// All columns, in the order of [`values`].
-pub(crate) const COLUMNS: [Column; 71] = [
+pub(crate) const COLUMNS: [Column; 73] = [
     column("id", Kind::Uuid),
     column("call_id", Kind::Uuid),
     column("attempt", Kind::Integer),
@@ -111,6 +111,8 @@ pub(crate) const COLUMNS: [Column; 71] = [
     column("b_moves", Kind::Integer),
     column("b_fault", Kind::Text),
     column("recording", Kind::Text),
+    column("srtp_a", Kind::Text),
+    column("srtp_b", Kind::Text),
 ];
 
 /// What goes into one column.
@@ -248,6 +250,8 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         count(u64::from(from_b.moves)),
         from_b.deaf.map_or(Value::Null, |deaf| Value::Text(deaf.to_string().into())),
         optional_text(recording),
+        from_a.srtp.map_or(Value::Null, |srtp| Value::Text(srtp.to_string().into())),
+        from_b.srtp.map_or(Value::Null, |srtp| Value::Text(srtp.to_string().into())),
     ]
 }
 
@@ -383,12 +387,12 @@ impl Record {
             from_a: heard(
                 row,
                 ["a_packets", "a_octets", "a_lost", "a_reordered", "a_duplicates", "a_moves"],
-                ["a_jitter_ms", "a_round_trip_ms", "a_first_media_ms", "a_fault"],
+                ["a_jitter_ms", "a_round_trip_ms", "a_first_media_ms", "a_fault", "srtp_a"],
             )?,
             from_b: heard(
                 row,
                 ["b_packets", "b_octets", "b_lost", "b_reordered", "b_duplicates", "b_moves"],
-                ["b_jitter_ms", "b_round_trip_ms", "b_first_media_ms", "b_fault"],
+                ["b_jitter_ms", "b_round_trip_ms", "b_first_media_ms", "b_fault", "srtp_b"],
             )?,
             recording: optional(row, "recording")?,
         };
@@ -405,7 +409,7 @@ impl Record {
 fn heard(
     row: &SqliteRow,
     counts: [&'static str; 6],
-    [jitter, round_trip, first, fault]: [&'static str; 4],
+    [jitter, round_trip, first, fault, srtp]: [&'static str; 5],
 ) -> Result<DirectionStats, Error> {
     let [packets, octets, lost, reordered, duplicates, moves] = counts;
     Ok(DirectionStats {
@@ -420,6 +424,7 @@ fn heard(
         first_media_ms: optional_number(row, first)?,
         moves: optional_number(row, moves)?.unwrap_or_default(),
         deaf: optional_parsed(row, fault, Deaf::parse)?,
+        srtp: optional_parsed(row, srtp, SrtpUse::parse)?,
     })
 }
 
@@ -522,6 +527,7 @@ mod tests {
         let added = [
             include_str!("../../../migrations/sqlite/0003_fields.sql"),
             include_str!("../../../migrations/sqlite/0004_quality.sql"),
+            include_str!("../../../migrations/sqlite/0005_encryption.sql"),
         ];
         let added = added.concat();
         let found = table(include_str!("../../../migrations/sqlite/0001_journal.sql"), &added);
@@ -539,7 +545,12 @@ mod tests {
             };
             (column.name, kind)
         });
-        let added = include_str!("../../../migrations/postgres/0003_quality.sql");
-        assert_eq!(table(include_str!("../../../migrations/postgres/0002_months.sql"), added), postgres);
+        let added = [
+            include_str!("../../../migrations/postgres/0003_quality.sql"),
+            include_str!("../../../migrations/postgres/0004_encryption.sql"),
+        ];
+        let added = added.concat();
+        let found = table(include_str!("../../../migrations/postgres/0002_months.sql"), &added);
+        assert_eq!(found, postgres);
     }
 }

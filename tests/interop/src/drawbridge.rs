@@ -42,6 +42,11 @@ impl Drawbridge {
         Drawbridge::start_with(place, "", "address6 = \"::1\"\n", rest)
     }
 
+    /// The same with these keys of `[media]` besides.
+    pub fn start_media(place: &Place, media: &str, rest: &str) -> Drawbridge {
+        Drawbridge::start_with(place, "", media, rest)
+    }
+
     /// The same with these keys of `[node]` besides.
     pub fn start_node(place: &Place, node: &str, rest: &str) -> Drawbridge {
         Drawbridge::start_with(place, node, "", rest)
@@ -56,7 +61,7 @@ impl Drawbridge {
         let file = Drawbridge::configure(place, node, media, rest);
         let mut command = Command::new(binary());
         command.arg("run").arg("--config").arg(file).current_dir(place.folder());
-        Drawbridge::launch(command, place, SocketAddr::from((place.ip(Place::BOX), 8080)))
+        Drawbridge::launch(command, place, place.api())
     }
 
     /// The same with a data directory of so many kB, in a mount namespace of its own. `None` without the privilege for that.
@@ -76,7 +81,7 @@ impl Drawbridge {
             .arg(binary())
             .arg(file);
         command.current_dir(place.folder());
-        Some(Drawbridge::launch(command, place, SocketAddr::from((place.ip(Place::BOX), 8080))))
+        Some(Drawbridge::launch(command, place, place.api()))
     }
 
     /// A path as the box sees it.
@@ -92,7 +97,8 @@ impl Drawbridge {
              [[listener]]\nname = \"udp\"\ntransport = \"udp\"\nbind = \"{ip}:5060\"\n\n\
              [[listener]]\nname = \"tcp\"\ntransport = \"tcp\"\nbind = \"{ip}:5060\"\n\n\
              [media]\naddress = \"{ip}\"\n{media}{ports}\n\
-             [api]\nbind = \"{ip}:8080\"\n\n{rest}\n",
+             [api]\nbind = \"{api}\"\n\n{rest}\n",
+            api = place.api(),
             data = place.path("data").display(),
             rest = with_spool(place, rest),
         );

@@ -6,12 +6,14 @@
 //! errors: it is test code, and the first thing that is not as it should be is the answer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod browser;
 mod certificates;
 mod crowd;
 mod drawbridge;
 mod http;
 mod line;
 mod load;
+mod meddler;
 mod phone;
 mod place;
 mod postgres;
@@ -22,12 +24,14 @@ mod softphone;
 mod tone;
 mod wire;
 
+pub use crate::browser::Browser;
 pub use crate::certificates::Authority;
 pub use crate::crowd::{Book, Crowd, Seen};
 pub use crate::drawbridge::{Drawbridge, Metrics, run_command};
 pub use crate::http::{Answer, request};
 pub use crate::line::{Line, Over};
 pub use crate::load::{from_environment, to_the_carrier};
+pub use crate::meddler::{Meddler, replace};
 pub use crate::phone::Phone;
 pub use crate::place::Place;
 pub use crate::postgres::Postgres;

@@ -42,6 +42,11 @@ impl Phone {
         });
     }
 
+    /// Whether its output has said `text` so far.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.process.output().contains(text)
+    }
+
     /// A phone at `at` with an account line of baresip's.
     pub fn start(place: &Place, user: &str, at: SocketAddr, account: &str, hertz: f64) -> Phone {
         let (ip, port) = (at.ip(), at.port());
@@ -63,6 +68,11 @@ impl Phone {
             voice = voice.display(),
             heard = recordings.display(),
         );
+        // They make keys and look for addresses at the start, which most phones here do without.
+        let extra =
+            [("dtls_srtp", "module dtls_srtp.so\n"), ("medianat=ice", "module stun.so\nmodule ice.so\n")];
+        let extra = extra.iter().filter(|(word, _)| account.contains(word)).map(|(_, modules)| *modules);
+        let config = config + &extra.collect::<String>();
         // A place with an authority of its own: its certificates are good.
         let authority = place.path("ca.pem");
         let trusted =
@@ -87,6 +97,17 @@ impl Phone {
         self.command("dial", uri);
     }
 
+    /// Presses a key in its call until `other` hears it: baresip releases it at once, and where it had no time for a packet
+    /// of it in between it says that another was released.
+    pub fn press(&mut self, key: char, other: &mut Phone) {
+        let is_heard = (0..10).any(|_| {
+            self.command("sndcode", &key.to_string());
+            let heard = other.hears("CALL_DTMF_START", Duration::from_millis(700));
+            heard.is_some_and(|heard| heard["param"] == key.to_string())
+        });
+        assert!(is_heard, "{key} is not heard; see {}", other.process.log().display());
+    }
+
     /// Ends its call.
     pub fn hang_up(&mut self) {
         self.command("hangup", "");
@@ -100,13 +121,14 @@ impl Phone {
 
     /// Waits for an event (`CALL_ESTABLISHED`, `CALL_CLOSED`, …) and returns it.
     pub fn expect(&mut self, event: &str, limit: Duration) -> Value {
+        let found = self.hears(event, limit);
+        found.unwrap_or_else(|| panic!("no {event} within {limit:?}; see {}", self.process.log().display()))
+    }
+
+    /// The next event of this name, if it comes in time.
+    pub fn hears(&mut self, event: &str, limit: Duration) -> Option<Value> {
         let end = Instant::now() + limit;
-        while let Some(message) = self.next_message(end) {
-            if message["type"] == event {
-                return message;
-            }
-        }
-        panic!("no {event} within {limit:?}; baresip said:\n{}", self.process.output());
+        std::iter::from_fn(|| self.next_message(end)).find(|message| message["type"] == event)
     }
 
     /// The next netstring of the control connection, before `end`.

@@ -9,10 +9,10 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 static PLACES: AtomicU8 = AtomicU8::new(0);
 
-/// Addresses 127.x.y.1 to 127.x.y.254 and a folder. The folder goes with the place, unless the test failed.
+/// Addresses x.y.z.1 to x.y.z.254 and a folder. The folder goes with the place, unless the test failed.
 #[derive(Debug)]
 pub struct Place {
-    network: [u8; 2],
+    network: [u8; 3],
     folder: PathBuf,
 }
 
@@ -26,25 +26,48 @@ impl Place {
     /// The second target.
     pub const C: u8 = 4;
 
-    /// A place for the test `story`.
+    /// A place for the test `story`, on loopback.
     pub fn new(story: &str) -> Place {
         let process = std::process::id();
         let nth = PLACES.fetch_add(1, Ordering::Relaxed);
         // Test binaries run one after the other, tests of one binary at once: both parts together are not met twice.
-        let network = [64 + (process % 128) as u8, nth];
+        let network = [127, 64 + (process % 128) as u8, nth];
         let folder = std::env::temp_dir().join(format!("drawbridge-{story}-{process}-{nth}"));
         std::fs::create_dir_all(&folder).unwrap();
         Place { network, folder }
     }
 
+    /// A place with a network of its own, in which the box's address is not on loopback: some programs find no way to others
+    /// there. `None` without the privilege for that.
+    pub fn on_a_wire(story: &str) -> Option<Place> {
+        if !Place::own_network() {
+            return None;
+        }
+        let mut place = Place::new(story);
+        place.network = [192, 0, 2];
+        let address = format!("{}/24", place.ip(Place::BOX));
+        let alone = ip(&["link", "add", "wire", "type", "veth", "peer", "name", "end"])
+            && ip(&["addr", "add", &address, "dev", "wire"])
+            && ip(&["link", "set", "wire", "up"])
+            && ip(&["link", "set", "end", "up"]);
+        alone.then_some(place)
+    }
+
     /// The address of one host.
     pub fn ip(&self, host: u8) -> Ipv4Addr {
-        Ipv4Addr::new(127, self.network[0], self.network[1], host)
+        let [a, b, c] = self.network;
+        Ipv4Addr::new(a, b, c, host)
     }
 
     /// A host's address with SIP's default port.
     pub fn sip(&self, host: u8) -> SocketAddr {
         SocketAddr::from((self.ip(host), 5060))
+    }
+
+    /// Where the box's API is: on loopback, where no token is asked for.
+    pub fn api(&self) -> SocketAddr {
+        let ip = if self.network[0] == 127 { self.ip(Place::BOX) } else { Ipv4Addr::LOCALHOST };
+        SocketAddr::from((ip, 8080))
     }
 
     /// The test's folder.
@@ -70,13 +93,14 @@ impl Place {
         // SAFETY: a network namespace touches neither memory nor file descriptors of this process; only sockets that
         // this thread opens from now on live in it.
         let alone = unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.is_ok();
-        alone
-            && Command::new("ip")
-                .args(["link", "set", "lo", "up"])
-                .stderr(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success())
+        alone && ip(&["link", "set", "lo", "up"])
     }
+}
+
+/// Sets up this thread's network.
+fn ip(arguments: &[&str]) -> bool {
+    let status = Command::new("ip").args(arguments).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 impl Drop for Place {

@@ -302,6 +302,7 @@ pub fn cdr_record() -> CdrRecord {
             jitter_ms: 1.5,
             dropped: 9,
             round_trip_ms: Some(40),
+            srtp: call::SrtpUse::parse("dtls AEAD_AES_128_GCM"),
             ..DirectionStats::default()
         },
         from_b: DirectionStats { deaf: Some(call::Deaf::Nothing), ..DirectionStats::default() },

@@ -347,7 +347,7 @@ impl Security {
             if let Some(ice) = state.ice.as_ref().filter(|ice| ice.agreed || is_offer) {
                 lines.push(format!("a=ice-ufrag:{}", ice.user));
                 lines.push(format!("a=ice-pwd:{}", ice.password));
-                lines.extend(place(index, state.muxed));
+                lines.extend(place(index, state.muxed && !is_offer));
                 if session.is_empty() {
                     session.push("a=ice-lite".to_owned());
                 }

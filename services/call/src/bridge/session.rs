@@ -147,7 +147,9 @@ impl LocalSession {
             None => (Vec::new(), security::plain(sdp)),
         });
         let encryption = encryption.as_ref().map(|(session, streams)| Encryption { session, streams });
-        let muxed = |index| self.security.as_ref().is_some_and(|security| security.is_muxed(index));
+        // An offer says where control goes with who answers without `a=rtcp-mux` (RFC 5761 §5.1.3).
+        let muxed =
+            |index| !is_offer && self.security.as_ref().is_some_and(|security| security.is_muxed(index));
         let ports: SmallVec<[sip::StreamPorts; 4]> = (0..sdp.streams().len())
             .map(|index| match ports.get(index) {
                 Some(pair) => {

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::bytes::{Reader, put_address, put_bytes};
 use crate::family::Addresses;
 use crate::io::{Flow, NextHop, QueryId, SendToken};
-use crate::media::{Deaf, Digit, DirectionStats, MediaId, MediaReport, PortPair, Side, StreamPorts};
+use crate::media::{Deaf, Digit, DirectionStats, MediaId, MediaReport, PortPair, Side, SrtpUse, StreamPorts};
 use crate::settings::ListenerId;
 
 /// Something that happened to a call.
@@ -357,6 +357,7 @@ fn put_stats(to: &mut Vec<u8>, stats: &DirectionStats) {
         first_media_ms,
         moves,
         deaf,
+        srtp,
     } = stats;
     for count in [packets, octets, lost, dropped, reordered, duplicates] {
         to.extend_from_slice(&count.to_le_bytes());
@@ -368,6 +369,7 @@ fn put_stats(to: &mut Vec<u8>, stats: &DirectionStats) {
     }
     to.extend_from_slice(&moves.to_le_bytes());
     put_bytes(to, deaf.map(|deaf| deaf.to_string()).unwrap_or_default().as_bytes());
+    put_bytes(to, srtp.map(|srtp| srtp.to_string()).unwrap_or_default().as_bytes());
 }
 
 fn stats(from: &mut Reader<'_>) -> Option<DirectionStats> {
@@ -381,6 +383,7 @@ fn stats(from: &mut Reader<'_>) -> Option<DirectionStats> {
     let (round_trip_ms, first_media_ms) = (time()?, time()?);
     let moves = from.u32()?;
     let deaf = Deaf::parse(from.text()?);
+    let srtp = SrtpUse::parse(from.text()?);
     Some(DirectionStats {
         packets,
         octets,
@@ -393,6 +396,7 @@ fn stats(from: &mut Reader<'_>) -> Option<DirectionStats> {
         first_media_ms,
         moves,
         deaf,
+        srtp,
     })
 }
 

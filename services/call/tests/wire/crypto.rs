@@ -289,6 +289,30 @@ fn no_journal_has_a_key() {
     world.expect_replays();
 }
 
+/// Who answers without `a=rtcp-mux` sends control where the offer says (RFC 5761 §5.1.3).
+#[test]
+fn an_offer_of_dtls_has_a_port_for_control_in_case_it_is_not_muxed() {
+    let mut world = World::shaped(
+        |trunks: &mut Vec<Trunk>| trunks[1].media_security = MediaSecurity::Dtls,
+        |settings| settings.fingerprint = Some(Fingerprint([9; 32])),
+    );
+    let answer = format!(
+        "v=0\no=- 5 5 IN IP4 192.0.2.30\ns=-\nc=IN IP4 192.0.2.30\nt=0 0\nm=audio 5000 UDP/TLS/RTP/SAVP 0\n\
+         a=fingerprint:{}\na=setup:active\n",
+        Fingerprint([7; 32]).write(),
+    );
+    let (ok, out) = up(&mut world, OFFER, |_| answer.clone());
+    let lines = |start: &str| out.body().lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!((lines("a=rtcp-mux"), lines("a=rtcp:"), lines("a=candidate:")), (1, 0, 2), "{}", out.text);
+    let remote = world.orders.iter().rev().find_map(|order| match order {
+        MediaOrder::Describe { side: Side::B, remote, .. } => *remote,
+        _ => None,
+    });
+    assert_eq!(remote.unwrap().rtcp.port(), 5001);
+    ends_by_the_caller(&mut world, &ok, 2);
+    world.expect_replays();
+}
+
 /// What a page in a browser offers.
 fn page(setup: &str) -> String {
     format!(

@@ -1,39 +1,77 @@
 //! DTLS-SRTP (RFC 5763, RFC 5764): the certificate of this process, and handshakes on media ports.
+//!
+//! The library is handed datagrams and the time, and asked for datagrams. Its peer is whoever writes to a media port, so it
+//! is given only as much as a handshake needs ([`Allowance`]), and should it panic nevertheless, that is the end of this
+//! handshake and not of the relay.
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use call::{DtlsTerms, SrtpKeys};
-use dimpl::{Config, Dtls, DtlsCertificate, Output, SrtpProfile};
 use ring::digest::{SHA256, digest};
+use rtc_dtls::config::{ClientAuthType, ConfigBuilder, HandshakeConfig};
+use rtc_dtls::crypto::{Certificate, CryptoPrivateKey};
+use rtc_dtls::crypto_provider::RTCCryptoProvider;
+use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
+use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use rtc_shared::TransportProtocol;
+use rtc_shared::error::Error;
 use sip::{Fingerprint, MasterKey, SrtpSuite};
+use zeroize::Zeroizing;
 
+use super::allowance::Allowance;
 use crate::stream::{Handshake, Progress};
 
-/// The largest record that is sent.
-const RECORD: usize = 2048;
-/// More outputs than one input has.
-const MAX_OUTPUTS: usize = 64;
+/// The label of the keys that SRTP takes (RFC 5764 §4.2).
+const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
+
+/// What is offered, and chosen from.
+const PROFILES: [SrtpProtectionProfile; 4] = [
+    SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
+    SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+    SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+    SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32,
+];
+
+/// After so long without an answer a flight is sent again: the first often overtakes the answer that makes the peer listen.
+/// A second, which RFC 6347 §4.2.4.1 begins with, would be a second of silence; everybody's round trip is less than this.
+const FLIGHT: Duration = Duration::from_millis(250);
+
+/// How often a handshake that nobody has answered is begun anew, each time with eight flights: a peer that still rings may
+/// have no ears yet.
+const MAX_BEGUN: u8 = 30;
+
+/// The library tells associations apart by their addresses; here each has an endpoint of its own.
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// The certificate that the relay shows, made at its start and good for its life.
 pub(crate) struct Identity {
-    certificate: DtlsCertificate,
-    config: Arc<Config>,
+    own: Arc<Own>,
     fingerprint: Fingerprint,
 }
 
+/// What each handshake takes.
+struct Own {
+    provider: Arc<dyn RTCCryptoProvider>,
+    certificate: Certificate,
+}
+
 impl Identity {
-    /// `None` when the system has no randomness, or the library no suite.
+    /// `None` when the system has no randomness.
     pub(crate) fn new() -> Option<Identity> {
+        let provider = rtc_dtls::crypto_provider::default_provider().ok()?;
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).ok()?;
         let mut params = rcgen::CertificateParams::new(Vec::new()).ok()?;
         params.distinguished_name.push(rcgen::DnType::CommonName, "media");
-        let certificate = params.self_signed(&key).ok()?.der().to_vec();
-        let fingerprint = fingerprint(&certificate)?;
-        let certificate = DtlsCertificate { certificate, private_key: key.serialize_der() };
-        let config = Config::builder().build().ok()?;
-        Some(Identity { certificate, config: Arc::new(config), fingerprint })
+        let shown = params.self_signed(&key).ok()?.der().clone();
+        let fingerprint = fingerprint(&shown)?;
+        let private_key = CryptoPrivateKey::from_key_pair(&key, provider.crypto()).ok()?;
+        let certificate = Certificate { certificate: vec![shown], private_key };
+        Some(Identity { own: Arc::new(Own { provider, certificate }), fingerprint })
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
@@ -41,10 +79,49 @@ impl Identity {
     }
 
     /// A handshake to these terms.
-    pub(crate) fn begin(&self, terms: DtlsTerms) -> Box<dyn Handshake> {
-        let mut dtls = Dtls::new_12(Arc::clone(&self.config), self.certificate.clone(), Instant::now());
-        dtls.set_active(terms.active);
-        Box::new(Association { dtls, terms, is_proven: false, has_failed: false })
+    pub(crate) fn begin(&self, terms: DtlsTerms) -> Option<Box<dyn Handshake>> {
+        self.own.begin(terms)
+    }
+}
+
+impl Own {
+    fn begin(self: &Arc<Own>, terms: DtlsTerms) -> Option<Box<dyn Handshake>> {
+        let shown = Arc::new(Shown::default());
+        let config = Arc::new(self.config(terms, &shown)?);
+        let mut association = Association {
+            own: Arc::clone(self),
+            config,
+            terms,
+            endpoint: None,
+            begun: 0,
+            allowance: Allowance::default(),
+            shown,
+            stage: Stage::Open,
+        };
+        association.begin(Instant::now()).then(|| Box::new(association) as Box<dyn Handshake>)
+    }
+
+    fn config(&self, terms: DtlsTerms, shown: &Arc<Shown>) -> Option<HandshakeConfig> {
+        let shown = Arc::clone(shown);
+        let verify = move |certificates: &[Vec<u8>], _: &[_]| {
+            let is_named =
+                certificates.first().and_then(|first| fingerprint(first)) == Some(terms.fingerprint);
+            let of_this = if is_named { &shown.named } else { &shown.other };
+            of_this.store(true, Relaxed);
+            if is_named { Ok(()) } else { Err(Error::ErrInvalidCertificate) }
+        };
+        ConfigBuilder::default()
+            .with_crypto_provider(Arc::clone(&self.provider))
+            .with_certificates(vec![self.certificate.clone()])
+            .with_srtp_protection_profiles(PROFILES.to_vec())
+            // Certificates sign themselves; which is right the description says (RFC 5763 §5).
+            .with_insecure_skip_verify(true)
+            .with_client_auth(ClientAuthType::RequireAnyClientCert)
+            .with_verify_peer_certificate(Some(Arc::new(verify)))
+            .with_server_name("media".to_owned())
+            .with_flight_interval(FLIGHT)
+            .build(terms.active, None)
+            .ok()
     }
 }
 
@@ -58,13 +135,35 @@ fn fingerprint(certificate: &[u8]) -> Option<Fingerprint> {
     digest(&SHA256, certificate).as_ref().try_into().ok().map(Fingerprint)
 }
 
+/// Which certificates the peer has shown.
+#[derive(Debug, Default)]
+struct Shown {
+    /// The one that its description names; it proved that it has the key.
+    named: AtomicBool,
+    other: AtomicBool,
+}
+
+/// How far an association is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Keys are still to come.
+    Open,
+    /// They were handed out; the peer may have missed the last messages and ask for them.
+    Done,
+    /// Nothing comes of it any more.
+    Over,
+}
+
 /// One handshake, and what remains of it.
 struct Association {
-    dtls: Dtls,
+    own: Arc<Own>,
+    config: Arc<HandshakeConfig>,
     terms: DtlsTerms,
-    /// The peer showed the certificate that its description names.
-    is_proven: bool,
-    has_failed: bool,
+    endpoint: Option<Endpoint>,
+    begun: u8,
+    allowance: Allowance,
+    shown: Arc<Shown>,
+    stage: Stage,
 }
 
 impl fmt::Debug for Association {
@@ -74,65 +173,129 @@ impl fmt::Debug for Association {
 }
 
 impl Handshake for Association {
+    fn anew(&self) -> Option<Box<dyn Handshake>> {
+        self.own.begin(self.terms)
+    }
+
     fn receive(&mut self, packet: &[u8], out: &mut Vec<Vec<u8>>) -> Progress {
-        self.has_failed |= self.dtls.handle_timeout(Instant::now()).is_err();
-        if !self.has_failed {
-            self.has_failed |= self.dtls.handle_packet(packet).is_err();
+        if self.stage == Stage::Over || !self.allowance.takes(packet) {
+            return Progress::Going;
         }
-        self.drain(out)
+        let now = Instant::now();
+        // What cannot be read is no reason to end anything (RFC 6347 §4.1.2.7): anybody may have sent it.
+        let events =
+            self.guarded(|endpoint| endpoint.read(now, PEER, None, packet.into()).unwrap_or_default());
+        self.drain(out);
+        self.progress(events)
     }
 
     fn tend(&mut self, out: &mut Vec<Vec<u8>>) -> Progress {
-        self.has_failed |= self.dtls.handle_timeout(Instant::now()).is_err();
-        self.drain(out)
+        let now = Instant::now();
+        // Nobody is there of whom the library knows: a server that still waits.
+        let is_due = |endpoint: &mut Endpoint| endpoint.poll_timeout(&PEER).is_some_and(|at| at <= now);
+        let gave_up =
+            self.guarded(|endpoint| is_due(endpoint) && endpoint.handle_timeout(PEER, now).is_err());
+        if gave_up == Some(true) && self.stage == Stage::Open && !self.begin(now) {
+            return self.fail();
+        }
+        self.drain(out);
+        self.progress(Some(Vec::new()))
     }
 }
 
 impl Association {
-    fn drain(&mut self, out: &mut Vec<Vec<u8>>) -> Progress {
-        if self.has_failed {
-            return Progress::Failed;
+    /// Begins, or begins anew. Whether there is another time.
+    fn begin(&mut self, now: Instant) -> bool {
+        self.begun += 1;
+        if self.begun > MAX_BEGUN {
+            return false;
         }
-        let mut buffer = vec![0; RECORD];
-        let mut keys = None;
-        for _ in 0..MAX_OUTPUTS {
-            match self.dtls.poll_output(&mut buffer) {
-                Output::Packet(packet) => out.push(packet.to_vec()),
-                Output::PeerCert(certificate) => {
-                    self.is_proven = fingerprint(certificate) == Some(self.terms.fingerprint);
-                    self.has_failed |= !self.is_proven;
-                }
-                Output::KeyingMaterial(material, profile) => {
-                    keys = srtp_keys(&material, profile, self.terms.active);
-                }
-                Output::Timeout(_) => break,
-                Output::BufferTooSmall { needed } => buffer.resize(needed.min(1 << 16), 0),
-                // Nobody speaks of anything but keys here; that the peer closes it says nothing of its media.
-                _ => {}
-            }
+        let (local, is_active) = (PEER, self.terms.active);
+        let as_server = (!is_active).then(|| Arc::clone(&self.config));
+        self.endpoint = Some(Endpoint::new(local, TransportProtocol::UDP, as_server));
+        let config = Arc::clone(&self.config);
+        !is_active || self.guarded(|endpoint| endpoint.connect(now, PEER, config, None).is_ok()) == Some(true)
+    }
+
+    /// Lets the library do something; `None` when it panicked, and then it is not asked again.
+    fn guarded<T>(&mut self, act: impl FnOnce(&mut Endpoint) -> T) -> Option<T> {
+        let endpoint = self.endpoint.as_mut()?;
+        let done = catch_unwind(AssertUnwindSafe(|| act(endpoint)));
+        if done.is_err() {
+            tracing::error!("a DTLS handshake panicked and is given up");
+            self.endpoint = None;
         }
+        done.ok()
+    }
+
+    fn drain(&mut self, out: &mut Vec<Vec<u8>>) {
+        self.guarded(|endpoint| {
+            out.extend(std::iter::from_fn(|| endpoint.poll_transmit()).map(|sent| sent.message.to_vec()));
+        });
+    }
+
+    fn progress(&mut self, events: Option<Vec<EndpointEvent>>) -> Progress {
+        let Some(events) = events else { return self.fail() };
+        let has = |wanted: fn(&EndpointEvent) -> bool| events.iter().any(wanted);
+        let is_closed = has(|event| matches!(event, EndpointEvent::PeerClosed));
+        if is_closed && self.stage == Stage::Done {
+            // That the peer closes the association says nothing of its media (RFC 5764 §3): its keys are good.
+            self.stage = Stage::Over;
+        }
+        if self.stage != Stage::Open {
+            return Progress::Going;
+        }
+        if self.shown.other.load(Relaxed) {
+            self.stage = Stage::Over;
+            return Progress::WrongCertificate;
+        }
+        if is_closed {
+            return self.fail();
+        }
+        if !has(|event| matches!(event, EndpointEvent::HandshakeComplete)) {
+            return Progress::Going;
+        }
+        let keys = self.shown.named.load(Relaxed).then(|| self.keys()).flatten();
         match keys {
-            _ if self.has_failed => Progress::Failed,
-            Some(keys) if self.is_proven => Progress::Done(Box::new(keys)),
-            Some(_) => Progress::Failed,
-            None => Progress::Going,
+            Some(keys) => {
+                self.stage = Stage::Done;
+                Progress::Done(Box::new(keys))
+            }
+            None => self.fail(),
         }
+    }
+
+    fn fail(&mut self) -> Progress {
+        self.stage = Stage::Over;
+        Progress::Failed
+    }
+
+    fn keys(&self) -> Option<SrtpKeys> {
+        let state = self.endpoint.as_ref()?.get_connection_state(PEER)?;
+        let suite = suite(state.srtp_protection_profile())?;
+        let length = 2 * (suite.key_length() + suite.salt_length());
+        let material = state.export_keying_material(EXPORTER, &[], length).ok()?;
+        srtp_keys(material.as_ref(), suite, self.terms.active)
+    }
+}
+
+fn suite(profile: SrtpProtectionProfile) -> Option<SrtpSuite> {
+    match profile {
+        SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => Some(SrtpSuite::AesCm128Sha1_80),
+        SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32 => Some(SrtpSuite::AesCm128Sha1_32),
+        SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => Some(SrtpSuite::AeadAes128Gcm),
+        SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm => Some(SrtpSuite::AeadAes256Gcm),
+        _ => None,
     }
 }
 
 /// RFC 5764 §4.2: both keys, then both salts, the client's first.
-fn srtp_keys(material: &[u8], profile: SrtpProfile, is_client: bool) -> Option<SrtpKeys> {
-    let suite = match profile {
-        SrtpProfile::AES128_CM_SHA1_80 => SrtpSuite::AesCm128Sha1_80,
-        SrtpProfile::AEAD_AES_128_GCM => SrtpSuite::AeadAes128Gcm,
-        SrtpProfile::AEAD_AES_256_GCM => SrtpSuite::AeadAes256Gcm,
-        _ => return None,
-    };
+fn srtp_keys(material: &[u8], suite: SrtpSuite, is_client: bool) -> Option<SrtpKeys> {
     let (keys, salts) = material.split_at_checked(suite.key_length() * 2)?;
     let (client_key, server_key) = keys.split_at_checked(suite.key_length())?;
     let (client_salt, server_salt) = salts.split_at_checked(suite.salt_length())?;
-    let client = MasterKey::new(suite, &[client_key, client_salt].concat())?;
-    let server = MasterKey::new(suite, &[server_key, server_salt.get(..suite.salt_length())?].concat())?;
+    let master = |key: &[u8], salt: &[u8]| MasterKey::new(suite, &Zeroizing::new([key, salt].concat()));
+    let (client, server) = (master(client_key, client_salt)?, master(server_key, server_salt)?);
     let (inbound, outbound) = if is_client { (server, client) } else { (client, server) };
     Some(SrtpKeys { suite, inbound, outbound })
 }
@@ -170,8 +333,8 @@ mod tests {
     #[test]
     fn both_ends_come_to_the_same_keys() {
         let (one, other) = (Identity::new().unwrap(), Identity::new().unwrap());
-        let mut client = one.begin(terms(&other, true));
-        let mut server = other.begin(terms(&one, false));
+        let mut client = one.begin(terms(&other, true)).unwrap();
+        let mut server = other.begin(terms(&one, false)).unwrap();
         let [client, server] = shake(&mut *client, &mut *server).map(Option::unwrap);
         assert_eq!(client.suite, server.suite);
         assert_eq!((&client.inbound, &client.outbound), (&server.outbound, &server.inbound));
@@ -183,19 +346,18 @@ mod tests {
         let (one, other, third) =
             (Identity::new().unwrap(), Identity::new().unwrap(), Identity::new().unwrap());
         for (of_server, of_client) in [(&third, &one), (&other, &third)] {
-            let mut client = one.begin(terms(of_server, true));
-            let mut server = other.begin(terms(of_client, false));
+            let mut client = one.begin(terms(of_server, true)).unwrap();
+            let mut server = other.begin(terms(of_client, false)).unwrap();
             let [client, server] = shake(&mut *client, &mut *server);
-            assert!(client.is_none() || server.is_none());
-            assert_eq!(client.is_none(), std::ptr::eq(of_server, &third));
+            assert!(client.is_none() && server.is_none());
         }
     }
 
     #[test]
     fn noise_does_not_end_a_handshake() {
         let (one, other) = (Identity::new().unwrap(), Identity::new().unwrap());
-        let mut client = one.begin(terms(&other, true));
-        let mut server = other.begin(terms(&one, false));
+        let mut client = one.begin(terms(&other, true)).unwrap();
+        let mut server = other.begin(terms(&one, false)).unwrap();
         let mut out = Vec::new();
         for noise in
             [&[22, 1][..], &[20; 40], &[63; 2000], &[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 4, 1, 2, 3, 4]]

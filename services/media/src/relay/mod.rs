@@ -9,6 +9,7 @@
 //! packet path (but across the one that connects a port to its peer, once for many packets), so orders take effect at once and neither party waits for the other. There is no queue between them
 //! that could fill up.
 
+mod allowance;
 mod handing;
 mod handshake;
 mod sockets;
@@ -57,9 +58,13 @@ pub struct Totals {
     pub kernel_flows: usize,
     /// RTCP packets relayed.
     pub control: u64,
-    /// Packets dropped by the source filter or the rate limit, or with no address to go to. Not those that strangers send to a media port
+    /// Packets dropped by the source filter, the rate limit or encryption, or with no address to go to. Not those that strangers send to a media port
     /// which is connected to its peer by then: the system refuses them.
     pub dropped: u64,
+    /// Those of them that came from where an encrypted side may send, and that nobody who has its key wrote.
+    pub forged: u64,
+    /// And those encrypted ones that were here before, or are too old to tell.
+    pub replayed: u64,
     /// Packets for a side on hold.
     pub withheld: u64,
     /// Packets that the network refused to take.
@@ -101,6 +106,8 @@ impl Relay {
             totals.octets += counters.octets.load(Relaxed);
             totals.control += counters.control.load(Relaxed);
             totals.dropped += counters.dropped.load(Relaxed);
+            totals.forged += counters.forged.load(Relaxed);
+            totals.replayed += counters.replayed.load(Relaxed);
             totals.withheld += counters.withheld.load(Relaxed);
             totals.unsent += counters.unsent.load(Relaxed);
             totals.late += counters.late.load(Relaxed);
@@ -206,6 +213,8 @@ struct Counters {
     octets: AtomicU64,
     control: AtomicU64,
     dropped: AtomicU64,
+    forged: AtomicU64,
+    replayed: AtomicU64,
     withheld: AtomicU64,
     unsent: AtomicU64,
     late: AtomicU64,

@@ -34,8 +34,8 @@ const ROUNDS: usize = 64;
 const BURST: usize = 32;
 /// How often is looked for packets of digits that are due, while there are any.
 const PLAYING: Duration = Duration::from_millis(5);
-/// How often handshakes are looked at, whose shortest time of waiting is a second (RFC 6347 §4.2.4.1).
-const TEND: Duration = Duration::from_millis(100);
+/// How often handshakes are looked at.
+const TEND: Duration = Duration::from_millis(50);
 /// The largest UDP payload.
 const DATAGRAM: usize = 65_535;
 
@@ -96,6 +96,8 @@ struct Tally {
     octets: u64,
     control: u64,
     dropped: u64,
+    forged: u64,
+    replayed: u64,
     withheld: u64,
     unsent: u64,
     late: u64,
@@ -248,8 +250,11 @@ impl Worker {
                     }
                 }
                 Verdict::Drop => self.tally.dropped += 1,
+                Verdict::Forged => self.tally.forged += 1,
+                Verdict::Replayed => self.tally.replayed += 1,
             }
-            if channel == Channel::Rtp && !path.control.load(Relaxed) && verdict != Verdict::Drop {
+            let is_known = !matches!(verdict, Verdict::Drop | Verdict::Forged | Verdict::Replayed);
+            if channel == Channel::Rtp && !path.control.load(Relaxed) && is_known {
                 path.open_control(&self.shared);
             }
         });
@@ -340,7 +345,9 @@ impl Worker {
         add(&counters.packets, tally.packets);
         add(&counters.octets, tally.octets);
         add(&counters.control, tally.control);
-        add(&counters.dropped, tally.dropped);
+        add(&counters.dropped, tally.dropped + tally.forged + tally.replayed);
+        add(&counters.forged, tally.forged);
+        add(&counters.replayed, tally.replayed);
         add(&counters.withheld, tally.withheld);
         add(&counters.unsent, tally.unsent);
         add(&counters.late, tally.late);

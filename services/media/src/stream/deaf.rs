@@ -13,6 +13,8 @@ pub(crate) struct Turned {
     stranger: Option<SocketAddr>,
     /// The last that might have been the side, and did not send RTP.
     unproven: Option<SocketAddr>,
+    /// The last that might have been the side, and did not have its key.
+    keyless: Option<SocketAddr>,
 }
 
 impl Turned {
@@ -27,9 +29,17 @@ impl Turned {
         }
     }
 
+    /// An encrypted packet was not let in, from where the side may send.
+    pub(crate) fn forged(&mut self, source: SocketAddr) {
+        self.keyless = Some(source);
+    }
+
     /// The likely cause, the surest first.
     pub(crate) fn why(&self, remote: &RemoteStream) -> Deaf {
         let described = remote.rtp.ip();
+        if let Some(source) = self.keyless {
+            return Deaf::WrongKey(source);
+        }
         match (self.stranger, self.unproven) {
             (_, Some(source)) => Deaf::NoLatch(source),
             (Some(source), None) => Deaf::WrongSource(source),

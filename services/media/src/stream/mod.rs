@@ -88,6 +88,10 @@ pub(crate) enum Verdict {
     Reply,
     /// From a source that may not send, of no use to anybody, or with nowhere to go.
     Drop,
+    /// From where the side may send, and nobody who has its key wrote it.
+    Forged,
+    /// An encrypted packet that was here before, or is too old to tell.
+    Replayed,
 }
 
 /// A stream: two sides and whether it is over.
@@ -291,7 +295,7 @@ impl Stream {
     pub(crate) fn deaf(&self, side: Side) -> Option<Deaf> {
         let end = self.end(side);
         let remote = end.known().filter(|_| end.heard == 0 && self.expects(side))?;
-        Some(end.turned.why(&remote))
+        Some(end.keyless().unwrap_or_else(|| end.turned.why(&remote)))
     }
 
     fn stats(&self, side: Side) -> DirectionStats {
@@ -468,6 +472,7 @@ impl End {
             first_media_ms: None,
             moves: self.rtp.moves(),
             deaf: None,
+            srtp: self.srtp_use(),
         }
     }
 }

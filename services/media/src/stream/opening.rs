@@ -4,13 +4,16 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use call::{DtlsTerms, IceTerms, Keying, Protection, Side, SrtpKeys};
+use call::{Deaf, DtlsTerms, IceTerms, KeySource, Keying, Protection, Side, SrtpKeys, SrtpUse};
 
 use super::srtp::Srtp;
-use super::{Channel, End, Stream, Target, Verdict, header, stun};
+use super::{Channel, End, Stream, Verdict, header, stun};
 
 /// The DTLS of one side, wherever that is done. Packets to be sent are pushed to `out`.
 pub(crate) trait Handshake: fmt::Debug + Send {
+    /// Another to the same terms, from the beginning.
+    fn anew(&self) -> Option<Box<dyn Handshake>>;
+
     /// A record of the peer's came.
     fn receive(&mut self, packet: &[u8], out: &mut Vec<Vec<u8>>) -> Progress;
 
@@ -27,6 +30,8 @@ pub(crate) enum Progress {
     Done(Box<SrtpKeys>),
     /// There will be no keys.
     Failed,
+    /// The same: the peer showed another certificate.
+    WrongCertificate,
 }
 
 /// Makes a handshake to these terms.
@@ -44,9 +49,72 @@ pub(super) struct Opening {
 #[derive(Debug)]
 struct Dtls {
     terms: DtlsTerms,
-    /// `None` when it has failed.
-    handshake: Option<Box<dyn Handshake>>,
+    /// The first that is done is the only one from then on.
+    attempts: Vec<Attempt>,
     is_done: bool,
+    /// Somebody showed another certificate.
+    is_other: bool,
+}
+
+/// A handshake with one address. Until keys prove who the side is, whoever may be it gets one of their own: what one sends
+/// must not end another's.
+#[derive(Debug)]
+struct Attempt {
+    /// `None`: nothing has come yet.
+    with: Option<SocketAddr>,
+    handshake: Box<dyn Handshake>,
+}
+
+/// So many may try at once: a side, and whoever else is at its address.
+const MAX_ATTEMPTS: usize = 4;
+
+impl Dtls {
+    fn new(terms: DtlsTerms, first: Option<Box<dyn Handshake>>) -> Dtls {
+        let attempts = first.map(|handshake| Attempt { with: None, handshake }).into_iter().collect();
+        Dtls { terms, attempts, is_done: false, is_other: false }
+    }
+
+    /// The attempt that a record from `source` belongs to.
+    fn attempt(&mut self, source: SocketAddr) -> Option<usize> {
+        let known = self.attempts.iter().position(|attempt| attempt.with == Some(source));
+        let unclaimed = || self.attempts.iter().position(|attempt| attempt.with.is_none());
+        let found = known.or_else(unclaimed);
+        let index = match found {
+            Some(index) => index,
+            // Who is spoken to first is the only one that there is to speak to.
+            None if self.is_done || self.terms.active || self.attempts.len() >= MAX_ATTEMPTS => return None,
+            None => {
+                let handshake = self.attempts.first()?.handshake.anew()?;
+                self.attempts.push(Attempt { with: None, handshake });
+                self.attempts.len() - 1
+            }
+        };
+        self.attempts.get_mut(index)?.with = Some(source);
+        Some(index)
+    }
+
+    /// What has come of an attempt; keys, if it is done.
+    fn progress(&mut self, index: usize, progress: Progress) -> Option<SrtpKeys> {
+        match progress {
+            Progress::Going => None,
+            Progress::Done(keys) => {
+                self.is_done = true;
+                self.attempts.swap(0, index);
+                self.attempts.truncate(1);
+                Some(*keys)
+            }
+            Progress::Failed | Progress::WrongCertificate => {
+                self.is_other |= matches!(progress, Progress::WrongCertificate);
+                let failed = self.attempts.remove(index);
+                // The side itself may still come.
+                if self.attempts.is_empty() && !self.terms.active {
+                    let next = failed.handshake.anew();
+                    self.attempts.extend(next.map(|handshake| Attempt { with: None, handshake }));
+                }
+                None
+            }
+        }
+    }
 }
 
 impl Opening {
@@ -72,20 +140,22 @@ impl Stream {
     pub(crate) fn tend(&mut self, side: Side) -> bool {
         let closed = self.closed;
         let end = self.end_mut(side);
-        let to = match end.media_target() {
-            Target::At(to, _) => Some(to),
-            Target::Unknown | Target::Held => None,
-        };
+        let to = end.handshake_target();
         let Some(opening) = end.opening.as_mut().filter(|_| !closed) else { return false };
         let Some(dtls) = opening.dtls.as_mut().filter(|dtls| !dtls.is_done) else { return false };
-        let Some(handshake) = dtls.handshake.as_mut() else { return false };
-        let mut out = Vec::new();
-        let progress = handshake.tend(&mut out);
-        if let Some(to) = to {
+        let mut keys = None;
+        for index in (0..dtls.attempts.len()).rev() {
+            let Some(attempt) = dtls.attempts.get_mut(index) else { continue };
+            // Keys come before the description that says where the side is.
+            let Some(to) = attempt.with.or(to) else { continue };
+            let mut out = Vec::new();
+            let progress = attempt.handshake.tend(&mut out);
             opening.replies.extend(out.into_iter().map(|packet| (to, packet)));
+            keys = keys.or(dtls.progress(index, progress));
         }
-        end.progress(progress);
-        end.opening.as_ref().is_some_and(|opening| opening.awaits_keys())
+        let goes_on = !dtls.is_done && !dtls.attempts.is_empty();
+        end.take_keys(keys);
+        goes_on
     }
 
     /// What is to be sent out of the port of a side that something came to.
@@ -117,7 +187,7 @@ impl End {
                 Some(same.unwrap_or_else(|| {
                     begun = true;
                     self.srtp = None;
-                    Dtls { terms: *terms, handshake: begin(*terms), is_done: false }
+                    Dtls::new(*terms, begin(*terms))
                 }))
             }
             Some(Keying::Plain) | None => {
@@ -132,6 +202,16 @@ impl End {
         let is_needed = opening.ice.is_some() || opening.dtls.is_some();
         self.opening = is_needed.then(|| Box::new(opening));
         begun
+    }
+
+    /// Where a handshake is begun: also with a side on hold, which is to have keys when it comes back, but not before a side
+    /// that checks its path has chosen one.
+    fn handshake_target(&self) -> Option<SocketAddr> {
+        let remote = self.known().filter(|remote| !remote.rtp.ip().is_unspecified())?;
+        match self.opening.as_ref()?.checks_path() {
+            true => self.rtp.source(),
+            false => Some(self.rtp.target(remote.rtp)),
+        }
     }
 
     /// What a packet is that is no media and is for this box: [`Verdict::Reply`] where there is something to send.
@@ -163,26 +243,36 @@ impl End {
         }
         let (remote, dtls) = (self.remote?, opening.dtls.as_mut()?);
         let is_peer = channel == Channel::Rtp && self.rtp.may_admit(remote.rtp, remote.signalling, source);
-        let Some(handshake) = dtls.handshake.as_mut().filter(|_| is_peer) else {
+        let index = if is_peer { dtls.attempt(source) } else { None };
+        let Some((index, attempt)) = index.and_then(|index| Some((index, dtls.attempts.get_mut(index)?)))
+        else {
             self.dropped += 1;
             return Some(Verdict::Drop);
         };
         let mut out = Vec::new();
-        let progress = handshake.receive(packet, &mut out);
+        let progress = attempt.handshake.receive(packet, &mut out);
+        let keys = dtls.progress(index, progress);
         opening.replies.extend(out.into_iter().map(|packet| (source, packet)));
-        self.progress(progress);
+        self.take_keys(keys);
         Some(Verdict::Reply)
     }
 
-    fn progress(&mut self, progress: Progress) {
-        let Some(dtls) = self.opening.as_mut().and_then(|opening| opening.dtls.as_mut()) else { return };
-        match progress {
-            Progress::Going => {}
-            Progress::Done(keys) => {
-                dtls.is_done = true;
-                self.srtp = Some(Box::new(Srtp::new(*keys)));
-            }
-            Progress::Failed => dtls.handshake = None,
+    /// Why the side has no keys, if it should have some by now.
+    pub(super) fn keyless(&self) -> Option<Deaf> {
+        let dtls = self.opening.as_ref()?.dtls.as_ref().filter(|dtls| !dtls.is_done)?;
+        Some(if dtls.is_other { Deaf::WrongCertificate } else { Deaf::NoHandshake })
+    }
+
+    /// How its packets are encrypted.
+    pub(super) fn srtp_use(&self) -> Option<SrtpUse> {
+        let has_dtls = self.opening.as_ref().is_some_and(|opening| opening.dtls.is_some());
+        let source = if has_dtls { KeySource::Dtls } else { KeySource::Sdes };
+        self.srtp.as_ref().map(|srtp| SrtpUse { source, suite: srtp.suite() })
+    }
+
+    fn take_keys(&mut self, keys: Option<SrtpKeys>) {
+        if let Some(keys) = keys {
+            self.srtp = Some(Box::new(Srtp::new(keys)));
         }
     }
 }
@@ -266,6 +356,10 @@ mod tests {
     struct Quick;
 
     impl Handshake for Quick {
+        fn anew(&self) -> Option<Box<dyn Handshake>> {
+            Some(Box::new(Quick))
+        }
+
         fn receive(&mut self, _: &[u8], out: &mut Vec<Vec<u8>>) -> Progress {
             out.push(vec![22, 1]);
             let suite = SrtpSuite::AesCm128Sha1_80;
@@ -285,12 +379,15 @@ mod tests {
         let begin = |_| Some(Box::new(Quick) as Box<dyn Handshake>);
         let mut stream = described(protection.clone(), &begin);
         assert!(stream.needs_payload() && stream.tend(Side::A));
+        assert_eq!(stream.deaf(Side::A), Some(Deaf::NoHandshake));
         assert_eq!(pass(&mut stream, Side::A, PEER, &rtp()), Verdict::Drop);
         assert_eq!(pass(&mut stream, Side::B, OTHER, &rtp()), Verdict::Drop, "not in the clear");
         assert_eq!(pass(&mut stream, Side::A, ELSEWHERE, &[22, 0]), Verdict::Drop, "a stranger's");
         assert_eq!(pass(&mut stream, Side::A, PEER, &[22, 0]), Verdict::Reply);
         assert_eq!(stream.replies(Side::A), [(address(PEER), vec![22, 1])]);
         assert!(!stream.tend(Side::A));
+        let used = stream.stats(Side::A).srtp.map(|used| used.to_string());
+        assert_eq!(used.as_deref(), Some("dtls AES_CM_128_HMAC_SHA1_80"));
         assert!(matches!(pass(&mut stream, Side::B, OTHER, &rtp()), Verdict::Relay { .. }));
         assert!(!stream.protect(Side::A, Some(&protection), &begin), "a re-INVITE begins no other");
         assert!(matches!(
@@ -300,12 +397,49 @@ mod tests {
     }
 
     #[test]
+    fn what_another_at_the_same_address_sends_does_not_end_the_handshake_of_the_side() {
+        /// Is done with a record that says so, and fails with any other.
+        #[derive(Debug)]
+        struct Told;
+        impl Handshake for Told {
+            fn anew(&self) -> Option<Box<dyn Handshake>> {
+                Some(Box::new(Told))
+            }
+            fn receive(&mut self, packet: &[u8], out: &mut Vec<Vec<u8>>) -> Progress {
+                match packet {
+                    [22, 1] => Quick.receive(packet, out),
+                    _ => Progress::WrongCertificate,
+                }
+            }
+            fn tend(&mut self, _: &mut Vec<Vec<u8>>) -> Progress {
+                Progress::Going
+            }
+        }
+        let terms = DtlsTerms { fingerprint: Fingerprint([0; 32]), active: false };
+        let protection = Protection { keying: Keying::Dtls(terms), ice: None };
+        let mut stream = described(protection, &|_| Some(Box::new(Told)));
+        let neighbours = ["192.0.2.10:1", "192.0.2.10:2", "192.0.2.10:3", "192.0.2.10:4", "192.0.2.10:5"];
+        for neighbour in neighbours {
+            assert_eq!(pass(&mut stream, Side::A, neighbour, &[22, 0]), Verdict::Reply);
+        }
+        assert_eq!(stream.deaf(Side::A), Some(Deaf::WrongCertificate));
+        assert!(stream.tend(Side::A), "the side may still come");
+        assert_eq!(pass(&mut stream, Side::A, PEER, &[22, 1]), Verdict::Reply);
+        assert!(!stream.tend(Side::A));
+        assert_eq!(pass(&mut stream, Side::A, neighbours[0], &[22, 1]), Verdict::Drop, "there are keys");
+        assert!(matches!(pass(&mut stream, Side::B, OTHER, &rtp()), Verdict::Relay { .. }));
+    }
+
+    #[test]
     fn who_shows_the_wrong_certificate_is_not_heard() {
         #[derive(Debug)]
         struct Fails;
         impl Handshake for Fails {
+            fn anew(&self) -> Option<Box<dyn Handshake>> {
+                None
+            }
             fn receive(&mut self, _: &[u8], _: &mut Vec<Vec<u8>>) -> Progress {
-                Progress::Failed
+                Progress::WrongCertificate
             }
             fn tend(&mut self, _: &mut Vec<Vec<u8>>) -> Progress {
                 Progress::Going
@@ -318,5 +452,6 @@ mod tests {
         assert_eq!(pass(&mut stream, Side::A, PEER, &[22, 0]), Verdict::Drop);
         assert_eq!(pass(&mut stream, Side::A, PEER, &rtp()), Verdict::Drop);
         assert!(!stream.tend(Side::A));
+        assert_eq!(stream.deaf(Side::A), Some(Deaf::WrongCertificate));
     }
 }

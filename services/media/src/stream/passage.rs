@@ -27,8 +27,9 @@ impl Stream {
                 return (verdict, 0);
             }
         }
-        let Some(length) = self.open(from, channel, source, buffer, length) else {
-            return (Verdict::Drop, 0);
+        let length = match self.open(from, channel, source, buffer, length) {
+            Ok(length) => length,
+            Err(verdict) => return (verdict, 0),
         };
         let packet = buffer.get(..length).unwrap_or_default();
         let verdict = self.receive(from, channel, source, packet, now);
@@ -50,8 +51,7 @@ impl Stream {
         }
     }
 
-    /// Takes a packet out of the protection of the side that it came from. `None`: nobody who has the key wrote it, or it
-    /// was here before; it is counted.
+    /// Takes a packet out of the protection of the side that it came from. One that does not come out is counted.
     fn open(
         &mut self,
         from: Side,
@@ -59,18 +59,16 @@ impl Stream {
         source: SocketAddr,
         buffer: &mut [u8],
         length: usize,
-    ) -> Option<usize> {
+    ) -> Result<usize, Verdict> {
         let closed = self.closed;
         let near = self.end_mut(from);
         let awaits_keys = near.opening.as_ref().is_some_and(|opening| opening.awaits_keys());
         if near.srtp.is_none() && !awaits_keys || closed {
-            return Some(length);
+            return Ok(length);
         }
         let opened = near.open(channel, source, buffer, length);
-        if opened.is_err() {
-            near.dropped += 1;
-        }
-        opened.ok()
+        near.dropped += u64::from(opened.is_err());
+        opened
     }
 
     pub(super) fn seal(
@@ -99,9 +97,9 @@ impl End {
         source: SocketAddr,
         buffer: &mut [u8],
         length: usize,
-    ) -> Result<usize, Refused> {
+    ) -> Result<usize, Verdict> {
         let (Some(remote), Some(srtp)) = (self.remote, &mut self.srtp) else {
-            return Err(Refused::Malformed);
+            return Err(Verdict::Drop);
         };
         let latch = match channel {
             Channel::Rtp => &self.rtp,
@@ -113,15 +111,23 @@ impl End {
         };
         // Strangers are not worth a look into the packet; to those who may come the tag decides.
         if !latch.may_admit(described, remote.signalling, source) {
-            return Err(Refused::Forged);
+            return Err(Verdict::Drop);
         }
-        let packet = buffer.get(..length).ok_or(Refused::Malformed)?;
-        match channel {
+        let packet = buffer.get(..length).ok_or(Verdict::Drop)?;
+        let opened = match channel {
             Channel::Rtp if !(muxed(&remote) && header::is_rtcp(packet)) => {
                 srtp.inbound().unprotect_rtp(buffer, length)
             }
             Channel::Rtp | Channel::Rtcp => srtp.inbound().unprotect_rtcp(buffer, length),
-        }
+        };
+        opened.map_err(|why| match why {
+            Refused::Forged => {
+                self.turned.forged(source);
+                Verdict::Forged
+            }
+            Refused::Replayed => Verdict::Replayed,
+            Refused::Malformed | Refused::Exhausted => Verdict::Drop,
+        })
     }
 }
 
@@ -221,8 +227,9 @@ mod tests {
         let mut b = Context::new(SUITE, &master(1));
         let first = sealed(&mut b, &rtp(1));
         assert!(matches!(pass(&mut stream, Side::B, PHONE_B, &first).0, Verdict::Relay { .. }));
-        for packet in [first, rtp(2), sealed(&mut Context::new(SUITE, &master(7)), &rtp(3))] {
-            assert_eq!(pass(&mut stream, Side::B, PHONE_B, &packet).0, Verdict::Drop);
+        assert_eq!(pass(&mut stream, Side::B, PHONE_B, &first).0, Verdict::Replayed);
+        for packet in [rtp(2), sealed(&mut Context::new(SUITE, &master(7)), &rtp(3))] {
+            assert_eq!(pass(&mut stream, Side::B, PHONE_B, &packet).0, Verdict::Forged);
         }
         let (_, from_b) = stream.close();
         assert_eq!((from_b.packets, from_b.dropped), (1, 3));
@@ -233,7 +240,9 @@ mod tests {
         let mut stream = described();
         let forged = sealed(&mut Context::new(SUITE, &master(7)), &rtp(1));
         let first_there = "198.51.100.20:9999";
-        assert_eq!(pass(&mut stream, Side::B, first_there, &forged).0, Verdict::Drop);
+        assert_eq!(pass(&mut stream, Side::B, first_there, &forged).0, Verdict::Forged);
+        let why = stream.deaf(Side::B);
+        assert_eq!(why.map(|why| why.to_string()).as_deref(), Some("wrong_key 198.51.100.20:9999"));
         let genuine = sealed(&mut Context::new(SUITE, &master(1)), &rtp(1));
         assert_eq!(pass(&mut stream, Side::B, "203.0.113.66:1", &genuine).0, Verdict::Drop, "a stranger");
         assert!(matches!(pass(&mut stream, Side::B, NAT_B, &genuine).0, Verdict::Relay { .. }));

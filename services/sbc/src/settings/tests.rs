@@ -90,7 +90,7 @@ fn without_a_file_the_box_serves_phones_on_loopback() {
     let sockets: Vec<_> =
         settings.listeners.iter().map(|listener| (listener.transport, listener.bind)).collect();
     assert_eq!(sockets, [(Transport::Udp, here), (Transport::Tcp, here)]);
-    assert_eq!(settings.api.bind, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(settings.api.bind, std::net::SocketAddr::from(([127, 0, 0, 1], 8080)));
     assert_eq!(settings.media.ports, (30000, 39999));
     assert_eq!(settings.registrar(), RegistrarPolicy::OpenLoopback);
 }

@@ -13,6 +13,10 @@ use zeroize::Zeroize;
 use super::Stream;
 use super::line::tokens;
 
+/// Of a key's lifetime, in packets. A key that is good for fewer would have to be changed within the call, which is nobody's to
+/// do here: its line is not used (RFC 4568 §6.1). This is what phones write who write little, and six hours of speech.
+const SHORTEST: u64 = 1 << 20;
+
 /// The most `a=crypto` lines of a stream that are looked at.
 pub const MAX_CRYPTO: usize = 16;
 /// RFC 4568 §9.1: one to nine digits.
@@ -52,7 +56,8 @@ impl SrtpSuite {
         }
     }
 
-    fn parse(name: &[u8]) -> Option<SrtpSuite> {
+    /// The suite of this name.
+    pub fn parse(name: &[u8]) -> Option<SrtpSuite> {
         SrtpSuite::ALL.into_iter().find(|suite| suite.name().as_bytes().eq_ignore_ascii_case(name))
     }
 
@@ -152,8 +157,8 @@ impl Crypto {
         }
         let mut information = information.split(|byte| *byte == b'|');
         let key = key(suite, information.next()?)?;
-        // What follows is a lifetime, which no call lives to see, or the identifier, told by its colon.
-        let plain = information.all(|field| !field.contains(&b':'));
+        // What follows is a lifetime, or an identifier in each packet, told by its colon: that is not spoken here.
+        let plain = information.all(|field| lifetime(field).is_some_and(|packets| packets >= SHORTEST));
         // Of session parameters only a hint on the replay window leaves the packets as they are (RFC 4568 §6.3.7).
         let known = fields.all(|field| field.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"WSH=")));
         (plain && known).then_some(Crypto { tag, suite, key })
@@ -166,6 +171,18 @@ impl Crypto {
         to.push_str(self.suite.name());
         to.push_str(" inline:");
         BASE64_STANDARD.encode_string(self.key.octets(), to);
+    }
+}
+
+/// How many packets a key is good for (RFC 4568 §6.1): a number, or a power of two.
+fn lifetime(field: &[u8]) -> Option<u64> {
+    let number = |digits: &[u8]| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<u64>().ok())?
+    };
+    match field.strip_prefix(b"2^") {
+        Some(exponent) => 1_u64.checked_shl(number(exponent)?.try_into().ok()?),
+        None => number(field),
     }
 }
 
@@ -206,6 +223,17 @@ mod tests {
         let mut written = String::new();
         crypto.write(&mut written);
         assert_eq!(written, line);
+    }
+
+    #[test]
+    fn a_key_that_a_call_would_outlive_is_not_used() {
+        let with = |lifetime: &str| parse(&format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|{lifetime}"));
+        for good in ["2^20", "2^31", "2^48", "1048576"] {
+            assert!(with(good).is_some(), "{good}");
+        }
+        for short in ["2^10", "2^19", "1000", "0", "", "2^", "2^64", "2^99999999999", "-1", "+2000000", "x"] {
+            assert!(with(short).is_none(), "{short}");
+        }
     }
 
     #[test]

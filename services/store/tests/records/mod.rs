@@ -78,6 +78,7 @@ pub fn record(n: u32) -> CdrFact {
             octets: 479_840,
             jitter_ms: 0.25,
             deaf: call::Deaf::parse("wrong_source 192.0.2.66:9"),
+            srtp: call::SrtpUse::parse("sdes AES_CM_128_HMAC_SHA1_80"),
             ..DirectionStats::default()
         },
         recording: Some("calls/a.wav".into()),

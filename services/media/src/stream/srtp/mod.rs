@@ -82,6 +82,11 @@ impl Srtp {
         self.keys = keys.clone();
     }
 
+    /// What is done with the keys.
+    pub(crate) fn suite(&self) -> SrtpSuite {
+        self.keys.suite
+    }
+
     /// For what comes from the side.
     pub(crate) fn inbound(&mut self) -> &mut Context {
         &mut self.inbound
