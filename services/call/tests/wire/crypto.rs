@@ -317,7 +317,7 @@ fn an_offer_of_dtls_has_a_port_for_control_in_case_it_is_not_muxed() {
 fn page(setup: &str) -> String {
     format!(
         "v=0\no=- 1 1 IN IP4 127.0.0.1\ns=-\nt=0 0\na=group:BUNDLE 0\nm=audio 9 UDP/TLS/RTP/SAVPF 0\n\
-         c=IN IP4 10.1.1.1\na=ice-ufrag:abcd\na=ice-pwd:{}\na=fingerprint:{}\na=setup:{setup}\na=mid:0\n\
+         c=IN IP4 0.0.0.0\na=ice-ufrag:abcd\na=ice-pwd:{}\na=fingerprint:{}\na=setup:{setup}\na=mid:0\n\
          a=rtcp-mux\n",
         "p".repeat(24),
         Fingerprint([7; 32]).write(),
@@ -342,6 +342,7 @@ fn a_page_that_does_dtls_and_ice_hears_a_plain_callee() {
     }
     let candidates = ok.body().lines().filter(|line| line.starts_with("a=candidate:"));
     assert_eq!(candidates.count(), 1, "its one address, for RTP and RTCP");
+    assert!(!out.body().contains("0.0.0.0"), "to know no address yet is no hold:\n{}", out.text);
     let protection = world.orders.iter().rev().find_map(|order| match order {
         MediaOrder::Describe { side: Side::A, protection, .. } => protection.clone(),
         _ => None,

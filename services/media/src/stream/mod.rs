@@ -369,7 +369,7 @@ impl End {
                     return None;
                 }
                 // Who checks its path may find another one, and is heard from there.
-                let is_fixed = !self.opening.as_ref().is_some_and(|opening| opening.checks_path());
+                let is_fixed = !self.checks_path();
                 self.bond.heard(is_fixed && same(source, remote.rtp));
                 Some(datagram)
             }
@@ -397,7 +397,12 @@ impl End {
     fn media_target(&self) -> Target {
         match self.known() {
             None => Target::Unknown,
-            Some(remote) if remote.rtp.ip().is_unspecified() || !remote.receives => Target::Held,
+            Some(remote) if !remote.receives => Target::Held,
+            Some(remote) if remote.rtp.ip().is_unspecified() => match self.rtp.source() {
+                Some(to) if self.checks_path() => Target::At(to, self.bond.is_with(to)),
+                None if self.checks_path() => Target::Unknown,
+                Some(_) | None => Target::Held,
+            },
             Some(remote) => {
                 let to = self.rtp.target(remote.rtp);
                 Target::At(to, self.bond.is_with(to))
@@ -405,11 +410,18 @@ impl End {
         }
     }
 
+    /// The side finds the path itself (ICE): an address of `0.0.0.0` is no hold then, but one that it does not know yet (RFC 8829
+    /// §5.2.1). Browsers describe themselves so.
+    fn checks_path(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| opening.checks_path())
+    }
+
     /// Where control packets for this side go: they do not stop for a hold, save the old `0.0.0.0`, which forbids both
     /// (RFC 3264 §8.4).
     fn control_target(&self) -> Verdict {
         let Some(remote) = self.known() else { return Verdict::Drop };
-        if remote.rtp.ip().is_unspecified() || remote.rtcp.ip().is_unspecified() {
+        let is_nowhere = remote.rtp.ip().is_unspecified() || remote.rtcp.ip().is_unspecified();
+        if is_nowhere && !self.checks_path() {
             return Verdict::Withhold;
         }
         let (out, to) = if muxed(&remote) {
@@ -417,7 +429,7 @@ impl End {
         } else {
             (Channel::Rtcp, self.rtcp.target(remote.rtcp))
         };
-        if to.port() == 0 {
+        if to.port() == 0 || to.ip().is_unspecified() {
             return Verdict::Drop;
         }
         Verdict::Relay { out, to, connected: out == Channel::Rtp && self.bond.is_with(to), media: None }

@@ -207,11 +207,11 @@ impl End {
     /// Where a handshake is begun: also with a side on hold, which is to have keys when it comes back, but not before a side
     /// that checks its path has chosen one.
     fn handshake_target(&self) -> Option<SocketAddr> {
-        let remote = self.known().filter(|remote| !remote.rtp.ip().is_unspecified())?;
-        match self.opening.as_ref()?.checks_path() {
-            true => self.rtp.source(),
-            false => Some(self.rtp.target(remote.rtp)),
+        let remote = self.known()?;
+        if self.checks_path() {
+            return self.rtp.source();
         }
+        Some(self.rtp.target(remote.rtp)).filter(|to| !to.ip().is_unspecified())
     }
 
     /// What a packet is that is no media and is for this box: [`Verdict::Reply`] where there is something to send.
@@ -349,6 +349,20 @@ mod tests {
         );
         assert_eq!(pass(&mut stream, Side::A, PEER, &nominate(&ice())), Verdict::Reply);
         assert!(matches!(pass(&mut stream, Side::A, PEER, &rtp()), Verdict::Relay { .. }), "it chose anew");
+    }
+
+    #[test]
+    fn a_page_that_does_not_know_its_address_yet_is_not_on_hold() {
+        let mut stream = described(Protection { keying: Keying::Plain, ice: Some(ice()) }, &nobody);
+        stream.describe(Side::A, Some(remote("0.0.0.0:9")));
+        assert_eq!(pass(&mut stream, Side::B, OTHER, &rtp()), Verdict::Drop, "nowhere to go yet");
+        let check = stun::tests::request(&ice(), true);
+        assert_eq!(pass(&mut stream, Side::A, ELSEWHERE, &check), Verdict::Reply);
+        assert!(matches!(pass(&mut stream, Side::B, OTHER, &rtp()),
+            Verdict::Relay { to, .. } if to == address(ELSEWHERE)));
+        let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
+        assert!(matches!(pass(&mut stream, Side::B, OTHER, &report),
+            Verdict::Relay { to, media: None, .. } if to == address(ELSEWHERE)));
     }
 
     /// Is done with the first record, which it answers with another.

@@ -64,6 +64,8 @@ impl<'a> Sdp<'a> {
             out: Vec::with_capacity(self.bytes.len() + 128),
             eol: lines(self.bytes).map(|line| line.eol).find(|eol| !eol.is_empty()).unwrap_or(b"\r\n"),
             edit,
+            finds_path: edit.encryption.is_some()
+                && (0..self.streams.len()).any(|index| self.ice(index).is_some()),
             section: Section::Session,
             insert_connection: false,
             streams: 0,
@@ -104,6 +106,8 @@ struct Writer<'a, 'e> {
     out: Vec<u8>,
     eol: &'a [u8],
     edit: &'e Edit<'e>,
+    /// The author does ICE with the box: where it does not know its address yet (RFC 8829 §5.2.1), that is no hold.
+    finds_path: bool,
     section: Section,
     /// The stream has no c= from anywhere: one is due behind its m= and i= lines.
     insert_connection: bool,
@@ -156,6 +160,7 @@ impl Writer<'_, '_> {
 
     fn connection(&mut self, line: &Line<'_>) {
         let held = tokens(line.value()).nth(2).map(Host::parse).filter(Host::is_held);
+        let held = held.filter(|_| !self.finds_path);
         let address = match held {
             // `.invalid` names pass, an unspecified address takes the relay's family. So does what is written in an odd
             // way: who cuts the line elsewhere could read another address in it.

@@ -1,0 +1,62 @@
+//! Encrypted packets through a relay with real sockets. What one session encrypts another takes for a peer's.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod harness;
+
+use call::{Keying, MediaId, MediaOrder, Protection, Side, SrtpKeys};
+use harness::{Bench, Phone, expect_nothing, receive, rtp};
+use sip::{MasterKey, SrtpSuite};
+
+/// A call between `a`, which is plain, and `b`, to which this key is spoken in both directions.
+fn call(bench: &mut Bench, session: u64, a: &Phone, b: &Phone, suite: SrtpSuite) -> call::StreamPorts {
+    let ports = bench.call(session, a, b);
+    let master =
+        |fill: u8| MasterKey::new(suite, &vec![fill; suite.key_length() + suite.salt_length()]).unwrap();
+    let keys = SrtpKeys { suite, inbound: master(7), outbound: master(7) };
+    let order = MediaOrder::Describe {
+        session: MediaId(session),
+        stream: 0,
+        side: Side::B,
+        remote: Some(b.description()),
+        protection: Some(Box::new(Protection { keying: Keying::Sdes(keys), ice: None })),
+    };
+    assert_eq!(bench.order(order), []);
+    ports
+}
+
+fn replayed_and_forged(suite: SrtpSuite, first_port: u16) {
+    let mut bench = Bench::new(first_port..=first_port + 19);
+    let (speaker, seen) = (Phone::new(), Phone::new());
+    let (listener, peer) = (Phone::new(), Phone::new());
+    let one = call(&mut bench, 1, &speaker, &seen, suite);
+    let other = call(&mut bench, 2, &listener, &peer, suite);
+    let mut encrypted = |sequence: u16| {
+        speaker.send(one.a.rtp, &rtp(sequence));
+        receive(&seen.rtp).0
+    };
+    let (first, mut second) = (encrypted(1), encrypted(2));
+    assert!(first.len() > rtp(1).len() && !first.ends_with(&rtp(1)[20..]), "it is encrypted");
+
+    peer.send(other.b.rtp, &first);
+    assert_eq!(receive(&listener.rtp).0, rtp(1));
+    peer.send(other.b.rtp, &first);
+    *second.last_mut().unwrap() ^= 1;
+    peer.send(other.b.rtp, &second);
+    let totals = bench.totals_when(|totals| totals.dropped >= 2);
+    assert_eq!((totals.replayed, totals.forged, totals.dropped), (1, 1, 2), "{suite:?}");
+    expect_nothing(&listener.rtp);
+    *second.last_mut().unwrap() ^= 1;
+    peer.send(other.b.rtp, &second);
+    assert_eq!(receive(&listener.rtp).0, rtp(2), "what was forged had its number and did not use it up");
+    let (_, from_b) = bench.close(2);
+    let used = format!("sdes {}", suite.name());
+    assert_eq!(from_b.srtp.map(|srtp| srtp.to_string()), Some(used));
+    assert_eq!((from_b.packets, from_b.dropped), (2, 2));
+}
+
+#[test]
+fn replayed_srtp_packet_is_not_relayed_and_is_counted() {
+    for (suite, first_port) in SrtpSuite::ALL.into_iter().zip((23_500..).step_by(20)) {
+        replayed_and_forged(suite, first_port);
+    }
+}
