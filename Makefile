@@ -3,12 +3,12 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BPF := services/media/bpf
-PACKAGES := sip-tester baresip-core postgresql iproute2 sipvicious valgrind
+PACKAGES := sip-tester baresip-core postgresql iproute2 sipvicious valgrind chromium-headless-shell
 PROGRAMS := sipp baresip ip svmap valgrind
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	bpf fuzz kills bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-codec bench-linear bench-programs
+	bpf fuzz kills bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-codec bench-srtp bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,7 @@ help: ## this list
 deps: ## the programs that the interop tests talk to, and valgrind (Debian packages, as root)
 	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgres"; \
+	command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || missing="$$missing chromium-headless-shell"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PACKAGES); \
@@ -46,7 +47,7 @@ test-unit: ## everything that needs no other program (as root: `ip`, for the eng
 	fi; \
 	$(CARGO) test --locked --workspace --exclude interop
 
-test-interop: deps build ## calls between the box and SIPp, baresip, PostgreSQL
+test-interop: deps build ## calls between the box and SIPp, baresip, a page in Chromium, PostgreSQL
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/debug/drawbridge $(CARGO) test --locked -p interop
 
 simulate: ## a long sweep of the simulator, SEEDS=from..to
@@ -94,6 +95,9 @@ kills: deps release ## kill -9 under calls, 200 times under 200 calls/s; every c
 
 bench-codec: ## reading, rewriting and writing an INVITE of 961 bytes, beside rsip
 	$(CARGO) run --locked --release -p bench --bin codec
+
+bench-srtp: ## what encrypting a packet of 172 bytes costs, and decrypting it, by suite; and a handshake of DTLS
+	$(CARGO) test --locked --release -p media --lib -- --ignored --nocapture --test-threads 1 figures
 
 bench-linear: deps ## instructions a byte of the dearest headers, by valgrind; fails above three times an ordinary message
 	$(CARGO) bench --locked -p torture --bench linear

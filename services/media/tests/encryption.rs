@@ -30,7 +30,7 @@ fn replayed_and_forged(suite: SrtpSuite, first_port: u16) {
     let (listener, peer) = (Phone::new(), Phone::new());
     let one = call(&mut bench, 1, &speaker, &seen, suite);
     let other = call(&mut bench, 2, &listener, &peer, suite);
-    let mut encrypted = |sequence: u16| {
+    let encrypted = |sequence: u16| {
         speaker.send(one.a.rtp, &rtp(sequence));
         receive(&seen.rtp).0
     };

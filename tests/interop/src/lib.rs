@@ -1,4 +1,4 @@
-//! Real programs around the real `drawbridge`: SIPp, baresip and PostgreSQL, started by the test and gone after it.
+//! Real programs around the real `drawbridge`: SIPp, baresip, Chromium and PostgreSQL, started by the test and gone after it.
 //!
 //! A test makes a [`Place`] (addresses of its own and a folder), starts a [`Drawbridge`] there with a configuration, and
 //! lets peers talk through it. Everything that waits has a limit, everything started is ended by its process id, and a
