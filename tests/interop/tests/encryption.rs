@@ -115,12 +115,15 @@ fn talk_despite(story: &str, alice_does: Way, bob_does: Way, meddling: Option<Me
 
     // Its recording ends with the hold; that packets came in and made sense after it, its own count says.
     let (alice, bob) = (&call.alice, &call.bob);
-    let enough = TALK.as_secs_f64() - 1.0;
+    let enough = TALK.as_secs_f64() - 1.5;
     let (at_alice, at_bob) = (heard(&alice.recording(), 1500.0), heard(&bob.recording(), 600.0));
     assert!(at_alice > enough, "{story}: alice heard bob for {at_alice} s of {enough}");
     assert!(at_bob > enough, "{story}: bob heard alice for {at_bob} s of {enough}");
     for (phone, came) in [("alice", alice.packets().1), ("bob", bob.packets().1)] {
         assert!(came > 240, "{story}: {came} packets came to {phone}");
+    }
+    for (phone, way) in [(alice, alice_does), (bob, bob_does)] {
+        assert_eq!(phone.has_said("connectivity check is complete"), way.on_a_wire, "{story}");
     }
     for (column, way) in [("srtp_a", alice_does), ("srtp_b", bob_does)] {
         match way.record {
