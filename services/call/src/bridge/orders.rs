@@ -113,7 +113,7 @@ impl Core {
                 if let Some(call) = self.calls.get(key) {
                     call.media.watch(&mut self.wire);
                 }
-                self.begin_wanted_recording(key);
+                self.begin_wanted_recording(key, now);
             }
             Order::CloseMedia => {
                 if let Some(call) = self.calls.get_mut(key)

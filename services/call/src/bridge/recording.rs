@@ -11,7 +11,7 @@ use super::session::MediaState;
 use super::{Call, CallKey};
 use crate::core::Core;
 use crate::headers::text;
-use crate::io::{EventKind, Output, Recording};
+use crate::io::{EventKind, Now, Output, Recording};
 use crate::media::{MediaOrder, Side};
 
 /// The most recordings of one call: each is a file, and the record names them all.
@@ -48,7 +48,7 @@ fn name(call: Uuid, number: u8) -> String {
 
 impl Core {
     /// An answered call is recorded from now on where its route or a trunk says so.
-    pub(super) fn begin_wanted_recording(&mut self, key: CallKey) {
+    pub(super) fn begin_wanted_recording(&mut self, key: CallKey, now: Now) {
         let Some(call) = self.calls.get(key) else { return };
         let mut trunks = [call.trunk_in, call.record.attempt.trunk].into_iter().flatten();
         let is_wanted = match &call.record.recordings {
@@ -60,7 +60,7 @@ impl Core {
         }
         let id = call.id;
         match self.recordable(key) {
-            Ok(_) => self.begin_recording(key),
+            Ok(_) => self.begin_recording(key, now),
             Err(why) => {
                 let what = format!("the call is not recorded as its route or trunk wants: {}", why.text());
                 self.wire.event(Some(id), EventKind::Warning { what });
@@ -90,8 +90,9 @@ impl Core {
         }
     }
 
-    /// Begins a recording, where [`recordable`](Core::recordable) says that it can be and there is none.
-    pub(crate) fn begin_recording(&mut self, key: CallKey) {
+    /// Begins a recording, where [`recordable`](Core::recordable) says that it can be and there is none. Should the process die, the
+    /// record names it all the same.
+    pub(crate) fn begin_recording(&mut self, key: CallKey, now: Now) {
         let Ok(stream) = self.recordable(key) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         let recordings = call.record.recordings.get_or_insert_default();
@@ -103,6 +104,7 @@ impl Core {
         let name = Some(name(call.id, recordings.files).into());
         let order = MediaOrder::Record { session: call.media.id, stream, name };
         self.wire.outputs.push_back(Output::Media(order));
+        self.open_record(key, now);
     }
 
     /// Ends the recording, if there is one; the call goes on.

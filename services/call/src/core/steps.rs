@@ -101,7 +101,7 @@ impl Core {
                     Ordered::HangUp => self.end(call, 480, EndedBy::Api, now),
                     Ordered::EndAll => self.end(call, 503, EndedBy::Policy, now),
                     Ordered::Abandon => self.abandon(call, now),
-                    Ordered::Record => self.begin_recording(call),
+                    Ordered::Record => self.begin_recording(call, now),
                     Ordered::StopRecording => self.stop_recording(call),
                 }
             }

@@ -63,6 +63,8 @@ fn a_call_of_a_trunk_or_route_that_is_recorded_is_recorded_once_and_its_record_s
         let expected = format!("{}.wav", world.begun[0]);
         assert_eq!(orders(&world), [expected.as_str()]);
         assert_eq!(shown(&mut world), Some((expected.clone(), true)));
+        let told = world.open_records.last().and_then(|fact| fact.recording.as_deref());
+        assert_eq!(told, Some(&*expected), "should the process die now");
         ends_by_the_caller(&mut world, &ok, 2);
         assert_eq!(world.records[0].recording.as_deref(), Some(&*expected));
     }
