@@ -51,8 +51,8 @@ const COMPACT: [(&str, &str); 9] = [
     ("e", "content-encoding"),
 ];
 
-/// Lines of a description that a relay owns.
-const OWNED: [&[u8]; 5] = [b"o=", b"c=", b"m=", b"a=rtcp", b"a=candidate"];
+/// Lines of a description that a relay owns; of `m=` it owns the port alone.
+const OWNED: [&[u8]; 4] = [b"o=", b"c=", b"a=rtcp", b"a=candidate"];
 
 /// A message taken apart without much thought.
 struct Parts {
@@ -140,7 +140,16 @@ fn display(address: &[u8]) -> Vec<u8> {
     name.strip_suffix(b"<").unwrap_or(name).trim_ascii().to_vec()
 }
 
-fn passing(description: &[u8]) -> Vec<&[u8]> {
+fn passing(description: &[u8]) -> Vec<Vec<u8>> {
     let owned = |line: &&[u8]| OWNED.iter().any(|start| line.starts_with(start));
-    description.split_inclusive(|byte| *byte == b'\n').filter(|line| !owned(line)).collect()
+    description.split_inclusive(|byte| *byte == b'\n').filter(|line| !owned(line)).map(without_port).collect()
+}
+
+/// A line, its port struck out where it is an `m=`. One that is 0 stays: a stream that is refused stays so.
+fn without_port(line: &[u8]) -> Vec<u8> {
+    let mut fields = line.splitn(3, |byte| *byte == b' ');
+    match (line.starts_with(b"m="), fields.next(), fields.next(), fields.next()) {
+        (true, Some(kind), Some(port), Some(rest)) if port != b"0" => [kind, b" PORT ", rest].concat(),
+        (true | false, ..) => line.to_vec(),
+    }
 }

@@ -18,8 +18,8 @@ pub use kept::kept;
 pub enum Treated {
     /// A request that the other side gets with its content as it was.
     Crosses,
-    /// A REGISTER that is accepted; the 200 names this contact.
-    Registers(&'static str),
+    /// A REGISTER that is accepted; the 200 names each of these contacts.
+    Registers(&'static [&'static str]),
     /// A request that the box answers so, with these words as the reason phrase.
     Answered(u16, &'static str),
     /// A response that reaches the caller with this status and these words.

@@ -6,7 +6,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "six-reference",
         section: "RFC 5118 4.1",
-        treated: Treated::Registers("<sip:six1@[2001:db8:5::1]>"),
+        treated: Treated::Registers(&["<sip:six1@[2001:db8:5::1]>"]),
         template: b"REGISTER sip:[2001:db8:5::c] SIP/2.0
 Via: SIP/2.0/UDP [2001:db8:5::1]:5060;branch=z9hG4bKsix-reference
 Max-Forwards: 70
@@ -38,7 +38,7 @@ Content-Length: 0
     Case {
         name: "six-port-inside",
         section: "RFC 5118 4.3",
-        treated: Treated::Registers("<sip:six3@[2001:db8:5::1:5080]>"),
+        treated: Treated::Registers(&["<sip:six3@[2001:db8:5::1:5080]>"]),
         template: b"REGISTER sip:[2001:db8:5::c:5060] SIP/2.0
 Via: SIP/2.0/UDP [2001:db8:5::1]:5060;branch=z9hG4bKsix-inside
 Max-Forwards: 70
@@ -54,7 +54,7 @@ Content-Length: 0
     Case {
         name: "six-port-outside",
         section: "RFC 5118 4.4",
-        treated: Treated::Registers("<sip:six4@[2001:db8:5::1]:5080>"),
+        treated: Treated::Registers(&["<sip:six4@[2001:db8:5::1]:5080>"]),
         template: b"REGISTER sip:[2001:db8:5::c]:5060 SIP/2.0
 Via: SIP/2.0/UDP [2001:db8:5::1]:5060;branch=z9hG4bKsix-outside
 Max-Forwards: 70

@@ -126,6 +126,82 @@ fn rsip_replaces_every_header_that_it_does_not_know_by_one() {
     assert_eq!(headers.iter().count(), 1);
 }
 
+/// Credentials that are right, as we write them, for the so manieth request under one nonce.
+fn credentials(algorithm: sip::Algorithm, uri: &str, nc: u32) -> String {
+    let challenge = sip::Challenge {
+        realm: (*b"r").into(),
+        nonce: (*b"n").into(),
+        opaque: None,
+        algorithm,
+        qop_auth: true,
+        stale: false,
+    };
+    let value = challenge.authorize("ada", "lovelace", b"INVITE", uri.as_bytes(), "c", nc);
+    String::from_utf8(value).unwrap()
+}
+
+fn is_right(credentials: &str) -> bool {
+    sip::Authorization::parse(credentials.as_bytes()).unwrap().verify("lovelace", b"INVITE")
+}
+
+/// What rsip says of the same; `None` where it cannot read them.
+fn is_right_to_rsip(credentials: &str) -> Option<bool> {
+    let read = rsip::headers::Authorization::new(credentials).typed().ok()?;
+    let method = rsip::Method::Invite;
+    let generator = rsip::services::DigestGenerator::from(&read, "lovelace", &method);
+    Some(generator.verify(&read.response))
+}
+
+#[test]
+fn rsip_counts_the_uses_of_a_nonce_in_decimals_up_to_255() {
+    let tenth = credentials(sip::Algorithm::Md5, "sip:b.example", 10);
+    assert!(tenth.contains("nc=0000000a") && is_right(&tenth));
+    assert_eq!(is_right_to_rsip(&tenth), None);
+    // Its own idea of the hundredth is another number, and it has none of the 256th.
+    let written = |nc: &str| tenth.replace("nc=0000000a", &format!("nc={nc}"));
+    let counted = |nc: &str| rsip::headers::Authorization::new(written(nc)).typed().map(|read| read.qop).ok();
+    let auth = |nc| rsip::headers::auth::AuthQop::Auth { cnonce: "c".into(), nc };
+    assert_eq!((counted("00000010"), counted("00000256")), (Some(Some(auth(10))), None));
+    assert_eq!(sip::Authorization::parse(written("00000010").as_bytes()).unwrap().nc, Some(16));
+}
+
+#[test]
+fn rsip_cannot_read_sha_256_by_its_name() {
+    let right = credentials(sip::Algorithm::Sha256, "sip:b.example", 1);
+    assert!(right.contains("algorithm=SHA-256") && is_right(&right));
+    assert_eq!(is_right_to_rsip(&right), None);
+    assert_eq!(rsip::headers::auth::Algorithm::Sha256.to_string(), "SHA256");
+}
+
+#[test]
+fn rsip_hashes_md5_sess_as_md5() {
+    let of = |algorithm| credentials(sip::Algorithm::parse(algorithm).unwrap(), "sip:b.example", 1);
+    let (plain, bound) = (of(b"MD5"), of(b"MD5-sess"));
+    assert!(is_right(&plain) && is_right(&bound));
+    assert_eq!((is_right_to_rsip(&plain), is_right_to_rsip(&bound)), (Some(true), Some(false)));
+    // The response to the one is to rsip that to the other.
+    let confused = plain.replace("algorithm=MD5", "algorithm=MD5-sess");
+    assert_eq!((is_right(&confused), is_right_to_rsip(&confused)), (false, Some(true)));
+}
+
+#[test]
+fn rsip_hashes_another_uri_than_the_one_that_is_written() {
+    let right = |uri| credentials(sip::Algorithm::Md5, uri, 1);
+    assert_eq!(is_right_to_rsip(&right("sip:b.example")), Some(true));
+    for uri in ["SIP:b.example", "sip:b.example;transport=udp"] {
+        assert!(is_right(&right(uri)), "{uri}");
+        assert_eq!(is_right_to_rsip(&right(uri)), Some(false), "{uri}");
+    }
+}
+
+#[test]
+fn rsip_takes_the_star_of_a_contact_for_a_host() {
+    let contact = rsip::headers::Contact::new("*").typed().unwrap();
+    assert_eq!(contact.to_string(), "<*>");
+    let ours = Message::parse(b"REGISTER sip:b SIP/2.0\r\nContact: *\r\n\r\n").unwrap();
+    assert_eq!(ours.elements(sip::Name::Contact).collect::<Vec<_>>(), [b"*"]);
+}
+
 /// A request with this line in it, as rsip reads it.
 fn rsip_request(line: &str, body: &[u8]) -> Option<rsip::Request> {
     let head = format!(
