@@ -8,12 +8,15 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use routing::Bodies;
-use sip::{Message, Multipart, Name, Params, Part, Writer};
+use sip::{Message, Multipart, Name, Params, Part, Writer, is_media_type};
 
 use crate::headers::SDP;
 
 /// What an INVITE's answer may hold.
 pub(crate) const ACCEPT: &[u8] = b"application/sdp, multipart/mixed";
+
+/// What a request that neither makes nor changes a session may hold.
+pub(crate) const ANYTHING_ELSE: &[u8] = b"*/*, application/sdp;q=0";
 
 /// Parts within parts are looked into so deep.
 const MAX_DEPTH: u8 = 3;
@@ -22,8 +25,8 @@ const MAX_DEPTH: u8 = 3;
 pub(crate) fn sdp_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
     let body = message.body();
     let kind = message.content_type().filter(|_| !body.is_empty())?;
-    if kind.eq_ignore_ascii_case(SDP) {
-        return Some(body);
+    if is_media_type(kind, SDP) {
+        return is_for_session(message.first(Name::ContentDisposition)).then_some(body);
     }
     let cut = message.multipart()?.ok()?;
     description(&cut, MAX_DEPTH)
@@ -32,7 +35,8 @@ pub(crate) fn sdp_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
 /// Whether a description stands anywhere in a body, whatever it is for.
 pub(crate) fn shows_addresses(message: &Message<'_>) -> bool {
     let has_sdp = |cut: Multipart<'_>| cut.parts().iter().any(|part| holds_sdp(part, MAX_DEPTH));
-    sdp_of(message).is_some() || message.multipart().is_some_and(|cut| cut.is_ok_and(has_sdp))
+    let is_sdp = message.content_type().is_some_and(|kind| is_media_type(kind, SDP));
+    is_sdp && !message.body().is_empty() || message.multipart().is_some_and(|cut| cut.is_ok_and(has_sdp))
 }
 
 /// Why the box cannot take a body.
@@ -59,25 +63,38 @@ pub(crate) fn judge(message: &Message<'_>, bodies: Bodies) -> Result<(), Unusabl
     }
     let disposition = message.first(Name::ContentDisposition);
     let kind = message.content_type().unwrap_or(b"text/plain");
-    if kind.eq_ignore_ascii_case(SDP) {
-        return Ok(());
+    if is_media_type(kind, SDP) {
+        // A description of something else (RFC 3959) crosses nowhere: no relay stands in front of its addresses.
+        return match is_for_session(disposition) {
+            true => Ok(()),
+            false => understood_by_somebody(kind, disposition, Bodies::Strict),
+        };
     }
     match message.multipart() {
         None => understood_by_somebody(kind, disposition, bodies),
         Some(Err(_)) => Err(BAD_PARTS),
-        Some(Ok(cut)) => judge_parts(&cut, description(&cut, MAX_DEPTH), bodies),
+        Some(Ok(cut)) => judge_parts(kind, &cut, description(&cut, MAX_DEPTH), bodies),
     }
 }
 
 /// `known`: the description that the box reads, if it is anywhere within.
-fn judge_parts(cut: &Multipart<'_>, known: Option<&[u8]>, bodies: Bodies) -> Result<(), Unusable> {
+fn judge_parts(
+    kind: &[u8],
+    cut: &Multipart<'_>,
+    known: Option<&[u8]>,
+    bodies: Bodies,
+) -> Result<(), Unusable> {
+    // RFC 2046 §5.1.4: who understands one of several forms of the same needs none of the others.
+    if is_media_type(kind, b"multipart/alternative") && known.is_some() {
+        return Ok(());
+    }
     for part in cut.parts() {
         if known.is_some_and(|known| std::ptr::eq(known, part.body)) {
             continue;
         }
         match part.multipart() {
             Some(Ok(nested)) if known.is_some_and(|known| stands_in(known, part.body)) => {
-                judge_parts(&nested, known, bodies)?;
+                judge_parts(part.kind(), &nested, known, bodies)?;
             }
             Some(_) | None => {
                 // Another description crosses nowhere: no relay stands in front of its addresses.
@@ -105,6 +122,12 @@ fn understood_by_somebody(kind: &[u8], disposition: Option<&[u8]>, bodies: Bodie
     }
 }
 
+/// RFC 3261 §20.11: what a description is for when nothing is said.
+fn is_for_session(disposition: Option<&[u8]>) -> bool {
+    let purpose = disposition.map(|value| Params::split(value).0);
+    purpose.is_none_or(|purpose| purpose.eq_ignore_ascii_case(b"session"))
+}
+
 /// RFC 5621 §5.2: what says nothing is required.
 fn is_optional(disposition: Option<&[u8]>) -> bool {
     disposition.is_some_and(|value| {
@@ -121,17 +144,13 @@ fn is_encrypted(kind: &[u8]) -> bool {
         b"application/pgp-encrypted",
         b"multipart/encrypted",
     ];
-    kinds.iter().any(|known| kind.eq_ignore_ascii_case(known))
+    kinds.iter().any(|known| is_media_type(kind, known))
 }
 
 /// The body of the part that describes the session: the first that is one and is for that (RFC 3959 has others), before those
 /// within parts.
 fn description<'a>(cut: &Multipart<'a>, depth: u8) -> Option<&'a [u8]> {
-    let is_session = |part: &&Part<'_>| {
-        let purpose = part.disposition.map(|value| Params::split(value).0);
-        purpose.is_none_or(|purpose| purpose.eq_ignore_ascii_case(b"session"))
-    };
-    let mut parts = cut.parts().iter().filter(is_session);
+    let mut parts = cut.parts().iter().filter(|part| is_for_session(part.disposition));
     let own = parts.clone().find(|part| is_sdp(part) && !part.is_encoded).map(|part| part.body);
     let deeper = depth.checked_sub(1);
     own.or_else(|| parts.find_map(|part| description(&part.multipart()?.ok()?, deeper?)))
@@ -162,7 +181,7 @@ fn rewritten(cut: &Multipart<'_>, place: &[u8], written: &[u8], depth: u8) -> Ve
 }
 
 fn is_sdp(part: &Part<'_>) -> bool {
-    part.kind().eq_ignore_ascii_case(SDP)
+    is_media_type(part.kind(), SDP)
 }
 
 /// A body for the other leg.

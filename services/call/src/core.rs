@@ -15,6 +15,7 @@ mod reluctant;
 mod replies;
 mod rewritten;
 mod rules;
+mod sources;
 mod steps;
 mod transfer;
 mod ways;
@@ -22,6 +23,7 @@ mod ways;
 pub(crate) use destination::{Destination, Host};
 pub(crate) use invite::RouteQuestion;
 pub(crate) use reluctant::Heard;
+pub(crate) use sources::Peer;
 
 pub(crate) use ingress::{Arrival, Sender, unsupported};
 

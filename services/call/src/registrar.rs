@@ -118,6 +118,11 @@ impl Registrar {
         self.sources.contains_key(&flow.remote)
     }
 
+    /// Whether a phone of this user registered from this address.
+    pub(crate) fn is_bound_from(&self, user: &str, flow: Flow) -> bool {
+        self.users.get(user).is_some_and(|bindings| bindings.iter().any(|it| it.flow.remote == flow.remote))
+    }
+
     pub(crate) fn is_registered(&self, user: &str, now: Now) -> bool {
         self.users.get(user).is_some_and(|bindings| bindings.iter().any(|b| b.expires_at > now.utc))
     }

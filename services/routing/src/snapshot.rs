@@ -130,13 +130,6 @@ impl Snapshot {
         self.sources.find(source)
     }
 
-    /// Whether a trunk lists this address among its sources, even where a narrower source of another trunk makes new
-    /// requests from it the other's. Asked for requests inside a dialog.
-    pub fn is_source_of(&self, id: TrunkId, source: SocketAddr) -> bool {
-        self.trunk_of(source) == Some(id)
-            || self.trunk(id).is_some_and(|trunk| trunk.sources.iter().any(|s| s.contains(source)))
-    }
-
     pub(crate) fn prepared_routes(&self) -> impl Iterator<Item = (&Route, &Prepared)> {
         self.routes.iter().zip(&self.prepared)
     }

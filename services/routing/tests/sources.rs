@@ -134,18 +134,6 @@ fn ipv6_networks_win_by_length_too() {
 fn a_dual_stack_socket_shows_ipv4_in_an_ipv6_coat_and_it_is_still_ipv4() {
     let snapshot = snapshot(&[("carrier", &["192.0.2.0/24"])]);
     assert_eq!(owner(&snapshot, "[::ffff:192.0.2.10]:5060"), Some("carrier"));
-    assert!(snapshot.is_source_of(TrunkId(0), "[::ffff:192.0.2.10]:5060".parse().unwrap()));
-}
-
-#[test]
-fn a_trunk_keeps_its_network_for_dialogs_where_a_narrower_trunk_takes_new_requests() {
-    let snapshot = snapshot(&[("network", &["192.0.2.0/24"]), ("host", &["192.0.2.10"])]);
-    let address = "192.0.2.10:5060".parse().unwrap();
-    assert_eq!(owner(&snapshot, "192.0.2.10:5060"), Some("host"));
-    assert!(snapshot.is_source_of(TrunkId(0), address));
-    assert!(snapshot.is_source_of(TrunkId(1), address));
-    assert!(!snapshot.is_source_of(TrunkId(1), "192.0.2.11:5060".parse().unwrap()));
-    assert!(!snapshot.is_source_of(TrunkId(2), address), "no such trunk");
 }
 
 #[test]

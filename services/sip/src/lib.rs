@@ -17,7 +17,7 @@ pub use digest::{Algorithm, Authorization, Challenge, NonceCheck, Nonces};
 pub use message::{
     Address, CSeq, Fault, Header, List, MAX_HEADER_LINE, MAX_HEADERS, MAX_LIST, MAX_MESSAGE, MAX_PARTS,
     Message, Method, Multipart, Name, Params, ParseError, Part, RAck, Reason, Refresher, Replaces, Scheme,
-    SessionExpires, Uri, Via, call_id_of, reason_phrase, unquote,
+    SessionExpires, Uri, Via, call_id_of, is_media_type, reason_phrase, unquote,
 };
 pub use sdp::{
     Crypto, Direction, Edit, Encryption, Fingerprint, Host, MAX_STREAMS, MasterKey, Origin, Sdp, SdpError,

@@ -4,7 +4,7 @@
 //! side out of its stream and reports each press, which this leg's peer gets as an INFO; and an INFO of that peer becomes
 //! an order to the relay to play the digit. The numbers of the payload types are each side's own.
 
-use sip::{Message, Method};
+use sip::{Message, Method, is_media_type};
 
 use super::CallKey;
 use super::session::TakenDigits;
@@ -70,10 +70,10 @@ impl Core {
 fn digit_in(message: &Message<'_>) -> Option<Digit> {
     let (kind, body) = (message.content_type()?, message.body());
     let text = std::str::from_utf8(body.get(..body.len().min(MAX_BODY))?).ok()?;
-    if kind.eq_ignore_ascii_case(BARE) {
+    if is_media_type(kind, BARE) {
         return Digit::of_symbol(text.trim(), USUAL_MILLIS);
     }
-    if !kind.eq_ignore_ascii_case(RELAY.as_bytes()) {
+    if !is_media_type(kind, RELAY.as_bytes()) {
         return None;
     }
     let value = |name: &str| {

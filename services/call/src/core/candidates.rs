@@ -1,5 +1,6 @@
 //! From a routing plan to places that can be invited.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,6 +21,23 @@ pub(super) const MAX_CANDIDATES: usize = 32;
 
 /// More servers of one name are not tried.
 const MAX_SERVERS: usize = 16;
+
+/// Who is asked for, as the user part of a sip URI has it.
+pub(crate) struct Dialled<'a> {
+    pub(super) user: Cow<'a, [u8]>,
+    was_tel: bool,
+}
+
+impl<'a> Dialled<'a> {
+    pub(crate) fn of(uri: &Uri<'a>) -> Option<Dialled<'a>> {
+        Some(Dialled { user: uri.subscriber()?, was_tel: uri.scheme == sip::Scheme::Tel })
+    }
+
+    /// That a user part is a telephone number is said of those that were one for certain (RFC 3261 §19.1.6).
+    pub(crate) fn kind(&self) -> &'static [u8] {
+        if self.was_tel { b";user=phone" } else { b"" }
+    }
+}
 
 /// The places that a plan means.
 #[derive(Default)]
@@ -48,7 +66,7 @@ impl Core {
         now: Now,
     ) -> Found {
         let uri = request.request_uri().and_then(|uri| Uri::parse(uri).ok());
-        let called = uri.and_then(|uri| uri.user);
+        let called = uri.and_then(|uri| Dialled::of(&uri));
         let secure = uri.is_some_and(|uri| uri.scheme == sip::Scheme::Sips);
         let mut found: VecDeque<Candidate> = VecDeque::new();
         for target in &plan.targets {
@@ -58,7 +76,8 @@ impl Core {
                     let by = snapshot.trunk(*trunk).and_then(|trunk| trunk.listener.as_deref());
                     let index = u16::try_from(*peer).unwrap_or(u16::MAX);
                     let peer = snapshot.trunk(*trunk).and_then(|trunk| trunk.peers.get(*peer));
-                    let candidate = peer.and_then(|peer| self.peer_candidate(peer, by, called, secure));
+                    let candidate =
+                        peer.and_then(|peer| self.peer_candidate(peer, by, called.as_ref(), secure));
                     match candidate {
                         Some(candidate) => {
                             let line = match (plan.fork, found.back()) {
@@ -139,15 +158,16 @@ impl Core {
         &self,
         peer: &str,
         by: Option<&str>,
-        called: Option<&[u8]>,
+        called: Option<&Dialled<'_>>,
         secure: bool,
     ) -> Option<Candidate> {
         let uri = Uri::parse(peer.as_bytes()).ok()?;
         let secured = secure && uri.scheme == sip::Scheme::Sip;
         let scheme: &[u8] = if secure || uri.scheme == sip::Scheme::Sips { b"sips:" } else { b"sip:" };
         let port = uri.port.map(|port| format!(":{port}")).unwrap_or_default();
-        let (user, at): (&[u8], &[u8]) = called.map_or((b"", b""), |user| (user, b"@"));
-        let to = [scheme, user, at, uri.host, port.as_bytes()].concat();
+        let (user, at, kind): (&[u8], &[u8], &[u8]) =
+            called.map_or((b"", b"", b""), |called| (&called.user, b"@", called.kind()));
+        let to = [scheme, user, at, uri.host, port.as_bytes(), kind].concat();
         let full = match secured {
             // RFC 3261 §26.2.2: with sips, tls is no transport to be named.
             true => [&to[..], &without_tls(uri.params)].concat(),

@@ -3,13 +3,12 @@
 use routing::{Trunk, TrunkId};
 use sip::{Message, Method, Name, Via};
 
-use crate::bodies::{ACCEPT, judge, sdp_of, shows_addresses};
+use crate::bodies::{ACCEPT, ANYTHING_ELSE, judge, sdp_of, shows_addresses};
 use crate::core::Core;
 use crate::coverage::LegInput;
 use crate::headers::{ALLOW, RELIABLE, SDP, SUPPORTED, TIMER};
-use crate::ids::leg_of_tag;
 use crate::io::{EventKind, Flow, Now, SendToken};
-use crate::leg::{Leg, LegKey, News, OfferBy, interval_too_small};
+use crate::leg::{LegKey, News, OfferBy, interval_too_small};
 use crate::media::Side;
 use crate::registrar::Verdict;
 use crate::settings::RegistrarPolicy;
@@ -144,7 +143,7 @@ impl Core {
             (Method::Invite, _) => self.on_invite(arrival, sender),
             (Method::Register, _) => self.on_register(arrival),
             (Method::Options, Sender::Trunk(_) | Sender::Phone) if Self::is_for_the_box(arrival) => {
-                self.answer_options(arrival);
+                self.answer_options(arrival, sender);
             }
             (_, sender) => match (self.policy(message, sender), sender) {
                 (Policy::Carry, _) => self.on_standalone(arrival, sender),
@@ -371,7 +370,8 @@ impl Core {
         });
         // A description would show the other side addresses that no relay stands in front of.
         if shows_addresses(message) {
-            return self.respond(server, 415, Some("No Session To Describe"), &tag, &[], now);
+            let able = [("Accept", ANYTHING_ELSE)];
+            return self.respond(server, 415, Some("No Session To Describe"), &tag, &able, now);
         }
         if self.play_digit(key, message) {
             return self.respond(server, 200, None, &tag, &[], now);
@@ -390,48 +390,6 @@ impl Core {
             // 481 would end the dialog at the peer; this only says "not now".
             self.respond(server, 500, Some("No Session Yet"), &tag, &[("Retry-After", b"1")], now);
         }
-    }
-
-    /// The leg whose dialog a request belongs to, if it comes from where that leg's peer is: knowing the tags is not
-    /// enough.
-    fn leg_of(&self, message: &Message<'_>, flow: Flow) -> Option<LegKey> {
-        let key = leg_of_tag(message.to().ok()?.tag()?)?;
-        let leg = self.legs.get(key)?;
-        if !leg.owns(message) {
-            return None;
-        }
-        self.is_peer_of(leg, flow).then_some(key)
-    }
-
-    /// The INVITE that a CANCEL or an ACK is for.
-    fn invite_of(&self, arrival: &Arrival<'_>) -> Option<ServerKey> {
-        self.server_from(arrival, Method::Invite)
-    }
-
-    /// The server transaction that a request belongs to. To know its branch is not enough: who overhears a request and
-    /// repeats it from elsewhere gets no part in it. It counts from where the first copy came from, or from elsewhere in
-    /// the same trunk.
-    pub(super) fn server_from(&self, arrival: &Arrival<'_>, method: Method) -> Option<ServerKey> {
-        let mut servers = self.wire.servers_of(arrival.via, arrival.message, method);
-        servers.find(|server| self.is_from_sender_of(*server, arrival.flow))
-    }
-
-    /// Whether something came from where the request of this transaction came from.
-    pub(super) fn is_from_sender_of(&self, server: ServerKey, flow: Flow) -> bool {
-        let came_from = self.wire.server_flow(server);
-        let leg = self.wire.server_user(server).and_then(|leg| self.legs.get(leg));
-        came_from.is_some_and(|from| is_same_source(from, flow))
-            || leg.is_some_and(|leg| self.is_peer_of(leg, flow))
-    }
-
-    /// Whether a request from there may be of this leg's peer.
-    fn is_peer_of(&self, leg: &Leg, flow: Flow) -> bool {
-        let source = flow.remote;
-        is_same_source(leg.flow, flow)
-            || leg.trunk.is_some_and(|trunk| {
-                let began_with = leg.call.and_then(|call| self.calls.get(call)).map(|call| &call.snapshot);
-                began_with.unwrap_or(&self.snapshot).is_source_of(trunk, source)
-            })
     }
 
     /// Why the body of an offer cannot be used, if it cannot (RFC 3261 §8.2.3).
@@ -505,6 +463,7 @@ impl Core {
             Verdict::User(_) => self.stateless(arrival, 403, Some("Not Your Address Of Record"), &[]),
             Verdict::Challenge { stale } => self.challenge(arrival, stale),
             Verdict::Wrong => self.refuse_credentials(arrival),
+            Verdict::OfAnother => self.refuse_misplaced_credentials(arrival),
             Verdict::Nobody => self.refuse_stranger(arrival),
         }
     }
@@ -515,14 +474,21 @@ impl Core {
         self.challenge(arrival, false);
     }
 
+    /// RFC 7616 §3.4.6: said in so many words, since a phone asked again would answer the same.
+    pub(super) fn refuse_misplaced_credentials(&mut self, arrival: &Arrival<'_>) {
+        self.refused(arrival, 401, "credentials for another Request-URI");
+        self.stateless_to_anybody(arrival, 400, Some("Digest URI Is Not The Request-URI"), &[]);
+    }
+
     pub(super) fn challenge(&mut self, arrival: &Arrival<'_>, stale: bool) {
         let challenge = self.access.challenge(stale, arrival.now);
         self.stateless_to_anybody(arrival, 401, None, &[("WWW-Authenticate", &challenge)]);
     }
 
-    fn answer_options(&mut self, arrival: &Arrival<'_>) {
-        if let Some(unsupported) = unsupported(arrival.message) {
-            return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
+    /// As an INVITE would be answered (RFC 3261 §11.2).
+    fn answer_options(&mut self, arrival: &Arrival<'_>, sender: Sender) {
+        if let Some(refusal) = self.header_fault_at_the_end(arrival, sender.trunk()) {
+            return self.refuse(arrival, &refusal);
         }
         let headers: [(&str, &[u8]); 4] = [
             ("Allow", ALLOW),
@@ -644,10 +610,6 @@ impl Core {
 }
 
 /// Whether both come from one host; no host of a network is a shard.
-fn is_same_source(one: Flow, other: Flow) -> bool {
-    one.remote.ip() == other.remote.ip() && one.is_inner() == other.is_inner()
-}
-
 /// Why a request is refused.
 pub(crate) struct Refusal {
     status: u16,
@@ -677,7 +639,7 @@ fn takes_descriptions(message: &Message<'_>) -> bool {
         || message.elements(Name::Accept).any(|element| {
             let (range, params) = sip::Params::split(element);
             let refused = params.value("q").is_some_and(|q| q.iter().all(|byte| matches!(byte, b'0' | b'.')));
-            !refused && RANGES.iter().any(|known| range.eq_ignore_ascii_case(known))
+            !refused && RANGES.iter().any(|known| sip::is_media_type(range, known))
         })
 }
 

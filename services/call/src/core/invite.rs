@@ -107,6 +107,10 @@ impl Core {
                 self.refuse_credentials(arrival);
                 false
             }
+            Verdict::OfAnother => {
+                self.refuse_misplaced_credentials(arrival);
+                false
+            }
             Verdict::Nobody => {
                 self.refuse_stranger(arrival);
                 false
@@ -122,9 +126,6 @@ impl Core {
     ) -> Option<CallKey> {
         let Arrival { flow, message, via, now } = *arrival;
         let server = self.wire.accept(message, via, flow, true, now);
-        if let Some(trying) = self.wire.response(server, 100, None, None) {
-            self.wire.respond(server, 100, trying.finish(), now);
-        }
         let caller = user_of(message.from().ok().and_then(|from| from.parsed_uri().ok()));
         let called = user_of(message.request_uri().and_then(|uri| Uri::parse(uri).ok()));
         let id = self.wire.ids.uuid(now.utc);
@@ -174,6 +175,9 @@ impl Core {
             }
         };
         self.wire.set_server_user(server, leg);
+        if let Some(trying) = self.wire.response(server, 100, None, None) {
+            self.wire.respond(server, 100, trying.finish(), now);
+        }
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.trunk = trunk;
             leg.by_flow = trunk.is_none();

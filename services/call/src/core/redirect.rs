@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use routing::{Redirect, Trunk};
 use sip::{Address, Message, Name, Scheme, Uri};
 
-use super::candidates::MAX_CANDIDATES;
+use super::candidates::{Dialled, MAX_CANDIDATES};
 use crate::bridge::{CallKey, Candidate, GoesOn, Reach};
 use crate::core::{Core, Destination, Host};
 use crate::io::EventKind;
@@ -81,10 +81,10 @@ impl Core {
             Scheme::Sip | Scheme::Sips => {}
             // Another number: it is asked for where the first one was.
             Scheme::Tel => {
-                let number = uri.user.filter(|number| !number.is_empty())?;
+                let number = Dialled::of(&uri).filter(|number| !number.user.is_empty())?;
                 let at = Uri::parse(&current.uri).ok()?;
                 let port = at.port.map(|port| format!(":{port}")).unwrap_or_default();
-                let to = [b"sip:", number, b"@", at.host, port.as_bytes()].concat();
+                let to = [b"sip:", &*number.user, b"@", at.host, port.as_bytes(), number.kind()].concat();
                 let full = [&to, at.params.raw()].concat();
                 let next = Candidate { uri: full.into(), to: to.into(), hops, ..current.clone() };
                 return Some(Candidate { is_alternative: false, ..next });

@@ -19,6 +19,20 @@ const OF_CALLS: &str = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, REFER,
 impl Core {
     /// Why a new call or a request outside calls is refused, if it is: what holds for both, in the order of §8.2.2.
     pub(crate) fn header_fault(&self, arrival: &Arrival<'_>, trunk: Option<TrunkId>) -> Option<Refusal> {
+        if let Some(refusal) = self.header_fault_at_the_end(arrival, trunk) {
+            return Some(refusal);
+        }
+        // §8.2.6 leaves a UAS alone with its Max-Forwards; what goes on must not go on for ever (§16.3).
+        let is_spent = arrival.message.max_forwards().is_ok_and(|hops| hops == Some(0));
+        is_spent.then(|| Refusal::new(483))
+    }
+
+    /// The same for what goes no further than the box.
+    pub(super) fn header_fault_at_the_end(
+        &self,
+        arrival: &Arrival<'_>,
+        trunk: Option<TrunkId>,
+    ) -> Option<Refusal> {
         let message = arrival.message;
         let uri = message.request_uri().and_then(|uri| Uri::parse(uri).ok());
         // RFC 5630 §3.1.3: what is to be secure to the end goes nowhere from a box that speaks nothing secure.
@@ -33,10 +47,6 @@ impl Core {
         }
         if let Some(unsupported) = unsupported(message) {
             return Some(Refusal::new(420).with("Unsupported", unsupported));
-        }
-        // §8.2.6 leaves a UAS alone with its Max-Forwards; what goes on must not go on for ever (§16.3).
-        if message.max_forwards().is_ok_and(|hops| hops == Some(0)) {
-            return Some(Refusal::new(483));
         }
         None
     }

@@ -248,6 +248,11 @@ impl Leg {
     }
 
     /// The dialog that requests are sent in: the confirmed one, else the early one whose description came last.
+    /// Who the other end of the dialog says it is, as From or To have it.
+    pub(crate) fn peer_uri(&self) -> Option<&[u8]> {
+        self.current_dialog().map(|dialog| &*dialog.remote_uri)
+    }
+
     pub(super) fn current_dialog(&self) -> Option<&Dialog> {
         let early = self.early.as_ref().and_then(|early| early.dialogs.get(early.current)?.dialog.as_deref());
         self.dialog.as_deref().or(early)

@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use foldhash::quality::FixedState;
-use sip::{Algorithm, Authorization, Challenge, Message, Name, NonceCheck, Nonces};
+use sip::{Algorithm, Authorization, Challenge, Message, Name, NonceCheck, Nonces, Uri};
 
 use crate::ids::Ids;
 use crate::io::{Flow, Now};
@@ -29,6 +29,8 @@ pub(crate) enum Verdict {
     Challenge { stale: bool },
     /// Credentials that are nobody's: ask again, with the same answer as to somebody who showed none.
     Wrong,
+    /// Credentials for another request, which somebody may have taken from there.
+    OfAnother,
     /// Nobody that we deal with.
     Nobody,
 }
@@ -71,6 +73,9 @@ impl Access {
                     .filter_map(|value| Authorization::parse(value).ok())
                     .find(|given| &*given.realm == REALM.as_bytes());
                 let Some(given) = given else { return Verdict::Challenge { stale: false } };
+                if !is_for(&given, request) {
+                    return Verdict::OfAnother;
+                }
                 let (user, password) = self.claimed(users, &given.username);
                 let right = given.verify(password, request.method_text());
                 match user {
@@ -121,6 +126,14 @@ impl Access {
         self.counts.insert(nonce, count);
         Verdict::User(user.into())
     }
+}
+
+/// RFC 7616 §3.4.6: what is proven is the right to ask for this. Phones leave parameters of the Request-URI out, or have
+/// them in other places, so it is the user and the host that count.
+fn is_for(given: &Authorization<'_>, request: &Message<'_>) -> bool {
+    let asked = request.request_uri().unwrap_or_default();
+    given.uri == asked
+        || matches!((Uri::parse(given.uri), Uri::parse(asked)), (Ok(given), Ok(asked)) if given.names_same(&asked))
 }
 
 fn nonces(secret: &[u8; 32], epoch: u64) -> Nonces {

@@ -4,7 +4,7 @@ use routing::Decision;
 use sip::{Dialog, Method, Scheme, Uri};
 
 use super::{Standalone, StandaloneKey, State};
-use crate::bodies::shows_addresses;
+use crate::bodies::{ANYTHING_ELSE, shows_addresses};
 use crate::core::{Arrival, Core, Sender};
 use crate::io::{Now, Output, RouteQuery};
 use crate::registrar::is_configured;
@@ -24,7 +24,7 @@ impl Core {
                 arrival,
                 415,
                 Some("No Session To Describe"),
-                &[("Accept-Encoding", b"identity")],
+                &[("Accept", ANYTHING_ELSE), ("Accept-Encoding", b"identity")],
             );
         }
         let most = self.wire.settings.max_calls;

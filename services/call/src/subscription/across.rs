@@ -28,9 +28,8 @@ impl Core {
             Party::Subscriber => subscription.subscriber.reach,
             Party::Notifier => subscription.notifier.as_ref()?.reach,
         };
-        let counts = peer.flow.remote.ip() == flow.remote.ip()
-            || peer.trunk.is_some_and(|trunk| subscription.snapshot.is_source_of(trunk, flow.remote));
-        counts.then_some((key, party))
+        let peer = crate::core::Peer { flow: peer.flow, trunk: peer.trunk, snapshot: &subscription.snapshot };
+        self.may_send(&peer, flow).then_some((key, party))
     }
 
     /// A request within the dialog of a subscription.

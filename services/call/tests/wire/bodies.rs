@@ -113,6 +113,49 @@ fn what_need_not_be_understood_is_left_out_and_the_call_has_no_offer() {
 }
 
 #[test]
+fn a_description_is_one_however_its_type_is_written_and_is_none_when_it_is_for_something_else() {
+    for (n, kind) in
+        ["application / sdp", "Application/SDP ;charset=utf-8", "application\t/sdp"].iter().enumerate()
+    {
+        let mut world = World::new();
+        world.receive(CALLER, &carrying(&n.to_string(), kind, OFFER));
+        world.expect(CALLER, "SIP/2.0 100");
+        assert!(world.expect(CALLEE, "INVITE").body().contains("m=audio"), "{kind}");
+    }
+    let mut world = passing();
+    let of = |branch: &str, disposition: &str| {
+        let header = format!("Content-Disposition: {disposition}\nContent-Type");
+        carrying(branch, "application/sdp", OFFER).replacen("Content-Type", &header, 1)
+    };
+    for disposition in ["early-session", "foo;handling=required"] {
+        world.receive(CALLER, &of("1", disposition));
+        world.expect(CALLER, "SIP/2.0 415");
+        world.expect_silence();
+    }
+    world.receive(CALLER, &of("2", "early-session;handling=optional"));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    assert!(out.body().is_empty(), "no relay stands before its addresses: {}", out.text);
+    let mut world = World::new();
+    world.receive(CALLER, &of("3", "session;handling=required"));
+    world.expect(CALLER, "SIP/2.0 100");
+    assert!(world.expect(CALLEE, "INVITE").body().contains("m=audio"));
+}
+
+#[test]
+fn of_several_forms_of_one_thing_the_description_is_taken() {
+    let text = "--part\nContent-Type: text/plain\n\ncall me\n";
+    let body = format!("{text}{}--part--\n", sdp_part(OFFER));
+    let mut world = World::new();
+    world.receive(CALLER, &carrying("1", "multipart / alternative ; boundary = \"part\"", &body));
+    world.expect(CALLER, "SIP/2.0 100");
+    assert!(world.expect(CALLEE, "INVITE").body().contains("m=audio"));
+    world
+        .receive(CALLER, &carrying("2", "multipart/alternative;boundary=part", &format!("{text}--part--\n")));
+    world.expect(CALLER, "SIP/2.0 415");
+}
+
+#[test]
 fn compressed_and_broken_bodies_are_refused_whatever_the_trunk_passes() {
     for mut world in [World::new(), passing()] {
         let gzip = carrying("1", "application/sdp", OFFER).replace("X-Trace", "e: gzip\nX-Trace");

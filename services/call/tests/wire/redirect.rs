@@ -154,7 +154,7 @@ fn a_number_is_asked_for_where_the_first_one_was() {
     let first = call_placed(&mut world);
     world.receive(CALLEE, &moved(&first, "302 Moved", &["<tel:+4930555>"]));
     world.expect(CALLEE, "ACK");
-    world.expect(CALLEE, "INVITE sip:+4930555@10.2.2.2:5060 SIP/2.0");
+    world.expect(CALLEE, "INVITE sip:+4930555@10.2.2.2:5060;user=phone SIP/2.0");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Requests that are refused, and what of a refusal or an identity is seen on the other side.
 
 use crate::harness::*;
+use call::RegistrarPolicy;
 use call::{Disposition, EndedBy};
+use routing::{Source, Trunk};
 
 /// A request of the caller for a dialog that nobody knows.
 fn for_nobody(method: &str) -> String {
@@ -34,6 +36,82 @@ fn a_dialog_whose_tags_somebody_else_knows_is_unknown_to_them() {
     assert!(refusal.text.starts_with("SIP/2.0 481"));
     world.expect_silence();
     assert_eq!(world.core.stats().calls, 1);
+}
+
+#[test]
+fn of_two_trunks_at_one_address_neither_has_a_part_in_the_calls_of_the_other() {
+    let shared = || {
+        World::with(RegistrarPolicy::Closed, |trunks| {
+            let mut other = Trunk::new("other");
+            other.sources = vec![Source::parse("10.1.1.1:5080").unwrap()];
+            trunks.push(other);
+        })
+    };
+    let mut world = shared();
+    let other = "10.1.1.1:5080";
+    call_ringing(&mut world);
+    world.receive(other, &cancel("1"));
+    world.expect_silence();
+    let mut world = shared();
+    let (ok, _) = call_up_in(&mut world);
+    for (cseq, method) in (2..).zip(["INFO", "BYE", "INVITE", "UPDATE"]) {
+        world.receive(other, &from_caller(method, cseq, &ok, ""));
+        let refusal = world.sent.pop_front().unwrap();
+        assert!(refusal.text.starts_with("SIP/2.0 481"), "{}", refusal.text);
+        world.expect_silence();
+    }
+    // From another port of its own trunk it counts.
+    world.receive("10.1.1.1:5071", &from_caller("BYE", 9, &ok, ""));
+    assert!(world.sent.pop_front().unwrap().text.starts_with("SIP/2.0 200"));
+    world.expect(CALLEE, "BYE");
+}
+
+#[test]
+fn an_invite_whose_contact_cannot_be_used_gets_400_and_nothing_else() {
+    let mut world = World::new();
+    for contact in ["", "Contact: <tel:+4930>\n", "Contact: *\n"] {
+        let odd = invite("1", Some(OFFER)).replace(&format!("Contact: <sip:alice@{CALLER}>\n"), contact);
+        world.receive(CALLER, &odd);
+        let refusal = world.expect(CALLER, "SIP/2.0 400");
+        world.expect_silence();
+        world.receive(CALLER, &ack_failure("1", &refusal));
+        world.pass(std::time::Duration::from_secs(64));
+    }
+    assert!(world.open_records.is_empty());
+    world.expect_nothing_left();
+}
+
+#[test]
+fn options_to_the_box_are_answered_as_an_invite_would_be() {
+    let mut world = World::new();
+    let options = |uri: &str, hops: &str| {
+        let text = invite("o", None).replace("sip:4912345@192.0.2.1 SIP", &format!("{uri} SIP"));
+        let text = text.replace("INVITE", "OPTIONS").replace("Max-Forwards: 70", hops);
+        text.replace("call-a@", &format!("{uri}@")).replace("bKo", &format!("bK{}", uri.len()))
+    };
+    world.receive(CALLER, &options("sips:192.0.2.1", "Max-Forwards: 70"));
+    world.expect(CALLER, "SIP/2.0 416");
+    world.receive(CALLER, &options("sip:192.0.2.1", "Max-Forwards: 0"));
+    world.expect(CALLER, "SIP/2.0 200");
+}
+
+#[test]
+fn a_telephone_number_goes_on_as_one_with_all_that_was_said_of_it() {
+    for (asked, goes_on) in [
+        ("tel:+1-(555)-12.34", "sip:+15551234@10.2.2.2:5060;user=phone"),
+        (
+            "tel:7042;phone-context=example.com;ext=5",
+            "sip:7042;phone-context=example.com;ext=5@10.2.2.2:5060;user=phone",
+        ),
+        ("tel:*21#", "sip:*21%23@10.2.2.2:5060;user=phone"),
+        ("sip:+1-555@192.0.2.1", "sip:+1-555@10.2.2.2:5060"),
+    ] {
+        let mut world = World::new();
+        world.receive(CALLER, &invite("1", Some(OFFER)).replacen("sip:4912345@192.0.2.1", asked, 1));
+        world.expect(CALLER, "SIP/2.0 100");
+        let out = world.expect(CALLEE, &format!("INVITE {goes_on} SIP/2.0"));
+        assert_eq!(out.header("To"), format!("<{goes_on}>"));
+    }
 }
 
 #[test]

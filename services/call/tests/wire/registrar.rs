@@ -226,6 +226,76 @@ fn a_user_may_not_call_under_another_name() {
 }
 
 #[test]
+fn credentials_count_for_the_request_uri_that_they_were_made_for_and_no_other() {
+    let at = "203.0.113.9:5060";
+    let call = invite("1", Some(OFFER)).replace(CALLER, at);
+    for (n, (made_for, status)) in [
+        ("sip:4912345@192.0.2.1", "100"),
+        ("sip:4912345@192.0.2.1:5060;transport=udp", "100"),
+        ("sips:4912345@192.0.2.1:5060", "100"),
+        ("sip:100@192.0.2.1", "400"),
+        ("sip:4912345@198.51.100.1", "400"),
+        ("sip:4912345@192.0.2.1:5070", "400"),
+        ("tel:4912345", "400"),
+        ("4912345", "400"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut world = users();
+        let call = call.replace("call-a", &format!("call-{n}"));
+        world.receive(at, &call);
+        let challenge = world.expect(at, "SIP/2.0 401");
+        let challenge = Challenge::parse(challenge.header("WWW-Authenticate").as_bytes()).unwrap();
+        let value = challenge.authorize("alice", "secret", b"INVITE", made_for.as_bytes(), "0a4f113b", 1);
+        let header = format!("Authorization: {}\nX-Trace", String::from_utf8(value).unwrap());
+        let again = call.replace("bK1", &format!("bK2{n}")).replace("CSeq: 1", "CSeq: 2");
+        world.receive(at, &again.replace("X-Trace", &header));
+        world.expect(at, &format!("SIP/2.0 {status}"));
+    }
+    let mut world = users();
+    world.receive(at, &register("alice", at, 1, &contact("alice", at)));
+    let challenge = world.expect(at, "SIP/2.0 401");
+    let elsewhere =
+        answer(&challenge, "secret", 1).replace("uri=\"sip:127.0.0.1\"", "uri=\"sip:other.example\"");
+    world.receive(at, &register("alice", at, 2, &(contact("alice", at) + &elsewhere)));
+    world.expect(at, "SIP/2.0 400 Digest URI Is Not The Request-URI");
+    assert_eq!(world.core.stats().bindings, 0);
+}
+
+#[test]
+fn behind_one_address_a_phone_has_no_part_in_the_call_of_another() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    world.receive(BOB, &register("bob", BOB, 1, &contact("bob", BOB)));
+    world.expect(BOB, "SIP/2.0 200");
+    world.receive(ALICE, &invite("1", Some(OFFER)).replace("4912345", "bob").replace(CALLER, ALICE));
+    world.expect(ALICE, "SIP/2.0 100");
+    let out = world.expect(BOB, "INVITE");
+    // Whoever overheard it: neither a copy nor its CANCEL is the caller's.
+    let neighbour = "127.0.0.1:6999";
+    world.receive(neighbour, &cancel("1").replace("4912345", "bob").replace(CALLER, ALICE));
+    world.expect_silence();
+    world.receive(BOB, &response(&out, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect(ALICE, "SIP/2.0 200");
+    world.expect(BOB, "ACK");
+    world.receive(ALICE, &from_caller("ACK", 1, &ok, ""));
+    world.receive(neighbour, &from_caller("BYE", 2, &ok, ""));
+    assert!(world.sent.pop_front().unwrap().text.starts_with("SIP/2.0 481"));
+    world.expect_silence();
+    assert_eq!(world.core.stats().calls, 1);
+    // The caller's translator has given it another port: it counts from there as soon as it has registered.
+    let moved = "127.0.0.1:6500";
+    world.receive(moved, &from_caller("BYE", 3, &ok, ""));
+    assert!(world.sent.pop_front().unwrap().text.starts_with("SIP/2.0 481"));
+    world.receive(moved, &register("alice", moved, 1, &contact("alice", moved)));
+    world.expect(moved, "SIP/2.0 200");
+    world.receive(moved, &from_caller("BYE", 4, &ok, ""));
+    assert!(world.sent.pop_front().unwrap().text.starts_with("SIP/2.0 200"));
+    world.expect(BOB, "BYE");
+    world.expect_replays();
+}
+
+#[test]
 fn another_policy_ends_the_registrations_that_it_would_not_have_let_in() {
     let user = |name: &str, password: &str| User { name: name.into(), password: password.into() };
     let at = "203.0.113.9:5060";

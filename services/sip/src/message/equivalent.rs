@@ -23,6 +23,23 @@ impl Uri<'_> {
         }
     }
 
+    /// Whether both name the same user at the same host and port, or the same number, whatever else they say. Between
+    /// `sip` and `sips`, and a usual port written or not, is no difference.
+    pub fn names_same(&self, other: &Uri<'_>) -> bool {
+        let port = |uri: &Uri<'_>| match (uri.port, uri.scheme) {
+            (Some(port), _) => port,
+            (None, Scheme::Sips) => 5061,
+            (None, Scheme::Sip | Scheme::Tel | Scheme::Other) => 5060,
+        };
+        match (self.scheme, other.scheme) {
+            (Scheme::Sip | Scheme::Sips, Scheme::Sip | Scheme::Sips) => {
+                same_text(self.user, other.user) && self.same_host(other) && port(self) == port(other)
+            }
+            (Scheme::Tel, Scheme::Tel) => self.same_number(other),
+            (Scheme::Sip | Scheme::Sips | Scheme::Tel | Scheme::Other, _) => self.raw == other.raw,
+        }
+    }
+
     fn same_sip(&self, other: &Uri<'_>) -> bool {
         same_text(self.user, other.user)
             && same_text(self.password, other.password)

@@ -31,7 +31,7 @@ pub use fault::Fault;
 pub use fields::{CSeq, RAck, Reason, Refresher, Replaces, SessionExpires};
 pub use list::List;
 pub use method::Method;
-pub use multipart::{MAX_PARTS, Multipart, Part};
+pub use multipart::{MAX_PARTS, Multipart, Part, is_media_type};
 pub use name::Name;
 pub(crate) use params::parameter;
 pub use params::{Params, unquote};

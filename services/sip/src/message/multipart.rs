@@ -103,7 +103,23 @@ impl<'a> Multipart<'a> {
 
 /// Whether a media type is one of bodies with several parts.
 pub fn is_multipart(kind: &[u8]) -> bool {
-    kind.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
+    let slash = memchr::memchr(b'/', kind).unwrap_or(kind.len());
+    kind.get(..slash).is_some_and(|name| trim(name).eq_ignore_ascii_case(b"multipart"))
+}
+
+/// Whether a media type is the known one, which is written without white space. In any case, and with white space about its
+/// slash (RFC 3261 §25.1: SLASH).
+pub fn is_media_type(kind: &[u8], known: &[u8]) -> bool {
+    if kind.eq_ignore_ascii_case(known) {
+        return true;
+    }
+    let cut = |kind: &'_ [u8]| memchr::memchr(b'/', kind).map(|slash| (slash, slash + 1));
+    let (Some(given), Some(wanted)) = (cut(kind), cut(known)) else { return false };
+    let same = |one: Option<&[u8]>, other: Option<&[u8]>| match (one, other) {
+        (Some(one), Some(other)) => trim(one).eq_ignore_ascii_case(other),
+        (_, _) => false,
+    };
+    same(kind.get(..given.0), known.get(..wanted.0)) && same(kind.get(given.1..), known.get(wanted.1..))
 }
 
 /// A line that is a boundary.

@@ -112,6 +112,25 @@ impl<'a> Uri<'a> {
         Some(())
     }
 
+    /// The user part that a sip URI has for what this one names: its own, or of a tel URI the number without what is in it
+    /// for the eye alone, and the parameters (RFC 3261 §19.1.6, RFC 3966 §5.1.1).
+    pub fn subscriber(&self) -> Option<Cow<'a, [u8]>> {
+        let user = self.user?;
+        if self.scheme != Scheme::Tel {
+            return Some(Cow::Borrowed(user));
+        }
+        let mut subscriber = Vec::with_capacity(user.len() + self.params.raw().len());
+        let number = user.iter().filter(|byte| !is_separator(**byte));
+        for byte in number.chain(self.params.raw()) {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'%' => subscriber.push(*byte),
+                _ if b"-_.!~*'()&=+$,;?/".contains(byte) => subscriber.push(*byte),
+                _ => subscriber.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            }
+        }
+        Some(Cow::Owned(subscriber))
+    }
+
     fn tel(raw: &'a [u8], rest: &'a [u8]) -> Option<Uri<'a>> {
         let (number, params) = Params::split(rest);
         let global = number.strip_prefix(b"+").unwrap_or(number);
