@@ -364,6 +364,8 @@ pub struct Figures {
     pub postgres: Option<SinkFigures>,
     /// The file of JSON lines, when configured.
     pub lines: Option<SinkFigures>,
+    /// The webhook, when configured.
+    pub webhook: Option<SinkFigures>,
     /// What other parts count; each name appears in one run.
     pub more: Vec<Sample>,
 }

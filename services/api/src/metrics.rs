@@ -63,6 +63,7 @@ fn samples(figures: &Figures) -> Vec<Sample> {
         journal,
         postgres,
         lines,
+        webhook,
         more: _,
     } = figures;
     let labels = vec![("node", node.clone()), ("version", (*version).to_owned())];
@@ -122,6 +123,15 @@ fn samples(figures: &Figures) -> Vec<Sample> {
             ),
             gauge("drawbridge_cdr_lines_behind", "Records that are not in the file yet.", lines.behind),
             counter("drawbridge_cdr_lines_written_total", "Records written to the file.", lines.forwarded),
+        ]);
+    }
+    if let Some(webhook) = webhook {
+        let up = u64::from(webhook.up);
+        samples.extend([
+            gauge("drawbridge_cdr_webhook_up", "1 when the webhook takes records.", up),
+            gauge("drawbridge_cdr_webhook_behind", "Records that it does not have yet.", webhook.behind),
+            counter("drawbridge_cdr_webhook_sent_total", "Records that it took.", webhook.forwarded),
+            gauge("drawbridge_cdr_webhook_refused", "Records that it refuses.", webhook.refused),
         ]);
     }
     samples

@@ -21,6 +21,11 @@ impl Backoff {
         self.next = self.first;
     }
 
+    /// The next wait is no shorter than this.
+    pub(crate) fn at_least(&mut self, wait: Duration) {
+        self.next = self.next.max(wait * 2);
+    }
+
     pub(crate) fn wait(&mut self) -> Duration {
         let step = self.next;
         self.next = (step * 2).min(self.most);

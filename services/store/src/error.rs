@@ -43,6 +43,12 @@ pub enum OpenError {
         /// What is wrong with it.
         source: sqlx::Error,
     },
+    /// `cdr.webhook` cannot be called.
+    #[error("cdr.webhook: expected a URL like https://host/path, {why}")]
+    Webhook {
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// Journal and PostgreSQL could not be compared.

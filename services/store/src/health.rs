@@ -15,6 +15,8 @@ pub struct Health {
     pub postgres: Option<SinkHealth>,
     /// The file of JSON lines, when configured.
     pub lines: Option<SinkHealth>,
+    /// The webhook, when configured.
+    pub webhook: Option<SinkHealth>,
 }
 
 /// The local journal's condition.
@@ -73,6 +75,7 @@ pub(crate) struct Shared {
     last_seq: AtomicI64,
     pub(crate) postgres: Option<SinkShared>,
     pub(crate) lines: Option<SinkShared>,
+    pub(crate) webhook: Option<SinkShared>,
 }
 
 /// The part of [`Shared`] that a sink's task writes.
@@ -92,9 +95,10 @@ struct Link {
 }
 
 impl Shared {
-    pub(crate) fn new(node: String, postgres: bool, lines: bool) -> Shared {
-        let [postgres, lines] = [postgres, lines].map(|configured| configured.then(SinkShared::default));
-        Shared { node, postgres, lines, ..Shared::default() }
+    /// `sinks`: whether there is PostgreSQL, a file of lines, a webhook.
+    pub(crate) fn new(node: String, sinks: [bool; 3]) -> Shared {
+        let [postgres, lines, webhook] = sinks.map(|configured| configured.then(SinkShared::default));
+        Shared { node, postgres, lines, webhook, ..Shared::default() }
     }
 
     pub(crate) fn health(&self, queued: usize) -> Health {
@@ -112,12 +116,13 @@ impl Shared {
             },
             postgres: self.postgres.as_ref().map(|postgres| postgres.health(last_seq)),
             lines: self.lines.as_ref().map(|lines| lines.health(last_seq)),
+            webhook: self.webhook.as_ref().map(|webhook| webhook.health(last_seq)),
         }
     }
 
     /// The last record that every sink has.
     pub(crate) fn forwarded_to(&self) -> i64 {
-        let sinks = self.postgres.iter().chain(&self.lines);
+        let sinks = self.postgres.iter().chain(&self.lines).chain(&self.webhook);
         sinks.map(|sink| sink.position.load(Ordering::Relaxed)).min().unwrap_or(i64::MAX)
     }
 

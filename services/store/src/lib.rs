@@ -2,11 +2,11 @@
 //!
 //! A [`Store`] is one SQLite file in the data directory. Shards hand records over through a [`Recorder`], which never
 //! waits; one task gathers what is waiting, commits it (many records to one fsync), and only what is committed is
-//! forwarded to PostgreSQL and to a file of JSON lines, each by a task with a position of its own. No task can hold up a
+//! forwarded to PostgreSQL, to a file of JSON lines and to a webhook, each by a task with a position of its own. No task can hold up a
 //! call or another: with the disk full records wait in memory up to a bound, with PostgreSQL away they wait in the journal.
 //!
-//! Start reading at [`Store::open`], then `writer.rs` (the group commit), `forward.rs` and `lines.rs` (exactly once,
-//! whatever dies).
+//! Start reading at [`Store::open`], then `writer.rs` (the group commit), `sink.rs` (what destinations have in common),
+//! `forward.rs`, `lines.rs` and `webhook.rs`.
 
 mod backoff;
 mod binding;
@@ -23,9 +23,11 @@ mod open;
 mod postgres;
 mod query;
 mod recorder;
+mod sink;
 mod spool;
 mod stats;
 mod verify;
+mod webhook;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -50,6 +52,7 @@ pub use crate::recorder::Recorder;
 pub use crate::spool::SpoolPlace;
 pub use crate::stats::{By, Figures, MAX_ROWS, Question};
 pub use crate::verify::{Difference, Verified, verify};
+pub use crate::webhook::Webhook;
 
 /// How a store is set up.
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub struct Config {
     pub postgres: Option<String>,
     /// A file that gets records as well.
     pub lines: Option<Lines>,
+    /// An address on the web that gets records as well.
+    pub webhook: Option<Webhook>,
     /// How long records are kept, in the journal once PostgreSQL has them, and there by whole months; for ever when absent.
     pub retention: Option<Duration>,
     /// The most records that wait in memory while the disk takes none.
@@ -81,6 +86,7 @@ impl Config {
             listeners: Vec::new(),
             postgres: None,
             lines: None,
+            webhook: None,
             retention: None,
             queue: 65_536,
             gather: Duration::from_millis(100),
@@ -123,9 +129,11 @@ impl Store {
     ///
     /// # Errors
     /// When the directory or file cannot be used, another process has it, its schema is newer than this program, or
-    /// `config.postgres` is no URL.
+    /// `config.postgres` or the webhook's address is no URL.
     pub async fn open(data_dir: &Path, config: Config) -> Result<Store, OpenError> {
         let target = config.postgres.as_deref().map(postgres::Target::parse).transpose()?;
+        let webhook = config.webhook.as_ref();
+        let webhook = webhook.map(|webhook| webhook::Caller::new(webhook, &config.node)).transpose()?;
         let (lock, path) = journal::prepare(data_dir)?;
         let mut connection = journal::open(&path).await?;
         let spool = config.spool.prepare(data_dir);
@@ -138,7 +146,8 @@ impl Store {
         let last_seq = journal::last_seq(&path, connection).await?;
         let readers = journal::readers(&path);
 
-        let shared = Arc::new(health::Shared::new(config.node, target.is_some(), config.lines.is_some()));
+        let sinks = [target.is_some(), config.lines.is_some(), webhook.is_some()];
+        let shared = Arc::new(health::Shared::new(config.node, sinks));
         shared.committed(0, last_seq);
         let listeners: Arc<[String]> = config.listeners.into();
         let (records_in, records) = mpsc::channel(config.queue.max(1));
@@ -159,10 +168,13 @@ impl Store {
             closing: closing_seen,
             committed,
         });
-        let source = forward::Source { path, committed: committed_seen.clone(), progress: progress_in };
+        let source = sink::Source { path, committed: committed_seen.clone(), progress: progress_in };
         let mut forwarders = Vec::new();
         if let Some(lines) = config.lines {
             forwarders.push(tokio::spawn(lines::run(lines, source.clone(), Arc::clone(&shared))));
+        }
+        if let Some(webhook) = webhook {
+            forwarders.push(tokio::spawn(webhook::run(webhook, source.clone(), Arc::clone(&shared))));
         }
         if let Some(target) = target {
             let forward = forward::run(target, source, config.retention, Arc::clone(&shared));

@@ -12,19 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use crate::backoff::Backoff;
-use crate::cdr::{COLUMNS, Kind};
-use crate::forward::{self, Progress, Source};
 use crate::health::{Shared, SinkShared};
 use crate::journal;
+use crate::sink::{self, Batch, GATHER, Progress, Shape, Source};
 
 /// Records of one write.
 const BATCH: i64 = 500;
-
-/// How long a wake-up waits for more.
-const GATHER: Duration = Duration::from_millis(100);
 
 /// No line is longer: a record's texts are cut to far less.
 const LONGEST: u64 = 1024 * 1024;
@@ -48,8 +44,7 @@ pub(crate) async fn run(lines: Lines, mut source: Source, shared: Arc<Shared>) {
         if health.link(false, Some(why.clone())) {
             tracing::error!(why, path = %lines.path.display(), "the file takes no records; they wait in the journal");
         }
-        let ended = source.committed.wait_for(|committed| committed.last);
-        if tokio::time::timeout(backoff.wait(), ended).await.is_ok() {
+        if source.is_over_before(&mut backoff).await {
             return;
         }
     }
@@ -71,11 +66,12 @@ async fn session(
     }
     loop {
         let seen = *source.committed.borrow_and_update();
-        while let Some((last, records, text)) = read(&mut journal, position).await? {
+        while let Some(batch) = Batch::read(&mut journal, Shape::ShownLines, position, BATCH).await? {
+            let text = batch.json;
             on_disk(lines, move |lines| append(lines, &text)).await?;
-            position = last;
+            position = batch.last;
             health.position(position);
-            health.forwarded(records);
+            health.forwarded(batch.records);
             backoff.reset();
             // Fails when the writer is gone: the file itself knows better.
             let _ = source.progress.send(Progress::new(&name, position)).await;
@@ -91,7 +87,7 @@ async fn session(
 
 /// The last record that is in the file. One of another journal's, which an earlier installation has left, does not count.
 async fn begin(lines: &Lines, journal: &mut SqliteConnection, name: &str) -> Result<i64, String> {
-    let known = forward::position(journal, name).await.map_err(|error| error.to_string())?;
+    let known = sink::position(journal, name).await.map_err(|error| error.to_string())?;
     let Some((seq, id)) = on_disk(lines, last_line).await? else { return Ok(known) };
     let found: Option<i64> = sqlx::query_scalar("SELECT seq FROM cdr WHERE seq = ? AND id = ?")
         .bind(seq)
@@ -111,42 +107,6 @@ async fn on_disk<T: Send + 'static>(
         Ok(done) => done.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     }
-}
-
-/// The records after a position: the last one's `seq`, how many, and their lines.
-async fn read(journal: &mut SqliteConnection, position: i64) -> Result<Option<(i64, u64, String)>, String> {
-    let (last, records, text): (Option<i64>, i64, Option<String>) = sqlx::query_as(AssertSqlSafe(sql()))
-        .bind(position)
-        .bind(BATCH)
-        .fetch_one(journal)
-        .await
-        .map_err(|error| format!("reading the journal: {error}"))?;
-    Ok(last.zip(text).map(|(last, text)| (last, records.unsigned_abs(), text)))
-}
-
-fn sql() -> Arc<str> {
-    static SQL: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| {
-        let fields = COLUMNS.map(|column| {
-            let name = column.name;
-            let value = match column.kind {
-                Kind::Time => format!(
-                    "strftime('%Y-%m-%dT%H:%M:%S', {name} / 1000000, 'unixepoch')
-                     || printf('.%06dZ', {name} % 1000000)"
-                ),
-                Kind::Boolean => format!("json(iif({name}, 'true', 'false'))"),
-                Kind::Uuid | Kind::Text | Kind::Integer | Kind::Bigint | Kind::Real => name.to_owned(),
-            };
-            format!("'{name}', {value}")
-        });
-        let fields = fields.join(", ");
-        format!(
-            "SELECT max(seq), count(*), group_concat(line || char(10), '' ORDER BY seq)
-             FROM (SELECT seq, json_object('seq', seq, {fields}) AS line
-                   FROM cdr WHERE seq > ? ORDER BY seq LIMIT ?)"
-        )
-        .into()
-    });
-    Arc::clone(&SQL)
 }
 
 /// Adds whole lines, to a new file when this one is long.

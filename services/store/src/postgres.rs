@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
 use crate::cdr::{COLUMNS, Kind};
 use crate::error::OpenError;
+use crate::sink::{Batch, Destination, Refusal};
 
 /// How long a connection, with its migrations, may take.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -63,15 +64,6 @@ async fn migrate(connection: &mut PgConnection) -> Result<(), MigrateError> {
     migrations.run_direct(None, connection, false).await
 }
 
-/// Why the database did not take something.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// It is away, wedged, or set up wrongly: the same batch may go through later.
-    Away(String),
-    /// It says that a value breaks a rule of its own: the rest of the batch may go through without that record.
-    Record(String),
-}
-
 impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Refusal {
         // SQLSTATE classes 22 (data exception) and 23 (integrity constraint) blame the row.
@@ -93,10 +85,17 @@ pub(crate) struct Database {
     insert: Arc<str>,
 }
 
+impl Destination for Database {
+    async fn take(&mut self, batch: &Batch) -> Result<(), Refusal> {
+        self.months(&batch.months).await?;
+        self.insert(&batch.json).await
+    }
+}
+
 impl Database {
     /// Inserts a JSON array of records, all or none. Those that are there already are left as they are: the batch may
     /// be one whose first try was cut off after it had been committed.
-    pub(crate) async fn insert(&mut self, records: &str) -> Result<(), Refusal> {
+    async fn insert(&mut self, records: &str) -> Result<(), Refusal> {
         let sql = AssertSqlSafe(Arc::clone(&self.insert));
         let inserting = sqlx::query(sql).bind(records).execute(&mut self.connection);
         match tokio::time::timeout(BATCH, inserting).await {
@@ -106,7 +105,7 @@ impl Database {
     }
 
     /// Makes the tables of the months that a batch needs: `2026-01`, separated by commas.
-    pub(crate) async fn months(&mut self, months: &str) -> Result<(), Refusal> {
+    async fn months(&mut self, months: &str) -> Result<(), Refusal> {
         for month in months.split(',') {
             if !self.months.contains(month) {
                 let first = format!("{month}-01T00:00:00Z");

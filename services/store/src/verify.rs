@@ -9,9 +9,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 
 use crate::cdr::COLUMNS;
 use crate::error::VerifyError;
-use crate::forward::Batch;
 use crate::journal;
 use crate::postgres::{Target, record_columns, record_values};
+use crate::sink::{Batch, Shape};
 
 /// Records of one page.
 const PAGE: i64 = 500;
@@ -89,7 +89,9 @@ async fn compare_journal(
         record_columns()
     );
     let mut read = 0;
-    while let Some(page) = Batch::read(journal, read, PAGE).await.map_err(VerifyError::Journal)? {
+    while let Some(page) =
+        Batch::read(journal, Shape::Stored, read, PAGE).await.map_err(VerifyError::Journal)?
+    {
         read = page.last;
         let waits = page.last > position;
         let rows =

@@ -18,11 +18,11 @@ use tokio::sync::watch;
 use crate::backoff::Backoff;
 use crate::binding;
 use crate::cdr::{COLUMNS, Value, values};
-use crate::forward::Progress;
 use crate::health::Shared;
 use crate::journal;
 use crate::open::{Changes, OpenRecords};
 use crate::recorder::{Handed, What};
+use crate::sink::Progress;
 use crate::spool::Mark;
 
 /// The most records of one transaction: bounds the memory of a batch and the time that a listing waits.

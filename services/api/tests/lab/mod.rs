@@ -114,6 +114,7 @@ impl Control for Lab {
             journal: JournalFigures { up: true, pending: 1, committed: 9, lost: 0 },
             postgres: Some(SinkFigures { up: false, behind: 4, forwarded: 5, refused: 0 }),
             lines: None,
+            webhook: None,
             more: vec![sample(7.0, "public"), sample(8.5, "inside")],
         })
     }

@@ -107,6 +107,7 @@ impl Glass {
             },
             postgres: store.postgres.as_ref().map(sink_figures),
             lines: store.lines.as_ref().map(sink_figures),
+            webhook: store.webhook.as_ref().map(sink_figures),
             more,
         })
     }
@@ -128,7 +129,9 @@ impl Glass {
         };
         let (status, detail) = judged(store.journal.error.clone().or_else(|| kept_less(&store.journal)));
         let mut parts = vec![calls, load(&self.handle.loads()), part("journal", status, detail)];
-        for (name, sink) in [("postgres", store.postgres), ("cdr_lines", store.lines)] {
+        for (name, sink) in
+            [("postgres", store.postgres), ("cdr_lines", store.lines), ("cdr_webhook", store.webhook)]
+        {
             let Some(sink) = sink else { continue };
             let (status, detail) = match (sink.connected, sink.error) {
                 (false, None) => (Condition::Degraded, Some("not connected".to_owned())),

@@ -312,6 +312,12 @@ fn store_config(settings: &Settings) -> store::Config {
             max_bytes: u64::from(settings.cdr.lines_max_mb) * 1024 * 1024,
             keep: settings.cdr.lines_keep,
         }),
+        webhook: settings.cdr.webhook.as_ref().zip(settings.cdr.webhook_secret.as_ref()).map(
+            |(url, secret)| store::Webhook {
+                url: url.reveal().to_owned(),
+                secret: secret.reveal().to_owned(),
+            },
+        ),
         ..store::Config::new(settings.node.name.clone())
     }
 }

@@ -234,6 +234,10 @@ pub struct Cdr {
     pub lines_max_mb: u32,
     /// How many older ones stay.
     pub lines_keep: u16,
+    /// An address on the web, which may have a password in it.
+    pub webhook: Option<Secret>,
+    /// What its requests are signed with; there is one where there is an address.
+    pub webhook_secret: Option<Secret>,
 }
 
 /// `[recording]`: where calls are recorded, of trunks that say so.
@@ -354,6 +358,8 @@ impl Default for Settings {
                 lines: None,
                 lines_max_mb: 64,
                 lines_keep: 8,
+                webhook: None,
+                webhook_secret: None,
             },
             recording: Recording {
                 directory: None,

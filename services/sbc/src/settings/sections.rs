@@ -12,7 +12,7 @@ use sip::{Timing, Transport};
 use super::section::{Document, Place, Placed, Section};
 use super::values::{
     address, address_v6, choice, duration, flag, host_port, name, name_server, number, path, ports, postgres,
-    sha256, socket, spool,
+    sha256, shared_secret, socket, spool, web_address,
 };
 use super::{
     Access, Api, Cdr, Connections, Dns, Engine, Journal, Listener, Media, Node, Recording, Settings, Timers,
@@ -303,6 +303,11 @@ fn api(mut section: Section<'_>, default: Api) -> Api {
 }
 
 fn cdr(mut section: Section<'_>, default: Cdr) -> Cdr {
+    let webhook = section.secret("webhook", web_address).map(|url| url.value);
+    let webhook_secret = section.secret("webhook_secret", shared_secret).map(|secret| secret.value);
+    if webhook.is_some() {
+        section.needed("webhook_secret", "16 characters or more that whoever gets the records knows as well");
+    }
     let cdr = Cdr {
         postgres: section.secret("postgres", postgres).map(|url| url.value),
         spool: section.or("spool", default.spool, spool),
@@ -311,6 +316,8 @@ fn cdr(mut section: Section<'_>, default: Cdr) -> Cdr {
         lines_max_mb: section.or("lines_max_mb", default.lines_max_mb, number(1..=65_536)),
         lines_keep: section
             .or("lines_keep", default.lines_keep, |value| number(1..=1_000)(value).map(|keep| keep as u16)),
+        webhook,
+        webhook_secret,
     };
     section.finish();
     cdr

@@ -285,6 +285,23 @@ pub(super) fn sha256(value: &DeValue<'_>) -> Result<String, Expected> {
 }
 
 /// Where PostgreSQL is.
+/// Where requests go.
+pub(super) fn web_address(value: &DeValue<'_>) -> Result<super::Secret, Expected> {
+    let is_url = |url: &str| {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '['))
+            && url.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let text = text(value).ok().filter(|url| is_url(url));
+    text.map(super::Secret).ok_or(Cow::from("a URL like https://billing.example.com/records"))
+}
+
+/// What signatures are made with.
+pub(super) fn shared_secret(value: &DeValue<'_>) -> Result<super::Secret, Expected> {
+    let text = text(value).ok().filter(|secret| secret.len() >= 16);
+    text.map(super::Secret).ok_or(Cow::from("16 characters or more"))
+}
+
 pub(super) fn postgres(value: &DeValue<'_>) -> Result<super::Secret, Expected> {
     let text =
         text(value).ok().filter(|url| url.starts_with("postgres://") || url.starts_with("postgresql://"));

@@ -1,0 +1,334 @@
+//! What a destination of records has in common with every other: how far it has come, in batches of the journal's records, and
+//! what becomes of one that it refuses.
+//!
+//! A destination is offered the records after its position, in order, and only when it has taken them the position moves.
+//! Dying anywhere in between repeats a batch, which must do no harm there. A record that is refused for what it is, is put
+//! aside, so that it holds up no other, and offered again at the next connection.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, SqliteConnection};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
+
+use crate::backoff::Backoff;
+use crate::cdr::{COLUMNS, Column, Kind, clean};
+use crate::health::SinkShared;
+use crate::writer::Committed;
+
+/// How long a wake-up waits for more: an fsync or a request is paid for each batch.
+pub(crate) const GATHER: Duration = Duration::from_millis(100);
+
+/// What gets every record that the journal has.
+pub(crate) trait Destination: Send {
+    /// Takes a batch, all or none of it. One that it has taken before it leaves as it is.
+    fn take(&mut self, batch: &Batch) -> impl Future<Output = Result<(), Refusal>> + Send;
+}
+
+/// Why a destination did not take something.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It is away, wedged, or set up wrongly: the same batch may go through later.
+    Away(String),
+    /// It says that a value breaks a rule of its own: the rest of the batch may go through without that record.
+    Record(String),
+}
+
+impl Refusal {
+    pub(crate) fn into_reason(self) -> String {
+        match self {
+            Refusal::Away(why) | Refusal::Record(why) => why,
+        }
+    }
+}
+
+/// Where records come from and positions go to.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) committed: watch::Receiver<Committed>,
+    pub(crate) progress: Sender<Progress>,
+}
+
+impl Source {
+    /// Whether the store was closed before it was time to try again.
+    pub(crate) async fn is_over_before(&mut self, backoff: &mut Backoff) -> bool {
+        let ended = self.committed.wait_for(|committed| committed.last);
+        tokio::time::timeout(backoff.wait(), ended).await.is_ok()
+    }
+}
+
+/// What a sink has taken, kept by the writer with its next commit.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    sink: Arc<str>,
+    position: i64,
+    refused: Vec<(i64, String)>,
+    taken_after_all: Vec<i64>,
+}
+
+impl Progress {
+    /// The sink has everything up to here.
+    pub(crate) fn new(sink: &Arc<str>, position: i64) -> Progress {
+        Progress { sink: Arc::clone(sink), position, refused: Vec::new(), taken_after_all: Vec::new() }
+    }
+
+    pub(crate) async fn save(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "INSERT INTO sink (name, position) VALUES (?, ?)
+             ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position)",
+        )
+        .bind(&*self.sink)
+        .bind(self.position)
+        .execute(&mut *connection)
+        .await?;
+        for (seq, reason) in &self.refused {
+            sqlx::query(
+                "INSERT INTO sink_refused (sink, seq, reason) VALUES (?, ?, ?)
+                 ON CONFLICT (sink, seq) DO UPDATE SET reason = excluded.reason",
+            )
+            .bind(&*self.sink)
+            .bind(seq)
+            .bind(clean(reason))
+            .execute(&mut *connection)
+            .await?;
+        }
+        for seq in &self.taken_after_all {
+            sqlx::query("DELETE FROM sink_refused WHERE sink = ? AND seq = ?")
+                .bind(&*self.sink)
+                .bind(seq)
+                .execute(&mut *connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// How far a sink has come, as the journal knows.
+pub(crate) async fn position(journal: &mut SqliteConnection, sink: &str) -> Result<i64, sqlx::Error> {
+    let position = sqlx::query_scalar("SELECT position FROM sink WHERE name = ?").bind(sink);
+    Ok(position.fetch_optional(journal).await?.unwrap_or(0))
+}
+
+/// What is known of one destination.
+pub(crate) struct Sink {
+    pub(crate) name: Arc<str>,
+    /// Everything up to here is there, or in `refused`.
+    pub(crate) position: i64,
+    pub(crate) refused: BTreeSet<i64>,
+    shape: Shape,
+    /// Records of one batch.
+    most: i64,
+}
+
+impl Sink {
+    /// As the journal knows it.
+    pub(crate) async fn load(
+        journal: &mut SqliteConnection,
+        name: &str,
+        shape: Shape,
+        most: i64,
+    ) -> Result<Sink, sqlx::Error> {
+        let position = position(journal, name).await?;
+        let refused: Vec<i64> = sqlx::query_scalar("SELECT seq FROM sink_refused WHERE sink = ?")
+            .bind(name)
+            .fetch_all(journal)
+            .await?;
+        Ok(Sink { name: name.into(), position, refused: refused.into_iter().collect(), shape, most })
+    }
+
+    /// Forwards the next batch; whether there was one.
+    pub(crate) async fn forward(
+        &mut self,
+        journal: &mut SqliteConnection,
+        destination: &mut impl Destination,
+        source: &Source,
+        health: &SinkShared,
+    ) -> Result<bool, String> {
+        let Some(batch) = Batch::read(journal, self.shape, self.position, self.most).await? else {
+            return Ok(false);
+        };
+        match destination.take(&batch).await {
+            Ok(()) => {
+                self.position = batch.last;
+                health.forwarded(batch.records);
+                self.report(source, health, Vec::new(), Vec::new()).await;
+            }
+            Err(Refusal::Away(why)) => return Err(why),
+            Err(Refusal::Record(_)) => {
+                self.one_by_one(journal, destination, source, health, batch.last).await?
+            }
+        }
+        Ok(true)
+    }
+
+    /// A record in this batch cannot be taken: finds out which, and puts it aside, so that it holds up no other.
+    async fn one_by_one(
+        &mut self,
+        journal: &mut SqliteConnection,
+        destination: &mut impl Destination,
+        source: &Source,
+        health: &SinkShared,
+        last: i64,
+    ) -> Result<(), String> {
+        while self.position < last {
+            let Some(one) = Batch::read(journal, self.shape, self.position, 1).await? else { return Ok(()) };
+            let mut refused = Vec::new();
+            match destination.take(&one).await {
+                Ok(()) => health.forwarded(1),
+                Err(Refusal::Away(why)) => return Err(why),
+                Err(Refusal::Record(why)) => {
+                    let (seq, record) = (one.last, &*one.json);
+                    tracing::error!(seq, why, record, sink = &*self.name, "a call record is refused");
+                    self.refused.insert(one.last);
+                    refused.push((one.last, why));
+                }
+            }
+            self.position = one.last;
+            self.report(source, health, refused, Vec::new()).await;
+        }
+        Ok(())
+    }
+
+    /// Offers what was refused before: the rule that it broke may be gone.
+    pub(crate) async fn offer_again(
+        &mut self,
+        journal: &mut SqliteConnection,
+        destination: &mut impl Destination,
+        source: &Source,
+        health: &SinkShared,
+    ) -> Result<(), String> {
+        let mut taken = Vec::new();
+        for seq in &self.refused {
+            match Batch::read(journal, self.shape, seq - 1, 1).await? {
+                Some(one) if one.last == *seq => match destination.take(&one).await {
+                    Ok(()) => {
+                        health.forwarded(1);
+                        taken.push(*seq);
+                    }
+                    Err(Refusal::Away(why)) => return Err(why),
+                    Err(Refusal::Record(_)) => {}
+                },
+                // Not in the journal any more: there is nothing left to offer.
+                Some(_) | None => taken.push(*seq),
+            }
+        }
+        if !taken.is_empty() {
+            self.refused.retain(|seq| !taken.contains(seq));
+            self.report(source, health, Vec::new(), taken).await;
+        }
+        Ok(())
+    }
+
+    async fn report(
+        &self,
+        source: &Source,
+        health: &SinkShared,
+        refused: Vec<(i64, String)>,
+        taken_after_all: Vec<i64>,
+    ) {
+        health.position(self.position);
+        health.refused(self.refused.len() as u64);
+        let progress =
+            Progress { sink: Arc::clone(&self.name), position: self.position, refused, taken_after_all };
+        // Fails when the writer is gone: then the batch is repeated after the next start, which does no harm.
+        let _ = source.progress.send(progress).await;
+    }
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// For a database: an array of objects with the values as the journal has them.
+    Stored,
+    /// For people and their programs: with `seq`, and times as RFC 3339 has them; an array.
+    Shown,
+    /// The same, each a line.
+    ShownLines,
+}
+
+impl Shape {
+    fn sql(self) -> Arc<str> {
+        static SQL: LazyLock<[Arc<str>; 3]> = LazyLock::new(|| {
+            [Shape::Stored, Shape::Shown, Shape::ShownLines].map(|shape| shape.written().into())
+        });
+        let [stored, shown, lines] = &*SQL;
+        Arc::clone(match self {
+            Shape::Stored => stored,
+            Shape::Shown => shown,
+            Shape::ShownLines => lines,
+        })
+    }
+
+    fn written(self) -> String {
+        let stored = || COLUMNS.map(|Column { name, .. }| format!("'{name}', {name}")).join(", ");
+        let all = match self {
+            Shape::Stored => format!("json_group_array(json_object({}))", stored()),
+            Shape::Shown => format!("json_group_array(json_object({}))", shown()),
+            Shape::ShownLines => {
+                format!("group_concat(json_object({}) || char(10), '' ORDER BY seq)", shown())
+            }
+        };
+        format!(
+            "SELECT min(seq), max(seq), count(*), {all},
+                    group_concat(DISTINCT strftime('%Y-%m', started_at / 1000000, 'unixepoch'))
+             FROM (SELECT * FROM cdr WHERE seq > ? ORDER BY seq LIMIT ?)"
+        )
+    }
+}
+
+fn shown() -> String {
+    let fields = COLUMNS.map(|Column { name, kind }| match kind {
+        Kind::Time => format!(
+            "'{name}', strftime('%Y-%m-%dT%H:%M:%S', {name} / 1000000, 'unixepoch')
+             || printf('.%06dZ', {name} % 1000000)"
+        ),
+        Kind::Boolean => format!("'{name}', json(iif({name}, 'true', 'false'))"),
+        Kind::Uuid | Kind::Text | Kind::Integer | Kind::Bigint | Kind::Real => format!("'{name}', {name}"),
+    });
+    format!("'seq', seq, {}", fields.join(", "))
+}
+
+/// Some records as one JSON text, which is how both databases handle many columns a row best.
+pub(crate) struct Batch {
+    pub(crate) last: i64,
+    pub(crate) first: i64,
+    pub(crate) records: u64,
+    /// An array of objects, or one a line.
+    pub(crate) json: String,
+    /// In which its records began: `2026-01`, separated by commas.
+    pub(crate) months: String,
+}
+
+impl Batch {
+    /// So many at most of those after a position; `None`: there are none.
+    pub(crate) async fn read(
+        journal: &mut SqliteConnection,
+        shape: Shape,
+        position: i64,
+        limit: i64,
+    ) -> Result<Option<Batch>, String> {
+        let (first, last, records, json, months): (
+            Option<i64>,
+            Option<i64>,
+            i64,
+            Option<String>,
+            Option<String>,
+        ) = sqlx::query_as(AssertSqlSafe(shape.sql()))
+            .bind(position)
+            .bind(limit)
+            .fetch_one(journal)
+            .await
+            .map_err(|error| format!("reading the journal: {error}"))?;
+        Ok(first.zip(last).map(|(first, last)| Batch {
+            first,
+            last,
+            records: records.unsigned_abs(),
+            json: json.unwrap_or_default(),
+            months: months.unwrap_or_default(),
+        }))
+    }
+}
