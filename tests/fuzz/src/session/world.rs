@@ -233,7 +233,7 @@ impl World {
         let before = self.total;
         let octets = self.work();
         let count = self.total - before;
-        if flow.remote == STRANGER.parse().unwrap() {
+        if flow.remote == STRANGER.parse::<SocketAddr>().unwrap() {
             // Nobody who is nobody's gets more than one answer, or more than was sent. A response is known by its branch
             // alone (RFC 3261 §17.1.3) and may move a call on, but nothing goes back to where it came from.
             let back = self.sent.iter().rev().take(count).any(|sent| sent.flow.remote == flow.remote);
