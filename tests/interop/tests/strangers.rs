@@ -130,9 +130,9 @@ fn a_name_that_exists_gets_the_answers_of_one_that_does_not() {
     let drawbridge = Drawbridge::start(&place, users);
     let wire = Wire::new(place.ip(SCANNER), place.sip(Place::BOX));
     let host = place.ip(Place::BOX);
-    let credentials = |name: &str| {
+    let credentials = |name: &str, uri: &str| {
         format!(
-            "Authorization: Digest username=\"{name}\", realm=\"drawbridge\", nonce=\"00\", uri=\"sip:{host}\", \
+            "Authorization: Digest username=\"{name}\", realm=\"drawbridge\", nonce=\"00\", uri=\"{uri}\", \
              response=\"00112233445566778899aabbccddeeff\", algorithm=MD5\n"
         )
     };
@@ -141,7 +141,7 @@ fn a_name_that_exists_gets_the_answers_of_one_that_does_not() {
             let answer_to = |name: &str| {
                 let uri =
                     if method == "REGISTER" { format!("sip:{host}") } else { format!("sip:{name}@{host}") };
-                let extra = if shows_password { credentials(name) } else { String::new() };
+                let extra = if shows_password { credentials(name, &uri) } else { String::new() };
                 wire.say(&format!(
                     "{method} {uri} SIP/2.0\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{method}{shows_password}\n\
                      Max-Forwards: 70\nFrom: <sip:{name}@{host}>;tag=1\nTo: <sip:{name}@{host}>\n\

@@ -109,7 +109,7 @@ fn guesses_at_a_password_are_answered_like_first_questions_until_they_are_banned
     let mut answered = 0;
     for count in 0..12 {
         let guess = format!(
-            "Authorization: Digest username=\"alice\", realm=\"drawbridge\", nonce=\"0\", uri=\"sip:h\", response=\"{count:032x}\"\r\n\
+            "Authorization: Digest username=\"alice\", realm=\"drawbridge\", nonce=\"0\", uri=\"sip:bob@127.0.0.1\", response=\"{count:032x}\"\r\n\
              Max-Forwards"
         );
         phone.send(
