@@ -8,7 +8,7 @@ PROGRAMS := sipp baresip ip svmap valgrind
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	bpf fuzz kills bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-codec bench-srtp bench-linear bench-programs
+	bpf fuzz kills recovery bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-codec bench-srtp bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,10 @@ bench-renewal: deps release ## a certificate that changes under 500 TLS calls, n
 kills: deps release ## kill -9 under calls, 200 times under 200 calls/s; every call that a phone saw must have each record once
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_KILLS=$(or $(KILLS),200) DRAWBRIDGE_RATE=$(or $(RATE),200) \
 		$(CARGO) test --locked -p interop --test crash -- --nocapture
+
+recovery: deps release ## kill -9 under 1000 calls; both sides' BYE must be answered after the restart, the other side told, one record each
+	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_CALLS=$(or $(CALLS),1000) DRAWBRIDGE_RATE=$(or $(RATE),100) \
+		$(CARGO) test --locked -p interop --test recovery -- --nocapture
 
 bench-codec: ## reading, rewriting and writing an INVITE of 961 bytes, beside rsip
 	$(CARGO) run --locked --release -p bench --bin codec

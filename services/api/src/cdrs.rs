@@ -147,6 +147,8 @@ pub(crate) struct Cdr {
     srtp_a: Option<String>,
     /// How media from and to B was encrypted: `sdes` or `dtls`, and the suite. Null: not by the box.
     srtp_b: Option<String>,
+    /// How often the box died during the call, was started again and went on with it.
+    recovered: u32,
 }
 
 impl From<CdrRecord> for Cdr {
@@ -230,6 +232,7 @@ impl From<CdrRecord> for Cdr {
             recording: fact.recording.map(Into::into),
             srtp_a: fact.from_a.srtp.map(|srtp| srtp.to_string()),
             srtp_b: fact.from_b.srtp.map(|srtp| srtp.to_string()),
+            recovered: fact.recovered,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
 use sip::Transport;
 use uuid::Uuid;
 
@@ -106,6 +107,8 @@ pub struct CdrFact {
     pub from_b: DirectionStats,
     /// Where the call was recorded, if it was.
     pub recording: Option<Box<str>>,
+    /// How often the process died during the call and another one went on with it.
+    pub recovered: u32,
 }
 
 /// What an INVITE says of its caller besides From. Values as they stand in the header.
@@ -120,7 +123,7 @@ pub struct Identity {
 }
 
 /// How an attempt came about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Origin {
     /// It is what the route named first.
     #[default]

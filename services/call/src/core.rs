@@ -70,6 +70,8 @@ pub struct Core {
     pub(crate) wire: Wire,
     pub(crate) calls: Slab<CallKey, Call>,
     pub(crate) legs: Slab<LegKey, Leg>,
+    /// Legs of the process before this one, whose tags name keys of that one.
+    pub(crate) restored: HashMap<Box<[u8]>, LegKey, FixedState>,
     pub(crate) queries: Queries,
     pub(crate) standalones: Standalones,
     pub(crate) subscriptions: Subscriptions,
@@ -166,6 +168,7 @@ impl Core {
             wire,
             calls: Slab::default(),
             legs: Slab::default(),
+            restored: HashMap::default(),
             queries: Queries::default(),
             standalones: Standalones::with_key(),
             subscriptions: Subscriptions::with_key(),
@@ -191,6 +194,7 @@ impl Core {
                 self.step(Stimulus::Resolved { query, hops, note }, now);
             }
             Input::Media(report) => self.step(Stimulus::Media(report), now),
+            Input::Restore { state, attempts } => self.step(Stimulus::Restore { state, attempts }, now),
             // What follows concerns no call, or is taken apart into steps that do.
             Input::NoStreams(remote) => self.wire.takes_no_streams(remote, now),
             Input::Binding(change) => self.registrar.learn(change, &mut self.wire, now),
@@ -299,7 +303,7 @@ impl Core {
     pub(crate) fn settle(&mut self, key: CallKey, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.deadline = match call.state {
-            State::Routing | State::Opening | State::Resolving => {
+            State::Routing | State::Opening | State::Resolving | State::Restoring => {
                 call.deadline.or(Some(now.time + OUTSIDE_PATIENCE))
             }
             State::Settling => Some(call.deadline.unwrap_or(now.time + SETTLING_PATIENCE)),
@@ -361,7 +365,9 @@ impl Core {
         if matches!(leg.state, LegState::Gone) && (call_is_over || former || leg.call.is_none()) {
             self.wire.timers.set(TimerOf::Leg(key), &mut leg.armed, None);
             leg.way_query().into_iter().for_each(|query| self.queries.forget(query));
-            self.legs.remove(key);
+            if let Some(leg) = self.legs.remove(key) {
+                self.restored.remove(leg.tag.as_bytes());
+            }
             return;
         }
         if call_is_over {
@@ -396,6 +402,7 @@ impl Core {
             State::Opening => Cause::new(Event::NoPorts).status(503),
             State::Resolving => Cause::new(Event::Refused).status(503),
             State::Settling => Cause::new(Event::MediaClosed),
+            State::Restoring => return self.lose_media(key, now),
             State::Transferring(_) | State::TransferringAlone(_) if call.is_being_routed() => {
                 Cause::new(Event::NoRoute).status(500)
             }
@@ -456,7 +463,11 @@ impl Core {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.media.id == *session) else { return };
         match report {
             MediaReport::Opened { addresses, streams, .. } => {
+                let is_moved = call.state == State::Restoring && !call.media.is_told(addresses, &streams);
                 call.media.opened(addresses, streams, &mut self.wire);
+                if is_moved {
+                    return self.no_ports(key, "the relay is not where both sides were told", now);
+                }
                 self.drive(key, Cause::new(Event::Opened), now);
                 self.resume_deferred(key, now);
             }
@@ -488,6 +499,9 @@ impl Core {
         let id = self.calls.get(key).map(|call| call.id);
         let what = format!("no media ports: {why}");
         self.wire.event(id, crate::io::EventKind::Warning { what });
+        if self.calls.get(key).is_some_and(|call| call.state == State::Restoring) {
+            return self.lose_media(key, now);
+        }
         self.drive(key, Cause::new(Event::NoPorts).status(503).by(EndedBy::Error), now);
     }
 

@@ -195,6 +195,7 @@ mod counting {
         State::ReplacingAlone(_) => ReplacingAlone,
         State::Reverting(_) => Reverting,
         State::Ending => Ending,
+        State::Restoring => Restoring,
         State::Settling => Settling,
         State::Over => Over,
     });

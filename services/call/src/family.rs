@@ -170,6 +170,15 @@ impl Told {
         self.family
     }
 
+    /// Whether it is IPv6, and fixed.
+    pub(crate) fn kept(self) -> (bool, bool) {
+        (self.family == Family::V6, self.is_fixed)
+    }
+
+    pub(crate) fn restored((is_ipv6, is_fixed): (bool, bool)) -> Told {
+        Told { family: if is_ipv6 { Family::V6 } else { Family::V4 }, is_fixed }
+    }
+
     /// The peer described itself.
     pub(crate) fn heard(&mut self, sdp: &Sdp<'_>) {
         if let Some(family) = Family::of_description(sdp).filter(|_| !self.is_fixed) {

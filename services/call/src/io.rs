@@ -134,6 +134,14 @@ pub enum Input<'a> {
     },
     /// News of the relay.
     Media(MediaReport),
+    /// A call that the process before this one was handed out with [`Output::OpenCdr`], and that goes on here. Before any
+    /// message, so that no other call takes its ports.
+    Restore {
+        /// As it was handed out.
+        state: &'a [u8],
+        /// How many attempts of it have records, those of other targets included.
+        attempts: u32,
+    },
     /// A registration that another shard accepted, or that the store kept over a restart.
     Binding(BindingChange),
     /// Another shard found out that this place takes no stream connections.
@@ -266,7 +274,12 @@ pub enum Output {
     Media(MediaOrder),
     /// How far an attempt is that goes on: at the INVITE, when it is sent on, at the answer. It reads as if the process died
     /// now; the record of the same id takes its place.
-    OpenCdr(Box<CdrFact>),
+    OpenCdr {
+        /// The record.
+        fact: Box<CdrFact>,
+        /// With which another process can go on with the call ([`Input::Restore`]); `None`: none can.
+        state: Option<Box<[u8]>>,
+    },
     /// An attempt ended; its record.
     Cdr(Box<CdrFact>),
     /// A registration changed: keep it, and tell the other shards.
@@ -399,6 +412,21 @@ pub enum EventKind {
         trunk: Option<TrunkId>,
         /// Where from.
         source: SocketAddr,
+        /// User part of From.
+        caller: Box<str>,
+        /// User part of the Request-URI.
+        called: Box<str>,
+    },
+    /// A call of the process before this one goes on.
+    CallRestored {
+        /// Source trunk.
+        trunk_in: Option<TrunkId>,
+        /// Target trunk.
+        trunk_out: Option<TrunkId>,
+        /// The attempt that had answered.
+        attempt: u32,
+        /// Where A and B are.
+        remotes: [SocketAddr; 2],
         /// User part of From.
         caller: Box<str>,
         /// User part of the Request-URI.

@@ -3,7 +3,7 @@
 //! The [`Core`] is the whole protocol of one shard. It is handed [`Input`]s with the time and gives [`Output`]s; it opens
 //! no socket, reads no clock and waits for nothing. Inside, `wire` is the transaction layer, `leg` one user agent
 //! towards one side, `bridge` the table that joins two legs, `standalone` and
-//! `subscription` what crosses outside calls, `registrar` who can be called by name, `pings` which peers of trunks are alive. [`media`] is the
+//! `subscription` what crosses outside calls, `registrar` who can be called by name, `pings` which peers of trunks are alive, `kept` what of a call outlives the process. [`media`] is the
 //! seam to a relay, [`CdrFact`] the record of an attempt.
 
 pub mod bodies;
@@ -16,6 +16,7 @@ mod headers;
 mod ids;
 mod io;
 pub mod journal;
+mod kept;
 mod leg;
 pub mod media;
 mod pings;
@@ -37,6 +38,7 @@ pub use crate::io::{
     Command, Event, EventKind, Flow, Input, NextHop, Now, Output, PeerAside, PeerChange, PeerLife, PeerState,
     QueryId, Recording, Reply, RouteQuery, SendToken, Utc,
 };
+pub use crate::kept::{Interrupted, NotRestorable, shard_of_kept};
 pub use crate::media::{
     Codec, Deaf, Digit, DirectionStats, DtlsTerms, Engine, IceTerms, KeySource, Keying, MediaId, MediaOrder,
     MediaReport, PortPair, Protection, RemoteStream, Side, SrtpKeys, SrtpUse, StreamPorts,

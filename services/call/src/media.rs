@@ -9,6 +9,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
 use sip::{Fingerprint, MasterKey, SrtpSuite, Time};
 use smallvec::SmallVec;
 
@@ -147,7 +148,7 @@ pub enum MediaOrder {
 }
 
 /// Where a side wants its packets, and what it will send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RemoteStream {
     /// RTP, as the description says; unspecified (`0.0.0.0`) for old-style hold: nothing is sent.
     pub rtp: SocketAddr,
@@ -173,7 +174,7 @@ impl RemoteStream {
 }
 
 /// What the relay can turn into each other. Those of G.711 have payload types of their own (RFC 3551 §6) and payloads of one length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Codec {
     /// G.711, mu-law.
     Pcmu,
@@ -341,7 +342,7 @@ pub enum MediaReport {
 }
 
 /// The local ports of one stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StreamPorts {
     /// Towards the caller.
     pub a: PortPair,
@@ -360,7 +361,7 @@ impl StreamPorts {
 }
 
 /// An RTP port and its RTCP port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortPair {
     /// Even (RFC 3550 §11).
     pub rtp: u16,

@@ -57,6 +57,8 @@ pub struct Settings {
     pub product: String,
     /// How much of calls is kept for a replay.
     pub journal: JournalLimits,
+    /// Whether calls that are up are handed out with their open records, for a process after this one.
+    pub recover_calls: bool,
     /// The families that media can be relayed in.
     pub media: Families,
     /// Of the certificate that the relay shows in DTLS; `None`: it does none.

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use call::{Core, Engine, Listener, ListenerId, Settings};
+use call::{Core, Engine, Interrupted, Listener, ListenerId, Settings};
 use routing::{Admission, Snapshot};
 use sip::Transport;
 use tokio::runtime::Runtime;
@@ -78,6 +78,7 @@ pub fn bind(config: Config) -> Result<Bound, NetError> {
         guard,
         runtimes,
         ports: Vec::new(),
+        interrupted: Vec::new(),
     };
     bound.register(sockets)?;
     Ok(bound)
@@ -100,6 +101,7 @@ pub struct Bound {
     runtimes: Vec<Runtime>,
     /// By shard.
     ports: Vec<Ports>,
+    interrupted: Vec<Interrupted>,
 }
 
 /// The sockets of one shard, known to its runtime.
@@ -170,6 +172,11 @@ impl Bound {
         &self.listeners
     }
 
+    /// These calls of the process before this one go on, each in its shard, before anything is heard.
+    pub fn restore(&mut self, calls: Vec<Interrupted>) {
+        self.interrupted = calls;
+    }
+
     /// Makes the sockets known to the shards' runtimes. Streams are accepted on the first.
     fn register(&mut self, sockets: Vec<Opened>) -> Result<(), NetError> {
         self.ports = self.runtimes.iter().map(|_| Ports::default()).collect();
@@ -207,7 +214,7 @@ impl Bound {
     /// [`NetError::Start`] when the system has no thread for one; those started by then have ended again.
     pub fn run(self) -> Result<Net, NetError> {
         let Bound { listeners, wakers, settings, snapshot, engines, records, dns, limits, .. } = self;
-        let Bound { identities, origins, runtimes, ports, guard, .. } = self;
+        let Bound { identities, origins, runtimes, ports, guard, mut interrupted, .. } = self;
         let mailboxes: Arc<[Arc<Mailbox>]> = wakers
             .iter()
             .map(|wake| Mailbox::new(limits.queue_messages, limits.queue_octets, Arc::clone(wake)))
@@ -246,6 +253,7 @@ impl Bound {
         let each = runtimes.into_iter().zip(ports).zip(engines.into_iter().zip(records));
         for (shard, ((runtime, ports), (engine, records))) in each.enumerate() {
             let settings = settings_of(&settings, &listeners, shard, mailboxes.len());
+            let of_shard = interrupted.extract_if(.., |call| usize::from(call.shard) == shard).collect();
             let parts = Parts {
                 shard: shard as u16,
                 core: Core::new(settings, Arc::clone(&snapshot)),
@@ -262,6 +270,7 @@ impl Bound {
                 guard: Arc::clone(&guard),
                 loads: Arc::clone(&loads),
                 overload: Overload::new(overload.0, overload.1),
+                interrupted: of_shard,
             };
             net.start(shard, runtime, parts, ports.streams)?;
         }

@@ -9,23 +9,28 @@ use sip::Time;
 /// of the system's clock cannot turn a record's times round.
 const ANCHOR_LIFE: Duration = Duration::from_secs(60);
 
+/// The time at which a process begins: calls that it takes over from the one before it began earlier, and none of them a
+/// year ago.
+const BEGIN: Time = Time::from_micros(365 * 24 * 60 * 60 * 1_000_000);
+
 /// Says what time it is, the same [`Time`] in every copy. Read once for a batch of inputs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    origin: Instant,
+    /// When it was [`BEGIN`].
+    begun: Instant,
     anchored_at: Time,
     /// Civil time at `anchored_at`.
     anchor: Utc,
 }
 
 impl Clock {
-    /// A clock whose origin is this moment.
+    /// A clock that begins at this moment.
     pub(crate) fn start() -> Clock {
-        Clock { origin: Instant::now(), anchored_at: Time::ZERO, anchor: system_utc() }
+        Clock { begun: Instant::now(), anchored_at: BEGIN, anchor: system_utc() }
     }
 
     pub(crate) fn now(&mut self) -> Now {
-        let time = Time::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let time = BEGIN + self.begun.elapsed();
         if time.since(self.anchored_at) >= ANCHOR_LIFE {
             self.anchored_at = time;
             self.anchor = system_utc();
@@ -36,7 +41,7 @@ impl Clock {
 
     /// The moment of a time, for the runtime's timer.
     pub(crate) fn instant(&self, time: Time) -> Instant {
-        self.origin + time.since(Time::ZERO)
+        self.begun + time.since(BEGIN)
     }
 }
 

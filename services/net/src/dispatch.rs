@@ -114,12 +114,37 @@ impl Dispatch {
             }
             EventKind::CallEnded { .. } => self.give_back(call),
             EventKind::CallStarted { .. }
+            | EventKind::CallRestored { .. }
             | EventKind::AttemptEnded { .. }
             | EventKind::CallAnswered
             | EventKind::Refused { .. }
             | EventKind::OneWay { .. }
             | EventKind::Registered { .. }
             | EventKind::Warning { .. } => {}
+        }
+    }
+
+    /// A call of the process before this one goes on: it has the places that it had.
+    pub(crate) fn resume(
+        &mut self,
+        call: Uuid,
+        snapshot: &Arc<Snapshot>,
+        inbound: Option<TrunkId>,
+        outbound: Option<(TrunkId, u32)>,
+        now: Time,
+    ) {
+        let mut admission = lock(&self.admission);
+        for trunk in inbound.into_iter().chain(outbound.map(|(trunk, _)| trunk)) {
+            if let Some(trunk) = snapshot.trunk(trunk) {
+                admission.count(trunk, now);
+            }
+        }
+        drop(admission);
+        if inbound.is_some() || outbound.is_some() {
+            let place = |(trunk, attempt)| Place { trunk, attempt: Some(attempt) };
+            let outbound = outbound.map(place).into_iter().collect();
+            let held = Held { snapshot: Arc::clone(snapshot), inbound, outbound, fork: Fork::Serial };
+            self.held.insert(call, held);
         }
     }
 

@@ -58,6 +58,10 @@ impl EventLog {
                 0 => info!(target: "call", ?user, "registration ended"),
                 1.. => info!(target: "call", ?user, expires, "registered"),
             },
+            EventKind::CallRestored { trunk_in, trunk_out, attempt: _, remotes: _, caller, called } => {
+                let (trunk_in, trunk_out) = (name_of(trunk_in), name_of(trunk_out));
+                debug!(target: "call", %call, trunk_in, trunk_out, ?caller, ?called, "call restored");
+            }
             EventKind::AttemptStarted { attempt, trunk, destination } => {
                 debug!(target: "call", %call, attempt, trunk = name_of(trunk), %destination, "attempt started");
             }

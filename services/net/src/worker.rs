@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use call::{
-    BindingChange, Command, Core, Engine, Event, EventKind, Flow, Input, MediaReport, Now, Output, QueryId,
-    RegistrarPolicy, Reply, SendToken,
+    BindingChange, Command, Core, Engine, Event, EventKind, Flow, Input, Interrupted, MediaReport, Now,
+    Output, QueryId, RegistrarPolicy, Reply, SendToken,
 };
 use routing::Snapshot;
 use sip::{Message, Method, Time};
@@ -67,6 +67,8 @@ pub(crate) struct Parts {
     /// Of all shards.
     pub(crate) loads: Arc<[Load]>,
     pub(crate) overload: Overload,
+    /// Calls of the process before this one.
+    pub(crate) interrupted: Vec<Interrupted>,
 }
 
 /// One shard without its loop.
@@ -109,10 +111,14 @@ impl Worker {
         self.now = self.parts.clock.now();
     }
 
-    /// Has one shard of the process ask the peers of trunks for life.
+    /// Goes on with the calls of the process before this one, and has one shard ask the peers of trunks for life.
     pub(crate) fn begin(&mut self) {
+        self.tick();
+        // Before anything is read, so that no call takes the ports of another.
+        for call in std::mem::take(&mut self.parts.interrupted) {
+            self.handle(Input::Restore { state: &call.state, attempts: call.attempts });
+        }
         if self.parts.shard == 0 {
-            self.tick();
             self.parts.core.watch_peers(self.now);
             self.drain();
         }
@@ -266,13 +272,14 @@ impl Worker {
                 self.parts.engine.order(order, self.now.time, &mut self.reports);
                 self.take_reports();
             }
-            Output::OpenCdr(fact) => self.parts.records.open_cdr(&fact),
+            Output::OpenCdr { fact, state } => self.parts.records.open_cdr(&fact, state),
             Output::Cdr(fact) => self.parts.records.cdr(fact),
             Output::Binding(change) => self.binding(change),
             Output::Event(event) => {
                 if self.concerns_guard(&event) {
                     return;
                 }
+                self.resume(&event);
                 let Parts { dispatch, snapshot, .. } = &self.parts;
                 let known = event.call.and_then(|call| dispatch.snapshot_of(call)).unwrap_or(snapshot);
                 let name_of = |id| known.trunk(id).map(|trunk| trunk.name.as_str());
@@ -296,6 +303,11 @@ impl Worker {
                 guard.acquaint(source.ip(), now + ACQUAINTED, now);
                 false
             }
+            // Each was let in by the process before this one.
+            EventKind::CallRestored { remotes, .. } => {
+                remotes.iter().for_each(|remote| guard.acquaint(remote.ip(), now + ACQUAINTED, now));
+                false
+            }
             EventKind::CallStarted { .. }
             | EventKind::AttemptStarted { .. }
             | EventKind::AttemptEnded { .. }
@@ -304,6 +316,17 @@ impl Worker {
             | EventKind::OneWay { .. }
             | EventKind::Registered { .. }
             | EventKind::Warning { .. } => false,
+        }
+    }
+
+    /// A call of the process before this one takes its places at the trunks.
+    fn resume(&mut self, event: &Event) {
+        if let (Some(call), EventKind::CallRestored { trunk_in, trunk_out, attempt, .. }) =
+            (event.call, &event.kind)
+        {
+            let Parts { dispatch, snapshot, .. } = &mut self.parts;
+            let outbound = trunk_out.map(|trunk| (trunk, *attempt));
+            dispatch.resume(call, snapshot, *trunk_in, outbound, self.now.time);
         }
     }
 

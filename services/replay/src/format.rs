@@ -38,6 +38,9 @@ pub(crate) struct Header {
     /// What phones' media was protected with.
     #[serde(default, skip_serializing_if = "SecurityLine::is_none")]
     pub(crate) phones: SecurityLine,
+    /// Whether calls that were up were kept for a process after this one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) recover_calls: bool,
     /// Of the certificate that the relay showed in DTLS, as descriptions have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fingerprint: Option<String>,
@@ -236,7 +239,7 @@ impl From<SecurityLine> for MediaSecurity {
 pub(crate) struct Line {
     /// Counts the inputs of the shard that had the call.
     pub(crate) order: u64,
-    /// Monotonic, since the start of the program.
+    /// Monotonic, from a moment before the start of the program.
     pub(crate) time_us: u64,
     /// Since 1970.
     pub(crate) utc_us: i64,
@@ -345,6 +348,12 @@ pub(crate) enum InputLine {
     },
     Timer {
         of: OwnerLine,
+    },
+    /// The call is one of the process before this one: what came before is in that one's journal.
+    Restored {
+        /// The call as it was kept, in hexadecimal digits.
+        state: String,
+        attempts: u32,
     },
     Operator {
         call: u64,

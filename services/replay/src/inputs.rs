@@ -59,6 +59,9 @@ pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
             }
         }
         Stimulus::Media(report) => report_line(report),
+        Stimulus::Restore { state, attempts } => {
+            InputLine::Restored { state: hex(state), attempts: *attempts }
+        }
         Stimulus::Timer(owner) => InputLine::Timer { of: owner_line(*owner) },
         Stimulus::Order { call, order } => InputLine::Operator {
             call: *call,
@@ -73,7 +76,7 @@ pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
     }
 }
 
-/// The input of a line; `message` holds its bytes if it is one.
+/// The input of a line; `message` holds its bytes if it is one, or the state of a restored call.
 pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimulus<'a>> {
     Some(match line {
         InputLine::Message { from, message: _ } => Stimulus::Message { flow: (*from).into(), bytes: message },
@@ -154,6 +157,9 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
             from_a: counters(from_a),
             from_b: counters(from_b),
         }),
+        InputLine::Restored { state: _, attempts } => {
+            Stimulus::Restore { state: message, attempts: *attempts }
+        }
         InputLine::Timer { of } => Stimulus::Timer(owner(*of)),
         InputLine::Operator { call, order } => Stimulus::Order {
             call: *call,

@@ -202,6 +202,7 @@ impl Drawing {
             InputLine::Counted { from_a, from_b, .. } => {
                 format!("media closed: {} packets from A, {} from B", from_a.packets, from_b.packets)
             }
+            InputLine::Restored { .. } => "the call goes on, the process before this one died".to_owned(),
             InputLine::Timer { of } => match of {
                 OwnerLine::Client(_) => "timer of a client transaction".to_owned(),
                 OwnerLine::Server(_) => "timer of a server transaction".to_owned(),

@@ -14,7 +14,7 @@ use sip::{Fingerprint, Time, Timing, Transport};
 
 use crate::format::{
     BodiesLine, CodecsLine, Configuration, DtmfLine, FamilyLine, Header, InputLine, Line, ListenerLine,
-    Matching, ProfileLine, RedirectLine, ReferLine, TrunkLine, VERSION,
+    Matching, ProfileLine, RedirectLine, ReferLine, TrunkLine, VERSION, unhex,
 };
 use crate::inputs::{fact, keys, stimulus};
 
@@ -135,6 +135,7 @@ fn line(text: &str, recording: &Recording) -> Result<(Line, Vec<u8>), String> {
         InputLine::Message { message, .. } => {
             message.bytes().ok_or("expected hexadecimal digits in message.hex")?
         }
+        InputLine::Restored { state, .. } => unhex(state).ok_or("expected hexadecimal digits in state")?,
         _ => Vec::new(),
     };
     if let Some(bad) = line.found.iter().find(|text| fact(text).is_none()) {
@@ -179,6 +180,7 @@ fn settings(header: &Header) -> Result<Settings, String> {
         fingerprint: fingerprint(header.fingerprint.as_deref())?,
         phones: header.phones.into(),
         seed: [0; 32],
+        recover_calls: header.recover_calls,
         nonce_secret: [0; 32],
     })
 }

@@ -24,7 +24,7 @@ pub fn write(journal: &Journal) -> String {
     for step in journal.steps() {
         let Some(snapshot) = journal.snapshot(step.generation) else { continue };
         let (outputs, gone) = replay.step(&step, snapshot);
-        trunks.extend(outputs.iter().filter_map(trunk_of).chain(targets_of(&step)));
+        trunks.extend(outputs.iter().flat_map(trunks_of).chain(targets_of(&step)));
         let repeated = gone.is_ok() && step.gave(&outputs);
         lines.push(line(&step, &outputs, &replay.calls(), repeated));
     }
@@ -61,6 +61,7 @@ fn header(journal: &Journal, trunks: &BTreeSet<TrunkId>) -> Header {
         journal: _,
         seed: _,
         nonce_secret: _,
+        recover_calls,
     } = &journal.settings;
     Header {
         drawbridge_journal: VERSION,
@@ -82,6 +83,7 @@ fn header(journal: &Journal, trunks: &BTreeSet<TrunkId>) -> Header {
             Families { v4: true, v6: true } | Families { v4: false, v6: false } => FamilyLine::Auto,
         },
         phones: (*phones).into(),
+        recover_calls: *recover_calls,
         fingerprint: fingerprint.map(|fingerprint| fingerprint.write()),
         listeners: listeners.iter().map(listener_line).collect(),
         configurations: journal
@@ -181,13 +183,17 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
     }
 }
 
-/// The trunk that a call came from.
-fn trunk_of(output: &Output) -> Option<TrunkId> {
-    match output {
-        Output::Route(query) => query.trunk,
-        Output::Event(Event { kind: EventKind::CallStarted { trunk, .. }, .. }) => *trunk,
-        _ => None,
-    }
+/// The trunk that a call came from, and of one that is restored also where it went.
+fn trunks_of(output: &Output) -> impl Iterator<Item = TrunkId> {
+    let [from, to] = match output {
+        Output::Route(query) => [query.trunk, None],
+        Output::Event(Event { kind: EventKind::CallStarted { trunk, .. }, .. }) => [*trunk, None],
+        Output::Event(Event { kind: EventKind::CallRestored { trunk_in, trunk_out, .. }, .. }) => {
+            [*trunk_in, *trunk_out]
+        }
+        _ => [None, None],
+    };
+    from.into_iter().chain(to)
 }
 
 fn targets_of(step: &Step<'_>) -> Vec<TrunkId> {
@@ -234,6 +240,7 @@ pub(crate) fn output_line(output: &Output) -> OutputLine {
                 query.0
             ))
         }
+        Output::OpenCdr { fact, state: _ } => OutputLine::Note(format!("OpenCdr({fact:?})")),
         other => OutputLine::Note(format!("{other:?}")),
     }
 }

@@ -71,6 +71,14 @@ impl Admission {
         Ok(())
     }
 
+    /// Counts a call that a process before this one admitted: it is there, whatever the limits say now.
+    pub fn count(&mut self, trunk: &Trunk, now: Time) {
+        // Where there is no room to count another trunk, its calls are not limited.
+        if let Ok(load) = self.load(&trunk.name, now) {
+            load.calls = load.calls.saturating_add(1);
+        }
+    }
+
     /// A call that was admitted has ended. A name that has no calls is left as it is.
     pub fn release(&mut self, name: &str) {
         let Some(load) = self.trunks.get_mut(name) else { return };

@@ -25,6 +25,12 @@ impl Time {
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// So long before this; the origin where that is before it.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Time {
+        Time(self.0.saturating_sub(duration.as_micros() as u64))
+    }
 }
 
 impl Add<Duration> for Time {

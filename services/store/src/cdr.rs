@@ -39,7 +39,7 @@ const fn column(name: &'static str, kind: Kind) -> Column {
 }
 
 /// All columns, in the order of [`values`].
-pub(crate) const COLUMNS: [Column; 73] = [
+pub(crate) const COLUMNS: [Column; 74] = [
     column("id", Kind::Uuid),
     column("call_id", Kind::Uuid),
     column("attempt", Kind::Integer),
@@ -113,6 +113,7 @@ pub(crate) const COLUMNS: [Column; 73] = [
     column("recording", Kind::Text),
     column("srtp_a", Kind::Text),
     column("srtp_b", Kind::Text),
+    column("recovered", Kind::Integer),
 ];
 
 /// What goes into one column.
@@ -176,6 +177,7 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         from_a,
         from_b,
         recording,
+        recovered,
     } = fact;
     let (came, sent) = (identity_in.as_deref(), identity_out.as_deref());
     [
@@ -252,6 +254,7 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         optional_text(recording),
         from_a.srtp.map_or(Value::Null, |srtp| Value::Text(srtp.to_string().into())),
         from_b.srtp.map_or(Value::Null, |srtp| Value::Text(srtp.to_string().into())),
+        Value::Integer(i64::from(*recovered)),
     ]
 }
 
@@ -395,6 +398,7 @@ impl Record {
                 ["b_jitter_ms", "b_round_trip_ms", "b_first_media_ms", "b_fault", "srtp_b"],
             )?,
             recording: optional(row, "recording")?,
+            recovered: optional_number(row, "recovered")?.unwrap_or_default(),
         };
         Ok(Record {
             node: required(row, "node")?,

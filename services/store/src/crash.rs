@@ -1,11 +1,13 @@
-//! The start after a process that did not end well: what it had handed over is committed, and the calls that it took with it
-//! get their records.
+//! The start after a process that did not end well: what it had handed over is committed, calls that were up and can go on
+//! keep their open records and are handed out, and those that it took with it get theirs closed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
+use call::Interrupted;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Connection, Row, SqliteConnection};
+use uuid::Uuid;
 
 use crate::cdr::{COLUMNS, Value};
 use crate::encoded::decode;
@@ -13,13 +15,32 @@ use crate::error::OpenError;
 use crate::spool::{self, Kind};
 use crate::writer;
 
+/// Which calls go on in this process.
+#[derive(Clone, Copy)]
+pub(crate) struct Survivors<'a> {
+    /// In one of so many shards; `None`: none do.
+    pub(crate) shards: Option<u16>,
+    /// The listeners that there are.
+    pub(crate) listeners: &'a [String],
+}
+
+/// A box that was away for longer finds nobody who still talks: who hangs up asks for half a minute and then takes the call for
+/// ended, and so do peers that hear nothing.
+const MOST_AWAY: i64 = 5 * 60 * 1_000_000;
+
 /// What was found.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Found {
     /// Attempts that were not over: their records say `crash`.
     pub(crate) crashed: u64,
     /// Records that were handed over and not committed.
     pub(crate) uncommitted: u64,
+    /// Attempts whose calls go on: their records stay open.
+    pub(crate) goes_on: HashSet<Uuid>,
+    /// Those calls.
+    pub(crate) interrupted: Vec<Interrupted>,
+    /// Why others do not, and how many.
+    pub(crate) lost: BTreeMap<String, u64>,
 }
 
 /// Commits everything that is known of the process before this one, in one transaction, and takes the spool away. Dying in
@@ -28,13 +49,14 @@ pub(crate) async fn recover(
     path: &Path,
     connection: &mut SqliteConnection,
     spool: &Path,
+    survivors: Survivors<'_>,
 ) -> Result<Found, OpenError> {
     let unreadable =
         |source| OpenError::File { what: "cannot read the spool", path: spool.to_owned(), source };
     let files = spool::left_behind(spool).map_err(unreadable)?;
     let alive = spool::last_alive(spool).unwrap_or(0);
     let failed = |source| OpenError::Journal { path: path.to_owned(), source };
-    let found = commit(connection, &files, alive).await.map_err(failed)?;
+    let found = commit(connection, &files, alive, survivors).await.map_err(failed)?;
     spool::clear(spool, false);
     if found.crashed + found.uncommitted > 0 {
         let (crashed, uncommitted) = (found.crashed, found.uncommitted);
@@ -44,6 +66,13 @@ pub(crate) async fn recover(
             "the process before this one died: the records of its calls are written"
         );
     }
+    for (why, calls) in &found.lost {
+        tracing::warn!(calls, "calls that were up are lost: {why}");
+    }
+    if !found.interrupted.is_empty() {
+        let calls = found.interrupted.len();
+        tracing::warn!(calls, "the process before this one died: the calls that were up go on");
+    }
     Ok(found)
 }
 
@@ -51,23 +80,32 @@ async fn commit(
     connection: &mut SqliteConnection,
     files: &[Vec<u8>],
     alive: i64,
+    survivors: Survivors<'_>,
 ) -> Result<Found, sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut found = Found::default();
-    let kept: Vec<Vec<u8>> = sqlx::query("SELECT record FROM open_cdr")
+    let kept: Vec<(Vec<u8>, Option<Vec<u8>>)> = sqlx::query("SELECT record, state FROM open_cdr")
         .fetch_all(&mut *transaction)
         .await?
         .iter()
-        .map(|row| row.get(0))
+        .map(|row| (row.get(0), row.get(1)))
         .collect();
     let mut open: BTreeMap<String, Attempt<'_>> = BTreeMap::new();
-    for attempt in kept.iter().filter_map(|record| Attempt::read(record)) {
-        open.insert(attempt.text("id"), attempt);
+    for (record, state) in &kept {
+        if let Some(attempt) = Attempt::read(record, state.as_deref()) {
+            open.insert(attempt.text("id"), attempt);
+        }
     }
-    for (kind, record) in files.iter().flat_map(|file| spool::entries(file)) {
-        let Some(attempt) = Attempt::read(record) else { continue };
+    for (kind, entry) in files.iter().flat_map(|file| spool::entries(file)) {
+        let read = match kind {
+            Kind::Open | Kind::Closed => Attempt::read(entry, None),
+            Kind::Kept => {
+                spool::split_kept(entry).and_then(|(record, state)| Attempt::read(record, Some(state)))
+            }
+        };
+        let Some(attempt) = read else { continue };
         match kind {
-            Kind::Open => {
+            Kind::Open | Kind::Kept => {
                 open.insert(attempt.text("id"), attempt);
             }
             Kind::Closed => {
@@ -81,18 +119,38 @@ async fn commit(
             open.insert(id, attempt);
         }
     }
+    let mut going_on = Vec::new();
+    for (id, attempt) in std::mem::take(&mut open) {
+        let has_end = exists(&mut transaction, HAS_END, &attempt.text("call_id")).await?;
+        match attempt.survives(alive, survivors) {
+            Ok(Some(shard)) if !has_end => going_on.push((shard, attempt)),
+            Ok(_) => {
+                open.insert(id, attempt);
+            }
+            Err(why) => {
+                *found.lost.entry(why).or_default() += 1;
+                open.insert(id, attempt);
+            }
+        }
+    }
     let last = last_of_each(&open);
+    let calls: BTreeSet<String> = going_on.iter().map(|(_, attempt)| attempt.text("call_id")).collect();
     for (id, mut attempt) in open {
         let call = attempt.text("call_id");
-        let has_end = "SELECT 1 FROM cdr WHERE call_id = ? AND is_last";
-        let is_last = last.contains(&id) && !exists(&mut transaction, has_end, &call).await?;
+        let is_last =
+            last.contains(&id) && !calls.contains(&call) && !exists(&mut transaction, HAS_END, &call).await?;
         attempt.end(alive, is_last);
         found.crashed += attempt.insert(&mut transaction).await?;
     }
     sqlx::query("DELETE FROM open_cdr").execute(&mut *transaction).await?;
+    for (shard, attempt) in going_on {
+        attempt.stay_open(shard, &mut found, &mut transaction).await?;
+    }
     transaction.commit().await?;
     Ok(found)
 }
+
+const HAS_END: &str = "SELECT 1 FROM cdr WHERE call_id = ? AND is_last";
 
 async fn exists(connection: &mut SqliteConnection, sql: &'static str, id: &str) -> Result<bool, sqlx::Error> {
     Ok(sqlx::query(sql).bind(id).fetch_optional(connection).await?.is_some())
@@ -110,23 +168,66 @@ fn last_of_each(open: &BTreeMap<String, Attempt<'_>>) -> BTreeSet<String> {
 }
 
 /// A record as its values.
-struct Attempt<'a>(Vec<Value<'a>>);
+struct Attempt<'a> {
+    values: Vec<Value<'a>>,
+    /// As they were found.
+    record: &'a [u8],
+    /// With which another process can go on with the call.
+    state: Option<&'a [u8]>,
+}
 
 impl<'a> Attempt<'a> {
     /// `None`: no record of this program's.
-    fn read(bytes: &'a [u8]) -> Option<Attempt<'a>> {
-        let attempt = Attempt(decode(bytes)?);
+    fn read(record: &'a [u8], state: Option<&'a [u8]>) -> Option<Attempt<'a>> {
+        let attempt = Attempt { values: decode(record)?, record, state };
         (!attempt.text("id").is_empty()).then_some(attempt)
+    }
+
+    /// The shard that goes on with its call, if it was up; else why none does.
+    fn survives(&self, alive: i64, survivors: Survivors<'_>) -> Result<Option<u16>, String> {
+        let (Some(state), Some(shards)) = (self.state, survivors.shards) else { return Ok(None) };
+        let away = writer::utc_now() - self.integer("ended_at").unwrap_or(0).max(alive);
+        if away > MOST_AWAY {
+            let (most, away) = (MOST_AWAY / 1_000_000, away / 1_000_000);
+            return Err(format!("expected the box to be away for at most {most} s, and it was for {away} s"));
+        }
+        let shard = call::shard_of_kept(state, survivors.listeners, shards);
+        shard.map(Some).map_err(|error| error.to_string())
+    }
+
+    /// It goes on: its record is that of this process now.
+    async fn stay_open(
+        self,
+        shard: u16,
+        found: &mut Found,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        let (Some(state), Ok(id)) = (self.state, Uuid::parse_str(&self.text("id"))) else { return Ok(()) };
+        sqlx::query("INSERT INTO open_cdr (id, record, state) VALUES (?, ?, ?)")
+            .bind(id.as_bytes().to_vec())
+            .bind(self.record)
+            .bind(state)
+            .execute(&mut *connection)
+            .await?;
+        let recorded: Option<i64> = sqlx::query_scalar("SELECT max(attempt) FROM cdr WHERE call_id = ?")
+            .bind(self.text("call_id"))
+            .fetch_one(&mut *connection)
+            .await?;
+        let attempts = recorded.max(self.integer("attempt")).unwrap_or(0);
+        let attempts = u32::try_from(attempts).unwrap_or(0);
+        found.goes_on.insert(id);
+        found.interrupted.push(Interrupted { shard, state: state.into(), attempts });
+        Ok(())
     }
 
     fn value(&self, name: &str) -> &Value<'a> {
         let index = COLUMNS.iter().position(|column| column.name == name);
-        index.and_then(|index| self.0.get(index)).unwrap_or(&Value::Null)
+        index.and_then(|index| self.values.get(index)).unwrap_or(&Value::Null)
     }
 
     fn set(&mut self, name: &str, value: i64) {
         let index = COLUMNS.iter().position(|column| column.name == name);
-        if let Some(slot) = index.and_then(|index| self.0.get_mut(index)) {
+        if let Some(slot) = index.and_then(|index| self.values.get_mut(index)) {
             *slot = Value::Integer(value);
         }
     }
@@ -161,7 +262,7 @@ impl<'a> Attempt<'a> {
     /// How many rows that made: none when it was there.
     async fn insert(self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
         let mut arguments = SqliteArguments::default();
-        for value in self.0 {
+        for value in self.values {
             writer::add(value, &mut arguments)?;
         }
         let done = sqlx::query_with(sqlx::AssertSqlSafe(writer::insert_sql(1)), arguments)

@@ -37,7 +37,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use call::BindingChange;
+use call::{BindingChange, Interrupted};
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -76,6 +76,9 @@ pub struct Config {
     pub gather: Duration,
     /// Where records wait for that, so that a killed process does not take them along.
     pub spool: SpoolPlace,
+    /// Calls that were up when the process before this one died go on in one of so many shards; `None`: their records are
+    /// closed.
+    pub recover: Option<u16>,
 }
 
 impl Config {
@@ -91,6 +94,7 @@ impl Config {
             queue: 65_536,
             gather: Duration::from_millis(100),
             spool: SpoolPlace::DataDir,
+            recover: None,
         }
     }
 }
@@ -108,6 +112,7 @@ pub struct Store {
     listeners: Arc<[String]>,
     closing: watch::Sender<bool>,
     tasks: Mutex<Option<Tasks>>,
+    interrupted: Mutex<Vec<Interrupted>>,
     /// Held for as long as the store is: two processes with one journal would each forward half of it.
     _lock: std::fs::File,
 }
@@ -142,13 +147,15 @@ impl Store {
             path: data_dir.to_owned(),
             source,
         })?;
-        crash::recover(&path, &mut connection, &spool).await?;
+        let survivors = crash::Survivors { shards: config.recover, listeners: &config.listeners };
+        let found = crash::recover(&path, &mut connection, &spool, survivors).await?;
         let last_seq = journal::last_seq(&path, connection).await?;
         let readers = journal::readers(&path);
 
         let sinks = [target.is_some(), config.lines.is_some(), webhook.is_some()];
         let shared = Arc::new(health::Shared::new(config.node, sinks));
         shared.committed(0, last_seq);
+        shared.open(found.goes_on.len());
         let listeners: Arc<[String]> = config.listeners.into();
         let (records_in, records) = mpsc::channel(config.queue.max(1));
         let (bindings_in, bindings) = mpsc::channel(16_384);
@@ -162,6 +169,7 @@ impl Store {
             retention: config.retention,
             listeners: Arc::clone(&listeners),
             shared: Arc::clone(&shared),
+            open: found.goes_on,
             records,
             bindings,
             progress,
@@ -192,6 +200,7 @@ impl Store {
             listeners,
             closing,
             tasks: Mutex::new(Some(tasks)),
+            interrupted: Mutex::new(found.interrupted),
             _lock: lock,
         })
     }
@@ -238,6 +247,12 @@ impl Store {
     /// When the file cannot be read.
     pub async fn bindings(&self) -> Result<Vec<BindingChange>, Error> {
         binding::load(&self.readers, &self.listeners).await
+    }
+
+    /// The calls that were up when the process before this one died, and that are to go on. Their records stay open until they
+    /// have ended. A second call gives none.
+    pub fn interrupted(&self) -> Vec<Interrupted> {
+        std::mem::take(&mut self.interrupted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The store's condition now. Never waits for the disk or the network.

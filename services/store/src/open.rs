@@ -10,6 +10,15 @@ use uuid::Uuid;
 /// Rows of one statement.
 const ROWS: usize = 64;
 
+/// An attempt that is not over.
+#[derive(Debug)]
+pub(crate) struct Open {
+    /// What its record would say if the process died now.
+    pub(crate) record: Box<[u8]>,
+    /// With which another process can go on.
+    pub(crate) state: Option<Box<[u8]>>,
+}
+
 /// The statements, and which attempts have a row.
 pub(crate) struct OpenRecords {
     insert: Arc<str>,
@@ -20,7 +29,7 @@ pub(crate) struct OpenRecords {
 /// What one commit changes. An attempt that begins and ends within it leaves no trace here.
 #[derive(Default)]
 pub(crate) struct Changes {
-    written: BTreeMap<Uuid, Box<[u8]>>,
+    written: BTreeMap<Uuid, Open>,
     gone: Vec<Uuid>,
 }
 
@@ -29,8 +38,8 @@ impl Changes {
         self.written.is_empty() && self.gone.is_empty()
     }
 
-    pub(crate) fn open(&mut self, id: Uuid, record: Box<[u8]>) {
-        self.written.insert(id, record);
+    pub(crate) fn open(&mut self, id: Uuid, open: Open) {
+        self.written.insert(id, open);
     }
 
     pub(crate) fn clear(&mut self) {
@@ -40,15 +49,16 @@ impl Changes {
 }
 
 impl OpenRecords {
-    pub(crate) fn new() -> OpenRecords {
-        let rows = vec!["(?, ?)"; ROWS].join(", ");
+    /// `kept`: those of the process before this one that go on.
+    pub(crate) fn new(kept: HashSet<Uuid>) -> OpenRecords {
+        let rows = vec!["(?, ?, ?)"; ROWS].join(", ");
         // Parameters that get no value are NULL.
         let insert = format!(
-            "INSERT INTO open_cdr (id, record) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
-             ON CONFLICT (id) DO UPDATE SET record = excluded.record"
+            "INSERT INTO open_cdr (id, record, state) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+             ON CONFLICT (id) DO UPDATE SET record = excluded.record, state = excluded.state"
         );
         let delete = format!("DELETE FROM open_cdr WHERE id IN ({})", vec!["?"; ROWS].join(", "));
-        OpenRecords { insert: insert.into(), delete: delete.into(), kept: HashSet::new() }
+        OpenRecords { insert: insert.into(), delete: delete.into(), kept }
     }
 
     /// This attempt's record is in the batch.
@@ -72,9 +82,10 @@ impl OpenRecords {
         let written: Vec<_> = changes.written.iter().collect();
         for rows in written.chunks(ROWS) {
             let mut arguments = SqliteArguments::default();
-            for (id, record) in rows {
+            for (id, Open { record, state }) in rows {
                 arguments.add(id.as_bytes().to_vec()).map_err(sqlx::Error::Encode)?;
                 arguments.add(record.to_vec()).map_err(sqlx::Error::Encode)?;
+                arguments.add(state.as_deref().map(<[u8]>::to_vec)).map_err(sqlx::Error::Encode)?;
             }
             let sql = AssertSqlSafe(Arc::clone(&self.insert));
             sqlx::query_with(sql, arguments).execute(&mut *connection).await?;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::cdr::{self, values};
 use crate::encoded::encode;
 use crate::health::Shared;
+use crate::open::Open;
 use crate::spool::{Kind, Mark, Spool};
 
 /// A shard's way into the journal. All share the same queues; each has a spool of its own.
@@ -35,22 +36,26 @@ pub(crate) struct Handed {
 #[derive(Debug)]
 pub(crate) enum What {
     /// How far an attempt is that goes on.
-    Open { id: Uuid, record: Box<[u8]> },
+    Open { id: Uuid, open: Open },
     /// The record of an attempt.
     Closed(Box<CdrFact>),
 }
 
 impl Recorder {
-    /// Takes how far an attempt is that goes on, in place of what was said of it before. Records that are whole come first:
+    /// Takes how far an attempt is that goes on, in place of what was said of it before, and with what another process can go
+    /// on with its call, if one can. Records that are whole come first:
     /// these are dropped, and counted in [`JournalHealth::unopened`](crate::JournalHealth::unopened), when the queue is half full.
-    pub fn open_cdr(&mut self, fact: &CdrFact) {
+    pub fn open_cdr(&mut self, fact: &CdrFact, state: Option<Box<[u8]>>) {
         let mut record = Vec::with_capacity(512);
         encode(&values(&self.shared.node, fact), &mut record);
-        let mark = self.spool.push(Kind::Open, &record);
+        let mark = match &state {
+            Some(state) => self.spool.push_kept(&record, state),
+            None => self.spool.push(Kind::Open, &record),
+        };
         if self.records.capacity() * 2 < self.records.max_capacity() {
             return self.shared.count_unopened();
         }
-        let what = What::Open { id: fact.id, record: record.into() };
+        let what = What::Open { id: fact.id, open: Open { record: record.into(), state } };
         if self.records.try_send(Handed { what, mark }).is_err() {
             self.shared.count_unopened();
         }

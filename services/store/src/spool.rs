@@ -29,7 +29,7 @@ const TURN: u64 = 256 * 1024;
 /// The longest that a file becomes while the journal takes nothing.
 const MOST: u64 = 64 * 1024 * 1024;
 
-/// The longest entry: the columns of a record, each text at its longest.
+/// The longest entry: the columns of a record, each text at its longest, or those of an ordinary one and the call.
 const MAX_ENTRY: usize = 128 * 1024;
 
 /// What an entry is: how far an attempt is that goes on, or its record.
@@ -37,6 +37,8 @@ const MAX_ENTRY: usize = 128 * 1024;
 pub(crate) enum Kind {
     Open = 1,
     Closed = 2,
+    /// As `Open`, with what another process needs to go on with the call: the length of the record, the record, the rest.
+    Kept = 3,
 }
 
 /// An entry of a spool: the writer says so when it is committed.
@@ -158,11 +160,22 @@ impl Spool {
 
     /// Takes an entry for the next [`flush`](Spool::flush).
     pub(crate) fn push(&mut self, kind: Kind, record: &[u8]) -> Mark {
+        self.put(kind, &[record])
+    }
+
+    /// The same of an attempt that another process can go on with.
+    pub(crate) fn push_kept(&mut self, record: &[u8], state: &[u8]) -> Mark {
+        let length = (record.len() as u32).to_le_bytes();
+        self.put(Kind::Kept, &[&length, record, state])
+    }
+
+    fn put(&mut self, kind: Kind, pieces: &[&[u8]]) -> Mark {
         self.number += 1;
-        if self.files.is_some() && record.len() <= MAX_ENTRY {
-            self.buffer.extend((record.len() as u32).to_le_bytes());
+        let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        if self.files.is_some() && length <= MAX_ENTRY {
+            self.buffer.extend((length as u32).to_le_bytes());
             self.buffer.push(kind as u8);
-            self.buffer.extend(record);
+            pieces.iter().for_each(|piece| self.buffer.extend_from_slice(piece));
             self.waiting += 1;
         }
         Mark { spool: self.index, number: self.number }
@@ -236,11 +249,17 @@ pub(crate) fn entries(file: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     std::iter::from_fn(move || {
         let (length, after) = rest.split_first_chunk()?;
         let (kind, after) = after.split_first()?;
-        let kind = [Kind::Open, Kind::Closed].into_iter().find(|known| *known as u8 == *kind)?;
+        let kind = [Kind::Open, Kind::Closed, Kind::Kept].into_iter().find(|known| *known as u8 == *kind)?;
         let (record, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
         rest = after;
         Some((kind, record))
     })
+}
+
+/// An entry of [`Kind::Kept`]: the record, and the call.
+pub(crate) fn split_kept(entry: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = entry.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 /// Everything in it is committed: takes the files away, and with `whole` the directory too.

@@ -4,7 +4,7 @@
 //! commit that fails is tried again with the same batch until it succeeds; meanwhile the queues fill, and what finds
 //! them full goes to the log. Nothing is forwarded before it is committed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,6 +14,7 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::backoff::Backoff;
 use crate::binding;
@@ -60,6 +61,8 @@ pub(crate) struct Inputs {
     pub(crate) retention: Option<Duration>,
     pub(crate) listeners: Arc<[String]>,
     pub(crate) shared: Arc<Shared>,
+    /// Attempts of the process before this one that go on.
+    pub(crate) open: HashSet<Uuid>,
     pub(crate) records: Receiver<Handed>,
     pub(crate) bindings: Receiver<BindingChange>,
     pub(crate) progress: Receiver<Progress>,
@@ -102,7 +105,7 @@ impl Batch {
         self.handed += 1;
         self.marks.insert(mark.spool, mark.number);
         match what {
-            What::Open { id, record } => self.open.open(id, record),
+            What::Open { id, open } => self.open.open(id, open),
             What::Closed(fact) => {
                 open.closed(fact.id, &mut self.open);
                 self.records.push(*fact);
@@ -128,11 +131,12 @@ enum Wake {
 }
 
 impl Writer {
-    pub(crate) fn new(inputs: Inputs) -> Writer {
+    pub(crate) fn new(mut inputs: Inputs) -> Writer {
+        let open = OpenRecords::new(std::mem::take(&mut inputs.open));
         Writer {
             inputs,
             inserts: INSERT_ROWS.map(|rows| insert_sql(rows).into()),
-            open: OpenRecords::new(),
+            open,
             connection: None,
             expired_dropped: Instant::now(),
         }

@@ -68,7 +68,7 @@ fn a_call_that_was_up_when_the_process_died_ends_when_it_was_last_alive() {
     };
     live_and_die(directory.path(), config(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(&up);
+        recorder.open_cdr(&up, None);
         recorder.flush();
         until("known", async || store.health().journal.open == 1).await;
         tokio::time::sleep(Duration::from_millis(600)).await;
@@ -92,8 +92,8 @@ fn what_was_handed_over_and_not_committed_is_kept_as_it_was_said() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), slow(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(&standing(1));
-        recorder.open_cdr(&standing(2));
+        recorder.open_cdr(&standing(1), None);
+        recorder.open_cdr(&standing(2), None);
         recorder.flush();
         recorder.cdr(record(1));
         recorder.cdr(record(3));
@@ -115,7 +115,7 @@ fn a_record_that_was_committed_is_not_written_again_from_the_spool() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), config(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(&standing(1));
+        recorder.open_cdr(&standing(1), None);
         recorder.flush();
         until("open", async || store.health().journal.open == 1).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -126,6 +126,29 @@ fn a_record_that_was_committed_is_not_written_again_from_the_spool() {
     });
     let records = found(directory.path());
     assert_eq!(records.iter().map(|record| &record.fact).collect::<Vec<_>>(), [&record(1)]);
+}
+
+#[test]
+fn a_call_whose_state_cannot_be_read_is_closed_like_any_other() {
+    let directory = tempfile::tempdir().unwrap();
+    for (n, committed) in [(1, true), (2, false)] {
+        let config = if committed { config() } else { slow() };
+        live_and_die(directory.path(), Config { recover: Some(1), ..config }, async |store| {
+            let mut recorder = store.recorder();
+            let up = CdrFact { ended_at: Utc(now()), ..standing(n) };
+            recorder.open_cdr(&up, Some(b"no call".as_slice().into()));
+            recorder.flush();
+            until("known", async || !committed || store.health().journal.open == 1).await;
+            tokio::time::sleep(Duration::from_millis(if committed { 300 } else { 0 })).await;
+        });
+        live_and_die(directory.path(), Config { recover: Some(1), ..self::config() }, async |store| {
+            assert_eq!(store.interrupted(), []);
+            assert_eq!(store.health().journal.open, 0);
+        });
+        let records = found(directory.path());
+        let crashed = |record: &Record| record.fact.ended_by == EndedBy::Crash && record.fact.is_last;
+        assert!(records.len() == n as usize && records.iter().all(crashed), "{records:#?}");
+    }
 }
 
 #[test]
@@ -147,7 +170,7 @@ fn of_a_call_that_rang_at_two_places_one_record_tells_how_it_ended() {
         for (call, number, answered) in
             [(1, 1, false), (1, 2, false), (2, 1, true), (2, 2, false), (3, 1, false)]
         {
-            recorder.open_cdr(&attempt(call, number, answered));
+            recorder.open_cdr(&attempt(call, number, answered), None);
         }
         recorder.cdr(CdrFact { attempt: 2, is_last: true, ..attempt(3, 2, false) });
         recorder.flush();
@@ -199,7 +222,7 @@ fn a_store_that_is_closed_leaves_no_spool_and_nothing_open() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), config(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(&standing(1));
+        recorder.open_cdr(&standing(1), None);
         recorder.flush();
         until("open", async || store.health().journal.open == 1).await;
         recorder.cdr(record(1));

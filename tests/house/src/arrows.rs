@@ -41,6 +41,7 @@ const PURE_MAY_USE: &[&str] = &[
     "itoa",
     "md-5",
     "memchr",
+    "postcard",
     "rand_chacha",
     "rand_core",
     "regex",

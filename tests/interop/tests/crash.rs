@@ -1,4 +1,5 @@
-//! A box that is killed again and again under calls: every call that a phone saw has its records, each once.
+//! A box that is killed again and again under calls that do not go on: every call that a phone saw has its records, each
+//! once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,9 @@ fn extent() -> (u32, u32) {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     (number("DRAWBRIDGE_KILLS").unwrap_or(5), number("DRAWBRIDGE_RATE").unwrap_or(60))
 }
+
+/// These phones say BYE once, and not again to a box that comes back.
+const FORGETFUL: &str = "recover_calls = false";
 
 fn configuration(place: &Place, postgres: &Postgres) -> String {
     format!(
@@ -66,7 +70,7 @@ fn every_call_that_a_phone_saw_has_each_record_once_however_often_the_box_is_kil
     let crowd = Crowd::start(&place, rate);
     let mut moment = 7_u64;
     for kill in 0..kills {
-        let drawbridge = Drawbridge::start(&place, &configuration);
+        let drawbridge = Drawbridge::start_node(&place, FORGETFUL, &configuration);
         moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         if kill % 5 == 2 {
             postgres.go_away();
@@ -78,7 +82,7 @@ fn every_call_that_a_phone_saw_has_each_record_once_however_often_the_box_is_kil
             postgres.come_back();
         }
     }
-    let drawbridge = Drawbridge::start(&place, &configuration);
+    let drawbridge = Drawbridge::start_node(&place, FORGETFUL, &configuration);
     std::thread::sleep(Duration::from_millis(500));
     let book = crowd.stop();
     wait_for_all(&drawbridge);

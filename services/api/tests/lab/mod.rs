@@ -308,6 +308,7 @@ pub fn cdr_record() -> CdrRecord {
         },
         from_b: DirectionStats { deaf: Some(call::Deaf::Nothing), ..DirectionStats::default() },
         recording: None,
+        recovered: 1,
     };
     CdrRecord { node: "edge-1".into(), fact, a_mos: Some(4.25), b_mos: None }
 }

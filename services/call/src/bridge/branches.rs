@@ -226,8 +226,15 @@ impl Core {
 
     /// Tells the journal how far the attempt is that the call speaks of.
     pub(crate) fn open_record(&mut self, key: CallKey, now: Now) {
+        let state = self.kept(key);
+        self.open_record_with(key, state, now);
+    }
+
+    /// The same with what another process needs to go on with the call.
+    pub(crate) fn open_record_with(&mut self, key: CallKey, state: Option<Box<[u8]>>, now: Now) {
         let Some(call) = self.calls.get(key) else { return };
-        self.wire.outputs.push_back(Output::OpenCdr(Box::new(call.record.standing(call.id, now))));
+        let fact = Box::new(call.record.standing(call.id, now));
+        self.wire.outputs.push_back(Output::OpenCdr { fact, state });
     }
 
     /// Writes the record of the branch that failed, and lets go of its leg.

@@ -44,7 +44,7 @@ pub(crate) use branches::{Branch, Failure, GoesOn};
 pub(crate) use record::{Attempt, Record};
 pub(crate) use recording::Recordings;
 pub(crate) use security::Security;
-pub(crate) use session::{CallMedia, LocalSession, MediaState};
+pub(crate) use session::{CallMedia, Heard, LocalSession, MediaState};
 use table::{Event, State};
 pub(crate) use terms::Terms;
 pub(crate) use transfer::Transfer;
@@ -348,6 +348,7 @@ impl State {
             State::Reverting(_) => "reverting",
             State::Ending => "ending",
             State::Settling => "settling",
+            State::Restoring => "restoring",
             State::Over => "over",
         }
     }

@@ -73,6 +73,7 @@ impl Core {
         if let Some(leg) = self.legs.get_mut(from) {
             leg.answer_offer(message, body.as_ref(), &mut self.wire, now);
         }
+        self.keep_call(key, now);
     }
 
     pub(super) fn refuse_offer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
@@ -87,7 +88,7 @@ impl Core {
         leg.reject_offer(status, response, &[], &mut self.wire, now);
     }
 
-    pub(super) fn relay_offer_ack(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) {
+    pub(super) fn relay_offer_ack(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         let Some((_, to)) = self.pair(key, side) else { return };
         if !self.legs.get(to).is_some_and(Leg::owes_ack) {
             return;
@@ -96,6 +97,7 @@ impl Core {
         if let Some(leg) = self.legs.get_mut(to) {
             leg.acknowledge(&mut self.wire, body.as_ref());
         }
+        self.keep_call(key, now);
     }
 
     /// The ACK of the other side that would bring the answer does not come any more (RFC 3261 §13.2.2.4).
@@ -124,7 +126,7 @@ impl Core {
         }
     }
 
-    pub(super) fn take_answer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) {
+    pub(super) fn take_answer(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         let Some(leg_key) = self.calls.get(key).and_then(|call| call.leg(side)) else { return };
         if let Some(leg) = self.legs.get_mut(leg_key) {
             leg.session.accepted();
@@ -132,6 +134,7 @@ impl Core {
         if let Some(message) = cause.message {
             self.describe_only(key, side, message);
         }
+        self.keep_call(key, now);
     }
 
     /// Offers a side a description of the bridge's own choice, as another party of the call made it. Answered by

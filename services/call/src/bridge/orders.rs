@@ -78,17 +78,17 @@ impl Core {
             Order::Invite => self.invite_target(key, follow, now),
             Order::RelayProgress => self.relay_progress(key, cause, now),
             Order::RelayAnswer => self.relay_answer(key, cause, now),
-            Order::RelayAck => self.relay_ack(key, cause),
+            Order::RelayAck => self.relay_ack(key, cause, now),
             Order::Reject => self.reject_caller(key, cause, now),
             Order::HangUp(side) => self.hang_up(key, side, cause, now),
             Order::DropBranches => self.drop_branches(key, cause, now),
             Order::RelayOffer(side) => self.relay_offer(key, side, follow, now),
             Order::WithdrawOffer(side) => self.withdraw_offer(key, side, cause, now),
             Order::PutBack(side) => self.put_back(key, side, follow, now),
-            Order::TakeAnswer(side) => self.take_answer(key, side, cause),
+            Order::TakeAnswer(side) => self.take_answer(key, side, cause, now),
             Order::RelayOfferAnswer(side) => self.relay_offer_answer(key, side, cause, now),
             Order::RefuseOffer(side) => self.refuse_offer(key, side, cause, now),
-            Order::RelayOfferAck(side) => self.relay_offer_ack(key, side, cause),
+            Order::RelayOfferAck(side) => self.relay_offer_ack(key, side, cause, now),
             Order::ReleaseAck(side) => self.release_ack(key, side),
             Order::AcceptRefer(side) => self.accept_refer(key, side, cause, follow, now),
             Order::RefuseRefer(side) => self.refuse_refer(key, side, cause, now),
@@ -98,7 +98,7 @@ impl Core {
             Order::ResumeTalk => self.resume_talk(key, now),
             Order::Join(side) => self.join(key, side, cause, now),
             Order::OfferJoin(side) => self.offer_join(key, side, follow, now),
-            Order::AcceptJoin(side) => self.accept_join(key, side, cause),
+            Order::AcceptJoin(side) => self.accept_join(key, side, cause, now),
             Order::ForgetMedia(side) => self.forget_media(key, side),
             Order::HandOver(side) => self.hand_over(key, side, cause, now),
             Order::Keep => self.keep_party(key, cause, now),
@@ -109,6 +109,7 @@ impl Core {
             Order::RelayEarlyOffer(side) => self.relay_early_offer(key, side, follow, now),
             Order::AnswerEarlyOffer => self.answer_early_offer(key, cause, now),
             Order::RefuseEarlyOffer => self.refuse_early_offer(key, cause, now),
+            Order::ResumeMedia => self.resume_media(key, now),
             Order::WatchMedia => {
                 if let Some(call) = self.calls.get(key) {
                     call.media.watch(&mut self.wire);
@@ -301,7 +302,7 @@ impl Core {
         self.open_record(key, now);
     }
 
-    fn relay_ack(&mut self, key: CallKey, cause: &Cause<'_>) {
+    fn relay_ack(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.answer_due.take().is_none() {
             return;
@@ -311,6 +312,7 @@ impl Core {
         if let Some(leg) = b.and_then(|leg| self.legs.get_mut(leg)) {
             leg.acknowledge(&mut self.wire, body.as_ref());
         }
+        self.keep_call(key, now);
     }
 
     fn reject_caller(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {

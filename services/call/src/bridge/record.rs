@@ -1,5 +1,7 @@
 //! The record in the making: what a call and its current attempt will have to say.
 
+mod kept;
+
 use std::net::SocketAddr;
 
 use sip::{Message, Sdp, Time, Transport};
@@ -44,6 +46,8 @@ pub(crate) struct Record {
     pub(crate) from_b: DirectionStats,
     /// There where the call is recorded, or its route wants it.
     pub(crate) recordings: Option<Box<Recordings>>,
+    /// How often another process went on with the call.
+    recovered: u32,
 }
 
 /// One INVITE towards a target.
@@ -121,6 +125,7 @@ impl Record {
             from_a: DirectionStats::default(),
             from_b: DirectionStats::default(),
             recordings: None,
+            recovered: 0,
         }
     }
 
@@ -264,6 +269,7 @@ impl Record {
             from_a: if is_last { self.from_a } else { DirectionStats::default() },
             from_b: if is_last { self.from_b } else { DirectionStats::default() },
             recording: self.recordings.as_ref().filter(|_| is_last).and_then(|made| made.names(call)),
+            recovered: self.recovered,
         }
     }
 

@@ -32,6 +32,16 @@ impl Recordings {
         self.is_on
     }
 
+    /// How many there were, and whether there is one now.
+    pub(super) fn kept(&self) -> (u8, bool) {
+        (self.files, self.is_on)
+    }
+
+    /// Those of the process before this one.
+    pub(super) fn restored((files, is_on): (u8, bool)) -> Recordings {
+        Recordings { files, is_on }
+    }
+
     /// The files, in the order of their making; `None` where there are none.
     pub(crate) fn names(&self, call: Uuid) -> Option<Box<str>> {
         let names: Vec<String> = (1..=self.files).map(|number| name(call, number)).collect();
@@ -105,6 +115,15 @@ impl Core {
         let order = MediaOrder::Record { session: call.media.id, stream, name };
         self.wire.outputs.push_back(Output::Media(order));
         self.open_record(key, now);
+    }
+
+    /// A call of the process before this one was being recorded: what is said from now on goes into another file.
+    pub(crate) fn resume_recording(&mut self, key: CallKey) {
+        let recordings = self.calls.get_mut(key).and_then(|call| call.record.recordings.as_mut());
+        if let Some(recordings) = recordings.filter(|recordings| std::mem::take(&mut recordings.is_on)) {
+            debug_assert!(recordings.files > 0, "what is on has a file");
+            self.begin_recording(key);
+        }
     }
 
     /// Ends the recording, if there is one; the call goes on.

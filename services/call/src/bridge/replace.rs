@@ -37,7 +37,7 @@ impl Core {
     /// Who stays accepted: who comes is answered, and who is replaced hung up.
     pub(super) fn replace(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         let Some(response) = cause.message else { return };
-        self.take_answer(key, side.other(), cause);
+        self.take_answer(key, side.other(), cause, now);
         let Some(call) = self.calls.get_mut(key) else { return };
         let stays = call.leg(side.other()).and_then(|leg| self.legs.get(leg)).and_then(|leg| leg.trunk);
         let Some(comes) = call.transfer.take().and_then(|transfer| transfer.arrival) else { return };
@@ -62,6 +62,7 @@ impl Core {
         {
             leg.hang_up(goes, &mut self.wire, None, now);
         }
+        self.keep_call(key, now);
     }
 
     pub(super) fn refuse_replacement(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {

@@ -1,8 +1,11 @@
 //! Descriptions: what of an offer or answer is ours, and what it tells the relay.
 
+mod kept;
+
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use sip::{Direction, Edit, Encryption, Sdp, SdpError};
 use smallvec::SmallVec;
 
@@ -205,12 +208,14 @@ pub(crate) struct CallMedia {
     next: u8,
     /// What A and B said last, in a configuration where any trunk changes descriptions.
     said: Option<Box<Heard>>,
+    /// By stream, where the relay was told that A and B are; only where the process after this one is to know.
+    remotes: Vec<[Option<RemoteStream>; 2]>,
     /// The box encrypts the media of a leg: no description says anything of another leg's encryption any more.
     is_secured: bool,
 }
 
 /// What both sides said last, and which of their key presses the relay takes out.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Heard {
     said: [Option<Said>; 2],
     taken: [Option<TakenDigits>; 2],
@@ -219,7 +224,7 @@ pub(crate) struct Heard {
 }
 
 /// Where a side's key presses are: in which stream, with which payload type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TakenDigits {
     pub(crate) stream: u8,
     pub(crate) payload_type: u8,
@@ -247,6 +252,7 @@ impl CallMedia {
             streams: SmallVec::new(),
             next: 0,
             said: None,
+            remotes: Vec::new(),
             is_secured: false,
         }
     }
@@ -274,8 +280,13 @@ impl CallMedia {
             }
             MediaState::Closing | MediaState::Closed => return,
         };
-        let families = self.listening.map(|families| families.nearest(Family::V4));
+        let families = self.first_families();
         wire.outputs.push_back(Output::Media(MediaOrder::Open { session: self.id, streams, families }));
+    }
+
+    /// In which A and B are told of the relay first.
+    fn first_families(&self) -> [Family; 2] {
+        self.listening.map(|families| families.nearest(Family::V4))
     }
 
     /// The relay's address for a peer.
@@ -522,6 +533,7 @@ impl CallMedia {
             let stream = u8::try_from(index).unwrap_or(u8::MAX);
             // A description that is not allowed leads nowhere.
             let (remote, protection) = heard.map_or((None, None), |protection| (remote, protection));
+            self.remember(index, side, remote, wire);
             let order = MediaOrder::Describe { session: self.id, stream, side, remote, protection };
             wire.outputs.push_back(Output::Media(order));
         }
@@ -542,6 +554,7 @@ impl CallMedia {
             return;
         }
         for index in 0..self.streams.len() {
+            self.remember(index, side, None, wire);
             let stream = u8::try_from(index).unwrap_or(u8::MAX);
             let order =
                 MediaOrder::Describe { session: self.id, stream, side, remote: None, protection: None };

@@ -15,6 +15,7 @@
 //!
 //! What a REFER or a Replaces does to a call that is up stands in `table/transfer.rs`.
 
+mod restore;
 mod transfer;
 
 use crate::media::Side;
@@ -56,6 +57,8 @@ pub enum State {
     ReplacingAlone(Side),
     /// Who was to take this side's place gave up before the other side had answered the description.
     Reverting(Side),
+    /// The process before this one had it; the relay was asked for its ports.
+    Restoring,
     /// Every leg was told to end.
     Ending,
     /// Every leg is over; the relay's counters are awaited.
@@ -216,6 +219,8 @@ pub enum Order {
     AnswerEarlyOffer,
     /// Refuse whoever offered before the call was answered.
     RefuseEarlyOffer,
+    /// The relay has the ports of a restored call: tell it where both sides are.
+    ResumeMedia,
     /// From now on silence counts.
     WatchMedia,
     /// Give the ports back.
@@ -248,6 +253,7 @@ pub fn step(state: State, event: Event) -> (State, &'static [Order]) {
         S::Replacing(side) => transfer::replacing(side, event),
         S::ReplacingAlone(side) => transfer::replacing_alone(side, event),
         S::Reverting(side) => transfer::reverting(side, event),
+        S::Restoring => restore::restoring(event),
         S::Ending => ending(event),
         S::Settling => settling(event),
         S::Over => (S::Over, &[]),

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use routing::{Codecs, Dtmf, RtpProfile, Snapshot, Trunk, TrunkId, is_companion};
+use serde::{Deserialize, Serialize};
 use sip::{Sdp, Selection, Stream};
 
 use super::session::TakenDigits;
@@ -21,7 +22,7 @@ pub(crate) struct Terms<'a> {
 }
 
 /// What a side said last that the description for it must agree with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Said {
     /// Which of its streams are in a profile with feedback.
     feedback: u16,

@@ -97,6 +97,7 @@ impl Call {
             | State::ReplacingAlone(_)
             | State::Reverting(_)
             | State::Ending
+            | State::Restoring
             | State::Settling
             | State::Over => None,
         }
@@ -292,11 +293,11 @@ impl Core {
     }
 
     /// The relay hears what the side that stays answered; the transfer is over.
-    pub(super) fn accept_join(&mut self, key: CallKey, side: Side, cause: &Cause<'_>) {
+    pub(super) fn accept_join(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         if let Some(call) = self.calls.get_mut(key) {
             call.transfer = None;
         }
-        self.take_answer(key, side.other(), cause);
+        self.take_answer(key, side.other(), cause, now);
     }
 
     pub(super) fn forget_media(&mut self, key: CallKey, side: Side) {

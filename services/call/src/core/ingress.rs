@@ -349,7 +349,11 @@ impl Core {
         let Some(leg) = self.legs.get_mut(key) else { return };
         self.wire.coverage.leg(leg, LegInput::Update);
         let news = if sdp_of(message).is_none() {
-            leg.on_refresh(server, message, &mut self.wire, now)
+            let moves = leg.on_refresh(server, message, &mut self.wire, now);
+            if let Some(call) = call.filter(|_| moves) {
+                self.keep_call(call, now);
+            }
+            News::Nothing
         } else {
             leg.on_offer(server, OfferBy::Update, &mut self.wire, now)
         };

@@ -11,7 +11,6 @@ use crate::bridge::{CallKey, Cause, Failure, GoesOn};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::coverage::LegInput;
-use crate::ids::leg_of_tag;
 use crate::io::{Flow, Now};
 use crate::leg::{Challenged, Leg, LegKey, News, acknowledge_late, end_fork};
 use crate::media::Side;
@@ -57,7 +56,7 @@ impl Core {
             return;
         }
         let tag = message.from().ok().and_then(|from| from.tag());
-        let Some(key) = tag.and_then(leg_of_tag) else { return };
+        let Some(key) = tag.and_then(|tag| self.leg_with_tag(tag)) else { return };
         let call_id = message.call_id().unwrap_or_default();
         if let Some(leg) = self
             .legs

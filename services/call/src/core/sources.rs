@@ -7,7 +7,6 @@ use sip::{Message, Method, Uri};
 
 use super::ingress::Arrival;
 use crate::core::Core;
-use crate::ids::leg_of_tag;
 use crate::io::Flow;
 use crate::leg::{Leg, LegKey};
 use crate::wire::ServerKey;
@@ -24,7 +23,7 @@ pub(crate) struct Peer<'a> {
 impl Core {
     /// The leg whose dialog a request belongs to, if it comes from where that leg's peer is.
     pub(super) fn leg_of(&mut self, message: &Message<'_>, flow: Flow) -> Option<LegKey> {
-        let key = leg_of_tag(message.to().ok()?.tag()?)?;
+        let key = self.leg_with_tag(message.to().ok()?.tag()?)?;
         let leg = self.legs.get(key)?;
         if !leg.owns(message) {
             return None;

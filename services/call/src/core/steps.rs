@@ -31,6 +31,7 @@ impl Core {
             | Stimulus::Routed { .. }
             | Stimulus::Resolved { .. }
             | Stimulus::Media(_)
+            | Stimulus::Restore { .. }
             | Stimulus::Timer(_)
             | Stimulus::Order { .. } => &[][..],
         };
@@ -81,6 +82,7 @@ impl Core {
                 None => {}
             },
             Stimulus::Media(report) => self.on_media(report, now),
+            Stimulus::Restore { state, attempts } => self.on_restore(state, attempts, now),
             Stimulus::Timer(owner) => match TimerOf::of(owner) {
                 Some(TimerOf::Client(key)) => {
                     if let Some(unanswered) = self.wire.on_client_timeout(key, now) {

@@ -10,7 +10,6 @@ use crate::bodies::sdp_of;
 use crate::bridge::table::{Event, State};
 use crate::bridge::{CallKey, Cause, MediaState, Transfer};
 use crate::core::Core;
-use crate::ids::leg_of_tag;
 use crate::io::Now;
 use crate::leg::{Leg, LegKey, Referral};
 use crate::media::Side;
@@ -72,7 +71,7 @@ impl Core {
     pub(crate) fn leg_named(&self, replaces: &[u8]) -> Option<LegKey> {
         let replaces = Replaces::parse(replaces).ok()?;
         let of = |local: &[u8], remote: &[u8]| {
-            let key = leg_of_tag(local)?;
+            let key = self.leg_with_tag(local)?;
             let dialog = self.legs.get(key)?.dialog.as_ref()?;
             dialog.matches(replaces.call_id, local, remote).then_some(key)
         };

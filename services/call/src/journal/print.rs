@@ -31,7 +31,8 @@ fn add(output: &Output, hasher: &mut impl Hasher) {
             (query, host, port, transport, secure, draw).hash(hasher);
         }
         Output::Media(order) => order.hash(hasher),
-        Output::OpenCdr(fact) | Output::Cdr(fact) => fact.hash(hasher),
+        // What another process needs to go on is no output of the call.
+        Output::OpenCdr { fact, state: _ } | Output::Cdr(fact) => fact.hash(hasher),
         Output::Event(Event { call, kind }) => (call, kind).hash(hasher),
         // Of registrations, peers and the operator, not of a call; a replay has found nothing out itself.
         Output::Binding(_)

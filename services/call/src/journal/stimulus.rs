@@ -55,6 +55,13 @@ pub enum Stimulus<'a> {
     },
     /// The relay has news.
     Media(MediaReport),
+    /// The process before this one had the call: a journal that begins so is the rest of another.
+    Restore {
+        /// The call as that one handed it out.
+        state: &'a [u8],
+        /// How many attempts of it have records.
+        attempts: u32,
+    },
     /// A deadline has come.
     Timer(Owner),
     /// The operator wants something of this call, or of all.
@@ -103,6 +110,7 @@ const RESOLVED: u8 = 5;
 const MEDIA: u8 = 6;
 const TIMER: u8 = 7;
 const ORDER: u8 = 8;
+const RESTORE: u8 = 9;
 
 /// Writes a stimulus down, but for the bytes of a message: they are there until it has been handled, and are copied
 /// only if it was for a call.
@@ -150,6 +158,11 @@ pub(super) fn put(stimulus: &Stimulus<'_>, to: &mut Vec<u8>) {
         Stimulus::Media(report) => {
             to.push(MEDIA);
             put_report(to, report);
+        }
+        Stimulus::Restore { state, attempts } => {
+            to.push(RESTORE);
+            to.extend_from_slice(&attempts.to_le_bytes());
+            to.extend_from_slice(state);
         }
         Stimulus::Timer(owner) => {
             to.push(TIMER);
@@ -216,7 +229,8 @@ pub(super) fn take<'a>(mut from: Reader<'a>) -> Option<Stimulus<'a>> {
             };
             Stimulus::Order { call, order }
         }
-        9.. => return None,
+        RESTORE => Stimulus::Restore { attempts: from.u32()?, state: from.0 },
+        10.. => return None,
     })
 }
 

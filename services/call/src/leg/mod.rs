@@ -27,6 +27,7 @@ mod challenge;
 mod dialog;
 mod early;
 mod exchange;
+mod kept;
 mod offer;
 mod refer;
 mod reinvite;

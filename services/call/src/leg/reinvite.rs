@@ -110,14 +110,17 @@ impl Leg {
         update: &Message<'_>,
         wire: &mut Wire,
         now: Now,
-    ) -> News {
+    ) -> bool {
         self.learn_methods(update);
+        let mut moves = false;
         if let Some(dialog) = self.dialog_with(peer_tag(update)) {
+            let before = dialog.remote_target.clone();
             dialog.refresh_target(update);
+            moves = dialog.remote_target != before;
             self.way_due = true;
         }
         self.answer_update(server, None, None, wire, now);
-        News::Nothing
+        moves
     }
 
     fn peer_offers(&mut self, server: ServerKey, by: OfferBy, wire: &Wire, now: Now) -> News {

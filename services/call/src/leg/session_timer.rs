@@ -46,6 +46,22 @@ impl SessionTimer {
         self.due = (interval > 0).then(|| now.time + wait);
     }
 
+    /// What was agreed on: the interval, the least that the peer takes, and whether we refresh.
+    pub(super) fn kept(&self) -> (u32, u32, bool) {
+        (self.interval, self.min_se, self.we_refresh)
+    }
+
+    /// Goes on in another process, which does not know when the session was refreshed last. Where that is for us to do it is done
+    /// soon, though not for all calls at once; the peer may have done it a moment ago.
+    pub(super) fn restart(&mut self, (interval, min_se, we_refresh): (u32, u32, bool), draw: u64, now: Now) {
+        self.min_se = min_se;
+        self.begin(interval, we_refresh, now);
+        if we_refresh && interval > 0 {
+            let millis = u64::from(interval) * 1000 / 16;
+            self.due = Some(now.time + Duration::from_millis(millis + draw % millis.max(1)));
+        }
+    }
+
     /// What an INVITE or UPDATE of ours says of session timers (§7.1, §7.4).
     pub(super) fn ask(&self, writer: &mut Writer, settings: &Settings) {
         let running = self.interval;

@@ -23,6 +23,7 @@ mod pings;
 mod reason;
 mod recording;
 mod records;
+mod recovery;
 mod redirect;
 mod refusals;
 mod registrar;

@@ -69,7 +69,7 @@ pub struct Kept {
 }
 
 impl Records for Kept {
-    fn open_cdr(&mut self, _: &CdrFact) {}
+    fn open_cdr(&mut self, _: &CdrFact, _: Option<Box<[u8]>>) {}
 
     fn cdr(&mut self, fact: Box<CdrFact>) {
         self.cdrs.lock().unwrap().push(*fact);
@@ -119,6 +119,7 @@ pub fn config(shards: usize) -> (Config, Vec<Ports>, Kept) {
             seed: [7; 32],
             fingerprint: None,
             phones: routing::MediaSecurity::None,
+            recover_calls: false,
             nonce_secret: [8; 32],
         },
         snapshot: Arc::new(Snapshot::empty()),

@@ -129,7 +129,7 @@ impl Running {
             tls: settings.tls.get(&listener.name).cloned(),
             origins: listener.origins.clone(),
         });
-        let bound = ::net::bind(::net::Config {
+        let mut bound = ::net::bind(::net::Config {
             listeners: listen.collect(),
             wakers,
             settings: core_settings(settings, families, relay.fingerprint(), shards)?,
@@ -146,6 +146,7 @@ impl Running {
         })?;
         let listeners = bound.listeners().to_vec();
         let bindings = store.bindings().await?;
+        bound.restore(store.interrupted());
         let net = bound.run()?;
         net.handle().bindings(bindings).await?;
         Ok((net, relay, listeners))
@@ -275,8 +276,8 @@ impl ApiTask {
 struct ToStore(Recorder);
 
 impl ::net::Records for ToStore {
-    fn open_cdr(&mut self, fact: &CdrFact) {
-        self.0.open_cdr(fact);
+    fn open_cdr(&mut self, fact: &CdrFact, state: Option<Box<[u8]>>) {
+        self.0.open_cdr(fact, state);
     }
 
     fn cdr(&mut self, fact: Box<CdrFact>) {
@@ -303,6 +304,7 @@ fn store_config(settings: &Settings) -> store::Config {
     store::Config {
         listeners: settings.listeners.iter().map(|listener| listener.name.clone()).collect(),
         spool: settings.cdr.spool.clone(),
+        recover: settings.node.recover_calls.then(|| u16::try_from(shards(settings)).unwrap_or(u16::MAX)),
         retention: Some(settings.cdr.retention_days)
             .filter(|days| *days != 0)
             .map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
@@ -404,6 +406,7 @@ fn core_settings(
         media,
         fingerprint,
         phones: settings.media.phone_security,
+        recover_calls: settings.node.recover_calls,
         seed,
         nonce_secret,
     })

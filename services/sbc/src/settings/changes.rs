@@ -48,6 +48,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("node.data_dir", node.data_dir == new.node.data_dir),
         ("node.workers", node.workers == new.node.workers),
         ("node.max_calls", node.max_calls == new.node.max_calls),
+        ("node.recover_calls", node.recover_calls == new.node.recover_calls),
         ("sip", *sip == new.sip),
         ("dns", *dns == new.dns),
         ("listener", listeners.iter().map(socket).eq(new.listeners.iter().map(socket))),

@@ -87,6 +87,8 @@ pub struct Node {
     pub drain_timeout: Duration,
     /// The most calls at once, over all shards; the next gets 503.
     pub max_calls: u32,
+    /// Calls that were up go on in another process.
+    pub recover_calls: bool,
 }
 
 /// `[sip]`: the timers of RFC 3261 that may be set.
@@ -318,6 +320,7 @@ impl Default for Settings {
                 workers: 0,
                 drain_timeout: Duration::from_secs(30 * 60),
                 max_calls: 100_000,
+                recover_calls: true,
             },
             sip: Timers {
                 timing: Timing::default(),

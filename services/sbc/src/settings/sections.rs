@@ -72,6 +72,7 @@ fn node(mut section: Section<'_>, default: Node) -> Node {
         workers: section.or("workers", u32::from(default.workers), number(0..=256)) as u16,
         drain_timeout: section.or("drain_timeout", default.drain_timeout, duration(Duration::ZERO..=DAY)),
         max_calls: section.or("max_calls", default.max_calls, number(1..=10_000_000)),
+        recover_calls: section.or("recover_calls", default.recover_calls, flag),
     };
     section.finish();
     node

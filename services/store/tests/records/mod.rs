@@ -82,6 +82,7 @@ pub fn record(n: u32) -> CdrFact {
             ..DirectionStats::default()
         },
         recording: Some("calls/a.wav".into()),
+        recovered: 2,
     }
 }
 

@@ -166,6 +166,7 @@ fn settings(mode: u8) -> Settings {
         seed: [7; 32],
         fingerprint: None,
         phones: routing::MediaSecurity::None,
+        recover_calls: true,
         nonce_secret: [9; 32],
     }
 }
@@ -313,7 +314,14 @@ impl World {
                     let hops = vec![call::NextHop { address, transport: Transport::Udp }];
                     self.core.handle(Input::Resolved { query, hops, note: None }, self.now);
                 }
-                Output::OpenCdr(fact) => {
+                Output::OpenCdr { fact, state } => {
+                    if let Some(state) = state {
+                        assert_eq!(
+                            call::shard_of_kept(&state, &["lab", "outside", "stream"], 1),
+                            Ok(0),
+                            "no call to go on with"
+                        );
+                    }
                     assert!(!self.finished.contains(&fact.id), "an attempt goes on after its record");
                     assert!(!self.recorded.contains(&fact.call_id), "a call goes on after its last record");
                 }

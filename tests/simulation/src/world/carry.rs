@@ -43,7 +43,18 @@ impl World {
                 Output::Route(query) => self.route(shard, &query),
                 Output::Resolve { query, host, .. } => self.resolve(shard, query, &host),
                 Output::Media(order) => self.order(shard, &order)?,
-                Output::OpenCdr(fact) => self.oracle.opened(&fact),
+                Output::OpenCdr { fact, state } => {
+                    if let Some(state) = state {
+                        let shards = u16::try_from(self.cores.len()).unwrap_or(1);
+                        let found = call::shard_of_kept(&state, &["main", "streams"], shards);
+                        if found.as_ref().is_ok_and(|found| usize::from(*found) != shard) || found.is_err() {
+                            let what =
+                                format!("expected a call that shard {shard} can go on with, got {found:?}");
+                            self.oracle.fail(None, what);
+                        }
+                    }
+                    self.oracle.opened(&fact);
+                }
                 Output::Cdr(fact) => {
                     let (attempt, last) = (fact.attempt, if fact.is_last { ", the last" } else { "" });
                     let text = format!(

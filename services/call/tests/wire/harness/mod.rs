@@ -84,6 +84,8 @@ pub struct World {
     pub now: Now,
     pub sent: VecDeque<Sent>,
     pub open_records: Vec<CdrFact>,
+    /// What the last of them came with, for another process.
+    pub kept: Option<Box<[u8]>>,
     pub records: Vec<CdrFact>,
     pub orders: Vec<MediaOrder>,
     /// The relay's.
@@ -207,6 +209,7 @@ impl World {
             seed: [7; 32],
             fingerprint: None,
             phones: routing::MediaSecurity::None,
+            recover_calls: true,
             nonce_secret: [9; 32],
         };
         tune(&mut settings);
@@ -215,6 +218,7 @@ impl World {
             now: Now { time: Time::ZERO + Duration::from_secs(1), utc: Utc(START) },
             sent: VecDeque::new(),
             open_records: Vec::new(),
+            kept: None,
             records: Vec::new(),
             orders: Vec::new(),
             replies: Vec::new(),
@@ -304,12 +308,16 @@ impl World {
                     self.names.push(Name { host: host.into(), port, transport, secure, draw });
                 }
                 Output::Media(order) => self.relay(order),
-                Output::OpenCdr(fact) => self.open_records.push(*fact),
+                Output::OpenCdr { fact, state } => {
+                    self.open_records.push(*fact);
+                    self.kept = state;
+                }
                 Output::Cdr(fact) => self.records.push(*fact),
                 Output::Reply { reply, .. } => self.replies.push(reply),
-                Output::Event(Event { call: Some(call), kind: EventKind::CallStarted { .. } }) => {
-                    self.begun.push(call);
-                }
+                Output::Event(Event {
+                    call: Some(call),
+                    kind: EventKind::CallStarted { .. } | EventKind::CallRestored { .. },
+                }) => self.begun.push(call),
                 Output::Event(Event { kind: EventKind::Warning { what }, .. }) => self.warnings.push(what),
                 Output::NoStreams(remote) => self.no_streams.push(remote),
                 Output::Peer(change) => self.peers.push(*change),
