@@ -71,7 +71,8 @@ impl OpenRecords {
 
     /// How many there are once the changes are committed.
     pub(crate) fn count(&self, changes: &Changes) -> usize {
-        (self.kept.len() + changes.written.len()).saturating_sub(changes.gone.len())
+        let begun = changes.written.keys().filter(|id| !self.kept.contains(id)).count();
+        (self.kept.len() + begun).saturating_sub(changes.gone.len())
     }
 
     pub(crate) async fn save(

@@ -87,6 +87,25 @@ fn the_callees_bye_after_a_crash_is_answered_and_the_caller_told() {
 }
 
 #[test]
+fn requests_that_were_sent_and_not_written_down_are_not_counted_twice() {
+    let (mut world, ok, _) = call_up();
+    for number in 2..5 {
+        world.receive(CALLER, &from_caller("INFO", number, &ok, ""));
+        let info = world.expect(CALLEE, "INFO");
+        world.receive(CALLEE, &response(&info, "200 OK", "", None));
+        world.expect(CALLER, "SIP/2.0 200");
+        assert_eq!(cseq(&info), number);
+    }
+    let mut world = dies(world);
+    world.receive(CALLER, &from_caller("BYE", 5, &ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    let bye = world.expect(CALLEE, "BYE");
+    assert!(cseq(&bye) > 4, "the callee refuses what it has heard already (RFC 3261 §12.2.2)");
+    world.receive(CALLEE, &response(&bye, "200 OK", "", None));
+    world.expect_nothing_left();
+}
+
+#[test]
 fn the_relay_takes_the_same_ports_back_and_hears_where_both_sides_are() {
     let (world, ok, _) = call_up();
     let ports = |world: &World| StreamPorts {
