@@ -118,16 +118,15 @@ impl Core {
     }
 
     /// A call of the process before this one was being recorded: what is said from now on goes into another file.
-    pub(crate) fn resume_recording(&mut self, key: CallKey) {
+    pub(crate) fn resume_recording(&mut self, key: CallKey, now: Now) {
         let recordings = self.calls.get_mut(key).and_then(|call| call.record.recordings.as_mut());
-        if let Some(recordings) = recordings.filter(|recordings| std::mem::take(&mut recordings.is_on)) {
-            debug_assert!(recordings.files > 0, "what is on has a file");
-            self.begin_recording(key);
+        if recordings.is_some_and(|recordings| std::mem::take(&mut recordings.is_on)) {
+            self.begin_recording(key, now);
         }
     }
 
     /// Ends the recording, if there is one; the call goes on.
-    pub(crate) fn stop_recording(&mut self, key: CallKey) {
+    pub(crate) fn stop_recording(&mut self, key: CallKey, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(recordings) = call.record.recordings.as_mut().filter(|recordings| recordings.is_on) else {
             return;
@@ -135,6 +134,7 @@ impl Core {
         recordings.is_on = false;
         let order = MediaOrder::Record { session: call.media.id, stream: 0, name: None };
         self.wire.outputs.push_back(Output::Media(order));
+        self.keep_call(key, now);
     }
 
     /// The relay has ended the recording.

@@ -104,7 +104,7 @@ impl Core {
                     Ordered::EndAll => self.end(call, 503, EndedBy::Policy, now),
                     Ordered::Abandon => self.abandon(call, now),
                     Ordered::Record => self.begin_recording(call, now),
-                    Ordered::StopRecording => self.stop_recording(call),
+                    Ordered::StopRecording => self.stop_recording(call, now),
                 }
             }
         }

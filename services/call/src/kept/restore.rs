@@ -153,7 +153,7 @@ impl Core {
         if let Some(call) = self.calls.get(key) {
             call.media.resume(&mut self.wire);
         }
-        self.resume_recording(key);
+        self.resume_recording(key, now);
         self.keep_call(key, now);
     }
 }

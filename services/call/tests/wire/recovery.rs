@@ -174,6 +174,21 @@ fn a_call_whose_media_the_box_encrypted_is_ended_since_its_keys_are_kept_nowhere
 }
 
 #[test]
+fn a_recording_goes_on_in_a_file_of_its_own() {
+    let mut world = World::with(call::RegistrarPolicy::Closed, |trunks| trunks[1].record = true);
+    let (ok, _) = call_up_in(&mut world);
+    let id = world.begun[0];
+    let mut world = dies(world);
+    let names = world.orders.iter().filter_map(|order| match order {
+        MediaOrder::Record { name, .. } => Some(name.as_deref().unwrap_or("-").to_owned()),
+        _ => None,
+    });
+    assert_eq!(names.collect::<Vec<_>>(), [format!("{id}-2.wav")]);
+    ends_by_the_caller(&mut world, &ok, 2);
+    assert_eq!(world.records[0].recording, Some(format!("{id}.wav {id}-2.wav").into()));
+}
+
+#[test]
 fn a_re_invite_after_a_crash_crosses_and_the_session_counts_on() {
     let (world, ok, out) = call_up();
     let mut world = dies(world);
