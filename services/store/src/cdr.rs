@@ -510,8 +510,7 @@ mod tests {
     fn table<'a>(migration: &'a str, added: &'a str) -> Vec<(&'a str, &'a str)> {
         let (_, rest) = migration.split_once("CREATE TABLE cdr (").unwrap_or_default();
         let (body, _) = rest.split_once("\n)").unwrap_or_default();
-        let added =
-            added.lines().filter_map(|line| line.trim().split_once("ADD COLUMN ")).map(|(_, column)| column);
+        let added = added.lines().filter_map(|line| line.trim().strip_prefix("ALTER TABLE cdr ADD COLUMN "));
         let lines = body.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("--"));
         let lines = lines.filter(|line| !line.starts_with("PRIMARY KEY")).chain(added);
         let words = lines.map(|line| line.trim_end_matches([',', ';']).split_whitespace());
@@ -532,6 +531,7 @@ mod tests {
             include_str!("../../../migrations/sqlite/0003_fields.sql"),
             include_str!("../../../migrations/sqlite/0004_quality.sql"),
             include_str!("../../../migrations/sqlite/0005_encryption.sql"),
+            include_str!("../../../migrations/sqlite/0006_recovery.sql"),
         ];
         let added = added.concat();
         let found = table(include_str!("../../../migrations/sqlite/0001_journal.sql"), &added);
@@ -552,6 +552,7 @@ mod tests {
         let added = [
             include_str!("../../../migrations/postgres/0003_quality.sql"),
             include_str!("../../../migrations/postgres/0004_encryption.sql"),
+            include_str!("../../../migrations/postgres/0005_recovery.sql"),
         ];
         let added = added.concat();
         let found = table(include_str!("../../../migrations/postgres/0002_months.sql"), &added);

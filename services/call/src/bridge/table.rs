@@ -229,9 +229,7 @@ pub enum Order {
     Finish,
 }
 
-use Event as E;
-use Order as O;
-use State as S;
+use {Event as E, Order as O, State as S};
 
 /// One step of a call.
 pub fn step(state: State, event: Event) -> (State, &'static [Order]) {
