@@ -1,20 +1,26 @@
 //! What a message costs to read, in instructions of the processor: no header, however it is written, may cost more than
 //! three times as much for each byte as those of an ordinary message do.
 //!
-//! Instructions are counted by valgrind's cachegrind, which runs this program again for each message, so the figures are
-//! the same on a busy machine as on an idle one; they are those of the release build, because the ratio of two things
-//! that are not optimised says nothing. It fails when something is too dear, and where nothing can be counted: it is part of
-//! `make test`.
+//! Instructions are counted by valgrind's callgrind, under which this program runs once more and reads one message after
+//! the other, so the figures are the same on a busy machine as on an idle one; they are those of the release build, because
+//! the ratio of two things that are not optimised says nothing. It fails when something is too dear, and where nothing can
+//! be counted: it is part of `make test`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
 
-use sip::{Address, Message, Name, Sdp, Uri, Via, call_id_of};
+use sip::{
+    Address, Authorization, CSeq, Challenge, Message, Name, Params, RAck, Reason, Replaces, Sdp,
+    SessionExpires, Uri, Via, call_id_of,
+};
 
 /// How much more a byte of anything may cost.
 const MOST: f64 = 3.0;
+
+/// The argument with which this program runs under valgrind.
+const UNDER_VALGRIND: &str = "under-valgrind";
 
 const ORDINARY: &str = "INVITE sip:+14155550123@gw.example.net:5060;user=phone SIP/2.0
 Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK-524287-1---a1b2c3d4e5f60718;rport
@@ -57,24 +63,87 @@ Call-ID: 1@b
 CSeq: 1 INVITE
 ";
 
-/// What a router reads of a message.
-fn read(bytes: &[u8]) {
+/// A message read in full: all that is looked at before it is acted upon, and each header by the reader of its kind.
+fn read_message(bytes: &[u8]) {
     black_box(call_id_of(bytes));
     let Ok(message) = Message::parse(bytes) else { return };
     black_box(message.check().is_ok());
-    for name in [Name::Via, Name::Route, Name::RecordRoute, Name::Contact] {
-        for element in message.elements(name).take(sip::MAX_LIST) {
-            match name {
-                Name::Via => drop(black_box(Via::parse(element))),
-                _ => drop(black_box(Address::parse(element).and_then(|address| address.parsed_uri()))),
-            }
-        }
-    }
-    for name in [Name::Supported, Name::Require, Name::Allow, Name::UserAgent, Name::Accept] {
-        black_box(message.token_list(name).map(<[u8]>::len).sum::<usize>());
+    for name in Name::KNOWN.iter().filter(|name| message.has(**name)) {
+        read_header(&message, *name);
     }
     black_box(message.request_uri().map(Uri::parse).is_some());
     black_box(message.other(b"X-None"));
+    black_box(message.multipart().is_some_and(|parts| parts.is_ok()));
+}
+
+fn read_header(message: &Message<'_>, name: Name) {
+    let elements = || message.elements(name).take(sip::MAX_LIST);
+    let values = || message.values(name);
+    match name {
+        Name::Via => each(elements(), Via::parse),
+        Name::From
+        | Name::To
+        | Name::Contact
+        | Name::Route
+        | Name::RecordRoute
+        | Name::ReferTo
+        | Name::ReferredBy
+        | Name::Path
+        | Name::ServiceRoute
+        | Name::PAssertedIdentity
+        | Name::PPreferredIdentity
+        | Name::RemotePartyId
+        | Name::Diversion
+        | Name::HistoryInfo => {
+            each(elements(), |element| Address::parse(element).and_then(|address| address.parsed_uri()))
+        }
+        Name::Supported
+        | Name::Require
+        | Name::ProxyRequire
+        | Name::Unsupported
+        | Name::Allow
+        | Name::AllowEvents
+        | Name::Accept
+        | Name::AcceptEncoding
+        | Name::AcceptLanguage
+        | Name::Privacy
+        | Name::UserAgent
+        | Name::Server => each(message.token_list(name), <[u8]>::len),
+        Name::Reason => each(elements(), Reason::parse),
+        Name::CSeq => each(values(), CSeq::parse),
+        Name::RAck => each(values(), RAck::parse),
+        Name::SessionExpires | Name::MinSe => each(values(), SessionExpires::parse),
+        Name::Replaces => each(values(), Replaces::parse),
+        Name::Authorization | Name::ProxyAuthorization => each(values(), Authorization::parse),
+        Name::WwwAuthenticate | Name::ProxyAuthenticate | Name::AuthenticationInfo => {
+            each(values(), Challenge::parse)
+        }
+        Name::ContentType
+        | Name::ContentDisposition
+        | Name::Event
+        | Name::SubscriptionState
+        | Name::RetryAfter
+        | Name::Warning => each(values(), |value| Params::split(value).1.is_well_formed()),
+        Name::CallId
+        | Name::MaxForwards
+        | Name::ContentLength
+        | Name::ContentEncoding
+        | Name::Expires
+        | Name::MinExpires
+        | Name::RSeq
+        | Name::Date
+        | Name::Timestamp
+        | Name::MimeVersion
+        | Name::Organization
+        | Name::Subject
+        | Name::Other => each(message.first(name).into_iter(), <[u8]>::len),
+    }
+}
+
+fn each<'a, T>(values: impl Iterator<Item = &'a [u8]>, read: impl Fn(&'a [u8]) -> T) {
+    for value in values {
+        black_box(read(value));
+    }
 }
 
 /// What a relay reads of a description.
@@ -91,8 +160,25 @@ fn filled(name: &str, before: &str, unit: &str, after: &str) -> Vec<u8> {
     crlf(&format!("{HEAD}{}Content-Length: 0\n\n", line.repeat(lines)))
 }
 
+/// A message with this body of parts.
+fn multipart(body: &str) -> Vec<u8> {
+    let body = crlf(body);
+    let head = format!("{HEAD}Content-Type: multipart/mixed;boundary=b\nContent-Length: {}\n\n", body.len());
+    [crlf(&head), body].concat()
+}
+
 fn crlf(text: &str) -> Vec<u8> {
     text.replace('\n', "\r\n").into_bytes()
+}
+
+/// Each header filled with what a reader could stumble over, whatever its own is.
+fn of_every_header() -> impl Iterator<Item = (String, Vec<u8>)> {
+    const UNITS: [(&str, &str); 4] =
+        [("commas", ","), ("parameters", ";a=b"), ("open quotes", "\""), ("escapes", "\"\\\\")];
+    // Without a length there is nothing to read.
+    let names = Name::KNOWN.iter().filter(|name| **name != Name::ContentLength).map(|name| name.as_str());
+    names
+        .flat_map(|name| UNITS.map(|(what, unit)| (format!("{name} of {what}"), filled(name, "a", unit, ""))))
 }
 
 fn worst_cases() -> Vec<(&'static str, Vec<u8>)> {
@@ -101,6 +187,23 @@ fn worst_cases() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("many Via", filled("Via", "", "SIP/2.0/UDP a;branch=z9hG4bK1,", "SIP/2.0/UDP b")),
         ("Via parameters", filled("Via", "SIP/2.0/UDP a", ";a=b", "")),
+        // As many as are read: a value with more has been given up by then.
+        (
+            "Via parameters that are read",
+            filled("Via", "", &format!("SIP/2.0/UDP a{},", ";a=b".repeat(120)), "SIP/2.0/UDP b"),
+        ),
+        (
+            "Contact parameters that are read",
+            filled("Contact", "", &format!("<sip:a@b>{},", ";a".repeat(120)), "<sip:a@b>"),
+        ),
+        ("parts", multipart(&"--b\n\n".repeat(8_000))),
+        (
+            "parts with headers",
+            multipart(&format!("--b\nContent-Type: text/plain\n{}\n\nx\n", "X: y\n".repeat(50)).repeat(150)),
+        ),
+        ("parts of parts", multipart(&"--b\nContent-Type: multipart/mixed;boundary=b\n\n".repeat(1_200))),
+        ("what is nearly a boundary", multipart(&"--".repeat(30_000))),
+        ("lines that are nearly boundaries", multipart(&"--\n".repeat(15_000))),
         ("Route a;x,a;x", filled("Route", "", "a;x,", "a")),
         ("Route addresses", filled("Route", "", "<sip:a@b;lr>,", "<sip:a@b;lr>")),
         ("Record-Route of commas", filled("Record-Route", "", ",", "<sip:a@b>")),
@@ -141,68 +244,83 @@ fn descriptions() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// What is read, and by whom.
+struct Case {
+    what: String,
+    bytes: Vec<u8>,
+    read: fn(&[u8]),
+}
+
+/// All of them, those first that the others of their kind are held against.
+fn kinds() -> [Vec<Case>; 2] {
+    let message = crlf(ORDINARY);
+    assert_eq!(message.len(), 961, "the INVITE of the benchmark");
+    let description = message[message.len() - 272..].to_vec();
+    let named = |(what, bytes): (&str, Vec<u8>)| (what.to_owned(), bytes);
+    let messages = worst_cases().into_iter().map(named).chain(of_every_header());
+    let messages = [("an ordinary message".to_owned(), message)].into_iter().chain(messages);
+    let descriptions =
+        [("an ordinary description", description)].into_iter().chain(descriptions()).map(named);
+    [
+        messages.map(|(what, bytes)| Case { what, bytes, read: read_message }).collect(),
+        descriptions.map(|(what, bytes)| Case { what, bytes, read: read_description }).collect(),
+    ]
+}
+
+/// The function whose instructions are counted: callgrind is told its name.
+#[inline(never)]
+fn counted(case: &Case) {
+    (case.read)(&case.bytes);
+}
+
 fn main() {
-    // Run again under valgrind: read what is in this file, or do not.
-    if let [_, task, file] = &std::env::args().collect::<Vec<_>>()[..] {
-        let bytes = std::fs::read(file).unwrap();
-        match &**task {
-            "message" => read(&bytes),
-            "description" => read_description(&bytes),
-            _ => {}
-        }
+    let kinds = kinds();
+    if std::env::args().any(|argument| argument == UNDER_VALGRIND) {
+        kinds.iter().flatten().for_each(counted);
         return;
     }
     let folder = std::env::temp_dir().join(format!("drawbridge-linear-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let outcome = compare(&folder);
+    let counts = count(&folder, kinds.iter().map(Vec::len).sum());
     std::fs::remove_dir_all(&folder).unwrap();
-    match outcome {
-        None => panic!("valgrind did not count anything: is it installed?"),
-        Some(dear) => {
-            assert!(dear.is_empty(), "more than {MOST} times as dear as an ordinary one: {dear:?}");
-        }
-    }
-}
-
-/// What costs too much; `None` where nothing can be counted.
-fn compare(folder: &Path) -> Option<Vec<&'static str>> {
-    let ordinary = crlf(ORDINARY);
-    assert_eq!(ordinary.len(), 961, "the INVITE of the benchmark");
-    let body = ordinary[ordinary.len() - 272..].to_vec();
+    let mut counts = counts.into_iter();
     let mut dear = Vec::new();
-    for (task, usual, worst) in [("message", ordinary, worst_cases()), ("description", body, descriptions())]
-    {
-        let file = folder.join("bytes");
-        std::fs::write(&file, &usual).unwrap();
-        let nothing = instructions("nothing", &file)?;
-        let cost = |bytes: &[u8]| {
-            std::fs::write(&file, bytes).unwrap();
-            let extra = instructions(task, &file)?.saturating_sub(nothing);
-            Some(extra as f64 / bytes.len() as f64)
-        };
-        let usual = cost(&usual)?;
-        println!("an ordinary {task}: {usual:.2} instructions a byte");
-        for (what, bytes) in worst {
-            let cost = cost(&bytes)?;
-            println!("{what}: {} bytes, {cost:.2} a byte, {:.2} times", bytes.len(), cost / usual);
+    for cases in &kinds {
+        let mut usual = None;
+        for case in cases {
+            let cost = counts.next().unwrap() as f64 / case.bytes.len() as f64;
+            let usual = *usual.get_or_insert(cost);
+            println!(
+                "{}: {} bytes, {cost:.2} a byte, {:.2} times",
+                case.what,
+                case.bytes.len(),
+                cost / usual
+            );
             if cost > MOST * usual {
-                dear.push(what);
+                dear.push(&case.what);
             }
         }
     }
-    Some(dear)
+    assert!(dear.is_empty(), "more than {MOST} times as dear as an ordinary one: {dear:?}");
 }
 
-/// How many instructions this program takes for a task, from its start to its end.
-fn instructions(task: &str, file: &Path) -> Option<u64> {
+/// How many instructions each call of [`counted`] takes.
+fn count(folder: &Path, cases: usize) -> Vec<u64> {
+    let counts = folder.join("counts");
     let output = Command::new("valgrind")
-        .args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"])
+        .args(["--tool=callgrind", "--toggle-collect=linear::counted", "--dump-after=linear::counted"])
+        .arg(format!("--callgrind-out-file={}", counts.display()))
         .arg(std::env::current_exe().unwrap())
-        .arg(task)
-        .arg(file)
+        .arg(UNDER_VALGRIND)
         .output()
-        .ok()?;
-    let report = String::from_utf8_lossy(&output.stderr);
-    let line = report.lines().find(|line| line.contains("I ") && line.contains("refs:"))?;
-    line.rsplit(':').next()?.trim().replace(',', "").parse().ok()
+        .expect("valgrind counts the instructions: is it installed?");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (1..=cases).map(|case| total(&counts.with_extension(case.to_string()))).collect()
+}
+
+/// The instructions in one of callgrind's reports.
+fn total(report: &Path) -> u64 {
+    let text = std::fs::read_to_string(report).expect("a report for each case");
+    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")).expect("a line with the total");
+    total.trim().parse().unwrap()
 }

@@ -13,7 +13,7 @@ macro_rules! names {
 
         impl Name {
             /// All that have a name of their own.
-            const KNOWN: &[Name] = &[$(Name::$variant),*];
+            pub const KNOWN: &[Name] = &[$(Name::$variant),*];
 
             /// The canonical long form; `Other` for `Other`.
             pub const fn as_str(self) -> &'static str {
