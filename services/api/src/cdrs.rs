@@ -149,6 +149,10 @@ pub(crate) struct Cdr {
     srtp_b: Option<String>,
     /// How often the box died during the call, was started again and went on with it.
     recovered: u32,
+    /// How many milliseconds of media A wants in a packet, where its description says so.
+    ptime_a: Option<u16>,
+    /// How many B wants.
+    ptime_b: Option<u16>,
 }
 
 impl From<CdrRecord> for Cdr {
@@ -233,6 +237,8 @@ impl From<CdrRecord> for Cdr {
             srtp_a: fact.from_a.srtp.map(|srtp| srtp.to_string()),
             srtp_b: fact.from_b.srtp.map(|srtp| srtp.to_string()),
             recovered: fact.recovered,
+            ptime_a: fact.ptime_a,
+            ptime_b: fact.ptime_b,
         }
     }
 }

@@ -93,6 +93,10 @@ pub struct CdrFact {
     pub a_media: Option<SocketAddr>,
     /// Where the callee wants its media.
     pub b_media: Option<SocketAddr>,
+    /// How many milliseconds of media the caller wants in a packet, where its description says so.
+    pub ptime_a: Option<u16>,
+    /// How many the callee wants.
+    pub ptime_b: Option<u16>,
     /// Who the caller is, as the INVITE came.
     pub identity_in: Option<Box<Identity>>,
     /// Who the caller is, as the INVITE was sent.

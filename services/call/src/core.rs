@@ -42,7 +42,7 @@ use crate::coverage::LegInput;
 use crate::io::{Input, Now, Output, QueryId};
 use crate::journal::{Journals, Stimulus, Tape};
 use crate::leg::{Leg, LegKey, LegState};
-use crate::media::{MediaId, MediaReport};
+use crate::media::{MediaId, MediaOrder, MediaReport};
 use crate::pings::{PingKey, Pings};
 use crate::registrar::{Access, Registrar};
 use crate::settings::Settings;
@@ -292,7 +292,7 @@ impl Core {
             {
                 return Err(format!("call {key:?} is ending and has no legs left"));
             }
-            if call.armed != call.deadline {
+            if call.armed != call.due(self.wire.settings.interim) {
                 return Err(format!("call {key:?}: its deadline is not armed"));
             }
         }
@@ -340,7 +340,7 @@ impl Core {
             | State::Ending
             | State::Over => None,
         };
-        let deadline = if call.state == State::Over { None } else { call.deadline };
+        let deadline = call.due(self.wire.settings.interim);
         self.wire.timers.set(TimerOf::Call(key), &mut call.armed, deadline);
         let over = call.state == State::Over;
         let legs: smallvec::SmallVec<[LegKey; 4]> = call.legs().collect();
@@ -403,6 +403,7 @@ impl Core {
             State::Resolving => Cause::new(Event::Refused).status(503),
             State::Settling => Cause::new(Event::MediaClosed),
             State::Restoring => return self.lose_media(key, now),
+            State::Up => return self.count_media(key, now),
             State::Transferring(_) | State::TransferringAlone(_) if call.is_being_routed() => {
                 Cause::new(Event::NoRoute).status(500)
             }
@@ -420,7 +421,6 @@ impl Core {
                 Cause::new(Event::NoPorts).status(503)
             }
             State::Answered
-            | State::Up
             | State::Rejoining(_)
             | State::JoinWaiting(_)
             | State::Yielding(_)
@@ -435,6 +435,19 @@ impl Core {
             self.queries.forget(query);
         }
         self.drive(key, cause.by(EndedBy::Timer), now);
+    }
+
+    /// A long call: the journal is to know how far it has come.
+    fn count_media(&mut self, key: CallKey, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.record.counted_at = now.time;
+        let session = call.media.id;
+        if call.media.is_open() {
+            self.wire.outputs.push_back(Output::Media(MediaOrder::Count { session }));
+        } else {
+            self.open_record(key, now);
+        }
+        self.settle(key, now);
     }
 
     /// Names that nobody answers for, while other targets ring, have no address.
@@ -458,6 +471,7 @@ impl Core {
         | MediaReport::OneWay { session, .. }
         | MediaReport::Digit { session, .. }
         | MediaReport::RecordingEnded { session, .. }
+        | MediaReport::Counted { session, .. }
         | MediaReport::Closed { session, .. }) = &report;
         let key = call_of(*session);
         let Some(call) = self.calls.get_mut(key).filter(|call| call.media.id == *session) else { return };
@@ -486,10 +500,15 @@ impl Core {
             }
             MediaReport::Digit { side, digit, .. } => self.relay_digit(key, side, digit, now),
             MediaReport::RecordingEnded { why, .. } => self.on_recording_ended(key, &why),
+            // While something changes, or once it ends, the next to tell the journal of the call has more to say.
+            MediaReport::Counted { from_a, from_b, .. } if call.state == State::Up => {
+                call.record.counted(from_a, from_b);
+                self.open_record(key, now);
+            }
+            MediaReport::Counted { .. } => {}
             MediaReport::Closed { from_a, from_b, .. } => {
                 call.media.state = MediaState::Closed;
-                call.record.from_a = from_a;
-                call.record.from_b = from_b;
+                call.record.counted(from_a, from_b);
                 self.drive(key, Cause::new(Event::MediaClosed), now);
             }
         }

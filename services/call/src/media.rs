@@ -140,6 +140,11 @@ pub enum MediaOrder {
         /// Of the file.
         name: Option<Box<str>>,
     },
+    /// Say what has come so far. Answered by [`MediaReport::Counted`].
+    Count {
+        /// The session.
+        session: MediaId,
+    },
     /// Give everything back. Answered by [`MediaReport::Closed`]; nothing is relayed afterwards.
     Close {
         /// The session.
@@ -330,6 +335,15 @@ pub enum MediaReport {
         /// Why, for the log.
         why: Cow<'static, str>,
     },
+    /// Answer to [`MediaOrder::Count`].
+    Counted {
+        /// The session.
+        session: MediaId,
+        /// What has come from A.
+        from_a: DirectionStats,
+        /// What has come from B.
+        from_b: DirectionStats,
+    },
     /// Answer to [`MediaOrder::Close`].
     Closed {
         /// The session.
@@ -398,6 +412,27 @@ pub struct DirectionStats {
     /// How packets from and to this side were encrypted in the end, of the first stream that was; `None`: they were plain, or
     /// the two ends encrypted past the box.
     pub srtp: Option<SrtpUse>,
+}
+
+impl DirectionStats {
+    /// Adds what came over another stream, or at another time. Jitters do not add up: the worst counts.
+    pub fn add(&mut self, other: &DirectionStats) {
+        self.packets += other.packets;
+        self.octets += other.octets;
+        self.lost += other.lost;
+        self.jitter_ms = self.jitter_ms.max(other.jitter_ms);
+        self.dropped += other.dropped;
+        self.reordered += other.reordered;
+        self.duplicates += other.duplicates;
+        self.round_trip_ms = self.round_trip_ms.max(other.round_trip_ms);
+        self.first_media_ms = match (self.first_media_ms, other.first_media_ms) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.moves += other.moves;
+        self.deaf = self.deaf.or(other.deaf);
+        self.srtp = self.srtp.or(other.srtp);
+    }
 }
 
 /// With which keys a side was spoken to.

@@ -57,6 +57,8 @@ pub struct Settings {
     pub product: String,
     /// How much of calls is kept for a replay.
     pub journal: JournalLimits,
+    /// How often the open record of a call that is up is brought up to date; zero: when something changes, and else never.
+    pub interim: Duration,
     /// Whether calls that are up are handed out with their open records, for a process after this one.
     pub recover_calls: bool,
     /// The families that media can be relayed in.

@@ -113,6 +113,7 @@ impl Engine for Handle {
                 }
             }
             MediaOrder::Record { session, stream, name } => self.record(session, stream, name),
+            MediaOrder::Count { session } => reports.push(self.count(session)),
             MediaOrder::Close { session } => reports.push(self.close(session, now)),
         }
     }
@@ -460,6 +461,20 @@ impl Handle {
         }
     }
 
+    /// What the kernel has counted comes with the streams that it gives back; they soon return there.
+    fn count(&self, id: MediaId) -> MediaReport {
+        let mut counted = [DirectionStats::default(); 2];
+        for path in self.sessions.get(&id).iter().flat_map(|session| &session.paths) {
+            let mut state = path.state();
+            self.shared.recall_all(path, &mut state);
+            for (sum, side) in counted.iter_mut().zip([Side::A, Side::B]) {
+                sum.add(&state.stats(side));
+            }
+        }
+        let [from_a, from_b] = counted;
+        MediaReport::Counted { session: id, from_a, from_b }
+    }
+
     fn close(&mut self, id: MediaId, now: Time) -> MediaReport {
         let mut from_a = DirectionStats::default();
         let mut from_b = DirectionStats::default();
@@ -468,8 +483,8 @@ impl Handle {
             for path in &session.paths {
                 self.detach(path);
                 let (a, b) = path.close(&self.shared);
-                add(&mut from_a, a);
-                add(&mut from_b, b);
+                from_a.add(&a);
+                from_b.add(&b);
                 self.pairs(path).into_iter().for_each(|pair| self.ports.rest(pair, now));
             }
             if let Some(recorder) = self.shared.recorder.as_ref().filter(|_| session.recorded.is_some()) {
@@ -556,23 +571,4 @@ fn hearing(shared: &Shared, paths: &[Arc<Path>], side: Side) -> (bool, u64) {
         let mut stream = path.state();
         (expected || stream.expects(side), heard + shared.heard(path, side, &mut stream))
     })
-}
-
-/// Adds a stream's counters to its session's. Jitters do not add up: the worst counts.
-fn add(sum: &mut DirectionStats, stream: DirectionStats) {
-    sum.packets += stream.packets;
-    sum.octets += stream.octets;
-    sum.lost += stream.lost;
-    sum.jitter_ms = sum.jitter_ms.max(stream.jitter_ms);
-    sum.dropped += stream.dropped;
-    sum.reordered += stream.reordered;
-    sum.duplicates += stream.duplicates;
-    sum.round_trip_ms = sum.round_trip_ms.max(stream.round_trip_ms);
-    sum.first_media_ms = match (sum.first_media_ms, stream.first_media_ms) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    };
-    sum.moves += stream.moves;
-    sum.deaf = sum.deaf.or(stream.deaf);
-    sum.srtp = sum.srtp.or(stream.srtp);
 }

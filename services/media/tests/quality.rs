@@ -111,3 +111,21 @@ fn a_source_that_moves_is_counted() {
     let (from_a, from_b) = bench.close(1);
     assert_eq!((from_a.moves, from_b.moves), (1, 0));
 }
+
+#[test]
+fn counting_in_between_changes_nothing_and_the_end_has_all_of_it() {
+    let mut bench = Bench::new(24_120..=24_139);
+    let (a, b) = (Phone::new(), Phone::new());
+    let ports = bench.call(1, &a, &b);
+    assert_eq!(bench.count(1), Default::default());
+    for (sequence, packets) in [(1, 1), (2, 2), (3, 3)] {
+        a.send(ports.a.rtp, &rtp(sequence));
+        receive(&b.rtp);
+        let (from_a, from_b) = bench.count(1);
+        assert_eq!((from_a.packets, from_a.lost, from_b.packets), (packets, 0, 0));
+        assert_eq!(bench.count(1).0.packets, packets, "asking counts nothing");
+    }
+    let (from_a, _) = bench.close(1);
+    assert_eq!((from_a.packets, from_a.octets), (3, 3 * 160));
+    assert_eq!(bench.count(1), Default::default(), "nothing is known of a session that is over");
+}

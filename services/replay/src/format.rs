@@ -38,6 +38,9 @@ pub(crate) struct Header {
     /// What phones' media was protected with.
     #[serde(default, skip_serializing_if = "SecurityLine::is_none")]
     pub(crate) phones: SecurityLine,
+    /// How often the record of a call that was up was brought up to date.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) interim_us: u64,
     /// Whether calls that were up were kept for a process after this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) recover_calls: bool,
@@ -340,6 +343,11 @@ pub(crate) enum InputLine {
         side: SideLine,
         digit: char,
         millis: u32,
+    },
+    CountedSoFar {
+        session: u64,
+        from_a: CountersLine,
+        from_b: CountersLine,
     },
     Counted {
         session: u64,

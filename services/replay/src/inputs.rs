@@ -157,6 +157,11 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
             from_a: counters(from_a),
             from_b: counters(from_b),
         }),
+        InputLine::CountedSoFar { session, from_a, from_b } => Stimulus::Media(MediaReport::Counted {
+            session: MediaId(*session),
+            from_a: counters(from_a),
+            from_b: counters(from_b),
+        }),
         InputLine::Restored { state: _, attempts } => {
             Stimulus::Restore { state: message, attempts: *attempts }
         }
@@ -208,6 +213,11 @@ fn report_line(report: &MediaReport) -> InputLine {
             side: (*side).into(),
             digit: digit.symbol(),
             millis: digit.millis,
+        },
+        MediaReport::Counted { session, from_a, from_b } => InputLine::CountedSoFar {
+            session: session.0,
+            from_a: counters_line(*from_a),
+            from_b: counters_line(*from_b),
         },
         MediaReport::Closed { session, from_a, from_b } => InputLine::Counted {
             session: session.0,

@@ -199,6 +199,9 @@ impl Drawing {
             InputLine::Silent { side, .. } => format!("side {side:?} is silent"),
             InputLine::Digit { side, digit, .. } => format!("side {side:?} pressed {digit}"),
             InputLine::OneWay { side, deaf, .. } => format!("side {side:?} is not heard: {deaf}"),
+            InputLine::CountedSoFar { from_a, from_b, .. } => {
+                format!("media so far: {} packets from A, {} from B", from_a.packets, from_b.packets)
+            }
             InputLine::Counted { from_a, from_b, .. } => {
                 format!("media closed: {} packets from A, {} from B", from_a.packets, from_b.packets)
             }

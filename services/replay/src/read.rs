@@ -180,6 +180,7 @@ fn settings(header: &Header) -> Result<Settings, String> {
         fingerprint: fingerprint(header.fingerprint.as_deref())?,
         phones: header.phones.into(),
         seed: [0; 32],
+        interim: Duration::from_micros(header.interim_us),
         recover_calls: header.recover_calls,
         nonce_secret: [0; 32],
     })

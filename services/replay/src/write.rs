@@ -61,6 +61,7 @@ fn header(journal: &Journal, trunks: &BTreeSet<TrunkId>) -> Header {
         journal: _,
         seed: _,
         nonce_secret: _,
+        interim,
         recover_calls,
     } = &journal.settings;
     Header {
@@ -83,6 +84,7 @@ fn header(journal: &Journal, trunks: &BTreeSet<TrunkId>) -> Header {
             Families { v4: true, v6: true } | Families { v4: false, v6: false } => FamilyLine::Auto,
         },
         phones: (*phones).into(),
+        interim_us: micros(*interim),
         recover_calls: *recover_calls,
         fingerprint: fingerprint.map(|fingerprint| fingerprint.write()),
         listeners: listeners.iter().map(listener_line).collect(),

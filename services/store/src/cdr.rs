@@ -39,7 +39,7 @@ const fn column(name: &'static str, kind: Kind) -> Column {
 }
 
 /// All columns, in the order of [`values`].
-pub(crate) const COLUMNS: [Column; 74] = [
+pub(crate) const COLUMNS: [Column; 76] = [
     column("id", Kind::Uuid),
     column("call_id", Kind::Uuid),
     column("attempt", Kind::Integer),
@@ -114,6 +114,8 @@ pub(crate) const COLUMNS: [Column; 74] = [
     column("srtp_a", Kind::Text),
     column("srtp_b", Kind::Text),
     column("recovered", Kind::Integer),
+    column("ptime_a", Kind::Integer),
+    column("ptime_b", Kind::Integer),
 ];
 
 /// What goes into one column.
@@ -170,6 +172,8 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         pdd_ms,
         a_media,
         b_media,
+        ptime_a,
+        ptime_b,
         identity_in,
         identity_out,
         q850_a,
@@ -255,6 +259,8 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         from_a.srtp.map_or(Value::Null, |srtp| Value::Text(srtp.to_string().into())),
         from_b.srtp.map_or(Value::Null, |srtp| Value::Text(srtp.to_string().into())),
         Value::Integer(i64::from(*recovered)),
+        code(*ptime_a),
+        code(*ptime_b),
     ]
 }
 
@@ -383,6 +389,8 @@ impl Record {
             pdd_ms: optional_number(row, "pdd_ms")?,
             a_media: optional_parsed(row, "a_media", |text| text.parse::<SocketAddr>().ok())?,
             b_media: optional_parsed(row, "b_media", |text| text.parse::<SocketAddr>().ok())?,
+            ptime_a: optional_number(row, "ptime_a")?,
+            ptime_b: optional_number(row, "ptime_b")?,
             identity_in: identity(row, ["pai_in", "diversion_in", "privacy_in"])?,
             identity_out: identity(row, ["pai_out", "diversion_out", "privacy_out"])?,
             q850_a: optional_number(row, "q850_a")?,

@@ -100,6 +100,11 @@ impl Relay {
                 self.of(session, "watched")?.watched = on;
                 Ok(None)
             }
+            MediaOrder::Count { session } => {
+                self.of(session, "counted")?;
+                let counted = DirectionStats::default();
+                Ok(Some(MediaReport::Counted { session, from_a: counted, from_b: counted }))
+            }
             MediaOrder::Close { session } => {
                 if !self.refused.remove(&session) {
                     self.of(session, "closed")?;

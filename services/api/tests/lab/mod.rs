@@ -292,6 +292,8 @@ pub fn cdr_record() -> CdrRecord {
         pdd_ms: Some(1_500),
         a_media: Some("192.0.2.1:4000".parse().unwrap()),
         b_media: None,
+        ptime_a: Some(20),
+        ptime_b: None,
         identity_in: Some(Box::new(Identity { asserted: Some("<tel:+1555>".into()), ..Identity::default() })),
         identity_out: None,
         q850_a: Some(16),

@@ -314,6 +314,33 @@ impl Call {
         }
     }
 
+    /// When the call itself has something to do: what it waits for has not come, or the journal is to hear how far it is.
+    pub(crate) fn due(&self, interim: std::time::Duration) -> Option<Time> {
+        match self.state {
+            State::Up => (!interim.is_zero()).then(|| self.record.counted_at + interim),
+            State::Over => None,
+            State::Routing
+            | State::Opening
+            | State::Resolving
+            | State::Restoring
+            | State::Settling
+            | State::Calling
+            | State::Ringing
+            | State::Answered
+            | State::Offering(_)
+            | State::Transferring(_)
+            | State::TransferringAlone(_)
+            | State::Rejoining(_)
+            | State::JoinWaiting(_)
+            | State::Yielding(_)
+            | State::YieldingAlone(_)
+            | State::Replacing(_)
+            | State::ReplacingAlone(_)
+            | State::Reverting(_)
+            | State::Ending => self.deadline,
+        }
+    }
+
     pub(crate) fn legs(&self) -> impl Iterator<Item = LegKey> + '_ {
         let others = self.others.iter().filter_map(|branch| branch.leg);
         std::iter::once(self.a)

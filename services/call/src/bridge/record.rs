@@ -4,7 +4,7 @@ mod kept;
 
 use std::net::SocketAddr;
 
-use sip::{Message, Sdp, Time, Transport};
+use sip::{Message, Sdp, Stream, Time, Transport};
 use uuid::Uuid;
 
 use super::Recordings;
@@ -31,6 +31,7 @@ pub(crate) struct Record {
     /// What the caller's side gave as its cause.
     q850: Option<u16>,
     a_media: Option<SocketAddr>,
+    a_ptime: Option<u16>,
     /// Of the branch that the call speaks of.
     pub(crate) attempt: Attempt,
     /// How many there were.
@@ -42,8 +43,12 @@ pub(crate) struct Record {
     pub(crate) a_reason: Option<Box<str>>,
     pub(crate) blocked: bool,
     pub(crate) codec_a: Option<Box<str>>,
-    pub(crate) from_a: DirectionStats,
-    pub(crate) from_b: DirectionStats,
+    from_a: DirectionStats,
+    from_b: DirectionStats,
+    /// What had come from A and B when another process went on with the call.
+    earlier: Option<Box<[DirectionStats; 2]>>,
+    /// When the relay was last asked what it has counted, at first when the call began.
+    pub(crate) counted_at: Time,
     /// There where the call is recorded, or its route wants it.
     pub(crate) recordings: Option<Box<Recordings>>,
     /// How often another process went on with the call.
@@ -62,6 +67,7 @@ pub(crate) struct Attempt {
     pub(crate) parent: Option<u32>,
     pub(super) identity: Option<Box<Identity>>,
     pub(super) b_media: Option<SocketAddr>,
+    pub(super) b_ptime: Option<u16>,
     pub(crate) b_call_id: Option<Box<str>>,
     pub(crate) trunk_out: Option<Box<str>>,
     pub(crate) trunk: Option<routing::TrunkId>,
@@ -114,6 +120,7 @@ impl Record {
             identity: identity(invite),
             q850: None,
             a_media: None,
+            a_ptime: None,
             attempt: Attempt { started_at: now.utc, started: now.time, ..Attempt::default() },
             attempts: 0,
             ended_by: None,
@@ -124,8 +131,19 @@ impl Record {
             codec_a: None,
             from_a: DirectionStats::default(),
             from_b: DirectionStats::default(),
+            earlier: None,
+            counted_at: now.time,
             recordings: None,
             recovered: 0,
+        }
+    }
+
+    /// What the relay has counted, in this process.
+    pub(crate) fn counted(&mut self, from_a: DirectionStats, from_b: DirectionStats) {
+        (self.from_a, self.from_b) = (from_a, from_b);
+        if let Some([a, b]) = self.earlier.as_deref() {
+            self.from_a.add(a);
+            self.from_b.add(b);
         }
     }
 
@@ -180,13 +198,13 @@ impl Record {
         self.identity.is_some()
     }
 
-    /// Where this side wants its media.
+    /// Where this side wants its media, and how much of it in a packet.
     pub(crate) fn described(&mut self, side: Side, sdp: &Sdp<'_>) {
-        let address =
-            sdp.streams().iter().find(|stream| !stream.is_rejected()).and_then(|stream| stream.rtp());
+        let stream = sdp.streams().iter().find(|stream| !stream.is_rejected());
+        let (address, ptime) = (stream.and_then(Stream::rtp), stream.and_then(Stream::ptime));
         match side {
-            Side::A => self.a_media = address,
-            Side::B => self.attempt.b_media = address,
+            Side::A => (self.a_media, self.a_ptime) = (address, ptime),
+            Side::B => (self.attempt.b_media, self.attempt.b_ptime) = (address, ptime),
         }
     }
 
@@ -208,7 +226,8 @@ impl Record {
         let is_answered = self.attempt.answered.is_some();
         let fact = self.fact(&self.attempt, call, is_answered, now);
         let disposition = if is_answered { Disposition::Answered } else { Disposition::Failed };
-        CdrFact { is_last: false, disposition, ended_by: EndedBy::Crash, ..fact }
+        let (from_a, from_b) = (self.from_a, self.from_b);
+        CdrFact { is_last: false, disposition, ended_by: EndedBy::Crash, from_a, from_b, ..fact }
     }
 
     /// The row of an attempt: of the one that the call speaks of, or of another branch.
@@ -262,6 +281,8 @@ impl Record {
             pdd_ms: heard.map(|heard| u64::try_from(heard.since(began).as_millis()).unwrap_or(u64::MAX)),
             a_media: self.a_media,
             b_media: attempt.b_media,
+            ptime_a: self.a_ptime,
+            ptime_b: attempt.b_ptime,
             identity_in: self.identity.clone(),
             identity_out: attempt.identity.clone(),
             q850_a: self.q850_a().filter(|_| is_last),

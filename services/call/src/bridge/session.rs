@@ -584,7 +584,7 @@ impl CallMedia {
         }
     }
 
-    fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         match self.state {
             MediaState::Open | MediaState::Growing => true,
             MediaState::Unopened | MediaState::Opening | MediaState::Closing | MediaState::Closed => false,

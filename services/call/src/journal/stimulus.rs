@@ -424,6 +424,7 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
         MediaReport::OneWay { session, .. } => (5, session),
         MediaReport::Digit { session, .. } => (6, session),
         MediaReport::RecordingEnded { session, .. } => (7, session),
+        MediaReport::Counted { session, .. } => (8, session),
     };
     to.push(kind);
     to.extend_from_slice(&session.0.to_le_bytes());
@@ -454,7 +455,8 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
             put_side(to, *side);
             put_bytes(to, deaf.to_string().as_bytes());
         }
-        MediaReport::Closed { session: _, from_a, from_b } => {
+        MediaReport::Counted { session: _, from_a, from_b }
+        | MediaReport::Closed { session: _, from_a, from_b } => {
             put_stats(to, from_a);
             put_stats(to, from_b);
         }
@@ -482,6 +484,7 @@ fn report(from: &mut Reader<'_>) -> Option<MediaReport> {
         5 => MediaReport::OneWay { session, side: side(from)?, deaf: Deaf::parse(from.text()?)? },
         6 => MediaReport::Digit { session, side: side(from)?, digit: Digit::new(from.u8()?, from.u32()?)? },
         7 => MediaReport::RecordingEnded { session, why: from.text()?.to_owned().into() },
-        8.. => return None,
+        8 => MediaReport::Counted { session, from_a: stats(from)?, from_b: stats(from)? },
+        9.. => return None,
     })
 }

@@ -14,7 +14,7 @@ use crate::bridge::Heard;
 use crate::media::{RemoteStream, StreamPorts};
 
 /// Of everything in this file. Whoever changes it raises this: an older process's calls are not guessed at.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 /// The version, and the checksum of what follows.
 const HEAD: usize = 1 + 8;
@@ -122,6 +122,7 @@ pub(crate) struct KeptRecord<'a> {
     pub(crate) identity: Option<KeptIdentity<'a>>,
     pub(crate) q850: Option<u16>,
     pub(crate) a_media: Option<SocketAddr>,
+    pub(crate) a_ptime: Option<u16>,
     #[serde(borrow)]
     pub(crate) attempt: KeptAttempt<'a>,
     pub(crate) attempts: u32,
@@ -130,6 +131,22 @@ pub(crate) struct KeptRecord<'a> {
     pub(crate) codec_a: Option<&'a str>,
     /// How many recordings there were, and whether there is one now.
     pub(crate) recordings: Option<(u8, bool)>,
+    /// What had come from A and B when that was last counted.
+    pub(crate) counted: Option<[KeptCounters; 2]>,
+}
+
+/// Of [`DirectionStats`](crate::DirectionStats) what adds up.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct KeptCounters {
+    pub(crate) packets: u64,
+    pub(crate) octets: u64,
+    pub(crate) lost: u64,
+    pub(crate) jitter_ms: f32,
+    pub(crate) dropped: u64,
+    pub(crate) reordered: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) first_media_ms: Option<u32>,
+    pub(crate) moves: u32,
 }
 
 /// The attempt that answered.
@@ -143,6 +160,7 @@ pub(crate) struct KeptAttempt<'a> {
     #[serde(borrow)]
     pub(crate) identity: Option<KeptIdentity<'a>>,
     pub(crate) b_media: Option<SocketAddr>,
+    pub(crate) b_ptime: Option<u16>,
     pub(crate) b_call_id: Option<&'a str>,
     pub(crate) trunk_out: Option<&'a str>,
     pub(crate) called_sent: Option<&'a str>,

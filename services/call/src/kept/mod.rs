@@ -7,7 +7,7 @@
 //!
 //! Not kept, so that no state has to be written for each message: how far CSeq numbers have come (the next one is far
 //! beyond, RFC 3261 §12.2.2 allows gaps), when a session is refreshed next (it is refreshed soon), offers and transfers under way
-//! (they are over), counters of media (they begin anew), and keys of media: where the box encrypts it, the call is ended.
+//! (they are over), what media counted since that was last asked for, and keys of media: where the box encrypts it, the call is ended.
 
 mod format;
 mod restore;
@@ -17,7 +17,8 @@ use crate::settings::shard_of;
 pub(crate) use restore::moment;
 
 pub(crate) use format::{
-    Kept, KeptAttempt, KeptDialog, KeptIdentity, KeptLeg, KeptMedia, KeptRecord, KeptSession, Octets,
+    Kept, KeptAttempt, KeptCounters, KeptDialog, KeptIdentity, KeptLeg, KeptMedia, KeptRecord, KeptSession,
+    Octets,
 };
 
 /// Why a call cannot go on in this process. Its record is closed.

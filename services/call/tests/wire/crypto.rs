@@ -62,6 +62,7 @@ fn keys(world: &World, of: Side) -> Option<SrtpKeys> {
         | MediaOrder::Reopen { .. }
         | MediaOrder::Listen { .. }
         | MediaOrder::Watch { .. }
+        | MediaOrder::Count { .. }
         | MediaOrder::TakeDigits { .. }
         | MediaOrder::Transcode { .. }
         | MediaOrder::PlayDigit { .. }

@@ -61,6 +61,7 @@ fn orders(world: &World) -> Vec<String> {
         MediaOrder::Reopen { .. }
         | MediaOrder::Describe { .. }
         | MediaOrder::Watch { .. }
+        | MediaOrder::Count { .. }
         | MediaOrder::TakeDigits { .. }
         | MediaOrder::Transcode { .. }
         | MediaOrder::PlayDigit { .. }
@@ -236,6 +237,7 @@ fn a_hold_address_of_either_family_is_a_hold_on_the_other_side_and_moves_nobody(
             | MediaOrder::Reopen { .. }
             | MediaOrder::Listen { .. }
             | MediaOrder::Watch { .. }
+            | MediaOrder::Count { .. }
             | MediaOrder::TakeDigits { .. }
             | MediaOrder::Transcode { .. }
             | MediaOrder::PlayDigit { .. }

@@ -159,6 +159,7 @@ fn described(shards: &Shards, shard: u16, of: Side) -> String {
         | MediaOrder::Reopen { .. }
         | MediaOrder::Listen { .. }
         | MediaOrder::Watch { .. }
+        | MediaOrder::Count { .. }
         | MediaOrder::TakeDigits { .. }
         | MediaOrder::Transcode { .. }
         | MediaOrder::PlayDigit { .. }

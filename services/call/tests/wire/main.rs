@@ -17,6 +17,7 @@ mod forking;
 mod hairpin;
 mod harness;
 mod journal;
+mod long_calls;
 mod long_requests;
 mod names;
 mod pings;

@@ -12,6 +12,7 @@ fn orders(world: &World) -> Vec<String> {
         | MediaOrder::Listen { .. }
         | MediaOrder::Describe { .. }
         | MediaOrder::Watch { .. }
+        | MediaOrder::Count { .. }
         | MediaOrder::TakeDigits { .. }
         | MediaOrder::Transcode { .. }
         | MediaOrder::PlayDigit { .. }

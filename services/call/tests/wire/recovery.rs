@@ -87,6 +87,16 @@ fn the_callees_bye_after_a_crash_is_answered_and_the_caller_told() {
 }
 
 #[test]
+fn what_was_heard_before_the_crash_is_in_the_record_as_far_as_it_was_counted() {
+    let (mut world, ok, _) = call_up();
+    world.pass(Duration::from_secs(300));
+    let mut world = dies(world);
+    ends_by_the_caller(&mut world, &ok, 2);
+    let record = &world.records[0];
+    assert_eq!((record.from_a.packets, record.from_b.packets), (3 + 11, 4 + 22), "{record:?}");
+}
+
+#[test]
 fn requests_that_were_sent_and_not_written_down_are_not_counted_twice() {
     let (mut world, ok, _) = call_up();
     for number in 2..5 {
@@ -438,7 +448,7 @@ fn what_no_process_of_this_kind_has_kept_is_refused_by_name() {
     }
     let mut older = kept.clone();
     older[0] = 0;
-    assert_eq!(refused(&older).to_string(), "expected a call as version 1 writes it, got version 0");
+    assert_eq!(refused(&older).to_string(), "expected a call as version 2 writes it, got version 0");
     let gone = shard_of_kept(&kept, &["outside"], 1).unwrap_err();
     assert_eq!(gone.to_string(), "expected a listener \"lab\", which is not configured any more");
     let together = (1..50).filter(|shards| shard_of_kept(&kept, &LISTENERS, *shards).is_ok()).count();

@@ -298,7 +298,8 @@ impl Stream {
         Some(end.keyless().unwrap_or_else(|| end.turned.why(&remote)))
     }
 
-    fn stats(&self, side: Side) -> DirectionStats {
+    /// What came from `side` so far.
+    pub(crate) fn stats(&self, side: Side) -> DirectionStats {
         let since = |answered: Time, first: Time| u32::try_from(first.since(answered).as_millis()).ok();
         DirectionStats {
             first_media_ms: self.answered.zip(self.end(side).first).and_then(|(from, to)| since(from, to)),

@@ -87,6 +87,16 @@ impl Bench {
         assert_eq!(self.order(MediaOrder::Watch { session: MediaId(session), on }), []);
     }
 
+    pub fn count(&mut self, session: u64) -> (DirectionStats, DirectionStats) {
+        let reports = self.order(MediaOrder::Count { session: MediaId(session) });
+        match reports.as_slice() {
+            &[MediaReport::Counted { session: id, from_a, from_b }] if id == MediaId(session) => {
+                (from_a, from_b)
+            }
+            other => panic!("expected one answer, came {other:?}"),
+        }
+    }
+
     pub fn close(&mut self, session: u64) -> (DirectionStats, DirectionStats) {
         let reports = self.order(MediaOrder::Close { session: MediaId(session) });
         match reports.as_slice() {

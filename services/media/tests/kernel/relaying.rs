@@ -132,6 +132,26 @@ fn a_settled_stream_is_moved_by_the_kernel_and_every_packet_is_counted_once() {
 }
 
 #[test]
+fn what_the_kernel_has_counted_is_told_in_between_and_the_stream_returns_there() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, config());
+    call.talk(50);
+    call.counted(u64::from(SETTLED + 50) * 2);
+    let (from_a, from_b) = call.bench.count(1);
+    assert_eq!((from_a.packets, from_b.packets), (u64::from(call.next), u64::from(call.next)));
+    while call.bench.relay.totals().kernel_flows < 2 && call.next < 2_000 {
+        call.talk(1);
+    }
+    let before = call.wait_for_flows(2);
+    call.talk(10);
+    let after = call.counted(before.packets + 20);
+    assert_eq!(after.kernel_packets - before.kernel_packets, 20, "{after:?}");
+    let (from_a, from_b) = call.bench.close(1);
+    let counts = (from_a.packets, from_a.lost, from_b.packets, from_b.lost);
+    assert_eq!(counts, (u64::from(call.next), 0, u64::from(call.next), 0));
+}
+
+#[test]
 fn a_stranger_never_gets_through_a_stream_in_the_kernel() {
     let Some(network) = Network::new() else { return };
     let mut call = Call::settled(&network, config());

@@ -35,6 +35,11 @@ impl Engine for Ports {
                 let streams = (0..streams).map(|_| ports).collect();
                 reports.push(MediaReport::Opened { session, addresses, streams });
             }
+            MediaOrder::Count { session } => reports.push(MediaReport::Counted {
+                session,
+                from_a: Default::default(),
+                from_b: Default::default(),
+            }),
             MediaOrder::Close { session } => reports.push(MediaReport::Closed {
                 session,
                 from_a: Default::default(),
@@ -119,6 +124,7 @@ pub fn config(shards: usize) -> (Config, Vec<Ports>, Kept) {
             seed: [7; 32],
             fingerprint: None,
             phones: routing::MediaSecurity::None,
+            interim: Duration::ZERO,
             recover_calls: false,
             nonce_secret: [8; 32],
         },

@@ -406,6 +406,7 @@ fn core_settings(
         media,
         fingerprint,
         phones: settings.media.phone_security,
+        interim: settings.cdr.interim,
         recover_calls: settings.node.recover_calls,
         seed,
         nonce_secret,

@@ -230,6 +230,8 @@ pub struct Cdr {
     pub spool: SpoolPlace,
     /// How many days records are kept; 0: for ever.
     pub retention_days: u32,
+    /// How often the journal is told how far a call is that is up; zero: only when something changes.
+    pub interim: Duration,
     /// A file of JSON lines.
     pub lines: Option<PathBuf>,
     /// The length beyond which it becomes an older one, in units of 1024 · 1024 bytes.
@@ -358,6 +360,7 @@ impl Default for Settings {
                 postgres: None,
                 spool: SpoolPlace::Auto,
                 retention_days: 0,
+                interim: Duration::from_secs(300),
                 lines: None,
                 lines_max_mb: 64,
                 lines_keep: 8,

@@ -309,10 +309,18 @@ fn cdr(mut section: Section<'_>, default: Cdr) -> Cdr {
     if webhook.is_some() {
         section.needed("webhook_secret", "16 characters or more that whoever gets the records knows as well");
     }
+    let interim = section.get("interim", duration(Duration::ZERO..=DAY));
+    // Each costs as much as a record.
+    if let Some(often) = interim.as_ref().filter(|interim| !interim.value.is_zero() && interim.value < SECOND)
+    {
+        section.document().mistake(&often.place, "\"0s\" for none, or at least \"1s\"");
+    }
+    let interim = interim.map_or(default.interim, |interim| interim.value);
     let cdr = Cdr {
         postgres: section.secret("postgres", postgres).map(|url| url.value),
         spool: section.or("spool", default.spool, spool),
         retention_days: section.or("retention_days", default.retention_days, number(0..=36_500)),
+        interim,
         lines: section.get("lines", path).map(|path| path.value),
         lines_max_mb: section.or("lines_max_mb", default.lines_max_mb, number(1..=65_536)),
         lines_keep: section

@@ -176,6 +176,14 @@ impl<'a> Stream<'a> {
         self.format_list().filter_map(|format| u8::try_from(number(format)?).ok())
     }
 
+    /// How many milliseconds of media a packet shall have (`a=ptime`, RFC 8866 §6.4); `None` also where that is no whole
+    /// number, as some write it.
+    pub fn ptime(&self) -> Option<u16> {
+        let attributes = self.section().filter(|line| line.kind() == Some(b'a')).map(|line| line.attribute());
+        let mut ptimes = attributes.filter(|attribute| attribute.name.eq_ignore_ascii_case(b"ptime"));
+        number(ptimes.next()?.value)
+    }
+
     /// What `a=fmtp` says of a payload type.
     pub fn fmtp(&self, payload_type: u8) -> Option<&'a [u8]> {
         self.section().find_map(|line| of_payload_type(&line, b"fmtp", payload_type))

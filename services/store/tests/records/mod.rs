@@ -53,6 +53,8 @@ pub fn record(n: u32) -> CdrFact {
         pdd_ms: Some(1_000),
         a_media: Some("192.0.2.1:4000".parse().unwrap()),
         b_media: Some("[2001:db8::2]:5000".parse().unwrap()),
+        ptime_a: Some(20),
+        ptime_b: Some(30),
         identity_in: Some(Box::new(Identity {
             asserted: Some("<sip:+15550000@pbx.example>".into()),
             diversion: Some("<sip:desk@pbx.example>;reason=unconditional".into()),

@@ -166,6 +166,7 @@ fn settings(mode: u8) -> Settings {
         seed: [7; 32],
         fingerprint: None,
         phones: routing::MediaSecurity::None,
+        interim: Duration::from_secs(60),
         recover_calls: true,
         nonce_secret: [9; 32],
     }
@@ -359,6 +360,7 @@ impl World {
         | MediaOrder::Transcode { session, .. }
         | MediaOrder::PlayDigit { session, .. }
         | MediaOrder::Record { session, .. }
+        | MediaOrder::Count { session }
         | MediaOrder::Close { session }) = order;
         let open = self.sessions.entry(*session).or_insert(true);
         assert!(*open, "an order for a session that was closed: {order:?}");
@@ -371,6 +373,10 @@ impl World {
                 };
                 let streams = (0..*streams).map(|_| StreamPorts { a: pair(), b: pair() }).collect();
                 MediaReport::Opened { session: *session, addresses: RELAY, streams }
+            }
+            MediaOrder::Count { session } => {
+                let counted = DirectionStats::default();
+                MediaReport::Counted { session: *session, from_a: counted, from_b: counted }
             }
             MediaOrder::Close { session } => {
                 *open = false;

@@ -125,6 +125,7 @@ pub(crate) fn settings(shard: u16, shards: u16, registrar: RegistrarPolicy, chan
         seed,
         fingerprint: None,
         phones: routing::MediaSecurity::None,
+        interim: Duration::from_secs(60),
         recover_calls: true,
         nonce_secret: [7; 32],
     }

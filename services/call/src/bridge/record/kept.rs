@@ -6,7 +6,7 @@ use super::{Attempt, Record};
 use crate::bridge::recording::Recordings;
 use crate::cdr::Identity;
 use crate::io::Now;
-use crate::kept::{KeptAttempt, KeptIdentity, KeptRecord, moment};
+use crate::kept::{KeptAttempt, KeptCounters, KeptIdentity, KeptRecord, moment};
 use crate::media::DirectionStats;
 
 impl Record {
@@ -25,17 +25,24 @@ impl Record {
             identity: self.identity.as_deref().map(identity),
             q850: self.q850,
             a_media: self.a_media,
+            a_ptime: self.a_ptime,
             attempt: self.attempt.kept(),
             attempts: self.attempts,
             a_status: self.a_status,
             a_reason: self.a_reason.as_deref(),
             codec_a: self.codec_a.as_deref(),
             recordings: self.recordings.as_deref().map(Recordings::kept),
+            counted: [self.from_a, self.from_b]
+                .iter()
+                .any(|from| *from != DirectionStats::default())
+                .then(|| [counters(&self.from_a), counters(&self.from_b)]),
         }
     }
 
     pub(crate) fn restored(kept: &KeptRecord<'_>, now: Now) -> Record {
         let (started_at, started) = moment(kept.started_at, now);
+        let earlier =
+            kept.counted.as_ref().map_or_else(Default::default, |kept| kept.each_ref().map(counted));
         Record {
             caller: kept.caller.into(),
             called: kept.called.into(),
@@ -50,6 +57,7 @@ impl Record {
             identity: kept.identity.as_ref().map(owned_identity),
             q850: kept.q850,
             a_media: kept.a_media,
+            a_ptime: kept.a_ptime,
             attempt: Attempt::restored(&kept.attempt, now),
             attempts: kept.attempts,
             ended_by: None,
@@ -58,8 +66,10 @@ impl Record {
             a_reason: owned(kept.a_reason),
             blocked: false,
             codec_a: owned(kept.codec_a),
-            from_a: DirectionStats::default(),
-            from_b: DirectionStats::default(),
+            from_a: earlier[0],
+            from_b: earlier[1],
+            earlier: kept.counted.as_ref().map(|_| Box::new(earlier)),
+            counted_at: now.time,
             recordings: kept.recordings.map(|kept| Box::new(Recordings::restored(kept))),
             recovered: kept.recovered.saturating_add(1),
         }
@@ -76,6 +86,7 @@ impl Attempt {
             parent: self.parent,
             identity: self.identity.as_deref().map(identity),
             b_media: self.b_media,
+            b_ptime: self.b_ptime,
             b_call_id: self.b_call_id.as_deref(),
             trunk_out: self.trunk_out.as_deref(),
             called_sent: self.called_sent.as_deref(),
@@ -103,6 +114,7 @@ impl Attempt {
             parent: kept.parent,
             identity: kept.identity.as_ref().map(owned_identity),
             b_media: kept.b_media,
+            b_ptime: kept.b_ptime,
             b_call_id: owned(kept.b_call_id),
             trunk_out: owned(kept.trunk_out),
             trunk: None,
@@ -120,6 +132,51 @@ impl Attempt {
             dropped: false,
             handed_over: false,
         }
+    }
+}
+
+fn counters(stats: &DirectionStats) -> KeptCounters {
+    let DirectionStats {
+        packets,
+        octets,
+        lost,
+        jitter_ms,
+        dropped,
+        reordered,
+        duplicates,
+        // Of the process that goes on with the call.
+        round_trip_ms: _,
+        first_media_ms,
+        moves,
+        deaf: _,
+        srtp: _,
+    } = *stats;
+    KeptCounters { packets, octets, lost, jitter_ms, dropped, reordered, duplicates, first_media_ms, moves }
+}
+
+fn counted(kept: &KeptCounters) -> DirectionStats {
+    let KeptCounters {
+        packets,
+        octets,
+        lost,
+        jitter_ms,
+        dropped,
+        reordered,
+        duplicates,
+        first_media_ms,
+        moves,
+    } = *kept;
+    DirectionStats {
+        packets,
+        octets,
+        lost,
+        jitter_ms,
+        dropped,
+        reordered,
+        duplicates,
+        first_media_ms,
+        moves,
+        ..DirectionStats::default()
     }
 }
 

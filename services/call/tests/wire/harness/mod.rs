@@ -209,6 +209,7 @@ impl World {
             seed: [7; 32],
             fingerprint: None,
             phones: routing::MediaSecurity::None,
+            interim: Duration::from_secs(300),
             recover_calls: true,
             nonce_secret: [9; 32],
         };
@@ -383,6 +384,11 @@ impl World {
             | MediaOrder::PlayDigit { .. }
             | MediaOrder::Record { .. }
             | MediaOrder::Watch { .. } => None,
+            MediaOrder::Count { session } => Some(MediaReport::Counted {
+                session: *session,
+                from_a: DirectionStats { packets: 3, ..DirectionStats::default() },
+                from_b: DirectionStats { packets: 4, ..DirectionStats::default() },
+            }),
             MediaOrder::Close { session } => Some(MediaReport::Closed {
                 session: *session,
                 from_a: DirectionStats { packets: 11, ..DirectionStats::default() },
