@@ -540,6 +540,7 @@ mod tests {
             include_str!("../../../migrations/sqlite/0004_quality.sql"),
             include_str!("../../../migrations/sqlite/0005_encryption.sql"),
             include_str!("../../../migrations/sqlite/0006_recovery.sql"),
+            include_str!("../../../migrations/sqlite/0007_ptime.sql"),
         ];
         let added = added.concat();
         let found = table(include_str!("../../../migrations/sqlite/0001_journal.sql"), &added);
@@ -561,6 +562,7 @@ mod tests {
             include_str!("../../../migrations/postgres/0003_quality.sql"),
             include_str!("../../../migrations/postgres/0004_encryption.sql"),
             include_str!("../../../migrations/postgres/0005_recovery.sql"),
+            include_str!("../../../migrations/postgres/0006_ptime.sql"),
         ];
         let added = added.concat();
         let found = table(include_str!("../../../migrations/postgres/0002_months.sql"), &added);

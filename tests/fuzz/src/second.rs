@@ -153,9 +153,9 @@ pub(crate) fn sdp_rs(bytes: &[u8]) {
     if !has_crlf_only(bytes) || read.any(is_odd) {
         return;
     }
-    // `sdp_rs_panics_at_a_repeat_time_too_large`: only there may it panic.
-    let theirs =
-        if text.contains("r=") { without_panic(text) } else { SessionDescription::try_from(text).ok() };
+    // `sdp_rs_panics_at_a_time_too_large`: only there may it panic.
+    let has_times = text.contains("r=") || text.contains("z=");
+    let theirs = if has_times { without_panic(text) } else { SessionDescription::try_from(text).ok() };
     let Some(theirs) = theirs else { return };
     // `sdp_rs_stops_without_a_word_at_a_line_that_it_does_not_expect`: of what stands behind it nothing can be said.
     assert!(theirs.media_descriptions.len() <= ours.streams().len(), "streams that are none");
