@@ -4,13 +4,12 @@ use std::fmt;
 
 use aes::Aes128;
 use aes::cipher::KeyInit;
-use ctr::cipher::{InnerIvInit, StreamCipher, StreamCipherCoreWrapper};
-use hmac::{Hmac, Mac};
+use ctr::cipher::{InnerIvInit, StreamCipherCore};
 use ring::aead;
-use sha1::Sha1;
 use sip::SrtpSuite;
 use zeroize::Zeroize;
 
+use super::authenticator::Authenticator;
 use super::derive::SessionKeys;
 use super::{ENCRYPTED, RTCP_HEADER, RTCP_INDEX, Refused};
 
@@ -26,8 +25,7 @@ pub(super) enum Cipher {
 /// AES-CM with HMAC-SHA1.
 pub(super) struct Counter {
     key: Aes128,
-    /// Has taken in the key already; copied for each packet.
-    authentication: Hmac<Sha1>,
+    authenticator: Authenticator,
     salt: [u8; 14],
     tag: usize,
 }
@@ -87,7 +85,7 @@ impl Cipher {
                 let (packet, tag) = packet.split_at_mut(length);
                 counter.turn(packet, header, ssrc, index);
                 let rollovers = ((index >> 16) as u32).to_be_bytes();
-                counter.tag(&[packet, &rollovers], tag);
+                counter.tag(packet, rollovers, tag);
                 Ok(length + counter.tag)
             }
             Cipher::Gcm(gcm) => {
@@ -111,7 +109,7 @@ impl Cipher {
                 let length = packet.len().checked_sub(counter.tag).filter(|length| *length >= header);
                 let (packet, tag) = packet.split_at_mut(length.ok_or(Refused::Malformed)?);
                 let rollovers = ((index >> 16) as u32).to_be_bytes();
-                counter.verify(&[packet, &rollovers], tag)?;
+                counter.verify(packet, rollovers, tag)?;
                 counter.turn(packet, header, ssrc, index);
                 Ok(packet.len())
             }
@@ -140,7 +138,7 @@ impl Cipher {
                 let (place, tag) = trailer.split_at_mut(RTCP_INDEX);
                 counter.turn(packet, RTCP_HEADER, ssrc, u64::from(index));
                 place.copy_from_slice(&word);
-                counter.tag(&[packet, &word], tag);
+                counter.tag(packet, word, tag);
                 Ok(whole)
             }
             Cipher::Gcm(gcm) => {
@@ -169,7 +167,7 @@ impl Cipher {
             Cipher::Counter(counter) => {
                 let (packet, trailer) = packet.split_at_mut(length);
                 let tag = trailer.get(RTCP_INDEX..).unwrap_or_default();
-                counter.verify(&[packet, &word], tag)?;
+                counter.verify(packet, word, tag)?;
                 counter.turn(packet, RTCP_HEADER, ssrc, u64::from(index));
             }
             Cipher::Gcm(gcm) => {
@@ -206,17 +204,13 @@ impl Counter {
     fn new(keys: &SessionKeys, tag: usize) -> Counter {
         let mut key = [0; 16];
         key.copy_from_slice(&keys.key[..16]);
-        // A key shorter than a block is filled up with zeros (RFC 2104 §2).
-        let mut block = [0; 64];
-        block[..20].copy_from_slice(&keys.authentication);
         let counter = Counter {
             key: Aes128::new(&key.into()),
-            authentication: Hmac::<Sha1>::new(&block.into()),
+            authenticator: Authenticator::new(&keys.authentication),
             salt: keys.salt,
             tag,
         };
         key.zeroize();
-        block.zeroize();
         counter
     }
 
@@ -228,23 +222,16 @@ impl Counter {
         mix(&mut counter[4..8], &ssrc.to_be_bytes());
         mix(&mut counter[8..14], &index.to_be_bytes()[2..]);
         let core = ctr::CtrCore::<&Aes128, ctr::flavors::Ctr128BE>::inner_iv_init(&self.key, &counter.into());
-        let mut stream = StreamCipherCoreWrapper::from_core(core);
-        stream.apply_keystream(packet.get_mut(header..).unwrap_or_default());
+        core.apply_keystream_partial(packet.get_mut(header..).unwrap_or_default().into());
     }
 
-    fn authenticate(&self, pieces: &[&[u8]]) -> Hmac<Sha1> {
-        let mut mac = self.authentication.clone();
-        pieces.iter().for_each(|piece| mac.update(piece));
-        mac
-    }
-
-    fn tag(&self, pieces: &[&[u8]], to: &mut [u8]) {
-        let whole = self.authenticate(pieces).finalize().into_bytes();
+    fn tag(&self, packet: &[u8], word: [u8; 4], to: &mut [u8]) {
+        let whole = self.authenticator.tag(packet, word);
         to.iter_mut().zip(whole).for_each(|(to, octet)| *to = octet);
     }
 
-    fn verify(&self, pieces: &[&[u8]], tag: &[u8]) -> Result<(), Refused> {
-        self.authenticate(pieces).verify_truncated_left(tag).map_err(|_| Refused::Forged)
+    fn verify(&self, packet: &[u8], word: [u8; 4], tag: &[u8]) -> Result<(), Refused> {
+        if self.authenticator.verify(packet, word, tag) { Ok(()) } else { Err(Refused::Forged) }
     }
 }
 

@@ -7,6 +7,7 @@
 //! What goes out is held against the indices as well: the relay passes on what another party sends, and one index used
 //! for two packets would give both away (RFC 3711 §9.1). So no key that was sent with is begun anew either.
 
+mod authenticator;
 mod cipher;
 mod derive;
 mod index;
