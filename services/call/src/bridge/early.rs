@@ -42,12 +42,15 @@ impl Core {
     /// relay is told: it may have followed another branch's early media since.
     pub(super) fn early_answer(&mut self, key: CallKey) -> Option<Body> {
         let call = self.calls.get_mut(key)?;
-        let is_answered = self.legs.get(call.a)?.was_described();
+        let caller = self.legs.get(call.a)?;
+        let (is_answered, reader) = (caller.was_described(), caller.trunk);
         let target = self.legs.get_mut(call.b?)?;
         let description = target.early_description()?;
         let sdp = Sdp::parse(&description).ok()?;
         if is_answered {
+            let terms = Terms::of(&call.snapshot, target.trunk, reader);
             call.media.describe(&sdp, Side::B, target, &mut self.wire);
+            call.media.agree(&sdp, Side::A, terms, &mut self.wire);
             return None;
         }
         self.describe_to(key, Side::B, &Cause::new(Event::Answered).sdp(&sdp))

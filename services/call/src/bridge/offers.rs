@@ -1,5 +1,6 @@
 //! Offers between the legs: carried, answered, refused, taken back, and put right where the sides came apart.
 
+use routing::TrunkId;
 use sip::{Message, Sdp};
 
 use super::orders::Follow;
@@ -132,19 +133,27 @@ impl Core {
             leg.session.accepted();
         }
         if let Some(message) = cause.message {
-            self.describe_only(key, side, message);
+            self.describe_agreed(key, side, message);
         }
         self.keep_call(key, now);
     }
 
-    /// Offers a side a description of the bridge's own choice, as another party of the call made it. Answered by
+    /// Offers a side a description of the bridge's own choice: another party's, which is at the trunk `from`, or where that is
+    /// `None` one that was made for a side already. Answered by
     /// [`Event::OfferAccepted`], or by [`Event::OfferRefused`] also where the peer has an offer of its own out (491).
     /// False when an offer is under way there: [`Event::CanOffer`], [`Event::Agreed`] or an ACK tells when it is over.
-    pub(super) fn propose(&mut self, key: CallKey, side: Side, sdp: &Sdp<'_>, now: Now) -> bool {
+    pub(super) fn propose(
+        &mut self,
+        key: CallKey,
+        side: Side,
+        sdp: &Sdp<'_>,
+        from: Option<TrunkId>,
+        now: Now,
+    ) -> bool {
         let Some(call) = self.calls.get_mut(key) else { return false };
         let Some(leg_key) = call.leg(side) else { return false };
         let Some(leg) = self.legs.get_mut(leg_key).filter(|leg| leg.can_offer()) else { return false };
-        let terms = Terms::of(&call.snapshot, None, leg.trunk);
+        let terms = Terms::of(&call.snapshot, from, leg.trunk);
         let body = Body::from(call.media.propose(sdp, leg, side, terms, &mut self.wire));
         let ours = Ours::new(crate::leg::OfferBy::Invite, Aim::Proposed, false);
         let offer = Offer { ours, from: None, body: Some(&body) };

@@ -186,10 +186,7 @@ impl Core {
                 call.media.describe(&sdp, Side::A, caller, &mut self.wire);
                 call.record.described(Side::A, &sdp);
             }
-            let shaped = call.media.shape_first(&sdp, side, terms, &mut self.wire);
-            let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
-            let sdp = shaped.as_ref().unwrap_or(&sdp);
-            let written = call.media.write_first(sdp, &mut session, told, side, &mut self.wire);
+            let written = call.media.write_first(&sdp, &mut session, told, side, terms, &mut self.wire);
             Body::in_place(Some(&invite), written, bodies)
         });
         let body = body.or_else(|| Body::passed(&invite, bodies));
@@ -258,7 +255,7 @@ impl Core {
             leg.is_told_already() || leg.goes_reliably(message) && is_preview(call, message)
         });
         let body = if told {
-            self.describe_only(key, Side::B, message);
+            self.describe_agreed(key, Side::B, message);
             None
         } else {
             self.describe_to(key, Side::B, cause)
@@ -433,6 +430,21 @@ impl Core {
 
     /// Why this description cannot be used: a value for Warning.
     pub(crate) fn unreadable(&self, message: &Message<'_>) -> Option<String> {
+    /// The same where it answers what the other side was told, which hears no more of it.
+    pub(super) fn describe_agreed(&mut self, key: CallKey, side: Side, message: &Message<'_>) {
+        let Some(sdp) = sdp_of(message).and_then(|body| Sdp::parse(body).ok()) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let reader = match side {
+            Side::A => call.talking_callee().or(call.b),
+            Side::B => Some(call.a),
+        };
+        let reader = reader.and_then(|leg| self.legs.get(leg)).and_then(|leg| leg.trunk);
+        let Some(leg) = call.leg(side).and_then(|leg| self.legs.get_mut(leg)) else { return };
+        let terms = Terms::of(&call.snapshot, leg.trunk, reader);
+        call.media.describe(&sdp, side, leg, &mut self.wire);
+        call.media.agree(&sdp, side.other(), terms, &mut self.wire);
+    }
+
         let error = Sdp::parse(sdp_of(message)?).err()?;
         let listener = self.wire.settings.listeners.first()?;
         Some(warning(&error, advertised_host(listener)))

@@ -29,7 +29,9 @@ impl Core {
         if let Some(transfer) = self.calls.get_mut(key).and_then(|call| call.transfer.as_mut()) {
             transfer.newcomer = stood.unwrap_or_default().into();
         }
-        if !offer.is_some_and(|sdp| self.propose(key, side.other(), &sdp, now)) {
+        let comes = self.calls.get(key).and_then(|call| call.arrival()).and_then(|leg| self.legs.get(leg));
+        let from = comes.and_then(|leg| leg.trunk);
+        if !offer.is_some_and(|sdp| self.propose(key, side.other(), &sdp, from, now)) {
             follow.push_back(Cause::new(Event::OfferRefused).status(491));
         }
     }

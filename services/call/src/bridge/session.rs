@@ -1,6 +1,7 @@
 //! Descriptions: what of an offer or answer is ours, and what it tells the relay.
 
 mod kept;
+mod payloads;
 
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use sip::{Direction, Edit, Encryption, Sdp, SdpError};
 use smallvec::SmallVec;
 
 use super::security::{self, Security};
-use super::terms::{Said, Terms, Translation};
+use super::terms::{Said, Terms};
 use crate::family::{Addresses, Families, Family, Told};
 use crate::ids::Ids;
 use crate::io::Output;
@@ -304,8 +305,10 @@ impl CallMedia {
         terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Vec<u8> {
+        let said = self.said(side);
+        let translation = self.agree(sdp, side, terms, wire);
         // What the peer has offered itself is answered; else this is an offer in a response.
-        let shaped = self.shape(sdp, side, terms, self.said(side).is_none(), wire);
+        let shaped = terms.shape(sdp, said, said.is_none(), translation);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         let place = self.place(side, leg.told, &leg.session, false, wire);
         leg.session.write(shaped.as_ref().unwrap_or(sdp), place, &mut wire.ids)
@@ -318,10 +321,13 @@ impl CallMedia {
         session: &mut LocalSession,
         told: Told,
         side: Side,
+        terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Vec<u8> {
+        let shaped = terms.shape(sdp, None, true, terms.translation(sdp, None));
+        let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         let place = self.place(side, told, session, true, wire);
-        session.write(sdp, place, &mut wire.ids)
+        session.write(shaped.as_ref().unwrap_or(sdp), place, &mut wire.ids)
     }
 
     /// The same for an offer within the dialog.
@@ -333,7 +339,7 @@ impl CallMedia {
         terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Vec<u8> {
-        let shaped = self.shape(sdp, side, terms, true, wire);
+        let shaped = self.shape(sdp, side, terms);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         let place = self.place(side, leg.told, &leg.session, true, wire);
         leg.session.propose(shaped.as_ref().unwrap_or(sdp), place, &mut wire.ids)
@@ -361,92 +367,17 @@ impl CallMedia {
         }
     }
 
-    /// What the trunks make of a description for this side, `None` where it is as it came; the relay is told of what it has to
-    /// do for that.
-    pub(crate) fn shape(
-        &mut self,
-        sdp: &Sdp<'_>,
-        side: Side,
-        terms: Terms<'_>,
-        is_offer: bool,
-        wire: &mut Wire,
-    ) -> Option<Vec<u8>> {
+    /// What the trunks make of an offer for this side, `None` where it is as it came. The relay hears nothing of that: the
+    /// offer may be refused, and another may be out at the same time.
+    fn shape(&self, sdp: &Sdp<'_>, side: Side, terms: Terms<'_>) -> Option<Vec<u8>> {
         let said = self.said(side);
         // An offer may name what its reader has not, unless that is being turned into something else.
-        let bound = said.filter(|_| !is_offer || self.translated().is_some());
-        let translation = terms.translation(sdp, bound);
-        self.translate(side, translation, wire);
-        self.take_digits(side, terms, wire);
-        terms.shape(sdp, said, is_offer, translation)
-    }
-
-    /// The same for the first offer of a leg that is to be.
-    pub(crate) fn shape_first(
-        &mut self,
-        sdp: &Sdp<'_>,
-        side: Side,
-        terms: Terms<'_>,
-        wire: &mut Wire,
-    ) -> Option<Vec<u8>> {
-        let translation = terms.translation(sdp, None);
-        self.translate(side, translation, wire);
-        self.take_digits(side, terms, wire);
-        terms.shape(sdp, None, true, translation)
-    }
-
-    /// What A and B talk in, where the relay turns one into the other.
-    pub(crate) fn translated(&self) -> Option<[Codec; 2]> {
-        self.said.as_deref().and_then(|heard| heard.translated).map(|(_, codecs)| codecs)
-    }
-
-    /// Has the relay turn what the writer of a description talks in into what its reader, on `side`, is told of.
-    fn translate(&mut self, side: Side, translation: Option<Translation>, wire: &mut Wire) {
-        let (session, is_open) = (self.id, self.is_open());
-        let Some(heard) = self.said.as_deref_mut().filter(|_| is_open) else { return };
-        let wanted = translation.map(|Translation { stream, from, to }| match side {
-            Side::A => (stream, [to, from]),
-            Side::B => (stream, [from, to]),
-        });
-        let before = std::mem::replace(&mut heard.translated, wanted);
-        if before == wanted {
-            return;
-        }
-        let mut order = |stream, codecs| {
-            let order = MediaOrder::Transcode { session, stream, codecs };
-            wire.outputs.push_back(Output::Media(order));
-        };
-        if let Some((stream, _)) = before.filter(|(stream, _)| wanted.is_none_or(|(now, _)| now != *stream)) {
-            order(stream, None);
-        }
-        if let Some((stream, codecs)) = wanted {
-            order(stream, Some(codecs));
-        }
+        let bound = said.filter(|_| self.translated().is_some());
+        terms.shape(sdp, said, true, terms.translation(sdp, bound))
     }
 
     fn said(&self, side: Side) -> Option<Said> {
         self.said.as_deref().and_then(|heard| heard.said[place(side)])
-    }
-
-    /// Where a side has said that it takes key presses.
-    pub(crate) fn digits_of(&self, side: Side) -> Option<TakenDigits> {
-        self.said(side)?.digits
-    }
-
-    /// Has the relay take out what the trunk of the other side wants in INFO. `side` is who a description goes to.
-    fn take_digits(&mut self, side: Side, terms: Terms<'_>, wire: &mut Wire) {
-        let (session, is_open) = (self.id, self.is_open());
-        let Some(heard) = self.said.as_deref_mut().filter(|_| is_open) else { return };
-        for (of, taken) in [(side, terms.writer_wants_info()), (side.other(), terms.reader_wants_info())] {
-            let digits = heard.said[place(of)].and_then(|said| said.digits).filter(|_| taken);
-            let before = std::mem::replace(&mut heard.taken[place(of)], digits);
-            if before == digits {
-                continue;
-            }
-            let stream = digits.or(before).map_or(0, |digits| digits.stream);
-            let payload_type = digits.map(|digits| digits.payload_type);
-            let order = MediaOrder::TakeDigits { session, stream, side: of, payload_type };
-            wire.outputs.push_back(Output::Media(order));
-        }
     }
 
     /// Has the relay listen for a side in a family, if it is in it.

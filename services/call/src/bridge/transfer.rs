@@ -8,6 +8,7 @@
 //! transfers a call answers for where it goes.
 
 use bytes::Bytes;
+use routing::TrunkId;
 use sip::{Message, Sdp};
 
 use super::orders::Follow;
@@ -29,6 +30,8 @@ pub(crate) struct Transfer {
     /// What the newcomer described, until the side that stays has accepted it; or what is described again when nobody
     /// comes after all.
     pub(super) newcomer: Bytes,
+    /// Where the newcomer is, whose own words these are then.
+    trunk: Option<TrunkId>,
     /// The call whose party is wanted.
     pub(super) claimed: Option<CallKey>,
     /// The call that wants a party of this one.
@@ -273,7 +276,7 @@ impl Core {
             call.media.describe(&sdp, side, leg, &mut self.wire);
         }
         if let Some(transfer) = &mut call.transfer {
-            transfer.newcomer = newcomer;
+            (transfer.newcomer, transfer.trunk) = (newcomer, leg.trunk);
         }
         self.open_record(key, now);
     }
@@ -281,10 +284,10 @@ impl Core {
     /// Offers what the newcomer described to the other side.
     pub(super) fn offer_join(&mut self, key: CallKey, side: Side, follow: &mut Follow<'_>, now: Now) {
         let Some(transfer) = self.calls.get(key).and_then(|call| call.transfer.as_ref()) else { return };
-        let newcomer = transfer.newcomer.clone();
+        let (newcomer, from) = (transfer.newcomer.clone(), transfer.trunk);
         match Sdp::parse(&newcomer) {
             Ok(sdp) => {
-                if !self.propose(key, side.other(), &sdp, now) {
+                if !self.propose(key, side.other(), &sdp, from, now) {
                     follow.push_back(Cause::new(Event::JoinBusy));
                 }
             }

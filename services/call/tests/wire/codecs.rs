@@ -397,7 +397,75 @@ fn a_target_after_one_of_the_other_law_is_told_of_the_callers_own() {
     world.expect(CALLEE, "ACK");
     let next = world.expect(SPARE, "INVITE");
     assert_eq!(media(&next), ["m=audio 30002 RTP/AVP 0"]);
-    assert_eq!(transcoded(&world), [Some([Codec::Pcmu, Codec::Pcma]), None]);
+    assert!(transcoded(&world).is_empty(), "nobody has answered");
+    world.receive(SPARE, &response(&next, "200 OK", "s1", Some(&answered("m=audio 5000 RTP/AVP 0\n"))));
+    assert_eq!(media(&world.expect(CALLER, "SIP/2.0 200"))[0], "m=audio 30000 RTP/AVP 0");
+    assert!(transcoded(&world).is_empty());
+}
+
+#[test]
+fn of_two_targets_with_different_rules_the_one_that_answers_decides_what_is_turned_into_what() {
+    let mut world = World::routed(RegistrarPolicy::Closed, |trunks, route| {
+        trunks[0].codecs = allow(&["PCMU"]);
+        trunks[1].codecs = allow(&["PCMA"]);
+        let mut spare = Trunk::new("spare");
+        (spare.peers, spare.sources) = (trunks[1].peers.split_off(1), trunks[1].sources.split_off(1));
+        trunks.push(spare);
+        route.to.push(routing::TrunkId(2));
+        route.fork = routing::Fork::Parallel;
+    });
+    let out = offered(&mut world, &described("m=audio 4000 RTP/AVP 0\n"));
+    let other = world.expect(SPARE, "INVITE");
+    assert_eq!((media(&out)[0], media(&other)[0]), ("m=audio 30002 RTP/AVP 8", "m=audio 30002 RTP/AVP 0"));
+    assert!(transcoded(&world).is_empty(), "one's offer does nothing to the other's media");
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(&answered("m=audio 5000 RTP/AVP 8\n"))));
+    assert_eq!(media(&world.expect(CALLER, "SIP/2.0 200"))[0], "m=audio 30000 RTP/AVP 0");
+    assert_eq!(transcoded(&world), [Some([Codec::Pcmu, Codec::Pcma])]);
+}
+
+/// The caller's offer of a fax, in a call whose 200 this is.
+fn fax(cseq: u32, ok: &Sent) -> String {
+    let image = described("m=image 4000 udptl t38\n").replace("1 1", &format!("1 {cseq}"));
+    from_caller("INVITE", cseq, ok, &format!("{KIND}{image}"))
+}
+
+#[test]
+fn an_offer_that_is_refused_leaves_the_relay_at_what_it_turns_into_what() {
+    let mut world = world(allow(&["PCMU"]), allow(&["PCMA"]));
+    let out = offered(&mut world, &described("m=audio 4000 RTP/AVP 0\n"));
+    let ok = answer(&mut world, &out, &answered("m=audio 5000 RTP/AVP 8\n"));
+    let talk = Some([Codec::Pcmu, Codec::Pcma]);
+    assert_eq!(transcoded(&world), [talk]);
+
+    world.receive(CALLER, &fax(2, &ok));
+    world.expect(CALLER, "SIP/2.0 100");
+    let reinvite = world.expect(CALLEE, "INVITE");
+    assert_eq!(media(&reinvite), ["m=image 30002 udptl t38"]);
+    world.receive(CALLEE, &response(&reinvite, "488 Not Acceptable Here", "", None));
+    world.expect(CALLEE, "ACK");
+    let refused = world.expect(CALLER, "SIP/2.0 488");
+    world.receive(CALLER, &ack_failure("INVITE2", &refused).replace("CSeq: 1", "CSeq: 2"));
+    assert_eq!(transcoded(&world), [talk], "the talk goes on as it was");
+
+    // One that is accepted is a fax, and the way back a talk.
+    world.receive(CALLER, &fax(3, &ok));
+    world.expect(CALLER, "SIP/2.0 100");
+    let reinvite = world.expect(CALLEE, "INVITE");
+    assert_eq!(transcoded(&world), [talk], "not answered yet");
+    world.receive(CALLEE, &response(&reinvite, "200 OK", "", Some(&answered("m=image 5000 udptl t38\n"))));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLER, &from_caller("ACK", 3, &ok, ""));
+    assert_eq!(transcoded(&world), [talk, None]);
+    let talks = described("m=audio 4000 RTP/AVP 0\n").replace("1 1", "1 4");
+    world.receive(CALLER, &from_caller("INVITE", 4, &ok, &format!("{KIND}{talks}")));
+    world.expect(CALLER, "SIP/2.0 100");
+    let reinvite = world.expect(CALLEE, "INVITE");
+    assert_eq!(media(&reinvite)[0], "m=audio 30002 RTP/AVP 8");
+    world.receive(CALLEE, &response(&reinvite, "200 OK", "", Some(&answered("m=audio 5000 RTP/AVP 8\n"))));
+    world.expect(CALLEE, "ACK");
+    assert_eq!(media(&world.expect(CALLER, "SIP/2.0 200"))[0], "m=audio 30000 RTP/AVP 0");
+    assert_eq!(transcoded(&world), [talk, None, talk]);
 }
 
 #[test]

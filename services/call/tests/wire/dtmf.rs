@@ -188,3 +188,51 @@ fn a_digit_for_a_leg_that_is_gone_goes_nowhere() {
     world.receive(CALLEE, &response(&bye, "200 OK", "", None));
     world.expect_nothing_left();
 }
+
+/// The caller (or the callee) refers the other to somebody at the callee's trunk, who is invited.
+fn referred(world: &mut World, by: &str, refer: &str) -> Sent {
+    world.receive(by, refer);
+    world.expect(by, "SIP/2.0 202");
+    let notify = world.expect(by, "NOTIFY");
+    world.receive(by, &response(&notify, "200 OK", "", None));
+    world.expect(CALLEE, "INVITE sip:777@")
+}
+
+const TO_CAROL: &str = "Refer-To: <sip:777@192.0.2.1>\n";
+
+#[test]
+fn a_transfer_of_which_nothing_comes_changes_nothing_of_what_is_taken_out() {
+    let mut world = world(Dtmf::Pass, Dtmf::Info);
+    let (_, ok) = up(&mut world, OFFER, &answered("0", ""));
+    let target = referred(&mut world, CALLER, &from_caller("REFER", 2, &ok, TO_CAROL));
+    world.receive(CALLEE, &response(&target, "486 Busy Here", "c1", None));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "NOTIFY");
+    assert_eq!(orders(&world), ["take 0 A Some(101)"]);
+    pressed(&mut world, Side::A, "8", 100);
+    assert_eq!(world.expect(CALLEE, "INFO").body(), "Signal=8\r\nDuration=100\r\n");
+}
+
+#[test]
+fn the_trunk_of_who_comes_in_a_transfer_has_its_say() {
+    let mut world = world(Dtmf::Pass, Dtmf::Info);
+    let (out, _) = up(&mut world, OFFER, &answered("0", ""));
+    let target = referred(&mut world, CALLEE, &from_callee("REFER", 1, &out, TO_CAROL));
+    assert_eq!(media(&target), ["m=audio 30002 RTP/AVP 0"]);
+    world.receive(CALLEE, &response(&target, "200 OK", "c1", Some(&answered("0", ""))));
+    world.expect(CALLEE, "NOTIFY");
+    world.expect(CALLEE, "BYE");
+    world.expect(CALLEE, "ACK");
+    let again = world.expect(CALLER, "INVITE");
+    let expected = ["m=audio 30000 RTP/AVP 0 101", "a=rtpmap:101 telephone-event/8000", "a=fmtp:101 0-15"];
+    assert_eq!(media(&again), expected, "key presses are taken of who stays, for who comes");
+    world.receive(CALLER, &response(&again, "200 OK", "", Some(OFFER)));
+    world.expect(CALLER, "ACK");
+    assert_eq!(orders(&world), ["take 0 A Some(101)"]);
+    pressed(&mut world, Side::A, "9", 100);
+    let sent = world.expect(CALLEE, "INFO");
+    assert_eq!(
+        (sent.header("Call-ID"), sent.body()),
+        (target.header("Call-ID"), "Signal=9\r\nDuration=100\r\n")
+    );
+}
