@@ -170,8 +170,10 @@ impl Core {
         let told = Told::new(call.media_family_of(trunk), flow.remote.ip());
         let known = trunk.and_then(|id| call.snapshot.trunk(id));
         session.security = self.wire.settings.security_of(known, flow);
-        // A caller on whose side nothing is encrypted here cannot be decrypted for one on whose side it is.
+        // A caller on whose side nothing is encrypted here cannot be decrypted for one on whose side it is. In a transfer the
+        // keys may be this box's own: those of the side that leaves.
         let is_foreign = session.security.is_some()
+            && !(call.transfer.is_some() && call.media.is_secured())
             && self.legs.get(call.a).is_some_and(|caller| caller.session.security.is_none())
             && offer.as_ref().is_some_and(|sdp| !is_plain(sdp));
         if is_foreign {
@@ -428,8 +430,6 @@ impl Core {
         call.media.describe(&sdp, side, leg, &mut self.wire);
     }
 
-    /// Why this description cannot be used: a value for Warning.
-    pub(crate) fn unreadable(&self, message: &Message<'_>) -> Option<String> {
     /// The same where it answers what the other side was told, which hears no more of it.
     pub(super) fn describe_agreed(&mut self, key: CallKey, side: Side, message: &Message<'_>) {
         let Some(sdp) = sdp_of(message).and_then(|body| Sdp::parse(body).ok()) else { return };
@@ -445,6 +445,8 @@ impl Core {
         call.media.agree(&sdp, side.other(), terms, &mut self.wire);
     }
 
+    /// Why this description cannot be used: a value for Warning.
+    pub(crate) fn unreadable(&self, message: &Message<'_>) -> Option<String> {
         let error = Sdp::parse(sdp_of(message)?).err()?;
         let listener = self.wire.settings.listeners.first()?;
         Some(warning(&error, advertised_host(listener)))

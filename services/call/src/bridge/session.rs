@@ -358,6 +358,11 @@ impl CallMedia {
         Place { address, ports: &self.streams, side, is_secured: self.is_secured, is_offer }
     }
 
+    /// Whether the box encrypts the media of a leg of the call, so that no description has anything of another leg's keys.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.is_secured
+    }
+
     /// Whether the peer of this leg may describe itself so: where its encryption ends here as its trunk says, else
     /// plainly, if the other side's does.
     pub(crate) fn takes(&self, sdp: &Sdp<'_>, leg: &Leg) -> bool {

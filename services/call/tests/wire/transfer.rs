@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use call::{Command, Disposition, EndedBy, Input, MediaOrder, Side};
+use call::{Command, Disposition, EndedBy, Input, MediaOrder, RegistrarPolicy, Side};
 
 const TARGET_ANSWER: &str = "v=0
 o=carol 5 5 IN IP4 10.2.2.9
@@ -435,4 +435,42 @@ fn update_of_a_target_that_rings_is_put_off() {
     assert!(refusal.has("Retry-After"), "{}", refusal.text);
     target_answers(&mut world, &target);
     notified(&mut world, CALLER, "terminated;reason=noresource", "SIP/2.0 200 OK");
+}
+
+#[test]
+fn who_is_spoken_to_in_keys_of_this_box_may_name_another_who_is() {
+    let mut world = World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks[1].media_security = routing::MediaSecurity::Sdes;
+    });
+    let suite = sip::SrtpSuite::AesCm128Sha1_80;
+    let lines = |sent: &Sent| -> Vec<sip::Crypto> {
+        sip::Sdp::parse(sent.body().as_bytes()).unwrap().streams()[0].crypto().collect()
+    };
+    let answer = |out: &Sent, plain: &str| {
+        let offered = lines(out).into_iter().find(|line| line.suite == suite).unwrap();
+        let mut line = "a=crypto:".to_owned();
+        sip::Crypto { key: sip::MasterKey::zero(suite), ..offered }.write(&mut line);
+        format!("{}{line}\n", plain.replace("RTP/AVP", "RTP/SAVP"))
+    };
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(&answer(&out, ANSWER))));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+
+    world.receive(CALLEE, &from_callee("REFER", 1, &out, TO_CAROL));
+    world.expect(CALLEE, "SIP/2.0 202");
+    notified(&mut world, CALLEE, "active", "SIP/2.0 100 Trying");
+    let target = world.expect(CALLEE, "INVITE sip:777@");
+    assert!(target.body().contains("RTP/SAVP "), "{}", target.text);
+    let known = lines(&out);
+    assert!(lines(&target).iter().all(|line| known.iter().all(|other| other.key != line.key)));
+    world.receive(CALLEE, &response(&target, "200 OK", "c1", Some(&answer(&target, TARGET_ANSWER))));
+    notified(&mut world, CALLEE, "terminated", "SIP/2.0 200 OK");
+    world.expect(CALLEE, "BYE");
+    world.expect(CALLEE, "ACK");
+    let again = world.expect(CALLER, "INVITE");
+    assert!(again.body().contains("RTP/AVP ") && !again.body().contains("crypto"), "{}", again.text);
 }
