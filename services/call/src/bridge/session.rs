@@ -4,10 +4,10 @@ mod kept;
 mod payloads;
 
 use std::hash::{BuildHasher, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
-use sip::{Direction, Edit, Encryption, Sdp, SdpError};
+use sip::{Direction, Edit, Encryption, Host, Sdp, SdpError, Stream};
 use smallvec::SmallVec;
 
 use super::security::{self, Security};
@@ -449,20 +449,8 @@ impl CallMedia {
                 .as_mut()
                 .map_or(Ok(None), |security| security.hear(sdp, index, &mut wire.ids));
             let is_muxed = leg.session.security.as_ref().is_some_and(|security| security.is_muxed(index));
-            let remote = sdp.streams().get(index).and_then(|stream| {
-                if stream.is_rejected() {
-                    return None;
-                }
-                let rtp = stream.rtp()?;
-                let rtcp = if is_muxed { rtp } else { stream.rtcp()? };
-                let (sends, receives) = match stream.direction() {
-                    Direction::SendRecv => (true, true),
-                    Direction::SendOnly => (true, false),
-                    Direction::RecvOnly => (false, true),
-                    Direction::Inactive => (false, false),
-                };
-                Some(RemoteStream { rtp, rtcp, signalling, sends, receives })
-            });
+            let stream = sdp.streams().get(index);
+            let remote = stream.and_then(|stream| remote_of(stream, is_muxed, signalling));
             if let Some(remote) = remote.filter(|remote| !remote.rtp.ip().is_unspecified()) {
                 self.listen(side, Family::of(remote.rtp.ip()), wire);
             }
@@ -533,6 +521,31 @@ fn place(side: Side) -> usize {
         Side::A => 0,
         Side::B => 1,
     }
+}
+
+/// Where a peer whose signalling comes from this address has its stream; `None` where the stream is rejected, or nowhere.
+fn remote_of(stream: &Stream<'_>, is_muxed: bool, signalling: IpAddr) -> Option<RemoteStream> {
+    if stream.is_rejected() {
+        return None;
+    }
+    let ip = match stream.address()? {
+        Host::Ip(ip) => ip,
+        host @ Host::Name(_) if host.is_held() => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        // Nobody is asked for a name in the middle of a call: most who write one are where their signalling is, and
+        // latching finds the others.
+        Host::Name(_) => signalling,
+    };
+    let rtp = SocketAddr::new(ip, stream.port);
+    // Without a port for control there is media all the same.
+    let rtcp = if is_muxed { Some(rtp) } else { stream.rtcp_beside(ip) };
+    let rtcp = rtcp.unwrap_or(SocketAddr::new(ip, 0));
+    let (sends, receives) = match stream.direction() {
+        Direction::SendRecv => (true, true),
+        Direction::SendOnly => (true, false),
+        Direction::RecvOnly => (false, true),
+        Direction::Inactive => (false, false),
+    };
+    Some(RemoteStream { rtp, rtcp, signalling, sends, receives })
 }
 
 /// A description without what it says of hold: what was held was held by one who is going.

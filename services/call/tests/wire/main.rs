@@ -1,6 +1,7 @@
 //! The Core alone, with every message written and read by hand: each file is one subject, each test one behaviour.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod addresses;
 mod attacks;
 mod basic_call;
 mod bodies;

@@ -1,6 +1,6 @@
 //! One m= section.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::line::{Line, lines, number, tokens};
 use super::{Host, Level, SdpError};
@@ -144,14 +144,20 @@ impl<'a> Stream<'a> {
     /// Where RTCP is to be sent when it is not multiplexed: `a=rtcp` (RFC 3605), else the port above RTP's.
     pub fn rtcp(&self) -> Option<SocketAddr> {
         let rtp = self.rtp()?;
+        self.rtcp_beside(rtp.ip())
+    }
+
+    /// The same of an author who receives RTP at this address. `None` where no port is left for RTCP, and where it has an
+    /// address of its own that is a name.
+    pub fn rtcp_beside(&self, rtp: IpAddr) -> Option<SocketAddr> {
         let mut named = tokens(self.level.rtcp.unwrap_or_default());
         let port = named.next().and_then(number).filter(|port| *port != 0);
         let Some(port) = port else {
-            return Some(SocketAddr::new(rtp.ip(), self.port.checked_add(1)?));
+            return Some(SocketAddr::new(rtp, self.port.checked_add(1)?));
         };
         let ip = match named.nth(2) {
             Some(address) => Host::parse(address).ip()?,
-            None => rtp.ip(),
+            None => rtp,
         };
         Some(SocketAddr::new(ip, port))
     }
