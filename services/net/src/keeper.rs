@@ -35,6 +35,11 @@ impl Keeper {
         self.guard.is_banned(remote, self.now().time)
     }
 
+    /// Whether a peer is somebody's whom the box knows.
+    pub(crate) fn is_acquainted(&self, remote: SocketAddr) -> bool {
+        self.guard.is_acquainted(remote, self.now().time)
+    }
+
     /// A stream could not be cut into messages, from this head on. Whether its peer may hear of it.
     pub(crate) fn report_malformed(&self, remote: SocketAddr, head: &[u8]) -> bool {
         self.guard.report_malformed(remote, head, self.now().time)

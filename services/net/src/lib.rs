@@ -20,6 +20,7 @@ mod events;
 pub mod framing;
 mod guard;
 mod handle;
+mod handshakes;
 mod keeper;
 mod layers;
 mod mailbox;

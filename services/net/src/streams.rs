@@ -17,7 +17,6 @@ use bytes::Bytes;
 use call::{Flow, Listener, ListenerId, SendToken};
 use sip::Transport;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::Limits;
@@ -25,6 +24,7 @@ use crate::clock::system_utc;
 use crate::connection::{Connection, End, Parcel, serve};
 use crate::door::{Door, Visit};
 use crate::guard::Host;
+use crate::handshakes::{Handshake, Handshakes, less_a_quarter};
 use crate::keeper::Keeper;
 use crate::layers::Layers;
 use crate::mailbox::{Letter, Mailbox, Refused};
@@ -49,8 +49,7 @@ pub(crate) struct Streams {
     listeners: Vec<Listener>,
     limits: Limits,
     secrets: Secrets,
-    /// One permit for each handshake that strangers have under way.
-    handshakes: Arc<Semaphore>,
+    handshakes: Arc<Handshakes>,
     registry: Mutex<Registry>,
     pub(crate) keeper: Keeper,
     next: AtomicU64,
@@ -91,7 +90,7 @@ pub(crate) enum Delivery {
 
 /// Where a connection comes from.
 enum Origin {
-    Accepted(std::net::TcpStream, Option<OwnedSemaphorePermit>),
+    Accepted(std::net::TcpStream, Option<Handshake>),
     Opened,
 }
 
@@ -105,7 +104,7 @@ impl Streams {
     ) -> Streams {
         // Microseconds of civil time are ahead of whatever an earlier process counted to.
         let next = AtomicU64::new(system_utc().0.unsigned_abs().max(1));
-        let handshakes = Arc::new(Semaphore::new(limits.handshakes.min(Semaphore::MAX_PERMITS)));
+        let handshakes = Handshakes::new(limits.handshakes);
         let (registry, strays) = (Mutex::default(), Counters::default());
         Streams { berths, listeners, limits, secrets, handshakes, registry, keeper, next, strays }
     }
@@ -208,17 +207,18 @@ impl Streams {
             // The connection will live on another thread's runtime.
             let Ok(stream) = stream.into_std() else { continue };
             let home = (self.next.load(Ordering::Relaxed) % self.berths.len() as u64) as u16;
-            let permit = match self.transport(id) {
+            let handshake = match self.transport(id) {
                 Transport::Udp | Transport::Tcp => None,
                 Transport::Tls | Transport::Ws | Transport::Wss => {
-                    let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+                    let stranger = (!self.keeper.is_acquainted(remote)).then(|| Host::of(remote.ip()));
+                    let Some(handshake) = self.handshakes.begin(stranger) else {
                         self.counters(0).connections_refused.add(1);
                         continue;
                     };
-                    Some(permit)
+                    Some(handshake)
                 }
             };
-            if self.register((id, remote, None), home, Origin::Accepted(stream, permit)).is_some() {
+            if self.register((id, remote, None), home, Origin::Accepted(stream, handshake)).is_some() {
                 self.counters(0).connections_accepted.add(1);
             }
         }
@@ -242,11 +242,15 @@ impl Streams {
         let is_ours = matches!(origin, Origin::Opened);
         let most = self.limits.connection_octets;
         let connection = Arc::new(Connection::connecting(flow, home, is_ours, name.clone(), most));
+        let most = match is_ours || self.keeper.is_acquainted(remote) {
+            true => self.limits.connections,
+            false => less_a_quarter(self.limits.connections),
+        };
         let mut registry = self.lock();
         let source = Host::of(remote.ip());
         let of_source = registry.by_source.get(&source).copied().unwrap_or(0);
         let is_one_too_many = !is_ours && of_source >= self.limits.connections_per_source;
-        if registry.by_number.len() >= self.limits.connections || is_one_too_many {
+        if registry.by_number.len() >= most || is_one_too_many {
             drop(registry);
             self.counters(home).connections_refused.add(1);
             return None;
@@ -274,6 +278,12 @@ impl Streams {
             Ok(opened) => opened,
             Err(error) => {
                 counters.connections_failed.add(1);
+                // Who connects and leaves may only have asked whether somebody is here.
+                if !connection.is_ours
+                    && matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::InvalidData)
+                {
+                    self.keeper.report_malformed(connection.flow.remote, &[]);
+                }
                 let (remote, name) = (connection.flow.remote, connection.name.as_deref());
                 if connection.is_ours && name.is_some() {
                     // Certificates are somebody's work to put right; they must be able to read of it.
@@ -307,11 +317,11 @@ impl Streams {
             (Transport::Udp | Transport::Tcp, Origin::Opened) => {
                 (self.connect(connection.flow).await?, Layers::default())
             }
-            (Transport::Tls | Transport::Ws | Transport::Wss, Origin::Accepted(stream, permit)) => {
+            (Transport::Tls | Transport::Ws | Transport::Wss, Origin::Accepted(stream, handshake)) => {
                 let door = self.door(listener, transport)?;
                 let (stream, layers) = self
                     .at_the_door(async move {
-                        let _permit = permit;
+                        let _place = handshake;
                         door.accept(TcpStream::from_std(stream)?).await
                     })
                     .await?;

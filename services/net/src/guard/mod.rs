@@ -178,6 +178,12 @@ impl Guard {
 
     /// Whoever is exempt may still be nobody's.
     fn admit_exempt(&self, terms: &Terms, remote: SocketAddr, bytes: &[u8], now: Time) -> Admission {
+        // Who need not fear a ban is still not here to be scanned.
+        if terms.is_scan(bytes) {
+            self.refused.add(Reason::Scanner);
+            self.say(remote.ip(), Reason::Scanner, now);
+            return Admission::Drop;
+        }
         if terms.admits.includes(remote.ip()) {
             return Admission::Pass;
         }
@@ -240,7 +246,8 @@ impl Guard {
     pub(crate) fn report(&self, remote: SocketAddr, status: u16, now: Time) -> bool {
         let reason = match status {
             401 => Reason::Password,
-            403 => Reason::Stranger,
+            403 | 481 => Reason::Stranger,
+            400 | 414 | 416 | 505 | 513 => Reason::Malformed,
             _ => return false,
         };
         let terms = self.terms.load();
@@ -279,6 +286,15 @@ impl Guard {
     pub(crate) fn acquaint(&self, ip: IpAddr, until: Time, now: Time) {
         let host = Host::of(ip);
         self.ledger(host).acquaint(host, until, now);
+    }
+
+    /// Whether there is a trunk's source, somebody who is known, or who is exempt.
+    pub(crate) fn is_acquainted(&self, remote: SocketAddr, now: Time) -> bool {
+        let terms = self.terms.load();
+        let host = Host::of(remote.ip());
+        terms.snapshot.trunk_of(remote).is_some()
+            || terms.rules.is_exempt(remote)
+            || self.ledger(host).is_known(host, now)
     }
 
     /// Whether a connection from there is worth accepting.
@@ -347,6 +363,10 @@ impl Terms {
             bans: rules.bans.div_ceil(STRIPES),
         };
         Terms { rules, share, snapshot, admits }
+    }
+
+    fn is_scan(&self, bytes: &[u8]) -> bool {
+        Message::parse(bytes).is_ok_and(|message| message.is_request() && self.rules.is_scanner(&message))
     }
 
     /// What to hold against bytes that cannot be read: a scanner that cannot write is one all the same.

@@ -95,10 +95,16 @@ fn a_trunk_is_limited_where_that_is_configured_and_never_banned() {
 fn loopback_is_neither_limited_nor_banned_unless_it_is_taken_off_the_list() {
     let tester = addr("127.0.0.9:5060");
     let invite = request("INVITE", "100", "User-Agent: friendly-scanner\r\n");
-    let guard = guard(&users());
-    assert!((0..10_000).all(|_| guard.admit(tester, &invite, at(0)) == Admission::Pass));
-    let closed = Guard::new(GuardRules::default(), snapshot(), &RegistrarPolicy::Closed);
     let plain = request("INVITE", "100", "");
+    let guard = guard(&users());
+    assert!((0..10_000).all(|_| guard.admit(tester, &plain, at(0)) == Admission::Pass));
+    assert!(
+        (0..100).all(|_| guard.admit(tester, &invite, at(0)) == Admission::Drop),
+        "a scanner is one anywhere"
+    );
+    assert_eq!((guard.bans(at(0)), count(&guard, Reason::Scanner)), (vec![], 100));
+    assert_eq!(guard.admit(tester, &plain, at(0)), Admission::Pass);
+    let closed = Guard::new(GuardRules::default(), snapshot(), &RegistrarPolicy::Closed);
     assert!(matches!(closed.admit(tester, &plain, at(0)), Admission::Answer(..)), "and may call no more");
     guard.obey(GuardRules { exempt: Vec::new(), ..GuardRules::default() });
     assert_eq!(guard.admit(tester, &invite, at(0)), Admission::Drop);

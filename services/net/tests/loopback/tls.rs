@@ -296,3 +296,74 @@ fn a_trunk_peer_must_have_the_name_of_its_uri_from_an_authority_that_is_believed
         assert!(refused.starts_with("SIP/2.0 503 "), "{what}: {refused}");
     }
 }
+
+/// Connects from this address of the host.
+fn dial_from(sbc: &Sbc, ip: [u8; 4]) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from((ip, 0)).into()).unwrap();
+    socket.connect(&sbc.tcp.into()).unwrap();
+    socket.into()
+}
+
+#[test]
+fn strangers_that_say_nothing_leave_handshakes_and_connections_to_a_trunk() {
+    let authority = Authority::new("all");
+    let tls = authority.identity("edge.example").tls(None, None);
+    let mut trunk = routing::Trunk::new("pbx");
+    trunk.sources = vec![routing::Source::parse("127.0.0.2").unwrap()];
+    let sbc = Sbc::start_with(1, |config| {
+        config.listeners[1] = listen("tls", Transport::Tls, "127.0.0.1:0");
+        config.listeners[1].tls = Some(tls);
+        config.limits.handshakes = 8;
+        config.limits.connections = 12;
+        config.limits.connections_per_source = 12;
+        config.guard = net::GuardRules { exempt: Vec::new(), ..net::GuardRules::default() };
+        config.snapshot = Arc::new(routing::Snapshot::new(vec![trunk], Vec::new()).unwrap());
+    });
+    let mut mute: Vec<TcpStream> = (0..8).map(|n| dial_from(&sbc, [127, 0, 0, 70 + n / 2])).collect();
+    sbc.await_totals(|totals| (totals.connections_open, totals.connections_refused) == (6, 2));
+    mute.push(dial_from(&sbc, [127, 0, 0, 70]));
+    sbc.await_totals(|totals| totals.connections_refused == 3);
+    let mut line = shake_hands(dial_from(&sbc, [127, 0, 0, 2]), &authority.client(None)).unwrap();
+    assert!(is_served(&mut line, "trunk"), "six of eight places are the strangers', two are left");
+    drop(mute);
+    sbc.await_totals(|totals| totals.connections_open == 1);
+
+    let strangers: Vec<_> =
+        (0..9).map(|n| shake_hands(dial_from(&sbc, [127, 0, 0, 80 + n]), &authority.client(None))).collect();
+    assert_eq!(
+        strangers.iter().filter(|line| line.is_ok()).count(),
+        8,
+        "nine of twelve, one of them the trunk's"
+    );
+    let mut second = shake_hands(dial_from(&sbc, [127, 0, 0, 2]), &authority.client(None)).unwrap();
+    assert!(is_served(&mut second, "beside"));
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn who_connects_again_and_again_and_never_shakes_hands_is_banned() {
+    let authority = Authority::new("all");
+    let tls = authority.identity("edge.example").tls(None, None);
+    let sbc = Sbc::start_with(1, |config| {
+        config.listeners[1] = listen("tls", Transport::Tls, "127.0.0.1:0");
+        config.listeners[1].tls = Some(tls);
+        config.limits.handshake = Duration::from_millis(100);
+        config.guard = net::GuardRules { exempt: Vec::new(), malformed: 3, ..net::GuardRules::default() };
+    });
+    for _ in 0..5 {
+        // To ask whether somebody is here is no offence.
+        drop(sbc.dial());
+    }
+    sbc.await_totals(|totals| (totals.connections_accepted, totals.connections_open) == (5, 0));
+    assert_eq!(sbc.net.handle().bans().len(), 0);
+    for _ in 0..3 {
+        assert!(sbc.dial().is_closed());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while sbc.net.handle().bans().is_empty() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(sbc.net.handle().bans()[0].reason, net::Reason::Malformed);
+    sbc.net.shutdown().unwrap();
+}
