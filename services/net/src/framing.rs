@@ -7,9 +7,6 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// The longest head (start line and headers) that is waited for.
-pub const MAX_HEAD: usize = 32 * 1024;
-
 /// The longest message, head and body: what a datagram can carry and what `sip` can index.
 pub const MAX_MESSAGE: usize = 65_535;
 
@@ -27,7 +24,7 @@ pub enum Frame {
 pub struct Broken {
     /// What is wrong.
     pub fault: FramingFault,
-    /// The head of the message at fault, when it was read to its end; a 400 can be made from it.
+    /// The head of the message at fault, or what was read of one that did not end; an answer can be made from it.
     pub head: Option<Bytes>,
 }
 
@@ -35,7 +32,7 @@ pub struct Broken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FramingFault {
     /// The head did not end in time.
-    #[error("no end of headers within {MAX_HEAD} bytes")]
+    #[error("no end of headers within {MAX_MESSAGE} bytes")]
     HeadTooLong,
     /// RFC 3261 §20.14: a stream needs the header.
     #[error("no Content-Length")]
@@ -55,11 +52,10 @@ impl FramingFault {
     /// The status of the answer that is sent before the connection is closed.
     pub fn status(self) -> u16 {
         match self {
-            FramingFault::HeadTooLong
-            | FramingFault::LengthMissing
-            | FramingFault::LengthUnreadable
-            | FramingFault::LengthAmbiguous => 400,
-            FramingFault::MessageTooLong => 513,
+            FramingFault::LengthMissing | FramingFault::LengthUnreadable | FramingFault::LengthAmbiguous => {
+                400
+            }
+            FramingFault::HeadTooLong | FramingFault::MessageTooLong => 513,
         }
     }
 
@@ -129,12 +125,15 @@ impl Framer {
                     None => self.place = Place::Head { scanned: 0 },
                 },
                 Place::Head { scanned } => match end_of_head(&self.buffer, scanned) {
-                    Some(end) if end <= MAX_HEAD => self.place = self.measure(end)?,
-                    None if self.buffer.len() <= MAX_HEAD => {
+                    Some(end) if end <= MAX_MESSAGE => self.place = self.measure(end)?,
+                    None if self.buffer.len() <= MAX_MESSAGE => {
                         self.place = Place::Head { scanned: self.buffer.len() };
                         return Ok(None);
                     }
-                    Some(_) | None => return Err(Broken { fault: FramingFault::HeadTooLong, head: None }),
+                    Some(_) | None => {
+                        let head = start_of_head(&self.buffer);
+                        return Err(Broken { fault: FramingFault::HeadTooLong, head });
+                    }
                 },
                 Place::Body { total } => {
                     if self.buffer.len() < total {
@@ -185,6 +184,13 @@ impl Framer {
             Err(fault) => Err(Broken { fault, head: Some(self.buffer.split_to(end).freeze()) }),
         }
     }
+}
+
+/// The lines of a head that goes on too long, ended as a head is.
+fn start_of_head(buffer: &[u8]) -> Option<Bytes> {
+    let within = buffer.get(..MAX_MESSAGE).unwrap_or(buffer);
+    let lines = within.get(..=memchr::memrchr(b'\n', within)?)?;
+    Some([lines, b"\r\n"].concat().into())
 }
 
 /// Where the empty line ends that ends the head, CRLF or bare LF. Octets before `scanned` are known to hold none.

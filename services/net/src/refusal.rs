@@ -52,8 +52,11 @@ fn back(request: &Message<'_>, source: SocketAddr) -> Option<SocketAddr> {
 /// The answer to a request whose head is whole and whose length is not to be believed.
 pub(crate) fn refuse_head(head: &[u8], status: u16, phrase: &str, source: SocketAddr) -> Option<Bytes> {
     let head = without_length(head);
-    let request = Message::parse(&head).ok()?;
-    if !request.is_request() || request.method() == Method::Ack || request.via().is_err() {
+    // One that is too long may be more than a message can have.
+    let request = Message::parse(&head).ok().or_else(|| Message::salvage(&head))?;
+    // Neither an ACK nor a CANCEL is told what is wrong with it.
+    let is_answered = request.is_request() && !matches!(request.method(), Method::Ack | Method::Cancel);
+    if !is_answered || request.via().is_err() {
         return None;
     }
     let tag = tag_of(&request)?;
@@ -139,8 +142,10 @@ mod tests {
             let answer = refuse_head(head.as_bytes(), 400, "Bad Content-Length", source()).unwrap();
             assert!(answer.starts_with(b"SIP/2.0 400 Bad Content-Length\r\n"), "{answer:?}");
         }
-        let ack = REQUEST.replace("INVITE", "ACK") + "\r\n";
-        assert_eq!(refuse_head(ack.as_bytes(), 400, "Bad Content-Length", source()), None);
+        for method in ["ACK", "CANCEL"] {
+            let request = REQUEST.replace("INVITE", method) + "\r\n";
+            assert_eq!(refuse_head(request.as_bytes(), 400, "Bad Content-Length", source()), None);
+        }
         assert_eq!(refuse_head(b"GET / HTTP/1.1\r\n\r\n", 400, "Bad Content-Length", source()), None);
     }
 }
