@@ -25,6 +25,10 @@ const MAX_DEPTH: u8 = 3;
 pub(crate) fn sdp_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
     let body = message.body();
     let kind = message.content_type().filter(|_| !body.is_empty())?;
+    // What may be left unread (`handling=optional`) is.
+    if is_encoded(message) {
+        return None;
+    }
     if is_media_type(kind, SDP) {
         return is_for_session(message.first(Name::ContentDisposition)).then_some(body);
     }
@@ -57,11 +61,10 @@ pub(crate) fn judge(message: &Message<'_>, bodies: Bodies) -> Result<(), Unusabl
     if message.body().is_empty() {
         return Ok(());
     }
-    let is_coded = |coding: &[u8]| !coding.eq_ignore_ascii_case(b"identity");
-    if message.elements(Name::ContentEncoding).any(is_coded) {
-        return Err(ENCODED);
-    }
     let disposition = message.first(Name::ContentDisposition);
+    if is_encoded(message) {
+        return if is_optional(disposition) { Ok(()) } else { Err(ENCODED) };
+    }
     let kind = message.content_type().unwrap_or(b"text/plain");
     if is_media_type(kind, SDP) {
         // A description of something else (RFC 3959) crosses nowhere: no relay stands in front of its addresses.
@@ -75,6 +78,10 @@ pub(crate) fn judge(message: &Message<'_>, bodies: Bodies) -> Result<(), Unusabl
         Some(Err(_)) => Err(BAD_PARTS),
         Some(Ok(cut)) => judge_parts(kind, &cut, description(&cut, MAX_DEPTH), bodies),
     }
+}
+
+fn is_encoded(message: &Message<'_>) -> bool {
+    message.elements(Name::ContentEncoding).any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 /// `known`: the description that the box reads, if it is anywhere within.
@@ -223,7 +230,10 @@ impl Body {
 
     /// A body without a description, where the trunk lets it cross.
     pub(crate) fn passed(message: &Message<'_>, bodies: Bodies) -> Option<Body> {
-        let crosses = bodies == Bodies::Pass && !message.body().is_empty() && !shows_addresses(message);
+        let crosses = bodies == Bodies::Pass
+            && !message.body().is_empty()
+            && !is_encoded(message)
+            && !shows_addresses(message);
         crosses.then(|| Body {
             bytes: message.body().to_vec(),
             about: Some(About::of(message)),

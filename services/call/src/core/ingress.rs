@@ -3,7 +3,7 @@
 use routing::{Trunk, TrunkId};
 use sip::{Message, Method, Name, Via};
 
-use crate::bodies::{ACCEPT, ANYTHING_ELSE, judge, sdp_of, shows_addresses};
+use crate::bodies::{ACCEPT, ANYTHING_ELSE, Unusable, judge, sdp_of, shows_addresses};
 use crate::core::Core;
 use crate::coverage::LegInput;
 use crate::headers::{ALLOW, RELIABLE, SDP, SUPPORTED, TIMER};
@@ -88,12 +88,15 @@ impl Core {
         (status, phrase): (u16, &str),
         now: Now,
     ) {
-        if let Some(via) = message.via_for_refusal()
-            && !matches!(message.method(), Method::Ack | Method::Cancel)
-            && matches!(self.sender(flow), Sender::Trunk(_) | Sender::Phone)
-        {
-            let arrival = Arrival { flow, message, via: &via, now };
-            self.stateless(&arrival, status, Some(phrase), &[]);
+        let Some(via) = message.via_for_refusal() else { return };
+        if matches!(message.method(), Method::Ack | Method::Cancel) {
+            return;
+        }
+        let arrival = Arrival { flow, message, via: &via, now };
+        match self.sender(flow) {
+            Sender::Trunk(_) | Sender::Phone => self.stateless(&arrival, status, Some(phrase), &[]),
+            Sender::Unproven => self.refuse_malformed(&arrival, status, phrase),
+            Sender::Stranger | Sender::Shard => {}
         }
     }
 
@@ -128,7 +131,8 @@ impl Core {
                 Sender::Trunk(_) | Sender::Phone => {
                     self.stateless(arrival, fault.status(), Some(&fault.phrase()), &[]);
                 }
-                Sender::Unproven | Sender::Stranger | Sender::Shard => self.refuse_stranger(arrival),
+                Sender::Unproven => self.refuse_malformed(arrival, fault.status(), &fault.phrase()),
+                Sender::Stranger | Sender::Shard => self.refuse_stranger(arrival),
             }
             return;
         }
@@ -249,7 +253,12 @@ impl Core {
             }
             match sender {
                 Sender::Trunk(_) | Sender::Phone | Sender::Shard => self.stateless(arrival, 481, None, &[]),
-                Sender::Unproven | Sender::Stranger => self.refuse_stranger(arrival),
+                // A phone whose registration has run out may still believe in a call.
+                Sender::Unproven => {
+                    self.refused(arrival, 481, "a dialog that is none, from somebody unknown");
+                    self.stateless_to_anybody(arrival, 481, None, &[]);
+                }
+                Sender::Stranger => self.refuse_stranger(arrival),
             }
             return;
         };
@@ -388,8 +397,7 @@ impl Core {
         }
         if message.method() == Method::Options {
             // Whether the dialog lives is asked of the box as long as it has no other side.
-            let able = [("Allow", ALLOW), ("Supported", SUPPORTED), ("Accept", ACCEPT)];
-            self.respond(server, 200, None, &tag, &able, now);
+            self.respond(server, 200, None, &tag, &ABLE, now);
         } else {
             // 481 would end the dialog at the peer; this only says "not now".
             self.respond(server, 500, Some("No Session Yet"), &tag, &[("Retry-After", b"1")], now);
@@ -408,12 +416,7 @@ impl Core {
             return Some(Refusal::new(406));
         }
         if let Err(unusable) = judge(message, trunk.map_or_else(Default::default, |trunk| trunk.bodies)) {
-            let headers = unusable.headers.iter().map(|(name, value)| (*name, (*value).into()));
-            return Some(Refusal {
-                status: unusable.status,
-                phrase: unusable.phrase,
-                headers: headers.collect(),
-            });
+            return Some(Refusal::of(unusable));
         }
         let warning = self
             .unreadable(message)
@@ -421,6 +424,13 @@ impl Core {
             .or_else(|| self.unspeakable(message, trunk))
             .or_else(|| self.insecure(message, trunk, flow))?;
         Some(Refusal { headers: vec![("Warning", warning.into_bytes().into())], ..Refusal::new(488) })
+    }
+
+    /// The same of what is for the box itself.
+    fn body_fault(&self, message: &Message<'_>, trunk: Option<TrunkId>) -> Option<Refusal> {
+        let trunk = trunk.and_then(|trunk| self.snapshot.trunk(trunk));
+        let bodies = trunk.map_or_else(Default::default, |trunk| trunk.bodies);
+        judge(message, bodies).err().map(Refusal::of)
     }
 
     /// The trunk of a leg, as its call began with it.
@@ -462,6 +472,9 @@ impl Core {
                 if let Some(unsupported) = unsupported(message) {
                     return self.stateless(arrival, 420, None, &[("Unsupported", &unsupported)]);
                 }
+                if let Some(refusal) = self.body_fault(message, None) {
+                    return self.refuse(arrival, &refusal);
+                }
                 self.registrar.register(message, via, flow, &name, &mut self.wire, now);
             }
             Verdict::User(_) => self.stateless(arrival, 403, Some("Not Your Address Of Record"), &[]),
@@ -494,17 +507,20 @@ impl Core {
         if let Some(refusal) = self.header_fault_at_the_end(arrival, sender.trunk()) {
             return self.refuse(arrival, &refusal);
         }
-        let headers: [(&str, &[u8]); 4] = [
-            ("Allow", ALLOW),
-            ("Supported", SUPPORTED),
-            ("Accept", ACCEPT),
-            ("Accept-Encoding", b"identity"),
-        ];
+        if let Some(refusal) = self.body_fault(arrival.message, sender.trunk()) {
+            return self.refuse(arrival, &refusal);
+        }
         if self.draining {
             self.stateless(arrival, 503, Some("Draining"), &[("Retry-After", b"60")]);
         } else {
-            self.stateless(arrival, 200, None, &headers);
+            self.stateless(arrival, 200, None, &ABLE);
         }
+    }
+
+    /// Of somebody who may have a password and has not shown it yet: a phone is told what is wrong with what it sends.
+    fn refuse_malformed(&mut self, arrival: &Arrival<'_>, status: u16, phrase: &str) {
+        self.refused(arrival, status, "a request that cannot be read, from somebody unknown");
+        self.stateless_to_anybody(arrival, status, Some(phrase), &[]);
     }
 
     pub(super) fn refuse_stranger(&mut self, arrival: &Arrival<'_>) {
@@ -527,11 +543,13 @@ impl Core {
         headers: &[(&str, &[u8])],
     ) {
         let flow = self.wire.reply_flow(arrival.via, arrival.flow);
-        self.stateless_over(flow, arrival, status, phrase, headers);
+        let product = self.wire.settings.product.clone();
+        let server = [("Server", product.as_bytes())];
+        self.stateless_over(flow, arrival, status, phrase, headers.iter().chain(&server));
     }
 
-    /// The same to somebody who has proved nothing. It goes to the host that asked: a `maddr` (RFC 3261 §18.2.2) would let
-    /// anybody choose whom the box writes to.
+    /// The same to somebody who has proved nothing, and is not told what program this is. It goes to the host that asked: a
+    /// `maddr` (RFC 3261 §18.2.2) would let anybody choose whom the box writes to.
     fn stateless_to_anybody(
         &mut self,
         arrival: &Arrival<'_>,
@@ -541,16 +559,16 @@ impl Core {
     ) {
         let mut flow = self.wire.reply_flow(arrival.via, arrival.flow);
         flow.remote.set_ip(arrival.flow.remote.ip());
-        self.stateless_over(flow, arrival, status, phrase, headers);
+        self.stateless_over(flow, arrival, status, phrase, headers.iter());
     }
 
-    fn stateless_over(
+    fn stateless_over<'h>(
         &mut self,
         flow: Flow,
         arrival: &Arrival<'_>,
         status: u16,
         phrase: Option<&str>,
-        headers: &[(&str, &[u8])],
+        headers: impl Iterator<Item = &'h (&'h str, &'h [u8])>,
     ) {
         let message = arrival.message;
         let tag = self.stable_tag(message);
@@ -560,7 +578,6 @@ impl Core {
         for (name, value) in headers {
             writer.header(name, value);
         }
-        writer.header("Server", self.wire.settings.product.as_bytes());
         self.wire.send(flow, writer.finish(), SendToken::NONE);
     }
 
@@ -614,6 +631,15 @@ impl Core {
 }
 
 /// Whether both come from one host; no host of a network is a shard.
+/// What the box can do, as OPTIONS asks (RFC 3261 §11.2).
+const ABLE: [(&str, &[u8]); 5] = [
+    ("Allow", ALLOW),
+    ("Supported", SUPPORTED),
+    ("Accept", ACCEPT),
+    ("Accept-Encoding", b"identity"),
+    ("Accept-Language", b"en"),
+];
+
 /// Why a request is refused.
 pub(crate) struct Refusal {
     status: u16,
@@ -624,6 +650,12 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn new(status: u16) -> Refusal {
         Refusal { status, phrase: None, headers: Vec::new() }
+    }
+
+    fn of(unusable: Unusable) -> Refusal {
+        let Unusable { status, phrase, headers } = unusable;
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).into())).collect();
+        Refusal { status, phrase, headers }
     }
 
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<Box<[u8]>>) -> Refusal {

@@ -258,3 +258,41 @@ fn a_description_too_deep_to_be_found_crosses_nowhere() {
         assert_eq!(out.contains("c=IN IP4 192.0.2.1"), depth <= 4, "{depth}: {out}");
     }
 }
+
+#[test]
+fn a_description_that_is_encoded_and_need_not_be_read_is_left_out() {
+    let encoded = |about: &str| {
+        carrying("1", "application/sdp", "gibberish")
+            .replace("X-Trace", &format!("Content-Encoding: gzip\n{about}X-Trace"))
+    };
+    let mut world = World::new();
+    world.receive(CALLER, &encoded(""));
+    let refusal = world.expect(CALLER, "SIP/2.0 415");
+    assert_eq!(refusal.header("Accept-Encoding"), "identity");
+    world.receive(CALLER, &ack_failure("1", &refusal).replace("call-a@", "call-1@"));
+    let mut world = World::new();
+    world.receive(CALLER, &encoded("Content-Disposition: session;handling=optional\n"));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    assert!(out.body().is_empty() && !out.text.contains("gzip"), "{}", out.text);
+}
+
+#[test]
+fn options_are_refused_for_a_body_as_an_invite_would_be() {
+    let mut world = World::new();
+    let options = |about: &str| {
+        let text = carrying("1", "application/x-unknown", "body");
+        let text = text.replace("INVITE sip:4912345@", "OPTIONS sip:").replace("INVITE", "OPTIONS");
+        text.replace("X-Trace", &format!("{about}X-Trace"))
+    };
+    world.receive(CALLER, &options(""));
+    assert_eq!(world.expect(CALLER, "SIP/2.0 415").header("Accept"), "application/sdp, multipart/mixed");
+    world.receive(CALLER, &options("Content-Encoding: gzip\n").replace("1 OPTIONS", "2 OPTIONS"));
+    assert_eq!(world.expect(CALLER, "SIP/2.0 415").header("Accept-Encoding"), "identity");
+    world.receive(
+        CALLER,
+        &options("Content-Disposition: render;handling=optional\n").replace("1 OPTIONS", "3 OPTIONS"),
+    );
+    let able = world.expect(CALLER, "SIP/2.0 200");
+    assert_eq!((able.header("Accept-Encoding"), able.header("Accept-Language")), ("identity", "en"));
+}

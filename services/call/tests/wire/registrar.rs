@@ -392,3 +392,38 @@ fn what_is_said_to_somebody_unproven_goes_to_where_it_was_asked_from_whatever_ma
     world.receive("198.51.100.9:5060", &elsewhere(ordinary));
     world.expect("198.51.100.9:6001", "SIP/2.0 403");
 }
+
+#[test]
+fn a_phone_that_is_not_in_yet_is_told_what_is_wrong_with_what_it_sends() {
+    let mut world = users();
+    let request = register("alice", ALICE, 1, &contact("alice", ALICE));
+    for (bad, status) in [
+        (request.replace("Max-Forwards: 70", "Max-Forwards: many"), "SIP/2.0 400 Bad Max-Forwards Header"),
+        (request.replace("127.0.0.1 SIP/2.0", "127.0.0.1 SIP/3.1"), "SIP/2.0 505"),
+        (request.replace("CSeq: 1 REGISTER", "CSeq: 1 INVITE"), "SIP/2.0 400"),
+    ] {
+        world.receive(ALICE, &bad);
+        let refusal = world.expect(ALICE, status);
+        assert!(!refusal.text.contains("Server:"), "what program this is: {}", refusal.text);
+    }
+    world.receive(ALICE, &request.replace("To: <sip:alice@127.0.0.1>", "To: <sip:alice@127.0.0.1>;tag=gone"));
+    assert!(!world.expect(ALICE, "SIP/2.0 481").text.contains("Server:"));
+    assert_eq!(world.core.stats().malformed, 3);
+    world.receive(ALICE, &request);
+    assert!(!world.expect(ALICE, "SIP/2.0 401").text.contains("Server:"));
+    world.expect_silence();
+}
+
+#[test]
+fn a_registration_with_a_body_that_nobody_here_reads_is_refused() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    let with = |cseq: u32, about: &str| {
+        let contact = contact("alice", ALICE);
+        register("alice", ALICE, cseq, &format!("{contact}{about}\nbody"))
+    };
+    world.receive(ALICE, &with(1, "Content-Type: application/x-settings\n"));
+    assert_eq!(world.expect(ALICE, "SIP/2.0 415").header("Accept"), "application/sdp, multipart/mixed");
+    let optional = "Content-Type: application/x-settings\nContent-Disposition: render;handling=optional\n";
+    world.receive(ALICE, &with(2, optional));
+    world.expect(ALICE, "SIP/2.0 200");
+}
