@@ -33,6 +33,11 @@ impl Core {
             self.on_stray_response(message, now);
             return;
         };
+        // RFC 3261 §18.1.2: what names another sender than this box is no answer to it.
+        if !self.wire.is_from(client, &via) {
+            self.wire.stats.malformed += 1;
+            return;
+        }
         match self.wire.on_response(client, message, now) {
             Some(ClientUser::Leg(leg, purpose)) => {
                 if let Some(leg) = self.legs.get_mut(leg) {

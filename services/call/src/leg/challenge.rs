@@ -131,6 +131,9 @@ impl Leg {
         };
         let flow = wire.client_flow(refused)?;
         let (next, branch) = wire.prepare(old.method(), ClientUser::Leg(key, purpose), flow, now);
+        if self.by_flow {
+            wire.keep_to_flow(next);
+        }
         let offers = purpose == Purpose::Invite && !old.body().is_empty();
         let offer = if offers { self.session.again() } else { None };
         let body = offer.as_deref().unwrap_or(old.body());

@@ -118,6 +118,9 @@ impl Leg {
         let flow = self.request_flow(wire);
         let user = ClientUser::Leg(key, Purpose::Carry(server));
         let (client, branch) = wire.prepare(request.method(), user, flow, now);
+        if self.by_flow {
+            wire.keep_to_flow(client);
+        }
         let Some(mut writer) = self.in_dialog(request.method_text(), None, &branch, flow, wire) else {
             wire.abandon(client);
             return false;

@@ -39,6 +39,9 @@ impl Leg {
             OfferBy::Update => (Method::Update, b"UPDATE"),
         };
         let (client, branch) = wire.prepare(method, ClientUser::Leg(key, Purpose::Offer), flow, now);
+        if self.by_flow {
+            wire.keep_to_flow(client);
+        }
         let Some(mut writer) = self.in_dialog(text, None, &branch, flow, wire) else {
             wire.abandon(client);
             return false;

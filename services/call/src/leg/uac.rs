@@ -51,6 +51,9 @@ impl Leg {
         let call_id = wire.ids.call_id();
         let user = ClientUser::Leg(key, Purpose::Invite);
         let (client, branch) = wire.prepare(Method::Invite, user, target.flow, now);
+        if target.by_flow {
+            wire.keep_to_flow(client);
+        }
         let listener = wire.listener(target.flow.listener);
         let mut writer = Writer::request(b"INVITE", target.uri);
         via(&mut writer, listener, &branch);

@@ -32,6 +32,8 @@ const MAX_DEAF: usize = 1024;
 pub(super) enum Carriage {
     /// What its user asked for.
     AsAsked,
+    /// The flow that a phone registered over, and nothing else leads there (RFC 5626 §5.3).
+    OnItsFlow,
     /// TCP in place of UDP. Kept: where and what it would have been.
     Lifted(Box<Datagram>),
     /// UDP after all, because there was no connection to be had.
@@ -103,7 +105,7 @@ impl Wire {
         let timing = self.settings.timing;
         let Some(client) = self.clients.get_mut(key) else { return false };
         match &client.carriage {
-            Carriage::AsAsked | Carriage::Lowered => return false,
+            Carriage::AsAsked | Carriage::OnItsFlow | Carriage::Lowered => return false,
             Carriage::Lifted(_) => {}
         }
         let Some(machine) = client.machine.anew(now, timing) else { return false };

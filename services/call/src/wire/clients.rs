@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sip::{
     InviteClient, InviteClientState, Message, Method, NonInviteClient, NonInviteClientState, Send, Step,
-    Tell, Time, Timing,
+    Tell, Time, Timing, Via,
 };
 
 use super::carriage::Carriage;
@@ -157,7 +157,9 @@ impl Wire {
     pub(crate) fn launch(&mut self, key: ClientKey, request: Bytes, now: Now) {
         let Some(client) = self.clients.get(key) else { return };
         let (flow, method) = (client.flow, client.method);
-        let (flow, request) = match self.lifted(flow, method, &request, now) {
+        let may_leave = !matches!(client.carriage, Carriage::OnItsFlow);
+        let lifted = if may_leave { self.lifted(flow, method, &request, now) } else { None };
+        let (flow, request) = match lifted {
             Some(lifted) => self.lift(key, lifted, request),
             None => (flow, request),
         };
@@ -165,6 +167,13 @@ impl Wire {
         client.request = request.clone();
         self.rearm_client(key);
         self.send(flow, request, token_of(key));
+    }
+
+    /// The request of a prepared transaction leaves over its flow, however long it is.
+    pub(crate) fn keep_to_flow(&mut self, key: ClientKey) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.carriage = Carriage::OnItsFlow;
+        }
     }
 
     /// Ends the wait for an answer at `until`: an INVITE that got a provisional response has no timer of its own.
@@ -291,6 +300,17 @@ impl Wire {
         self.clients.get_mut(key).map(|client| &mut client.unwanted)
     }
 
+    /// Whether the Via of a response is the one that the request went out with: its branch alone finds the transaction (RFC
+    /// 3261 §17.1.3), its sent-by must be this box's (§18.1.2).
+    pub(crate) fn is_from(&self, key: ClientKey, via: &Via<'_>) -> bool {
+        let Some(client) = self.clients.get(key) else { return false };
+        let sent = Message::parse(&client.request);
+        let Some(own) = sent.as_ref().ok().and_then(|sent| sent.via().ok()) else { return true };
+        let usual =
+            |via: &Via<'_>| via.port.unwrap_or(self.listener(client.flow.listener).transport.default_port());
+        is_same_host(own.host, via.host) && usual(&own) == usual(via)
+    }
+
     /// Where a client transaction sends.
     pub(crate) fn client_flow(&self, key: ClientKey) -> Option<Flow> {
         self.clients.get(key).map(|client| client.flow)
@@ -387,4 +407,13 @@ impl Wire {
 
 pub(super) fn token_of(key: ClientKey) -> SendToken {
     SendToken(slotmap::Key::data(&key).as_ffi())
+}
+
+/// An IPv6 address has many spellings.
+fn is_same_host(one: &[u8], other: &[u8]) -> bool {
+    let address = |host: &[u8]| {
+        let bare = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
+        std::str::from_utf8(bare).ok()?.parse::<std::net::IpAddr>().ok()
+    };
+    one.eq_ignore_ascii_case(other) || address(one).is_some_and(|one| address(other) == Some(one))
 }

@@ -214,3 +214,16 @@ fn a_response_that_is_none_of_ours_or_cannot_be_read_changes_nothing() {
         world.expect(CALLER, "SIP/2.0 200");
     }
 }
+
+#[test]
+fn a_response_whose_via_names_somebody_else_is_no_answer() {
+    let mut world = World::new();
+    let out = call_placed(&mut world);
+    let ringing = response(&out, "180 Ringing", "b1", None);
+    for other in ["192.0.2.99:5060", "192.0.2.1:5999", "carrier.example"] {
+        world.receive(CALLEE, &ringing.replacen(BOX, other, 1));
+        world.expect_silence();
+    }
+    world.receive(CALLEE, &ringing);
+    world.expect(CALLER, "SIP/2.0 180");
+}

@@ -119,3 +119,28 @@ fn without_a_tcp_listener_at_the_same_address_a_long_request_stays_a_datagram() 
     world.expect(CALLER, "SIP/2.0 100");
     assert_eq!(world.expect(CALLEE, "INVITE").flow.listener, call::ListenerId(0), "a short one as well");
 }
+
+#[test]
+fn a_long_invite_to_a_registered_phone_keeps_to_the_flow_that_it_registered_over() {
+    const PHONE: &str = "127.0.0.1:6002";
+    let mut world = World::with(call::RegistrarPolicy::OpenLoopback, |_| {});
+    let register = format!(
+        "REGISTER sip:127.0.0.1 SIP/2.0
+Via: SIP/2.0/UDP {PHONE};branch=z9hG4bKr;rport
+Max-Forwards: 70
+From: <sip:bob@127.0.0.1>;tag=r
+To: <sip:bob@127.0.0.1>
+Call-ID: reg-bob
+CSeq: 1 REGISTER
+Contact: <sip:bob@{PHONE}>
+
+"
+    );
+    world.receive(PHONE, &register);
+    world.expect(PHONE, "SIP/2.0 200");
+    world.receive(CALLER, &invite("1", Some(&long_offer())).replace("4912345", "bob"));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(PHONE, "INVITE");
+    assert!(out.text.len() > 1_300 && out.header("Via").starts_with("SIP/2.0/UDP "), "{}", out.text);
+    assert_ne!(out.flow.listener, STREAM);
+}
