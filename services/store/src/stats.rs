@@ -47,7 +47,8 @@ pub struct Figures {
     pub seizures: u64,
     /// Those that were answered.
     pub answered: u64,
-    /// Those that got through: answered, busy, rung without an answer, refused by who was called. What the network failed, what
+    /// Those that reached who was called (ITU-T E.425: answered, busy, rung without an answer, refused by the terminal): busy,
+    /// whatever became of them when it had rung, and what only a user says (480, 603). What the network failed or refused, what
     /// policy refused and what a caller took back before it rang did not.
     pub effective: u64,
     /// Time that was talked, in milliseconds.
@@ -83,8 +84,9 @@ pub(crate) async fn stats(pool: &SqlitePool, question: &Question) -> Result<Vec<
     query.push(column).push(" AS trunk, started_at / ").push_bind(interval).push(" * ").push_bind(interval);
     query.push(
         " AS slot, count(*) AS seizures, sum(disposition = 'answered') AS answered,
-          sum(disposition IN ('answered', 'busy', 'no_answer', 'rejected')
-              OR disposition = 'cancelled' AND ringing_at IS NOT NULL) AS effective,
+          sum(disposition IN ('answered', 'busy')
+              OR ringing_at IS NOT NULL AND disposition IN ('no_answer', 'rejected', 'cancelled')
+              OR disposition IN ('no_answer', 'rejected') AND sip_code_b IN (480, 603)) AS effective,
           sum(duration_ms) AS talked_ms, avg(pdd_ms) AS pdd_ms
           FROM cdr WHERE ",
     );

@@ -225,10 +225,30 @@ async fn carriers_figures_are_counted_as_carriers_count_them() {
         }
         recorder.cdr(attempt);
     }
+    // A trunk that is dead, that knows nobody, that does not let in or cannot speak: none of them reached anybody.
+    let unheard = [
+        (Disposition::Failed, None),
+        (Disposition::Rejected, Some(404)),
+        (Disposition::Rejected, Some(403)),
+        (Disposition::Rejected, Some(488)),
+        (Disposition::NoAnswer, Some(408)),
+    ];
+    let heard = [
+        (Disposition::NoAnswer, Some(480)),
+        (Disposition::Rejected, Some(603)),
+        (Disposition::Busy, Some(486)),
+    ];
+    for (n, (disposition, code)) in (20..).zip(unheard.into_iter().chain(heard)) {
+        let rest = record(n);
+        let silent =
+            call::CdrFact { ringing_at: None, answered_at: None, pdd_ms: None, duration_ms: 0, ..rest };
+        let trunk_out = Some("carrier-c".into());
+        recorder.cdr(call::CdrFact { disposition, sip_code_b: code, trunk_out, ..silent });
+    }
     let mut hour_later = record(8);
     hour_later.started_at.0 += 3_600_000_000;
     recorder.cdr(hour_later);
-    until("all", async || store.health().journal.committed == 9).await;
+    until("all", async || store.health().journal.committed == 17).await;
     let question = Question {
         from: Utc(START),
         to: Utc(START + 7_200_000_000),
@@ -237,7 +257,8 @@ async fn carriers_figures_are_counted_as_carriers_count_them() {
         trunk: None,
     };
     let figures = store.stats(&question).await.unwrap();
-    let [carrier, other] = &figures[..] else { panic!("{figures:?}") };
+    let [carrier, odd, other] = &figures[..] else { panic!("{figures:?}") };
+    assert_eq!((odd.trunk.as_deref(), odd.seizures, odd.effective), (Some("carrier-c"), 8, 3));
     assert_eq!((carrier.trunk.as_deref(), carrier.from), (Some("carrier"), Utc(1_767_322_800_000_000)));
     assert_eq!((carrier.seizures, carrier.answered, carrier.effective), (8, 1, 5));
     assert_eq!(
@@ -247,7 +268,7 @@ async fn carriers_figures_are_counted_as_carriers_count_them() {
     assert_eq!((other.trunk.as_deref(), other.seizures, other.asr()), (Some("carrier-a"), 1, 100.0));
     let by_source =
         store.stats(&Question { by: By::TrunkIn, trunk: Some("pbx".into()), ..question }).await.unwrap();
-    assert_eq!(by_source.iter().map(|row| row.seizures).collect::<Vec<_>>(), [8, 1]);
+    assert_eq!(by_source.iter().map(|row| row.seizures).collect::<Vec<_>>(), [16, 1]);
     store.close().await;
 }
 

@@ -2,6 +2,7 @@
 //! for networks that speak ISUP behind a gateway.
 
 use super::Cause;
+use super::cause::q850_of;
 use super::table::Event;
 
 impl Cause<'_> {
@@ -41,26 +42,6 @@ impl Cause<'_> {
 
 fn reason(status: u16, text: Option<&str>) -> Vec<u8> {
     let text = text.map(|text| format!(";text=\"{text}\"")).unwrap_or_default();
-    let q850 = q850(status).map(|cause| format!(", Q.850;cause={cause}")).unwrap_or_default();
+    let q850 = q850_of(status).map(|cause| format!(", Q.850;cause={cause}")).unwrap_or_default();
     format!("SIP;cause={status}{text}{q850}").into_bytes()
-}
-
-/// The release cause of a final response (RFC 3398 §8.2.6.1).
-fn q850(status: u16) -> Option<u8> {
-    Some(match status {
-        404 | 485 | 604 => 1,
-        486 | 600 => 17,
-        480 => 18,
-        401..=403 | 407 | 603 => 21,
-        410 => 22,
-        482 | 483 => 25,
-        484 => 28,
-        502 => 38,
-        400 | 481 | 500 | 503 => 41,
-        405 => 63,
-        406 | 415 | 501 => 79,
-        408 | 504 => 102,
-        413 | 414 | 416 | 420 | 421 | 423 | 505 | 513 => 127,
-        _ => return None,
-    })
 }

@@ -326,6 +326,8 @@ impl Record {
         let status = if is_last { self.a_status.or(attempt.status) } else { attempt.status };
         match status {
             Some(486 | 600) => Disposition::Busy,
+            // Nothing at all was heard of it.
+            Some(408) if attempt.status.is_none() && attempt.ringing.is_none() => Disposition::Failed,
             Some(408 | 480) => Disposition::NoAnswer,
             Some(400..500 | 601..700) => Disposition::Rejected,
             None if attempt.ringing.is_some() => Disposition::NoAnswer,
