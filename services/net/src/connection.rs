@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,10 @@ const GATHER: usize = 16;
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_READS: usize = 64;
 
+/// How long a connection whose peer says nothing more stays for the answers to what it has said.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+const LAST_LOOK: Duration = Duration::from_millis(10);
+
 /// Something to be written, and who wants to know if it was not.
 #[derive(Debug)]
 pub(crate) struct Parcel {
@@ -56,6 +60,8 @@ pub(crate) struct Connection {
     pub(crate) name: Option<Box<str>>,
     /// A bit for each shard that has sent or got something here; the last stands for all shards from the 64th on.
     concerned: AtomicU64,
+    /// Requests of the peer that have no final response yet, as far as can be told by counting both.
+    owed: AtomicU32,
     max_waiting: usize,
     outbox: Mutex<Outbox>,
     attention: Notify,
@@ -122,8 +128,28 @@ impl Connection {
     ) -> Connection {
         let outbox = Outbox { state: State::Connecting, queue: VecDeque::new(), octets: 0 };
         let concerned = AtomicU64::new(0);
-        let outbox = Mutex::new(outbox);
-        Connection { flow, home, is_ours, name, concerned, max_waiting, outbox, attention: Notify::new() }
+        let (outbox, owed) = (Mutex::new(outbox), AtomicU32::new(0));
+        let attention = Notify::new();
+        Connection { flow, home, is_ours, name, concerned, owed, max_waiting, outbox, attention }
+    }
+
+    /// The peer has sent a message. Neither a response nor an ACK is answered.
+    fn asked(&self, message: &[u8]) {
+        if !message.starts_with(b"SIP/") && !message.starts_with(b"ACK ") {
+            self.owed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn answered(&self, message: &[u8]) {
+        if let Some([b'2'..=b'6', ..]) = message.strip_prefix(b"SIP/2.0 ") {
+            let less = |owed: u32| Some(owed.saturating_sub(1));
+            // Never an error: the closure always has an answer.
+            let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+    }
+
+    fn owes(&self) -> bool {
+        self.owed.load(Ordering::Relaxed) > 0 || !self.is_flushed()
     }
 
     /// The shard has something to do with this connection, and will want to know when it closes.
@@ -143,6 +169,8 @@ impl Connection {
     /// Sends, or queues behind what waits. The parcel comes back when the connection is closed or will be.
     pub(crate) fn send(&self, mut parcel: Parcel) -> Result<(), Parcel> {
         let mut outbox = self.lock();
+        // Under the lock, which whoever looks whether everything is written will take after this.
+        self.answered(&parcel.bytes);
         let has_waiting = !outbox.queue.is_empty();
         if let (State::Open(line), false) = (&mut outbox.state, has_waiting) {
             match line.write(&mut parcel.bytes) {
@@ -320,6 +348,9 @@ pub(crate) async fn serve(
             (Ok(_), Err(Stop::Broken)) => Some(End::Framing),
         };
         if let Some(end) = end {
+            if end == End::Framing {
+                answer_last(connection).await;
+            }
             connection.say_goodbye(end.reason());
             if end == End::Framing {
                 linger(&mut reader, writer, &mut room).await;
@@ -334,7 +365,13 @@ pub(crate) async fn serve(
             }
             tokio::select! {
                 read = reader.read(&mut room) => {
-                    let Ok(count @ 1..) = read else { return End::Peer };
+                    let Ok(count) = read else { return End::Peer };
+                    if count == 0 {
+                        // New requests need a connection that is read.
+                        streams.retire(connection);
+                        answer_last(connection).await;
+                        return End::Peer;
+                    }
                     pace.read(Instant::now());
                     break connection.take(room.get(..count).unwrap_or_default(), &mut intake);
                 }
@@ -360,6 +397,18 @@ pub(crate) async fn serve(
                 }
             }
         };
+    }
+}
+
+/// The peer says nothing more, or nothing that can be read, and may still wait for what it has asked: that goes out on this
+/// connection as long as it is there (RFC 3261 §18.2.2), if it does not take long.
+async fn answer_last(connection: &Connection) {
+    let deadline = Instant::now() + LAST_ANSWERS;
+    while connection.owes() && Instant::now() < deadline {
+        tokio::time::sleep(LAST_LOOK).await;
+        if connection.verdict().is_some() || connection.flush().is_err() {
+            return;
+        }
     }
 }
 
@@ -390,10 +439,13 @@ async fn hand_on(connection: &Connection, streams: &Streams, intake: &mut Intake
     loop {
         match intake.next() {
             Ok(None) => return Ok(cut),
-            Ok(Some(Frame::Ping)) => answer(connection, Bytes::from_static(b"\r\n")),
+            Ok(Some(Frame::Ping)) => send(connection, Bytes::from_static(b"\r\n")),
             Ok(Some(Frame::Message(bytes))) => {
                 match streams.keeper.admit(connection.flow.remote, &bytes) {
-                    Admission::Pass => deliver(connection, streams, bytes).await,
+                    Admission::Pass => {
+                        connection.asked(&bytes);
+                        deliver(connection, streams, bytes).await;
+                    }
                     Admission::Answer(refusal, _) => answer(connection, refusal),
                     Admission::Drop => {}
                     Admission::Banned => return Err(End::Banned),
@@ -423,7 +475,7 @@ async fn deliver(connection: &Connection, streams: &Streams, bytes: Bytes) {
                 if let Some((refusal, _)) = refusal::full(&bytes, connection.flow.remote, retry_after) {
                     streams.counters(connection.home).answered_503.add(1);
                     streams.counters(connection.home).dropped_queue_full.add(1);
-                    return answer(connection, refusal);
+                    return send(connection, refusal);
                 }
                 if Instant::now() >= deadline {
                     streams.counters(connection.home).dropped_queue_full.add(1);
@@ -436,8 +488,14 @@ async fn deliver(connection: &Connection, streams: &Streams, bytes: Bytes) {
     }
 }
 
-/// Answers from here; whether it arrives is nobody's question.
+/// Answers from here what no shard has heard of.
 fn answer(connection: &Connection, bytes: Bytes) {
+    connection.owed.fetch_add(1, Ordering::Relaxed);
+    send(connection, bytes);
+}
+
+/// Whether it arrives is nobody's question.
+fn send(connection: &Connection, bytes: Bytes) {
     let _ = connection.send(Parcel { bytes, token: SendToken::NONE, shard: connection.home });
 }
 

@@ -224,6 +224,12 @@ impl Streams {
         }
     }
 
+    /// Requests to its peer open another connection from now on.
+    pub(crate) fn retire(&self, connection: &Connection) {
+        let Flow { listener, remote, connection: number } = connection.flow;
+        self.lock().retire(&(listener, remote, connection.name.clone()), number);
+    }
+
     fn transport(&self, listener: ListenerId) -> Transport {
         self.listeners.get(usize::from(listener.0)).map_or(Transport::Tcp, |listener| listener.transport)
     }
@@ -396,6 +402,13 @@ impl Streams {
 }
 
 impl Registry {
+    /// Another connection may be the one to this peer by now.
+    fn retire(&mut self, peer: &Peer, number: u64) {
+        if self.by_peer.get(peer) == Some(&number) {
+            self.by_peer.remove(peer);
+        }
+    }
+
     fn left(&mut self, source: Host) {
         match self.by_source.get_mut(&source) {
             Some(1) | None => {
@@ -419,10 +432,7 @@ impl Drop for Departure<'_> {
         let flow = self.connection.flow;
         let mut registry = self.streams.lock();
         registry.by_number.remove(&flow.connection);
-        let peer = (flow.listener, flow.remote, self.connection.name.clone());
-        if registry.by_peer.get(&peer) == Some(&flow.connection) {
-            registry.by_peer.remove(&peer);
-        }
+        registry.retire(&(flow.listener, flow.remote, self.connection.name.clone()), flow.connection);
         if !self.connection.is_ours {
             registry.left(Host::of(flow.remote.ip()));
         }

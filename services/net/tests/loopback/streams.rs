@@ -188,3 +188,39 @@ fn a_peer_that_does_not_read_is_cut_off_and_the_others_go_on() {
     assert_eq!(line.receive_some(), "\r\n");
     sbc.net.shutdown().unwrap();
 }
+
+#[test]
+fn who_has_said_all_and_shut_its_side_gets_its_answers_on_the_same_connection() {
+    let sbc = Sbc::start(2);
+    for round in 0..20 {
+        let mut line = sbc.dial();
+        let local = line.stream.local_addr().unwrap();
+        let requests: String =
+            (0..3).map(|n| request("BYE", &format!("last{round}-{n}"), "TCP", local)).collect();
+        line.send(&requests);
+        line.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        for _ in 0..3 {
+            assert!(line.receive().starts_with("SIP/2.0 481 "));
+        }
+        assert!(line.is_closed());
+    }
+    sbc.await_totals(|totals| (totals.connections_opened, totals.connections_open) == (0, 0));
+    sbc.net.shutdown().unwrap();
+}
+
+#[test]
+fn what_was_sound_before_the_stream_broke_is_answered_first() {
+    let sbc = Sbc::start(2);
+    for round in 0..20 {
+        let mut line = sbc.dial();
+        let local = line.stream.local_addr().unwrap();
+        let sound = request("BYE", &format!("sound{round}"), "TCP", local);
+        let broken = request("BYE", &format!("broken{round}"), "TCP", local);
+        line.send(&(sound + &broken.replace("Content-Length: 0", "Content-Length: x")));
+        let answers = [line.receive(), line.receive()];
+        assert!(answers.iter().any(|answer| answer.starts_with("SIP/2.0 481 ")), "{answers:?}");
+        assert!(answers.iter().any(|answer| answer.starts_with("SIP/2.0 400 ")), "{answers:?}");
+        assert!(line.is_closed());
+    }
+    sbc.net.shutdown().unwrap();
+}
