@@ -143,14 +143,14 @@ impl Engine for Handle {
             }
             let Some(watch) = session.watch.as_mut() else { continue };
             for (side, Watched { silence, is_deaf }) in [Side::A, Side::B].into_iter().zip(watch) {
-                let (expected, heard) = hearing(&self.shared, &session.paths, side);
+                let Hearing { expected, is_mutual, heard } = hearing(&self.shared, &session.paths, side);
                 let waited = silence.waited(expected, heard, now);
                 if heard == 0 && expected && !*is_deaf && waited >= self.shared.config.one_way_after {
                     *is_deaf = true;
                     let deaf = session.paths.iter().find_map(|path| path.state().deaf(side));
                     reports.extend(deaf.map(|deaf| MediaReport::OneWay { session: id, side, deaf }));
                 }
-                if silence.look(expected, heard, now, timeout) {
+                if silence.look(expected, heard, now, is_mutual.then_some(timeout)) {
                     reports.push(MediaReport::Silent { session: id, side });
                 }
             }
@@ -447,7 +447,7 @@ impl Handle {
         }
         session.watch = on.then(|| {
             [Side::A, Side::B].map(|side| {
-                let silence = Silence::new(hearing(&self.shared, &session.paths, side).1, now);
+                let silence = Silence::new(hearing(&self.shared, &session.paths, side).heard, now);
                 Watched { silence, is_deaf: false }
             })
         });
@@ -564,11 +564,28 @@ impl Shared {
     }
 }
 
-/// Whether any stream should bring something from `side`, and what all of them have brought: a call whose audio goes on
-/// is not silent because its video stands still.
-fn hearing(shared: &Shared, paths: &[Arc<Path>], side: Side) -> (bool, u64) {
-    paths.iter().fold((false, 0), |(expected, heard), path| {
+/// What should come from a side, and has.
+#[derive(Default)]
+struct Hearing {
+    /// Any stream should bring something.
+    expected: bool,
+    /// Any stream goes both ways, so that silence means something.
+    is_mutual: bool,
+    heard: u64,
+}
+
+/// Over all streams: a call whose audio goes on is not silent because its video stands still.
+fn hearing(shared: &Shared, paths: &[Arc<Path>], side: Side) -> Hearing {
+    paths.iter().fold(Hearing::default(), |Hearing { expected, is_mutual, heard }, path| {
         let mut stream = path.state();
-        (expected || stream.expects(side), heard + shared.heard(path, side, &mut stream))
+        let mut more = shared.heard(path, side, &mut stream);
+        if stream.takes_turns() {
+            more += shared.heard(path, side.other(), &mut stream);
+        }
+        Hearing {
+            expected: expected || stream.expects(side),
+            is_mutual: is_mutual || stream.is_mutual(),
+            heard: heard + more,
+        }
     })
 }

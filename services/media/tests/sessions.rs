@@ -222,20 +222,74 @@ fn a_side_that_should_send_and_does_not_is_reported_once() {
     assert_eq!(bench.poll(), [silent(Side::B)]);
 }
 
+/// How many sides are reported to be silent.
+fn silences(bench: &mut Bench) -> usize {
+    bench.poll().iter().filter(|report| matches!(report, MediaReport::Silent { .. })).count()
+}
+
+/// Nobody has to play music to who is held, and who is held has nobody to speak to (RFC 3264 §8.4).
 #[test]
-fn a_side_on_hold_and_a_watch_that_ended_report_nothing() {
+fn a_call_on_hold_in_whatever_form_may_be_silent_until_it_is_resumed() {
     let mut bench = Bench::new(26_060..=26_079);
     let (a, b) = (Phone::new(), Phone::new());
+    let (of_a, of_b) = (a.description(), b.description());
+    let nowhere = RemoteStream { rtp: "0.0.0.0:4000".parse().unwrap(), ..of_a };
+    let forms = [
+        (RemoteStream { receives: false, ..of_a }, RemoteStream { sends: false, ..of_b }),
+        (
+            RemoteStream { receives: false, sends: false, ..of_a },
+            RemoteStream { sends: false, receives: false, ..of_b },
+        ),
+        (RemoteStream { sends: false, ..of_a }, RemoteStream { receives: false, ..of_b }),
+        (nowhere, of_b),
+    ];
+    for (session, (holds, is_held)) in (1..).zip(forms) {
+        bench.call(session, &a, &b);
+        bench.watch(session, true);
+        bench.describe(session, Side::A, holds);
+        bench.describe(session, Side::B, is_held);
+        for _ in 0..100 {
+            bench.pass(Duration::from_secs(60));
+            assert_eq!(silences(&mut bench), 0, "{holds:?}");
+        }
+        bench.describe(session, Side::A, of_a);
+        bench.describe(session, Side::B, of_b);
+        bench.pass(Duration::from_secs(59));
+        assert_eq!(silences(&mut bench), 0, "{holds:?}");
+        bench.pass(Duration::from_secs(1));
+        assert_eq!(silences(&mut bench), 2, "it counts again: {holds:?}");
+        bench.close(session);
+    }
+}
+
+#[test]
+fn a_watch_that_ended_reports_nothing() {
+    let mut bench = Bench::new(26_120..=26_139);
+    let (a, b) = (Phone::new(), Phone::new());
     bench.call(1, &a, &b);
-    bench.describe(1, Side::A, RemoteStream { receives: false, ..a.description() });
-    bench.describe(1, Side::B, RemoteStream { sends: false, ..b.description() });
     bench.watch(1, true);
-    bench.pass(Duration::from_secs(61));
-    let a_only = [MediaReport::Silent { session: MediaId(1), side: Side::A }];
-    assert_eq!(bench.poll(), a_only, "A plays music, or should");
     bench.watch(1, false);
     bench.pass(Duration::from_secs(600));
     assert_eq!(bench.poll(), []);
+}
+
+/// While one side sends the picture of a page, the other says nothing.
+#[test]
+fn a_fax_is_silent_when_both_sides_are() {
+    let mut bench = Bench::new(26_140..=26_159);
+    let (a, b) = (Phone::new(), Phone::new());
+    let ports = bench.call(1, &a, &b);
+    a.send(ports.a.rtp, &rtp(1));
+    receive(&b.rtp);
+    bench.watch(1, true);
+    for second in 0..180u8 {
+        a.send(ports.a.rtp, &[0, second, 6, 1, 2, 3]);
+        receive(&b.rtp);
+        bench.pass(Duration::from_secs(1));
+        assert_eq!(silences(&mut bench), 0, "after {second} s");
+    }
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(silences(&mut bench), 2);
 }
 
 #[test]

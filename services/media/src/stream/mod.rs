@@ -162,6 +162,7 @@ impl Stream {
                 near.heard += 1;
                 near.hands.came(false);
                 if near.pace.allows(limit, now) {
+                near.sends_other = true;
                     near.count(far.media_target(), packet.len())
                 } else {
                     Verdict::Drop
@@ -283,6 +284,21 @@ impl Stream {
 
     /// Media packets accepted from `side`, passed on or not.
     pub(crate) fn heard(&self, side: Side) -> u64 {
+    /// Whether a side that is silent has gone. On hold, also in its old form, nobody has to send anything: who holds may
+    /// play no music, and who is held is not listened to.
+    pub(crate) fn is_mutual(&self) -> bool {
+        let is_held = |end: &End| {
+            end.remote.is_some_and(|remote| remote.rtp.ip().is_unspecified()) && !end.checks_path()
+        };
+        [Side::A, Side::B].into_iter().all(|side| self.expects(side) && !is_held(self.end(side)))
+    }
+
+    /// Whether the sides send in turns, so that one may be silent while the other is heard: a fax (T.38), or whatever
+    /// else is no RTP.
+    pub(crate) fn takes_turns(&self) -> bool {
+        self.a.sends_other || self.b.sends_other
+    }
+
         self.end(side).heard
     }
 
@@ -345,6 +361,8 @@ struct End {
     heard: u64,
     packets: u64,
     octets: u64,
+    /// What came last was no RTP.
+    sends_other: bool,
     dropped: u64,
     /// The keys of a side whose packets are encrypted.
     srtp: Option<Box<Srtp>>,
@@ -389,6 +407,7 @@ impl End {
         self.heard += 1;
         self.hands.came(true);
         match self.hands {
+        self.sends_other = false;
             Hands::Kernels(..) => self.reception.observe_aside(rtp),
             Hands::Ours(_) | Hands::Kept => self.reception.observe(rtp, now),
         }

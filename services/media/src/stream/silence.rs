@@ -31,9 +31,9 @@ impl Silence {
         if expected && heard == self.heard { now.since(self.since) } else { Duration::ZERO }
     }
 
-    /// Looks again. True once when a side that is `expected` to send has not for `timeout`; and once more only after it
-    /// was heard in between.
-    pub(crate) fn look(&mut self, expected: bool, heard: u64, now: Time, timeout: Duration) -> bool {
+    /// Looks again. True once when a side that is `expected` to send has not for `timeout`, if there is one; and once more
+    /// only after it was heard in between.
+    pub(crate) fn look(&mut self, expected: bool, heard: u64, now: Time, timeout: Option<Duration>) -> bool {
         if heard != self.heard {
             self.heard = heard;
             self.since = now;
@@ -41,7 +41,8 @@ impl Silence {
         } else if !expected {
             self.since = now;
         }
-        let silent = expected && !self.reported && now.since(self.since) >= timeout;
+        let is_over = timeout.is_some_and(|timeout| now.since(self.since) >= timeout);
+        let silent = expected && !self.reported && is_over;
         self.reported |= silent;
         silent
     }
@@ -51,7 +52,7 @@ impl Silence {
 mod tests {
     use super::*;
 
-    const TIMEOUT: Duration = Duration::from_secs(60);
+    const TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
 
     fn at(seconds: u64) -> Time {
         Time::from_micros(seconds * 1_000_000)

@@ -462,6 +462,21 @@ fn a_stream_in_the_kernel_is_not_silent_until_it_is() {
     call.wait_for_flows(2);
 }
 
+/// The direction of who holds stays with the kernel, and may be silent there.
+#[test]
+fn a_stream_in_the_kernel_that_is_held_without_music_is_not_given_up() {
+    let Some(network) = Network::new() else { return };
+    let mut call = Call::settled(&network, Config { timeout: Duration::from_secs(10), ..config() });
+    call.bench.watch(1, true);
+    call.bench.describe(1, Side::B, RemoteStream { receives: false, ..call.b.description() });
+    call.bench.describe(1, Side::A, RemoteStream { sends: false, ..call.a.description() });
+    call.wait_for_flows(1);
+    for _ in 0..10 {
+        call.bench.pass(Duration::from_secs(10));
+        assert_eq!(call.bench.poll(), []);
+    }
+}
+
 /// Early media is in the kernel before anybody watches for silence.
 #[test]
 fn a_change_of_routes_brings_streams_of_unanswered_calls_back_too() {
