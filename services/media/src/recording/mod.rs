@@ -104,6 +104,14 @@ impl Books {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).push((session, why));
         self.has_ended.store(true, Relaxed);
     }
+
+    /// Those of them that are of these sessions, and why.
+    fn take(&self, is_one: impl Fn(MediaId) -> bool) -> Vec<(MediaId, &'static str)> {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = ended.extract_if(.., |(session, _)| is_one(*session)).collect();
+        self.has_ended.store(!ended.is_empty(), Relaxed);
+        taken
+    }
 }
 
 /// The way to the writer. It ends when this is dropped and everything is written.
@@ -156,10 +164,7 @@ impl Recorder {
 
     /// Those of them that are of these sessions, and why.
     pub(crate) fn take_ended(&self, is_mine: impl Fn(MediaId) -> bool) -> Vec<(MediaId, &'static str)> {
-        let mut ended = self.books.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = ended.extract_if(.., |(session, _)| is_mine(*session)).collect();
-        self.books.has_ended.store(!ended.is_empty(), Relaxed);
-        mine
+        self.books.take(is_mine)
     }
 
     pub(crate) fn totals(&self) -> RecordingTotals {
@@ -184,5 +189,35 @@ impl Drop for Recorder {
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the writer of recordings had panicked");
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Its shard may have looked for the last time before the writer came to it.
+    #[test]
+    fn a_recording_that_nobody_wants_any_more_is_not_reported_for_ever() {
+        let directory = std::env::temp_dir().join(format!("drawbridge-ended-{}", std::process::id()));
+        let limits = RecordingLimits {
+            directory: directory.clone(),
+            max_bytes: 0,
+            max_length: Duration::from_secs(60),
+            layout: Layout::Split,
+        };
+        let recorder = Recorder::start(limits, Instant::now()).unwrap();
+        let books = Arc::clone(&recorder.books);
+        let (ended, other) = (MediaId(1), MediaId(2));
+        for session in [ended, other] {
+            recorder.begin(session, format!("{}.wav", session.0).into());
+        }
+        recorder.end(ended);
+        drop(recorder);
+        assert_eq!(books.cut.load(Relaxed), 2, "there is no room for either");
+        assert_eq!(books.take(|_| true), [(other, "recording.max_mb is reached")]);
+        assert!(!books.has_ended.load(Relaxed));
+        fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -70,7 +70,11 @@ impl Writer {
                         tapped.iter().for_each(|tapped| recording.timeline.hear(tapped));
                     }
                 }
-                Ok(Note::End { session }) => self.end(session),
+                Ok(Note::End { session }) => {
+                    self.end(session);
+                    // Nobody asks how it ended any more.
+                    self.books.take(|ended| ended == session);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     let open: Vec<MediaId> = self.open.keys().copied().collect();
