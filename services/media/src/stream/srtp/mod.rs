@@ -5,7 +5,8 @@
 //! has come and which indices were there already (`index`). There is no socket, no clock and no allocation per packet.
 //!
 //! What goes out is held against the indices as well: the relay passes on what another party sends, and one index used
-//! for two packets would give both away (RFC 3711 §9.1). So no key that was sent with is begun anew either.
+//! for two packets would give both away (RFC 3711 §9.1). So no key that was sent with is begun anew either; nor one that
+//! was received with, because what it has protected could be played again, and its packets may count from far on.
 
 mod authenticator;
 mod cipher;
@@ -46,10 +47,36 @@ pub(crate) enum Refused {
 #[derive(Debug)]
 pub(crate) struct Srtp {
     keys: SrtpKeys,
-    inbound: Context,
-    outbound: Context,
-    /// Keys that were sent with before, the last of them at the end: should one come again, it goes on.
+    inbound: Direction,
+    outbound: Direction,
+}
+
+/// What comes from the side, or what goes to it.
+#[derive(Debug)]
+struct Direction {
+    context: Context,
+    /// Keys that were used before, the last of them at the end: should one come again, it goes on.
     spent: Vec<(SrtpSuite, MasterKey, Context)>,
+}
+
+impl Direction {
+    fn new(suite: SrtpSuite, key: &MasterKey) -> Direction {
+        Direction { context: Context::new(suite, key), spent: Vec::new() }
+    }
+
+    fn rekey(&mut self, (suite, key): (SrtpSuite, &MasterKey), before: (SrtpSuite, &MasterKey)) {
+        if (suite, key) == before {
+            return;
+        }
+        let known = self.spent.iter().position(|(of, spent, _)| (*of, spent) == (suite, key));
+        let next = known.map(|known| self.spent.remove(known).2);
+        let next = next.unwrap_or_else(|| Context::new(suite, key));
+        let context = std::mem::replace(&mut self.context, next);
+        if self.spent.len() >= MAX_SPENT {
+            self.spent.remove(0);
+        }
+        self.spent.push((before.0, before.1.clone(), context));
+    }
 }
 
 /// Keys are made for each session of a side; more than this a call does not come back to.
@@ -57,29 +84,17 @@ const MAX_SPENT: usize = 8;
 
 impl Srtp {
     pub(crate) fn new(keys: SrtpKeys) -> Srtp {
-        let inbound = Context::new(keys.suite, &keys.inbound);
-        let outbound = Context::new(keys.suite, &keys.outbound);
-        Srtp { keys, inbound, outbound, spent: Vec::new() }
+        let inbound = Direction::new(keys.suite, &keys.inbound);
+        let outbound = Direction::new(keys.suite, &keys.outbound);
+        Srtp { keys, inbound, outbound }
     }
 
-    /// Takes the keys of a new description. A direction whose key is the same goes on where it was: its indices count
-    /// on (RFC 4568 §7.1.4).
+    /// Takes the keys of a new description. A direction whose key is the same, or one of those before, goes on where it was:
+    /// its indices count on (RFC 4568 §7.1.4), and what was there already is not taken again.
     pub(crate) fn rekey(&mut self, keys: &SrtpKeys) {
-        let same_suite = self.keys.suite == keys.suite;
-        if !same_suite || self.keys.inbound != keys.inbound {
-            self.inbound = Context::new(keys.suite, &keys.inbound);
-        }
-        if !same_suite || self.keys.outbound != keys.outbound {
-            let known =
-                self.spent.iter().position(|(suite, key, _)| *suite == keys.suite && *key == keys.outbound);
-            let next = known.map(|known| self.spent.remove(known).2);
-            let next = next.unwrap_or_else(|| Context::new(keys.suite, &keys.outbound));
-            let before = std::mem::replace(&mut self.outbound, next);
-            if self.spent.len() >= MAX_SPENT {
-                self.spent.remove(0);
-            }
-            self.spent.push((self.keys.suite, self.keys.outbound.clone(), before));
-        }
+        let (now, before) = (keys.suite, self.keys.suite);
+        self.inbound.rekey((now, &keys.inbound), (before, &self.keys.inbound));
+        self.outbound.rekey((now, &keys.outbound), (before, &self.keys.outbound));
         self.keys = keys.clone();
     }
 
@@ -90,12 +105,12 @@ impl Srtp {
 
     /// For what comes from the side.
     pub(crate) fn inbound(&mut self) -> &mut Context {
-        &mut self.inbound
+        &mut self.inbound.context
     }
 
     /// For what goes to it.
     pub(crate) fn outbound(&mut self) -> &mut Context {
-        &mut self.outbound
+        &mut self.outbound.context
     }
 }
 

@@ -222,6 +222,28 @@ fn the_same_key_counts_on_and_another_begins_anew() {
     assert!(opened(side.inbound(), &sealed(&mut peer, &rtp(7, 6))).is_err(), "the old key is of no use");
 }
 
+/// Descriptions of two branches that take turns: each has its own key for what it sends, and the rollover goes on.
+#[test]
+fn a_key_that_comes_again_goes_on_where_it_was_in_both_directions() {
+    let suite = SrtpSuite::AesCm128Sha1_80;
+    let keys = |first| SrtpKeys { suite, inbound: master(suite, first), outbound: master(suite, first + 1) };
+    let mut peer = Context::new(suite, &master(suite, 1));
+    let [before, after] = [65_535, 0].map(|sequence| sealed(&mut peer, &rtp(7, sequence)));
+    let mut side = Srtp::new(keys(1));
+    assert!(opened(side.inbound(), &before).is_ok());
+    sealed(side.outbound(), &rtp(9, 1));
+    side.rekey(&keys(10));
+    side.rekey(&keys(1));
+    assert_eq!(opened(side.inbound(), &before), Err(Refused::Replayed));
+    assert!(opened(side.inbound(), &after).is_ok(), "it has counted beyond the rollover");
+    let again = turned(&rtp(9, 1), |buffer, length| side.outbound().protect_rtp(buffer, length));
+    assert_eq!(again, Err(Refused::Replayed), "no index is used twice");
+    for other in 2..100u8 {
+        side.rekey(&keys(2 * other));
+    }
+    assert!(side.inbound.spent.len() <= MAX_SPENT && side.outbound.spent.len() <= MAX_SPENT);
+}
+
 #[test]
 fn no_octets_at_all_are_no_packet() {
     for suite in SrtpSuite::ALL {
