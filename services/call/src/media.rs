@@ -257,6 +257,8 @@ pub struct IceTerms {
     pub user: Box<str>,
     /// The relay's password, which checks and answers are authenticated with.
     pub password: Box<str>,
+    /// The side makes none itself, as the relay does (RFC 8445 §2.5): packets go where its description says.
+    pub is_lite: bool,
 }
 
 /// The master keys of a side.

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
@@ -82,7 +83,8 @@ impl Engine for Handle {
                 }
             }
             MediaOrder::Describe { session, stream, side, remote, protection } => {
-                self.protect(session, stream, side, protection.as_deref());
+                let at = remote.map(|remote| remote.rtp);
+                self.protect(session, stream, side, protection.as_deref(), at);
                 self.describe(session, stream, side, remote, now);
             }
             MediaOrder::Watch { session, on } => self.watch(session, on, now),
@@ -427,11 +429,18 @@ impl Handle {
     }
 
     /// Before the description, so that no packet leaves in the clear.
-    fn protect(&mut self, id: MediaId, stream: u8, side: Side, protection: Option<&Protection>) {
+    fn protect(
+        &mut self,
+        id: MediaId,
+        stream: u8,
+        side: Side,
+        protection: Option<&Protection>,
+        at: Option<SocketAddr>,
+    ) {
         let Some(path) = self.path_of(id, stream) else { return };
         let begin = |terms| self.shared.identity.as_ref().and_then(|identity| identity.begin(terms));
         let mut state = path.state();
-        let begun = state.protect(side, protection, &begin);
+        let begun = state.protect(side, protection, at, &begin);
         self.shared.recall(path, &mut state);
         if begun {
             self.shared.begun(self.shard, path, side);

@@ -30,7 +30,7 @@ pub(crate) fn check(bytes: &[u8]) {
         1 => signed(rest),
         _ => with_checksum(signed(rest)),
     };
-    let terms = IceTerms { user: USER.into(), password: PASSWORD.into() };
+    let terms = IceTerms { user: USER.into(), password: PASSWORD.into(), is_lite: false };
     let answered = answer_to(&message, &terms, source);
     match &answered {
         Some(check) => {

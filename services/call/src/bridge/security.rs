@@ -271,7 +271,8 @@ impl Security {
         };
         let ice = state.ice.as_ref().filter(|ice| ice.agreed).zip(ice).map(|(ice, (user, _))| {
             let user = format!("{}:{}", ice.user, String::from_utf8_lossy(user));
-            IceTerms { user: user.into(), password: ice.password.clone().into() }
+            let is_lite = sdp.is_ice_lite();
+            IceTerms { user: user.into(), password: ice.password.clone().into(), is_lite }
         });
         Ok(match (&keying, &ice) {
             (Keying::Plain, None) => None,

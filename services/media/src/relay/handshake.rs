@@ -177,6 +177,11 @@ impl Handshake for Association {
         self.own.begin(self.terms)
     }
 
+    fn may_begin_with(&self, packet: &[u8]) -> bool {
+        // A handshake record of the first epoch, in any version of DTLS, with a ClientHello (RFC 6347 §4.1, §4.2.2).
+        matches!(packet, [22, 254, _, 0, 0, _, _, _, _, _, _, _, _, 1, ..])
+    }
+
     fn receive(&mut self, packet: &[u8], out: &mut Vec<Vec<u8>>) -> Progress {
         if self.stage == Stage::Over || !self.allowance.takes(packet) {
             return Progress::Going;

@@ -16,6 +16,7 @@
 //! 5. **Bond** (`bond`): whether its socket is, or may now be, connected to the one peer it is for.
 //! 6. **Hands** (`hands`): whether the kernel relays this direction from now on, or gives it back.
 
+mod attempts;
 mod bond;
 mod control;
 mod deaf;
@@ -39,6 +40,7 @@ use std::net::SocketAddr;
 use call::{Deaf, DirectionStats, RemoteStream, Side};
 use sip::Time;
 
+use self::attempts::LaidBy;
 use self::bond::Bond;
 pub use self::control::RoundTrip;
 use self::deaf::Turned;
@@ -160,9 +162,9 @@ impl Stream {
             }
             Datagram::Other => {
                 near.heard += 1;
+                near.sends_other = true;
                 near.hands.came(false);
                 if near.pace.allows(limit, now) {
-                near.sends_other = true;
                     near.count(far.media_target(), packet.len())
                 } else {
                     Verdict::Drop
@@ -282,8 +284,6 @@ impl Stream {
         near.remote.is_some_and(|remote| remote.sends) && far.remote.is_some_and(|remote| remote.receives)
     }
 
-    /// Media packets accepted from `side`, passed on or not.
-    pub(crate) fn heard(&self, side: Side) -> u64 {
     /// Whether a side that is silent has gone. On hold, also in its old form, nobody has to send anything: who holds may
     /// play no music, and who is held is not listened to.
     pub(crate) fn is_mutual(&self) -> bool {
@@ -299,6 +299,8 @@ impl Stream {
         self.a.sends_other || self.b.sends_other
     }
 
+    /// Media packets accepted from `side`, passed on or not.
+    pub(crate) fn heard(&self, side: Side) -> u64 {
         self.end(side).heard
     }
 
@@ -359,15 +361,15 @@ struct End {
     /// When its first media came.
     first: Option<Time>,
     heard: u64,
-    packets: u64,
-    octets: u64,
     /// What came last was no RTP.
     sends_other: bool,
+    packets: u64,
+    octets: u64,
     dropped: u64,
     /// The keys of a side whose packets are encrypted.
     srtp: Option<Box<Srtp>>,
-    /// Keys of a side that is plain at the moment: should they come again, they go on.
-    laid_by: Option<Box<Srtp>>,
+    /// Those that it had before.
+    laid_by: Option<Box<LaidBy>>,
     /// Of a side that checks its path, or makes its keys by a handshake.
     opening: Option<Box<Opening>>,
 }
@@ -405,9 +407,9 @@ impl End {
             self.first = Some(now);
         }
         self.heard += 1;
+        self.sends_other = false;
         self.hands.came(true);
         match self.hands {
-        self.sends_other = false;
             Hands::Kernels(..) => self.reception.observe_aside(rtp),
             Hands::Ours(_) | Hands::Kept => self.reception.observe(rtp, now),
         }

@@ -6,13 +6,17 @@ use std::net::SocketAddr;
 
 use call::{Deaf, DtlsTerms, IceTerms, KeySource, Keying, Protection, Side, SrtpKeys, SrtpUse};
 
+use super::attempts::{Dtls, Ignored};
 use super::srtp::Srtp;
-use super::{Channel, End, Stream, Verdict, header, stun};
+use super::{Channel, End, Stream, Verdict, header, same, stun};
 
 /// The DTLS of one side, wherever that is done. Packets to be sent are pushed to `out`.
 pub(crate) trait Handshake: fmt::Debug + Send {
     /// Another to the same terms, from the beginning.
     fn anew(&self) -> Option<Box<dyn Handshake>>;
+
+    /// Whether a record may be the first that a side sends which begins. Looks at its head only.
+    fn may_begin_with(&self, packet: &[u8]) -> bool;
 
     /// A record of the peer's came.
     fn receive(&mut self, packet: &[u8], out: &mut Vec<Vec<u8>>) -> Progress;
@@ -46,93 +50,29 @@ pub(super) struct Opening {
     replies: Vec<(SocketAddr, Vec<u8>)>,
 }
 
-#[derive(Debug)]
-struct Dtls {
-    terms: DtlsTerms,
-    /// The first that is done is the only one from then on.
-    attempts: Vec<Attempt>,
-    is_done: bool,
-    /// Somebody showed another certificate.
-    is_other: bool,
-}
-
-/// A handshake with one address. Until keys prove who the side is, whoever may be it gets one of their own: what one sends
-/// must not end another's.
-#[derive(Debug)]
-struct Attempt {
-    /// `None`: nothing has come yet.
-    with: Option<SocketAddr>,
-    handshake: Box<dyn Handshake>,
-}
-
-/// So many may try at once: a side, and whoever else is at its address.
-const MAX_ATTEMPTS: usize = 4;
-
-impl Dtls {
-    fn new(terms: DtlsTerms, first: Option<Box<dyn Handshake>>) -> Dtls {
-        let attempts = first.map(|handshake| Attempt { with: None, handshake }).into_iter().collect();
-        Dtls { terms, attempts, is_done: false, is_other: false }
-    }
-
-    /// The attempt that a record from `source` belongs to.
-    fn attempt(&mut self, source: SocketAddr) -> Option<usize> {
-        let known = self.attempts.iter().position(|attempt| attempt.with == Some(source));
-        let unclaimed = || self.attempts.iter().position(|attempt| attempt.with.is_none());
-        let found = known.or_else(unclaimed);
-        let index = match found {
-            Some(index) => index,
-            // Who is spoken to first is the only one that there is to speak to.
-            None if self.is_done || self.terms.active || self.attempts.len() >= MAX_ATTEMPTS => return None,
-            None => {
-                let handshake = self.attempts.first()?.handshake.anew()?;
-                self.attempts.push(Attempt { with: None, handshake });
-                self.attempts.len() - 1
-            }
-        };
-        self.attempts.get_mut(index)?.with = Some(source);
-        Some(index)
-    }
-
-    /// What has come of an attempt; keys, if it is done.
-    fn progress(&mut self, index: usize, progress: Progress) -> Option<SrtpKeys> {
-        match progress {
-            Progress::Going => None,
-            Progress::Done(keys) => {
-                self.is_done = true;
-                self.attempts.swap(0, index);
-                self.attempts.truncate(1);
-                Some(*keys)
-            }
-            Progress::Failed | Progress::WrongCertificate => {
-                self.is_other |= matches!(progress, Progress::WrongCertificate);
-                let failed = self.attempts.remove(index);
-                // The side itself may still come.
-                if self.attempts.is_empty() && !self.terms.active {
-                    let next = failed.handshake.anew();
-                    self.attempts.extend(next.map(|handshake| Attempt { with: None, handshake }));
-                }
-                None
-            }
-        }
-    }
-}
-
 impl Opening {
     /// Keys are still to come.
     pub(super) fn awaits_keys(&self) -> bool {
-        self.dtls.as_ref().is_some_and(|dtls| !dtls.is_done)
+        self.dtls.as_ref().is_some_and(|dtls| !dtls.is_done())
     }
 
+    /// The side finds out where it can be reached. Who makes no checks is where its description says (RFC 8445 §8.2).
     pub(super) fn checks_path(&self) -> bool {
-        self.ice.is_some()
+        self.ice.as_ref().is_some_and(|ice| !ice.is_lite)
     }
 }
 
 impl Stream {
-    /// How the packets of a side are protected from now on. Whether a handshake was begun, which
-    /// [`Stream::tend`] must be called for.
-    pub(crate) fn protect(&mut self, side: Side, protection: Option<&Protection>, begin: Begin<'_>) -> bool {
-        self.end_mut(side).protect(protection, begin)
+    /// How the packets of a side are protected from now on, by a description that says it is at this address. Whether a
+    /// handshake was begun, which [`Stream::tend`] must be called for.
+    pub(crate) fn protect(
+        &mut self,
+        side: Side,
+        protection: Option<&Protection>,
+        at: Option<SocketAddr>,
+        begin: Begin<'_>,
+    ) -> bool {
+        self.end_mut(side).protect(protection, at, begin)
     }
 
     /// Time has passed for the handshake of a side: whether it still goes on. What is to be sent is among the
@@ -142,18 +82,9 @@ impl Stream {
         let end = self.end_mut(side);
         let to = end.handshake_target();
         let Some(opening) = end.opening.as_mut().filter(|_| !closed) else { return false };
-        let Some(dtls) = opening.dtls.as_mut().filter(|dtls| !dtls.is_done) else { return false };
-        let mut keys = None;
-        for index in (0..dtls.attempts.len()).rev() {
-            let Some(attempt) = dtls.attempts.get_mut(index) else { continue };
-            // Keys come before the description that says where the side is.
-            let Some(to) = attempt.with.or(to) else { continue };
-            let mut out = Vec::new();
-            let progress = attempt.handshake.tend(&mut out);
-            opening.replies.extend(out.into_iter().map(|packet| (to, packet)));
-            keys = keys.or(dtls.progress(index, progress));
-        }
-        let goes_on = !dtls.is_done && !dtls.attempts.is_empty();
+        let Some(dtls) = opening.dtls.as_mut().filter(|dtls| !dtls.is_done()) else { return false };
+        let keys = dtls.tend(to, &mut opening.replies);
+        let goes_on = dtls.goes_on();
         end.take_keys(keys);
         goes_on
     }
@@ -166,12 +97,16 @@ impl Stream {
 }
 
 impl End {
-    fn protect(&mut self, protection: Option<&Protection>, begin: Begin<'_>) -> bool {
+    fn protect(&mut self, protection: Option<&Protection>, at: Option<SocketAddr>, begin: Begin<'_>) -> bool {
         let ice = protection.and_then(|protection| protection.ice.clone());
+        let before = self.opening.take().and_then(|opening| opening.dtls);
+        // Who checks its path may move with its association; a hold does not say where the side is.
+        let at = at.filter(|at| ice.is_none() && !at.ip().is_unspecified());
         let mut begun = false;
         let dtls = match protection.map(|protection| &protection.keying) {
             Some(Keying::Sdes(keys)) => {
-                match self.srtp.take().or_else(|| self.laid_by.take()) {
+                self.lay_by(before);
+                match self.laid_by.as_mut().and_then(|laid_by| laid_by.srtp.take()) {
                     Some(mut srtp) => {
                         srtp.rekey(keys);
                         self.srtp = Some(srtp);
@@ -180,18 +115,22 @@ impl End {
                 }
                 None
             }
-            Some(Keying::Dtls(terms)) => {
-                let before = self.opening.take().and_then(|opening| opening.dtls);
-                // RFC 8842 §4: the association goes on while the descriptions name the same ends.
-                let same = before.filter(|dtls| dtls.terms.fingerprint == terms.fingerprint);
-                Some(same.unwrap_or_else(|| {
-                    begun = true;
-                    self.srtp = None;
-                    Dtls::new(*terms, begin(*terms))
-                }))
-            }
+            Some(Keying::Dtls(terms)) => Some(match before {
+                Some(mut same) if same.is_of(terms, at) => {
+                    same.is_at(at);
+                    same
+                }
+                other => {
+                    self.lay_by(other);
+                    let known = self.laid_by.as_mut().and_then(|laid_by| laid_by.take(terms, at));
+                    let (dtls, srtp) = known.unwrap_or_else(|| (Dtls::new(*terms, at, begin(*terms)), None));
+                    self.srtp = srtp;
+                    begun = !dtls.is_done();
+                    dtls
+                }
+            }),
             Some(Keying::Plain) | None => {
-                self.laid_by = self.srtp.take().or_else(|| self.laid_by.take());
+                self.lay_by(before);
                 None
             }
         };
@@ -202,6 +141,15 @@ impl End {
         let is_needed = opening.ice.is_some() || opening.dtls.is_some();
         self.opening = is_needed.then(|| Box::new(opening));
         begun
+    }
+
+    /// The keys that there are protect nothing for now.
+    fn lay_by(&mut self, dtls: Option<Dtls>) {
+        match (dtls, self.srtp.take()) {
+            (None, None) => {}
+            (None, srtp @ Some(_)) => self.laid_by.get_or_insert_default().srtp = srtp,
+            (Some(dtls), srtp) => self.laid_by.get_or_insert_default().put(dtls, srtp),
+        }
     }
 
     /// Where a handshake is begun: also with a side on hold, which is to have keys when it comes back, but not before a side
@@ -241,26 +189,30 @@ impl End {
         if !packet.first().is_some_and(|first| (20..64).contains(first)) {
             return None;
         }
-        let (remote, dtls) = (self.remote?, opening.dtls.as_mut()?);
-        let is_peer = channel == Channel::Rtp && self.rtp.may_admit(remote.rtp, remote.signalling, source);
-        let index = if is_peer { dtls.attempt(source) } else { None };
-        let Some((index, attempt)) = index.and_then(|index| Some((index, dtls.attempts.get_mut(index)?)))
-        else {
-            self.dropped += 1;
-            return Some(Verdict::Drop);
-        };
+        let remote = self.remote?;
+        let may_come = channel == Channel::Rtp && self.rtp.may_admit(remote.rtp, remote.signalling, source);
+        let is_expected = same(source, remote.rtp) || self.handshake_target() == Some(source);
+        let opening = self.opening.as_mut()?;
+        let dtls = opening.dtls.as_mut()?;
         let mut out = Vec::new();
-        let progress = attempt.handshake.receive(packet, &mut out);
-        let keys = dtls.progress(index, progress);
+        let heard = if may_come { dtls.receive(source, is_expected, packet, &mut out) } else { Err(Ignored) };
         opening.replies.extend(out.into_iter().map(|packet| (source, packet)));
-        self.take_keys(keys);
-        Some(Verdict::Reply)
+        Some(match heard {
+            Ok(keys) => {
+                self.take_keys(keys);
+                Verdict::Reply
+            }
+            Err(Ignored) => {
+                self.dropped += 1;
+                Verdict::Drop
+            }
+        })
     }
 
     /// Why the side has no keys, if it should have some by now.
     pub(super) fn keyless(&self) -> Option<Deaf> {
-        let dtls = self.opening.as_ref()?.dtls.as_ref().filter(|dtls| !dtls.is_done)?;
-        Some(if dtls.is_other { Deaf::WrongCertificate } else { Deaf::NoHandshake })
+        let dtls = self.opening.as_ref()?.dtls.as_ref().filter(|dtls| !dtls.is_done())?;
+        Some(if dtls.was_another() { Deaf::WrongCertificate } else { Deaf::NoHandshake })
     }
 
     /// How its packets are encrypted.
@@ -300,12 +252,12 @@ mod tests {
     }
 
     fn ice() -> IceTerms {
-        IceTerms { user: "ours:theirs".into(), password: "a password of some length".into() }
+        IceTerms { user: "ours:theirs".into(), password: "a password of some length".into(), is_lite: false }
     }
 
     fn described(protection: Protection, begin: Begin<'_>) -> Stream {
         let mut stream = Stream::default();
-        stream.protect(Side::A, Some(&protection), begin);
+        stream.protect(Side::A, Some(&protection), Some(address(PEER)), begin);
         stream.describe(Side::A, Some(remote(PEER)));
         stream.describe(Side::B, Some(remote(OTHER)));
         stream
@@ -374,6 +326,10 @@ mod tests {
             Some(Box::new(Quick))
         }
 
+        fn may_begin_with(&self, _: &[u8]) -> bool {
+            true
+        }
+
         fn receive(&mut self, _: &[u8], out: &mut Vec<Vec<u8>>) -> Progress {
             out.push(vec![22, 1]);
             let suite = SrtpSuite::AesCm128Sha1_80;
@@ -403,7 +359,8 @@ mod tests {
         let used = stream.stats(Side::A).srtp.map(|used| used.to_string());
         assert_eq!(used.as_deref(), Some("dtls AES_CM_128_HMAC_SHA1_80"));
         assert!(matches!(pass(&mut stream, Side::B, OTHER, &rtp()), Verdict::Relay { .. }));
-        assert!(!stream.protect(Side::A, Some(&protection), &begin), "a re-INVITE begins no other");
+        let again = stream.protect(Side::A, Some(&protection), Some(address(PEER)), &begin);
+        assert!(!again, "a re-INVITE begins no other");
         assert!(matches!(
             pass(&mut stream, Side::B, OTHER, &[&rtp()[..3], &[2], &rtp()[4..]].concat()),
             Verdict::Relay { .. }
@@ -418,6 +375,9 @@ mod tests {
         impl Handshake for Told {
             fn anew(&self) -> Option<Box<dyn Handshake>> {
                 Some(Box::new(Told))
+            }
+            fn may_begin_with(&self, _: &[u8]) -> bool {
+                true
             }
             fn receive(&mut self, packet: &[u8], out: &mut Vec<Vec<u8>>) -> Progress {
                 match packet {
@@ -444,6 +404,147 @@ mod tests {
         assert!(matches!(pass(&mut stream, Side::B, OTHER, &rtp()), Verdict::Relay { .. }));
     }
 
+    /// Answers a hello, is done with what follows it, and makes nothing of anything else.
+    #[derive(Debug, Default)]
+    struct Slow {
+        is_begun: bool,
+    }
+
+    impl Handshake for Slow {
+        fn anew(&self) -> Option<Box<dyn Handshake>> {
+            Some(Box::<Slow>::default())
+        }
+
+        fn may_begin_with(&self, packet: &[u8]) -> bool {
+            packet != [22, 66]
+        }
+
+        fn receive(&mut self, packet: &[u8], out: &mut Vec<Vec<u8>>) -> Progress {
+            match packet {
+                HELLO => {
+                    self.is_begun = true;
+                    out.push(vec![22, 2]);
+                    Progress::Going
+                }
+                FINISHED if self.is_begun => Quick.receive(packet, out),
+                FAILURE => Progress::Failed,
+                _ => Progress::Going,
+            }
+        }
+
+        fn tend(&mut self, out: &mut Vec<Vec<u8>>) -> Progress {
+            out.push(HELLO.to_vec());
+            self.is_begun = true;
+            Progress::Going
+        }
+    }
+
+    const HELLO: &[u8] = &[22, 1];
+    const FINISHED: &[u8] = &[22, 3];
+    const FAILURE: &[u8] = &[22, 9];
+    const NEIGHBOURS: [&str; 5] =
+        ["192.0.2.10:1", "192.0.2.10:2", "192.0.2.10:3", "192.0.2.10:4", "192.0.2.10:5"];
+
+    fn slow(_: DtlsTerms) -> Option<Box<dyn Handshake>> {
+        Some(Box::<Slow>::default())
+    }
+
+    fn dtls(certificate: u8, active: bool) -> Protection {
+        let terms = DtlsTerms { fingerprint: Fingerprint([certificate; 32]), active };
+        Protection { keying: Keying::Dtls(terms), ice: None }
+    }
+
+    #[test]
+    fn neighbours_whose_handshakes_do_not_end_leave_a_place_for_the_side() {
+        let mut stream = described(dtls(0, false), &slow);
+        for neighbour in NEIGHBOURS {
+            for noise in [&[20; 40], &[63; 1][..], &[22, 66], FINISHED] {
+                assert_eq!(pass(&mut stream, Side::A, neighbour, noise), Verdict::Drop);
+            }
+        }
+        let taken = NEIGHBOURS.map(|neighbour| pass(&mut stream, Side::A, neighbour, HELLO));
+        assert_eq!(taken.iter().filter(|verdict| **verdict == Verdict::Reply).count(), MANY - 1);
+        // Its first attempt fails, its place is taken, and it is let in all the same.
+        assert_eq!(pass(&mut stream, Side::A, PEER, FAILURE), Verdict::Reply);
+        assert_eq!(pass(&mut stream, Side::A, NEIGHBOURS[4], HELLO), Verdict::Reply);
+        assert_eq!(pass(&mut stream, Side::A, PEER, HELLO), Verdict::Reply);
+        assert!(stream.tend(Side::A));
+        assert_eq!(pass(&mut stream, Side::A, PEER, FINISHED), Verdict::Reply);
+        assert!(!stream.tend(Side::A));
+        assert!(matches!(pass(&mut stream, Side::B, OTHER, &rtp()), Verdict::Relay { .. }));
+    }
+
+    const MANY: usize = 4;
+
+    #[test]
+    fn who_is_spoken_to_first_is_not_whoever_answers_first() {
+        let mut stream = described(dtls(0, true), &slow);
+        assert!(stream.tend(Side::A));
+        assert_eq!(stream.replies(Side::A), [(address(PEER), HELLO.to_vec())]);
+        assert_eq!(pass(&mut stream, Side::A, NEIGHBOURS[0], FINISHED), Verdict::Drop);
+        assert_eq!(pass(&mut stream, Side::A, PEER, FINISHED), Verdict::Reply);
+        assert!(!stream.tend(Side::A));
+    }
+
+    #[test]
+    fn a_side_that_makes_no_checks_either_is_spoken_to_where_its_description_says() {
+        for is_lite in [true, false] {
+            let protection = Protection { ice: Some(IceTerms { is_lite, ..ice() }), ..dtls(0, true) };
+            let mut stream = described(protection, &slow);
+            assert!(stream.tend(Side::A));
+            let begun = stream.replies(Side::A).first().map(|(to, _)| *to);
+            assert_eq!(begun, is_lite.then(|| address(PEER)));
+        }
+    }
+
+    /// Describes A so, at this address; whether a handshake begins.
+    fn again(stream: &mut Stream, protection: &Protection, at: &str) -> bool {
+        let begun = stream.protect(Side::A, Some(protection), Some(address(at)), &slow);
+        stream.describe(Side::A, Some(remote(at)));
+        begun
+    }
+
+    fn shaken(stream: &mut Stream, with: &str) {
+        assert_eq!(pass(stream, Side::B, OTHER, &rtp()), Verdict::Drop, "no keys yet");
+        assert_eq!(pass(stream, Side::A, with, HELLO), Verdict::Reply);
+        assert_eq!(pass(stream, Side::A, with, FINISHED), Verdict::Reply);
+    }
+
+    /// RFC 8842 §3.1.
+    #[test]
+    fn another_role_and_another_place_are_another_association_with_the_same_certificate() {
+        let mut stream = described(dtls(0, false), &slow);
+        shaken(&mut stream, PEER);
+        assert!(!again(&mut stream, &dtls(0, false), "0.0.0.0:4000"), "held");
+        assert!(!again(&mut stream, &dtls(0, false), PEER), "resumed");
+        assert!(again(&mut stream, &dtls(0, false), ELSEWHERE), "moved");
+        shaken(&mut stream, ELSEWHERE);
+        assert!(again(&mut stream, &dtls(0, true), ELSEWHERE), "it is to be begun with now");
+        shaken(&mut stream, ELSEWHERE);
+        // Who checks its path takes its association along.
+        let checked = Protection { ice: Some(ice()), ..dtls(0, true) };
+        assert!(!again(&mut stream, &checked, PEER));
+    }
+
+    #[test]
+    fn associations_of_branches_that_take_turns_go_on() {
+        let mut stream = described(dtls(1, false), &slow);
+        shaken(&mut stream, PEER);
+        assert!(again(&mut stream, &dtls(2, false), ELSEWHERE));
+        assert!(!again(&mut stream, &dtls(1, false), PEER), "it has its keys already");
+        let mut next = rtp();
+        next[3] += 1;
+        assert!(matches!(pass(&mut stream, Side::B, OTHER, &next), Verdict::Relay { .. }));
+        assert!(again(&mut stream, &dtls(2, false), ELSEWHERE), "and the other goes on being made");
+        shaken(&mut stream, ELSEWHERE);
+        stream.protect(Side::A, None, Some(address(OTHER)), &slow);
+        assert!(!again(&mut stream, &dtls(2, false), ELSEWHERE), "plain in between");
+        for certificate in 3..50 {
+            assert!(again(&mut stream, &dtls(certificate, false), PEER));
+        }
+        assert!(again(&mut stream, &dtls(1, false), PEER), "what was long ago is forgotten");
+    }
+
     #[test]
     fn who_shows_the_wrong_certificate_is_not_heard() {
         #[derive(Debug)]
@@ -451,6 +552,9 @@ mod tests {
         impl Handshake for Fails {
             fn anew(&self) -> Option<Box<dyn Handshake>> {
                 None
+            }
+            fn may_begin_with(&self, _: &[u8]) -> bool {
+                true
             }
             fn receive(&mut self, _: &[u8], _: &mut Vec<Vec<u8>>) -> Progress {
                 Progress::WrongCertificate

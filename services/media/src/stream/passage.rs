@@ -173,7 +173,7 @@ mod tests {
         stream.describe(Side::A, Some(remote(PHONE_A)));
         stream.describe(Side::B, Some(remote(PHONE_B)));
         let keys = SrtpKeys { suite: SUITE, inbound: master(1), outbound: master(2) };
-        stream.protect(Side::B, Some(&Protection { keying: Keying::Sdes(keys), ice: None }), &|_| None);
+        stream.protect(Side::B, Some(&Protection { keying: Keying::Sdes(keys), ice: None }), None, &|_| None);
         stream
     }
 
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn keys_taken_back_make_the_side_plain_again() {
         let mut stream = described();
-        stream.protect(Side::B, None, &|_| None);
+        stream.protect(Side::B, None, None, &|_| None);
         assert!(!stream.needs_payload());
         assert_eq!(pass(&mut stream, Side::A, PHONE_A, &rtp(1)).1, rtp(1));
     }
@@ -265,9 +265,9 @@ mod tests {
         assert!(matches!(pass(&mut stream, Side::A, PHONE_A, &rtp(1)).0, Verdict::Relay { .. }));
         for between in [None, Some(keys(3))] {
             let between = between.map(|keys| Protection { keying: Keying::Sdes(keys), ice: None });
-            stream.protect(Side::B, between.as_ref(), &|_| None);
+            stream.protect(Side::B, between.as_ref(), None, &|_| None);
             let again = Protection { keying: Keying::Sdes(keys(2)), ice: None };
-            stream.protect(Side::B, Some(&again), &|_| None);
+            stream.protect(Side::B, Some(&again), None, &|_| None);
             let mut other = rtp(1);
             other[20] = 0;
             assert_eq!(

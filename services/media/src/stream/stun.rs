@@ -172,7 +172,7 @@ pub(super) mod tests {
     const SOURCE: &str = "192.0.2.1:32853";
 
     fn terms() -> IceTerms {
-        IceTerms { user: "evtj:h6vY".into(), password: "VOkJxbRl1RmTxUk/WvJxBt".into() }
+        IceTerms { user: "evtj:h6vY".into(), password: "VOkJxbRl1RmTxUk/WvJxBt".into(), is_lite: false }
     }
 
     /// A check like RFC 5769 §2.1 describes one: other attributes before the code, padding in the name.

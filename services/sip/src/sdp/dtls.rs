@@ -79,6 +79,11 @@ impl<'a> Sdp<'a> {
         ((4..=256).contains(&user.len()) && (22..=256).contains(&password.len())).then_some((user, password))
     }
 
+    /// Whether its author answers checks and makes none (RFC 8839 §5.3).
+    pub fn is_ice_lite(&self) -> bool {
+        self.attributes(b"ice-lite").next().is_some()
+    }
+
     /// Whether its author bundles streams (RFC 9143).
     pub fn bundles(&self) -> bool {
         self.attributes(b"group").any(|value| value.starts_with(b"BUNDLE"))
