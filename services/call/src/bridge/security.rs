@@ -48,7 +48,10 @@ struct Secured {
     /// What stood in the peer's offer, for the answer to it.
     proto: Box<str>,
     mid: Box<str>,
+    /// RTCP comes with RTP: the peer has said so, and it was offered or is answered.
     muxed: bool,
+    /// It was offered so.
+    offers_mux: bool,
     ice: Option<Box<Ice>>,
     /// The suite and the line of it that both named.
     agreed: Option<(u32, SrtpKeys)>,
@@ -61,6 +64,8 @@ struct Ice {
     password: String,
     /// The peer does it as well.
     agreed: bool,
+    /// What the peer calls itself, and its password.
+    theirs: Option<Box<[u8]>>,
 }
 
 /// How a stream is protected.
@@ -240,7 +245,7 @@ impl Security {
             return Ok(None);
         };
         state.kind = kind;
-        state.muxed = stream.rtcp_mux() && (state.muxed || !we_offered);
+        state.muxed = stream.rtcp_mux() && (state.offers_mux || !we_offered);
         if !we_offered {
             state.proto = String::from_utf8_lossy(stream.proto).into();
             state.mid = String::from_utf8_lossy(stream.mid().unwrap_or_default()).into();
@@ -333,13 +338,13 @@ impl Security {
                     Kind::Dtls => Transport::Tls,
                 };
                 said.proto = transport.name(feedback).map(Box::from);
-                state.muxed = state.muxed || state.kind == Kind::Dtls;
+                state.offers_mux = state.muxed || state.kind == Kind::Dtls;
             } else {
                 said.proto = Some(state.proto.clone()).filter(|proto| !proto.is_empty());
             }
             let lines = &mut said.lines;
             state.key_lines(is_offer, fingerprint, lines, ids);
-            if state.muxed {
+            if if is_offer { state.offers_mux } else { state.muxed } {
                 lines.push("a=rtcp-mux".to_owned());
             }
             if is_offer && state.kind == Kind::Dtls && state.ice.is_none() {
@@ -428,11 +433,18 @@ impl Secured {
     }
 
     fn hear_ice(&mut self, theirs: Option<(&[u8], &[u8])>, we_offered: bool, ids: &mut Ids) {
-        if theirs.is_some() && !we_offered && self.ice.is_none() {
-            self.ice = Some(Box::new(Ice::new(ids)));
+        let said = theirs.map(|(user, password)| [user, b":", password].concat().into_boxed_slice());
+        if said.is_some() && !we_offered {
+            let before = self.ice.as_ref().and_then(|ice| ice.theirs.as_ref());
+            // Another name begins the checks anew, and is answered with another (RFC 8839 §4.4.1.1.1).
+            let is_restart = before.is_some_and(|before| Some(before) != said.as_ref());
+            if is_restart || self.ice.is_none() {
+                self.ice = Some(Box::new(Ice::new(ids)));
+            }
         }
         if let Some(ice) = &mut self.ice {
-            ice.agreed = theirs.is_some();
+            ice.agreed = said.is_some();
+            ice.theirs = said.or(ice.theirs.take());
         }
     }
 }
@@ -441,6 +453,11 @@ impl Ice {
     /// RFC 8445 §5.3: 24 and 128 bits of randomness at least.
     fn new(ids: &mut Ids) -> Ice {
         let user = format!("{:016x}", ids.random());
-        Ice { user, password: format!("{:016x}{:016x}", ids.random(), ids.random()), agreed: false }
+        Ice {
+            user,
+            password: format!("{:016x}{:016x}", ids.random(), ids.random()),
+            agreed: false,
+            theirs: None,
+        }
     }
 }

@@ -357,3 +357,76 @@ fn a_page_that_does_dtls_and_ice_hears_a_plain_callee() {
     ends_by_the_caller(&mut world, &ok, 2);
     world.expect_replays();
 }
+
+/// The name under which the box is checked.
+fn ufrag(sent: &Sent) -> &str {
+    sent.body().lines().find(|line| line.starts_with("a=ice-ufrag:")).unwrap()
+}
+
+#[test]
+fn a_page_that_begins_its_checks_anew_is_answered_with_another_name() {
+    let mut world = World::shaped(
+        |trunks: &mut Vec<Trunk>| trunks[0].media_security = MediaSecurity::Required,
+        |settings| settings.fingerprint = Some(Fingerprint([9; 32])),
+    );
+    let (ok, _) = up(&mut world, &page("actpass"), |_| ANSWER.to_owned());
+    let mut last = ok.clone();
+    for (cseq, user, is_restart) in [(2, "abcd", false), (3, "efgh", true), (4, "efgh", false)] {
+        let again = page("actpass").replace("abcd", user).replace("o=- 1 1", &format!("o=- 1 {cseq}"));
+        world.receive(CALLER, &(from_caller("INVITE", cseq, &ok, KIND) + &again));
+        world.expect(CALLER, "SIP/2.0 100");
+        let reinvite = world.expect(CALLEE, "INVITE");
+        world.receive(CALLEE, &response(&reinvite, "200 OK", "", Some(ANSWER)));
+        world.expect(CALLEE, "ACK");
+        let answer = world.expect(CALLER, "SIP/2.0 200");
+        world.receive(CALLER, &from_caller("ACK", cseq, &ok, ""));
+        assert_eq!(ufrag(&answer) != ufrag(&last), is_restart, "{cseq}");
+        let ice = world.orders.iter().rev().find_map(|order| match order {
+            MediaOrder::Describe { side: Side::A, protection, .. } => protection.clone()?.ice,
+            _ => None,
+        });
+        let expected = format!("{}:{user}", ufrag(&answer).trim_start_matches("a=ice-ufrag:"));
+        assert_eq!(&*ice.unwrap().user, expected);
+        last = answer;
+    }
+    ends_by_the_caller(&mut world, &ok, 5);
+    world.expect_replays();
+}
+
+/// Another device may answer than the one that was heard before (RFC 3261 §13.2.2.4).
+#[test]
+fn control_comes_with_media_when_the_last_answer_says_so() {
+    let mut world = World::shaped(
+        |trunks: &mut Vec<Trunk>| trunks[1].media_security = MediaSecurity::Dtls,
+        |settings| settings.fingerprint = Some(Fingerprint([9; 32])),
+    );
+    let answer = format!(
+        "v=0\no=- 5 5 IN IP4 192.0.2.30\ns=-\nc=IN IP4 192.0.2.30\nt=0 0\na=ice-lite\n\
+         m=audio 5000 UDP/TLS/RTP/SAVP 0\na=fingerprint:{}\na=setup:active\na=ice-ufrag:abcd\na=ice-pwd:{}\n",
+        Fingerprint([7; 32]).write(),
+        "p".repeat(24),
+    );
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&out, "183 Session Progress", "b1", Some(&answer)));
+    world.expect(CALLER, "SIP/2.0 183");
+    let control = |world: &World| {
+        world.orders.iter().rev().find_map(|order| match order {
+            MediaOrder::Describe { side: Side::B, remote: Some(remote), protection, .. } => {
+                let is_lite = protection.as_ref()?.ice.as_ref()?.is_lite;
+                Some((remote.rtcp.port(), is_lite))
+            }
+            _ => None,
+        })
+    };
+    assert_eq!(control(&world), Some((5001, true)));
+    let muxed = answer + "a=rtcp-mux\n";
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(&muxed)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    assert_eq!(control(&world), Some((5000, true)));
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    ends_by_the_caller(&mut world, &ok, 2);
+    world.expect_replays();
+}
