@@ -272,8 +272,8 @@ pub enum Output {
     },
     /// An order to the relay.
     Media(MediaOrder),
-    /// How far an attempt is that goes on: at the INVITE, when it is sent on, at the answer. It reads as if the process died
-    /// now; the record of the same id takes its place.
+    /// How far an attempt is that goes on: at the INVITE, when it is sent on, at the answer, when it begins to end and that
+    /// takes longer. It reads as if the process died now; the record of the same id takes its place.
     OpenCdr {
         /// The record.
         fact: Box<CdrFact>,

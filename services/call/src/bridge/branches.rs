@@ -233,7 +233,7 @@ impl Core {
     /// The same with what another process needs to go on with the call.
     pub(crate) fn open_record_with(&mut self, key: CallKey, state: Option<Box<[u8]>>, now: Now) {
         let Some(call) = self.calls.get(key) else { return };
-        let fact = Box::new(call.record.standing(call.id, now));
+        let fact = Box::new(call.record.standing(&call.record.attempt, call.id, now));
         self.wire.outputs.push_back(Output::OpenCdr { fact, state });
     }
 

@@ -353,6 +353,31 @@ impl Call {
 }
 
 impl State {
+    /// Whether one of the two who talked is gone and the call waits for somebody in its place.
+    pub(super) fn has_lost_a_side(self) -> bool {
+        match self {
+            State::TransferringAlone(_) | State::YieldingAlone(_) | State::ReplacingAlone(_) => true,
+            State::Routing
+            | State::Opening
+            | State::Resolving
+            | State::Calling
+            | State::Ringing
+            | State::Answered
+            | State::Up
+            | State::Offering(_)
+            | State::Transferring(_)
+            | State::Rejoining(_)
+            | State::JoinWaiting(_)
+            | State::Yielding(_)
+            | State::Replacing(_)
+            | State::Reverting(_)
+            | State::Restoring
+            | State::Ending
+            | State::Settling
+            | State::Over => false,
+        }
+    }
+
     /// For operators.
     pub fn name(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use routing::Trunk;
 use sip::{Message, Method, Sdp};
 
 use super::security::is_plain;
-use super::session::{codec, warning};
+use super::session::{MediaState, codec, warning};
 use super::table::{Event, Order, State, step};
 use super::{Call, CallKey, Candidate, Cause, GoesOn, LocalSession, Reach, Terms};
 use crate::bodies::{Body, sdp_of};
@@ -23,12 +23,22 @@ const UNAVAILABLE: u16 = 503;
 /// The session that is described cannot be had (RFC 3261 §21.4.26).
 const UNACCEPTABLE: u16 = 488;
 
+/// What the journal is to hear of a step.
+#[derive(Clone, Copy)]
+enum News {
+    /// The call begins to end, or its media has.
+    Ends,
+    /// One of the two who talk has left, and the other waits for somebody else.
+    Parts,
+}
+
 pub(super) type Follow<'m> = VecDeque<Cause<'m>>;
 
 impl Core {
     /// Takes a call one step, and the steps that follow from it.
     pub(crate) fn drive(&mut self, key: CallKey, cause: Cause<'_>, now: Now) {
         let mut follow = Follow::from([cause]);
+        let mut news = None;
         while let Some(cause) = follow.pop_front() {
             let Some(call) = self.calls.get_mut(key) else { return };
             if cause.attempt != 0 && !call.focus(cause.attempt) {
@@ -38,6 +48,11 @@ impl Core {
             self.wire.coverage.bridge(before, cause.event);
             let (next, orders) = step(before, cause.event);
             call.state = next;
+            if next == State::Ending && (before != next || cause.event == Event::MediaClosed) {
+                news = Some(News::Ends);
+            } else if next.has_lost_a_side() && !before.has_lost_a_side() {
+                news = Some(News::Parts);
+            }
             if next == State::Ending && before != State::Ending {
                 if !cause.is_of_target() {
                     call.focus_furthest();
@@ -54,7 +69,24 @@ impl Core {
                 follow.push_back(Cause::new(Event::LegsOver));
             }
         }
+        if let Some(news) = news {
+            self.tell_journal(key, news, now);
+        }
         self.settle(key, now);
+    }
+
+    /// Somebody has left: a process that dies now must leave no call behind that another one goes on with, and its record
+    /// tells who left and when. Where the record itself follows at once there is nothing to tell before it.
+    fn tell_journal(&mut self, key: CallKey, news: News, now: Now) {
+        let Some(call) = self.calls.get(key) else { return };
+        match news {
+            // What the relay has counted comes within this step, as a rule.
+            News::Ends if call.state == State::Ending && call.media.state != MediaState::Closing => {
+                self.open_record(key, now);
+            }
+            News::Parts if call.state.has_lost_a_side() => self.open_talk(key, now),
+            News::Ends | News::Parts => {}
+        }
     }
 
     pub(crate) fn has_no_legs_left(&self, key: CallKey) -> bool {

@@ -220,11 +220,14 @@ impl Record {
         self.ended.get_or_insert(now);
     }
 
-    /// What there is to say of the attempt that the call speaks of should nothing more be heard of it: the row that the
-    /// journal closes if the process dies.
-    pub(crate) fn standing(&self, call: Uuid, now: Now) -> CdrFact {
-        let is_answered = self.attempt.answered.is_some();
-        let fact = self.fact(&self.attempt, call, is_answered, now);
+    /// What there is to say of an attempt that is not over should nothing more be heard of it: the row that the journal
+    /// closes if the process dies. Of a call that ends already it is what the row will say.
+    pub(crate) fn standing(&self, attempt: &Attempt, call: Uuid, now: Now) -> CdrFact {
+        if self.ended.is_some() {
+            return CdrFact { is_last: false, ..self.fact(attempt, call, true, now) };
+        }
+        let is_answered = attempt.answered.is_some();
+        let fact = self.fact(attempt, call, is_answered, now);
         let disposition = if is_answered { Disposition::Answered } else { Disposition::Failed };
         let (from_a, from_b) = (self.from_a, self.from_b);
         CdrFact { is_last: false, disposition, ended_by: EndedBy::Crash, from_a, from_b, ..fact }

@@ -16,7 +16,7 @@ use super::session::without_hold;
 use super::table::{Event, State};
 use super::{Attempt, Call, CallKey, Candidate, Cause, Setup};
 use crate::bodies::sdp_of;
-use crate::cdr::EndedBy;
+use crate::cdr::{CdrFact, EndedBy};
 use crate::core::{Core, RouteQuestion};
 use crate::io::{Now, Output};
 use crate::leg::{LegKey, Referral};
@@ -233,6 +233,19 @@ impl Core {
         if let Some(other) = transfer.claimed {
             self.drive(other, Cause::new(Event::Cancelled), now);
         }
+    }
+
+    /// Tells the journal how far the attempt is that brought together those of whom one has left: nobody can go on with it.
+    pub(super) fn open_talk(&mut self, key: CallKey, now: Now) {
+        let Some(call) = self.calls.get(key) else { return };
+        let talk = call.transfer.as_ref().and_then(|transfer| transfer.talk.as_ref());
+        let fact = match talk {
+            Some(talk) => {
+                CdrFact { route: talk.route.clone(), ..call.record.standing(&talk.attempt, call.id, now) }
+            }
+            None => call.record.standing(&call.record.attempt, call.id, now),
+        };
+        self.wire.outputs.push_back(Output::OpenCdr { fact: Box::new(fact), state: None });
     }
 
     /// The target answered: it is `side` of the call from now on.

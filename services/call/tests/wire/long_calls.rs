@@ -31,7 +31,7 @@ fn the_open_record_of_a_long_call_says_how_far_it_is_and_what_was_heard() {
     assert_eq!(world.open_records.len(), opened + 2, "again and again");
     ends_by_the_caller(&mut world, &ok, 2);
     world.pass(INTERIM);
-    assert_eq!(world.open_records.len(), opened + 2, "no more");
+    assert_eq!(world.open_records.len(), opened + 3, "that it ends, and no more");
     assert_eq!(counted(&world.records[0]), (11, 22), "what the relay said at the end counts, and once");
     world.expect_nothing_left();
 }
@@ -49,10 +49,10 @@ fn a_call_that_ends_while_it_is_counted_is_not_opened_again() {
     world.expect(CALLER, "SIP/2.0 200");
     let bye = world.expect(CALLEE, "BYE");
     world.input(Input::Media(MediaReport::Counted { session, from_a: late, from_b: late }));
-    assert_eq!(world.open_records.len(), opened);
+    assert_eq!(world.open_records.len(), opened + 1, "that it ends");
     world.receive(CALLEE, &response(&bye, "200 OK", "", None));
     world.input(Input::Media(MediaReport::Counted { session, from_a: late, from_b: late }));
-    assert_eq!((world.open_records.len(), world.records.len()), (opened, 1));
+    assert_eq!((world.open_records.len(), world.records.len()), (opened + 1, 1));
     assert_eq!(counted(&world.records[0]), (11, 22));
     world.expect_nothing_left();
 }

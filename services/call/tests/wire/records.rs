@@ -26,7 +26,8 @@ fn an_attempt_is_told_at_the_invite_when_it_is_sent_on_and_at_the_answer() {
     assert!(told.iter().all(|fact| (fact.id, fact.call_id) == (record.id, record.call_id)));
     assert_ne!(record.id, record.call_id);
     assert_eq!(record.id.get_version_num(), 7);
-    assert!(world.open_records.is_empty(), "nothing is told of an attempt that is over");
+    let ends: Vec<_> = world.open_records.iter().map(|fact| fact.ended_by).collect();
+    assert_eq!(ends, [EndedBy::Caller], "nothing is told of an attempt that is over");
 }
 
 #[test]

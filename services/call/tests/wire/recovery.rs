@@ -410,6 +410,51 @@ fn a_relay_that_says_nothing_of_the_ports_ends_the_call() {
 }
 
 #[test]
+fn a_call_that_was_hung_up_is_over_though_its_process_dies_before_the_other_side_said_so() {
+    let (mut world, ok, _) = call_up();
+    assert!(world.kept.is_some());
+    world.pass(Duration::from_secs(5));
+    let hung_up = world.now.utc;
+    world.receive(CALLER, &from_caller("BYE", 2, &ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    let bye = world.expect(CALLEE, "BYE");
+    assert!(world.records.is_empty() && world.kept.is_none(), "nobody may go on with it");
+    let open = world.open_records.last().unwrap().clone();
+    assert_eq!((open.disposition, open.ended_by), (Disposition::Answered, EndedBy::Caller));
+    assert_eq!((open.ended_at, open.duration_ms, open.is_last), (hung_up, 5_000, false));
+    assert_eq!((open.from_a.packets, open.from_b.packets), (11, 22));
+    // The callee takes its time; what was said stays true.
+    world.pass(Duration::from_secs(3));
+    world.sent.clear();
+    world.receive(CALLEE, &response(&bye, "200 OK", "", None));
+    assert_eq!(world.records, [call::CdrFact { is_last: true, ..open }]);
+    world.expect_nothing_left();
+}
+
+#[test]
+fn a_call_that_was_cancelled_is_over_though_its_process_dies_before_the_callee_said_so() {
+    let mut world = World::new();
+    call_ringing(&mut world);
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLER, "SIP/2.0 487");
+    world.expect(CALLEE, "CANCEL");
+    assert!(world.records.is_empty());
+    let open = world.open_records.last().unwrap();
+    assert_eq!((open.disposition, open.ended_by), (Disposition::Cancelled, EndedBy::Caller));
+    assert_eq!((open.sip_code_a, open.ended_at), (Some(487), world.now.utc));
+}
+
+#[test]
+fn of_a_call_that_ends_in_one_step_the_record_says_so_at_once() {
+    let mut world = World::new();
+    let (out, _) = call_ringing(&mut world);
+    let opened = world.open_records.len();
+    world.receive(CALLEE, &response(&out, "486 Busy Here", "b1", None));
+    assert_eq!((world.records.len(), world.open_records.len()), (1, opened));
+}
+
+#[test]
 fn a_call_that_nobody_has_answered_is_not_kept() {
     let mut world = World::new();
     call_ringing(&mut world);

@@ -253,12 +253,15 @@ fn who_is_replaced_may_hang_up_first() {
     world.receive(DESK, &pickup(&ok, ""));
     world.expect(DESK, "SIP/2.0 100");
     let offer = world.expect(CALLEE, "INVITE");
+    assert!(world.kept.is_some());
     world.receive(CALLER, &from_caller("BYE", 2, &ok, ""));
     world.expect(CALLER, "SIP/2.0 200");
+    assert!(world.kept.is_none(), "a process that dies now leaves nobody to go on with");
     world.expect_silence();
     world.receive(CALLEE, &response(&offer, "200 OK", "", Some(ANSWER)));
     world.expect(CALLEE, "ACK");
     let taken = world.expect(DESK, "SIP/2.0 200");
+    assert!(world.kept.is_some(), "both sides are there again");
     world.receive(DESK, &from_desk("ACK", 1, &taken));
     world.expect_silence();
     world.receive(CALLEE, &from_callee("BYE", 1, &out, ""));

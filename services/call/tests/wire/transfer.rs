@@ -144,10 +144,15 @@ fn a_hold_of_who_leaves_does_not_hold_the_target() {
 #[test]
 fn bye_of_who_asked_does_not_end_the_transfer() {
     let (mut world, ok, out) = call_up();
+    let talk = world.open_records.last().unwrap().clone();
     let target = caller_transfers(&mut world, &ok);
     world.receive(CALLER, &from_caller("BYE", 3, &ok, ""));
     world.expect(CALLER, "SIP/2.0 200");
     world.expect_silence();
+    // Should the process die now, nobody goes on with a talk of which one side is gone.
+    let open = world.open_records.last().unwrap();
+    assert_eq!((open.id, &open.route, open.answered_at), (talk.id, &talk.route, talk.answered_at));
+    assert!(world.kept.is_none() && open.ended_by == EndedBy::Crash && !open.is_last);
     world.receive(CALLEE, &response(&target, "180 Ringing", "c1", None));
     // The subscription is a use of its own of the dialog (RFC 5057 §5).
     let notify = world.expect(CALLER, "NOTIFY");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use call::{CdrFact, Disposition, EndedBy};
+use call::{CdrFact, Disposition, EndedBy, Utc};
 use uuid::Uuid;
 
 use super::Oracle;
@@ -32,8 +32,8 @@ impl Oracle {
         if self.records.calls.values().flatten().any(|record| record.id == fact.id) {
             self.fail(call, "an attempt goes on after its record");
         }
-        if fact.ended_by != EndedBy::Crash || fact.is_last {
-            self.fail(call, "an attempt that goes on reads as one that ended well");
+        if fact.is_last {
+            self.fail(call, "an attempt that is not over reads as the last");
         }
         if let Some(before) = self.records.open.insert(fact.id, fact.clone())
             && (before.call_id, before.started_at) != (fact.call_id, fact.started_at)
@@ -54,6 +54,9 @@ impl Oracle {
             }
             Some(open) if open.answered_at.is_some() && open.answered_at != fact.answered_at => {
                 wrong.push("a record with another answer than the attempt had".to_owned());
+            }
+            Some(open) if open.ended_by != EndedBy::Crash && end(&open) != end(&fact) => {
+                wrong.push(format!("a record that ends {:?} and was to end {:?}", end(&fact), end(&open)));
             }
             Some(_) => {}
         }
@@ -145,4 +148,9 @@ impl Oracle {
         let all = self.records.calls.values().flatten();
         all.filter(|fact| self.call_of_record(fact) == Some(call)).collect()
     }
+}
+
+/// How a record ends: what is told of an attempt that waits for nothing but the answer to a BYE or CANCEL is what becomes of it.
+fn end(fact: &CdrFact) -> (Utc, u64, Disposition, EndedBy, Option<u16>) {
+    (fact.ended_at, fact.duration_ms, fact.disposition, fact.ended_by, fact.sip_code_a)
 }
