@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
-use call::Interrupted;
+use call::{EndedBy, Interrupted};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Connection, Row, SqliteConnection};
 use uuid::Uuid;
@@ -44,17 +44,17 @@ pub(crate) struct Found {
 }
 
 /// Commits everything that is known of the process before this one, in one transaction, and takes the spool away. Dying in
-/// between repeats it, which changes nothing: each record has the key that it would have had.
+/// between repeats it, which changes nothing: each record has the key that it would have had. `alive`: when it last lived.
 pub(crate) async fn recover(
     path: &Path,
     connection: &mut SqliteConnection,
     spool: &Path,
+    alive: i64,
     survivors: Survivors<'_>,
 ) -> Result<Found, OpenError> {
     let unreadable =
         |source| OpenError::File { what: "cannot read the spool", path: spool.to_owned(), source };
     let files = spool::left_behind(spool).map_err(unreadable)?;
-    let alive = spool::last_alive(spool).unwrap_or(0);
     let failed = |source| OpenError::Journal { path: path.to_owned(), source };
     let found = commit(connection, &files, alive, survivors).await.map_err(failed)?;
     spool::clear(spool, false);
@@ -246,13 +246,17 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// It ended when the process did: when that was last known to live, or later said something of this very attempt.
+    /// It ended when the process did: when that was last known to live, or later said something of this very attempt. Where
+    /// a side had left before, the record tells that already.
     fn end(&mut self, alive: i64, is_last: bool) {
+        self.set("is_last", i64::from(is_last));
+        if self.text("ended_by") != EndedBy::Crash.as_str() {
+            return;
+        }
         let ended = self.integer("ended_at").unwrap_or(0).max(alive);
         let since = |from: Option<i64>| from.map_or(0, |from| (ended - from).max(0) / 1000);
         let (ringing, answered) = (self.integer("ringing_at"), self.integer("answered_at"));
         self.set("ended_at", ended);
-        self.set("is_last", i64::from(is_last));
         self.set("duration_ms", since(answered));
         if answered.is_none() {
             self.set("ring_ms", since(ringing));

@@ -107,14 +107,16 @@ pub struct Store {
     bindings: mpsc::Sender<BindingChange>,
     shared: Arc<health::Shared>,
     spool: PathBuf,
+    alive: spool::Alive,
     recorders: AtomicU16,
     readers: SqlitePool,
     listeners: Arc<[String]>,
     closing: watch::Sender<bool>,
     tasks: Mutex<Option<Tasks>>,
     interrupted: Mutex<Vec<Interrupted>>,
-    /// Held for as long as the store is: two processes with one journal would each forward half of it.
-    _lock: std::fs::File,
+    /// Held for as long as the store is: two processes with one journal would each forward half of it, and with one spool
+    /// each take away the other's.
+    _locks: [std::fs::File; 2],
 }
 
 /// How long a closing store lets the forwarder catch up. What it does not forward waits for the next start.
@@ -142,13 +144,14 @@ impl Store {
         let (lock, path) = journal::prepare(data_dir)?;
         let mut connection = journal::open(&path).await?;
         let spool = config.spool.prepare(data_dir);
-        let spool = spool.map_err(|source| OpenError::File {
-            what: "cannot make the directory of the spool for",
+        let (spool, spool_lock) = spool.map_err(|source| OpenError::File {
+            what: "cannot have the directory of the spool for",
             path: data_dir.to_owned(),
             source,
         })?;
         let survivors = crash::Survivors { shards: config.recover, listeners: &config.listeners };
-        let found = crash::recover(&path, &mut connection, &spool, survivors).await?;
+        let alive = spool::Alive::last(data_dir).unwrap_or(0);
+        let found = crash::recover(&path, &mut connection, &spool, alive, survivors).await?;
         let last_seq = journal::last_seq(&path, connection).await?;
         let readers = journal::readers(&path);
 
@@ -189,19 +192,21 @@ impl Store {
             forwarders.push(tokio::spawn(forward));
         }
         let tasks = Tasks { writer: tokio::spawn(writer.run()), forwarders, committed: committed_seen };
-        tokio::spawn(live(spool::Alive::open(&spool), Arc::clone(&shared), closing.subscribe()));
+        let alive = spool::Alive::open(data_dir);
+        tokio::spawn(live(alive.clone(), Arc::clone(&shared), closing.subscribe()));
         Ok(Store {
             records: records_in,
             bindings: bindings_in,
             shared,
             spool,
+            alive,
             recorders: AtomicU16::new(0),
             readers,
             listeners,
             closing,
             tasks: Mutex::new(Some(tasks)),
             interrupted: Mutex::new(found.interrupted),
-            _lock: lock,
+            _locks: [lock, spool_lock],
         })
     }
 
@@ -262,11 +267,12 @@ impl Store {
 
     /// Commits everything handed over so far, gives PostgreSQL and the other sinks a moment to take it, and ends the tasks. What is handed
     /// over later goes to the log. With a disk that takes nothing it gives up after a few seconds and logs the records.
-    /// A second call does nothing.
+    /// A second call does nothing. Attempts that are open still, because a shard or the start failed, end now.
     pub async fn close(&self) {
         self.closing.send_replace(true);
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Tasks { writer, forwarders, mut committed }) = tasks else { return };
+        beat(&self.alive).await;
         self.readers.close().await;
         // An error means that the writer is gone already; joining it says why.
         let _ = committed.wait_for(|committed| committed.last).await;
@@ -282,6 +288,9 @@ impl Store {
             tracing::error!(%error, "the journal's writer ended badly");
         } else if self.shared.kept_everything() {
             spool::clear(&self.spool, true);
+            if !self.shared.is_open() {
+                self.alive.clear();
+            }
         }
     }
 }
@@ -291,9 +300,18 @@ const BEAT: Duration = Duration::from_millis(50);
 
 async fn live(alive: spool::Alive, shared: Arc<health::Shared>, mut closing: watch::Receiver<bool>) {
     // An error means that the store is gone.
-    while let Err(_elapsed) = tokio::time::timeout(BEAT, closing.wait_for(|closing| *closing)).await {
+    while tokio::time::timeout(BEAT, closing.wait_for(|closing| *closing)).await.is_err() {
         if shared.is_open() {
-            alive.beat(writer::utc_now());
+            beat(&alive).await;
         }
+    }
+}
+
+/// A disk that hangs holds up nobody else.
+async fn beat(alive: &spool::Alive) {
+    let alive = alive.clone();
+    let said = tokio::task::spawn_blocking(move || alive.beat(writer::utc_now())).await;
+    if let Err(error) = said {
+        tracing::error!(%error, "the sign of life ended badly");
     }
 }

@@ -7,8 +7,11 @@
 //!
 //! There are two files a shard, written in turn. When one is long and everything in the other is committed, that one is
 //! emptied. At the start `crash.rs` reads what a process has left.
+//!
+//! Beside the journal, and not here, the process says again and again that it lives ([`Alive`]): a place in memory may be gone
+//! at the next start, with the container that it belonged to.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -85,16 +88,27 @@ pub enum SpoolPlace {
 }
 
 impl SpoolPlace {
-    /// Makes the directory.
-    pub(crate) fn prepare(&self, data_dir: &Path) -> io::Result<PathBuf> {
-        match self {
+    /// Makes the directory, and takes it for this process: another one would take away what this one has written.
+    pub(crate) fn prepare(&self, data_dir: &Path) -> io::Result<(PathBuf, File)> {
+        let directory = match self {
             SpoolPlace::Auto => match in_memory(data_dir) {
-                Some(directory) => Ok(directory),
-                None => private(data_dir.join("spool")),
+                Some(directory) => directory,
+                None => private(data_dir.join("spool"))?,
             },
-            SpoolPlace::At(directory) => private(directory.clone()),
-            SpoolPlace::DataDir => private(data_dir.join("spool")),
-        }
+            SpoolPlace::At(directory) => private(directory.clone())?,
+            SpoolPlace::DataDir => private(data_dir.join("spool"))?,
+        };
+        let lock = File::open(&directory)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                let directory = directory.display();
+                io::Error::other(format!(
+                    "{directory} is the spool of another process; give each its own cdr.spool"
+                ))
+            }
+            TryLockError::Error(error) => error,
+        })?;
+        Ok((directory, lock))
     }
 }
 
@@ -103,14 +117,22 @@ fn private(directory: PathBuf) -> io::Result<PathBuf> {
     Ok(directory)
 }
 
-/// A directory of this box's own in `/dev/shm`, found again by the path of the data directory. Everybody may write there, so
-/// one that belongs to somebody else is left alone.
+/// A directory of this box's own in `/dev/shm`, found again by the data directory: by its path, and by where it is stored, since
+/// containers that share this memory may each have one of the same path. Everybody may write there, so one that belongs
+/// to somebody else is left alone.
 fn in_memory(data_dir: &Path) -> Option<PathBuf> {
     let whole = data_dir.canonicalize().ok()?;
+    let stored = std::fs::metadata(&whole).ok()?;
+    let stored = [stored.dev().to_le_bytes(), stored.ino().to_le_bytes()];
     // FNV-1a: a name that the next version of the program gives as well.
-    let hash = whole.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = whole
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .chain(stored.iter().flatten())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     let shared = Path::new("/dev/shm");
     if !shared.is_dir() {
         return None;
@@ -131,6 +153,8 @@ pub(crate) struct Spool {
     /// Of the next write.
     buffer: Vec<u8>,
     waiting: u64,
+    /// Entries since the last write for which there is no place.
+    left_out: u64,
     /// The last entry.
     number: u64,
 }
@@ -155,7 +179,7 @@ impl Spool {
             tracing::warn!(%error, %directory, "no spool: a process that is killed loses the records of its last moments");
             None
         });
-        Spool { index, shared, files, buffer: Vec::new(), waiting: 0, number: 0 }
+        Spool { index, shared, files, buffer: Vec::new(), waiting: 0, left_out: 0, number: 0 }
     }
 
     /// Takes an entry for the next [`flush`](Spool::flush).
@@ -177,15 +201,27 @@ impl Spool {
             self.buffer.push(kind as u8);
             pieces.iter().for_each(|piece| self.buffer.extend_from_slice(piece));
             self.waiting += 1;
+        } else {
+            self.left_out += 1;
         }
         Mark { spool: self.index, number: self.number }
     }
 
     /// Writes what was taken.
     pub(crate) fn flush(&mut self) {
-        if self.buffer.is_empty() {
-            return;
+        if !self.buffer.is_empty() {
+            self.write();
         }
+        if self.left_out > 0 {
+            let why = match &self.files {
+                Some(_) => format!("expected entries of up to {MAX_ENTRY} octets"),
+                None => "there is no file".to_owned(),
+            };
+            self.shared.spooled(std::mem::take(&mut self.left_out), Some(why));
+        }
+    }
+
+    fn write(&mut self) {
         let Some(files) = &mut self.files else { return };
         let committed = self.shared.marks.of(self.index);
         if files.size > TURN && committed >= files.other_last {
@@ -196,7 +232,12 @@ impl Spool {
             true => files.current.write_all(&self.buffer),
             false => Err(io::Error::other("the spool is full: the journal takes nothing")),
         };
-        files.size += self.buffer.len() as u64;
+        if written.is_ok() {
+            files.size += self.buffer.len() as u64;
+        } else if files.current.set_len(files.size).is_err() {
+            // Behind a part of an entry nothing can be read: what is there so far is kept, and nothing is written any more.
+            self.files = None;
+        }
         self.shared.spooled(self.waiting, written.err().map(|error| error.to_string()));
         self.buffer.clear();
         self.waiting = 0;
@@ -262,14 +303,13 @@ pub(crate) fn split_kept(entry: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
-/// Everything in it is committed: takes the files away, and with `whole` the directory too.
+/// Everything in it is committed: takes the files away, and with `whole` the directory too, if nothing else is in it.
 pub(crate) fn clear(directory: &Path, whole: bool) {
     // What cannot be taken away is read again at the next start, and changes nothing then.
     for path in spools(directory).unwrap_or_default() {
         let _ = std::fs::remove_file(path);
     }
     if whole {
-        let _ = std::fs::remove_file(directory.join(ALIVE));
         let _ = std::fs::remove_dir(directory);
     }
 }
@@ -285,28 +325,47 @@ fn spools(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Says again and again that the process lives; beside the spools.
-const ALIVE: &str = "alive";
+/// A sign of life, in the data directory. Not forced onto the disk: it is to outlive the process, as the spool is.
+#[derive(Clone, Debug)]
+pub(crate) struct Alive(Arc<Sign>);
 
-/// When the process that wrote into this directory was last known to live, in microseconds since 1970.
-pub(crate) fn last_alive(directory: &Path) -> Option<i64> {
-    let bytes = std::fs::read(directory.join(ALIVE)).ok()?;
-    Some(i64::from_le_bytes(bytes.try_into().ok()?))
+#[derive(Debug)]
+struct Sign {
+    path: PathBuf,
+    file: Option<File>,
 }
 
-/// A sign of life.
-pub(crate) struct Alive(Option<File>);
-
 impl Alive {
-    pub(crate) fn open(directory: &Path) -> Alive {
-        let path = directory.join(ALIVE);
-        Alive(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).ok())
+    fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("drawbridge.alive")
     }
 
+    /// When the process that had this data directory was last known to live, in microseconds since 1970.
+    pub(crate) fn last(data_dir: &Path) -> Option<i64> {
+        let bytes = std::fs::read(Alive::path(data_dir)).ok()?;
+        Some(i64::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    pub(crate) fn open(data_dir: &Path) -> Alive {
+        let path = Alive::path(data_dir);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.map_err(|error| {
+            let path = path.display();
+            tracing::warn!(%error, %path, "no sign of life: calls that a dying process takes along end with their last word");
+        });
+        Alive(Arc::new(Sign { path, file: file.ok() }))
+    }
+
+    /// May wait for the disk.
     pub(crate) fn beat(&self, now: i64) {
-        if let Some(file) = &self.0 {
+        if let Some(file) = &self.0.file {
             // Without it a crash is told with the time of the last word of each call.
             let _ = file.write_all_at(&now.to_le_bytes(), 0);
         }
+    }
+
+    /// Nobody will ask.
+    pub(crate) fn clear(&self) {
+        let _ = std::fs::remove_file(&self.0.path);
     }
 }

@@ -88,6 +88,133 @@ fn a_call_that_was_up_when_the_process_died_ends_when_it_was_last_alive() {
 }
 
 #[test]
+fn a_call_that_somebody_had_hung_up_ends_as_and_when_that_was_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let hung_up = CdrFact { is_last: false, ..record(1) };
+    live_and_die(directory.path(), config(), async |store| {
+        let mut recorder = store.recorder();
+        recorder.open_cdr(&standing(1), Some(b"both talk".as_slice().into()));
+        recorder.open_cdr(&hung_up, None);
+        recorder.flush();
+        until("known", async || store.health().journal.open == 1).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    });
+    let records = found(directory.path());
+    assert_eq!(records.iter().map(|record| &record.fact).collect::<Vec<_>>(), [&record(1)]);
+}
+
+/// How long before `died` the only record's call is said to have ended.
+fn told_too_early(directory: &Path, died: i64) -> Duration {
+    let records = found(directory);
+    let [Record { fact, .. }] = &records[..] else { panic!("{records:#?}") };
+    assert_eq!((fact.ended_by, fact.is_last), (EndedBy::Crash, true));
+    Duration::from_micros((died - fact.ended_at.0).try_into().unwrap())
+}
+
+/// A call is up, and the journal knows of it, for half a second.
+async fn talk(store: &Store) {
+    let mut recorder = store.recorder();
+    recorder.open_cdr(&CdrFact { ended_at: Utc(now()), ..standing(1) }, None);
+    recorder.flush();
+    until("known", async || store.health().journal.open == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+#[test]
+fn a_memory_that_dies_with_its_container_takes_no_end_of_a_call_along() {
+    let (directory, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let spool = memory.path().join("spool");
+    let config = Config { spool: SpoolPlace::At(spool.clone()), ..config() };
+    live_and_die(directory.path(), config, async |store| talk(store).await);
+    let died = now();
+    std::fs::remove_dir_all(spool).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(told_too_early(directory.path(), died) < Duration::from_millis(150));
+}
+
+#[test]
+fn a_store_that_is_closed_while_calls_are_open_says_when_that_was() {
+    let directory = tempfile::tempdir().unwrap();
+    live_and_die(directory.path(), config(), async |store| {
+        talk(store).await;
+        store.close().await;
+    });
+    let died = now();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(told_too_early(directory.path(), died) < Duration::from_millis(150));
+}
+
+#[test]
+fn two_processes_do_not_take_away_each_others_spool() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let spool = SpoolPlace::At(one.path().join("spool"));
+    let shared = || Config { spool: spool.clone(), ..slow() };
+    live_and_die(one.path(), shared(), async |store| {
+        let mut recorder = store.recorder();
+        recorder.cdr(record(1));
+        recorder.flush();
+        let error = Store::open(other.path(), shared()).await.unwrap_err();
+        assert!(error.to_string().contains("give each its own cdr.spool"), "{error}");
+    });
+    live_and_die(one.path(), shared(), async |store| assert_eq!(all(store).await.len(), 1));
+}
+
+/// Set in a process that may write no file beyond a length, to the directory that it lives in.
+const SHORT: &str = "DRAWBRIDGE_TEST_SHORT_FILES";
+
+#[test]
+fn a_write_that_a_full_disk_cuts_short_takes_nothing_after_it_along() {
+    if let Some(directory) = std::env::var_os(SHORT) {
+        return live_and_die(Path::new(&directory), slow(), async |store| {
+            let mut recorder = store.recorder();
+            let mut flushed = 0;
+            while store.health().journal.unspooled == 0 {
+                (flushed..flushed + 20).for_each(|n| recorder.cdr(record(n)));
+                recorder.flush();
+                flushed += 20;
+            }
+            assert!(store.health().journal.error.unwrap().starts_with("the spool: "));
+            // There is room for a little.
+            recorder.cdr(record(1_000_000));
+            recorder.flush();
+            assert_eq!((store.health().journal.unspooled, store.health().journal.error), (20, None));
+        });
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // Without the signal a write gets as far as it can, and then an error.
+    let limited = "trap '' XFSZ; ulimit -f 1500; exec \"$0\" --exact \"$1\" --nocapture";
+    let done = std::process::Command::new("sh")
+        .args(["-c", limited])
+        .arg(std::env::current_exe().unwrap())
+        .arg("a_write_that_a_full_disk_cuts_short_takes_nothing_after_it_along")
+        .env(SHORT, directory.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let records = found(directory.path());
+    assert!(records.len() > 100 && records.len() % 20 == 1, "{}", records.len());
+    assert_eq!(records.last().unwrap().fact, record(1_000_000));
+}
+
+#[test]
+fn what_finds_no_spool_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    live_and_die(directory.path(), slow(), async |store| {
+        std::fs::create_dir(directory.path().join("spool/0.1.spool")).unwrap();
+        let mut recorder = store.recorder();
+        (0..3).for_each(|n| recorder.cdr(record(n)));
+        recorder.flush();
+        let health = store.health().journal;
+        assert_eq!((health.unspooled, health.error.as_deref()), (3, Some("the spool: there is no file")));
+        let mut other = store.recorder();
+        other.open_cdr(&standing(3), Some(vec![0; 200_000].into()));
+        other.flush();
+        let health = store.health().journal;
+        assert!(health.unspooled == 4 && health.error.unwrap().contains("131072 octets"));
+    });
+}
+
+#[test]
 fn what_was_handed_over_and_not_committed_is_kept_as_it_was_said() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), slow(), async |store| {
