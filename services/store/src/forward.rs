@@ -83,11 +83,15 @@ async fn session(
     if health.link(true, None) {
         tracing::info!(position = sink.position, "PostgreSQL is connected");
     }
-    sink.offer_again(&mut journal, &mut database, source, health).await?;
+    let mut again = true;
     loop {
         let seen = *source.committed.borrow_and_update();
         while sink.forward(&mut journal, &mut database, source, health).await? {
             backoff.reset();
+        }
+        if again && !seen.last {
+            again = sink.offer_again(&mut journal, &mut database, source, health).await?;
+            continue;
         }
         old.drop_from(&mut database).await.map_err(Refusal::into_reason)?;
         if seen.last {

@@ -3,8 +3,17 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
 
 use crate::spool::Marks;
+
+/// The most attempts without a record that the writer is told of at once.
+const MOST_OVER: usize = 1 << 20;
+
+/// A commit that takes longer than this one, which no lock on the file can make so long, is one that a disk holds up.
+const SLOW_COMMIT: Duration = Duration::from_secs(5);
 
 /// The store's condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +31,7 @@ pub struct Health {
 /// The local journal's condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalHealth {
-    /// Why the last commit failed; absent when it did not. Records wait in memory meanwhile.
+    /// Why the last commit failed, or that it takes too long; absent when neither is so. Records wait in memory meanwhile.
     pub error: Option<String>,
     /// Records handed over and not yet committed.
     pub pending: u64,
@@ -68,6 +77,10 @@ pub(crate) struct Shared {
     unopened: AtomicU64,
     unspooled: AtomicU64,
     spool_error: Mutex<Option<String>>,
+    /// Attempts that are over and whose records were lost.
+    over: Mutex<Vec<Uuid>>,
+    /// Since when a commit is under way.
+    committing: Mutex<Option<Instant>>,
     /// How far the spools are committed.
     pub(crate) marks: Marks,
     journal_error: Mutex<Option<String>>,
@@ -105,7 +118,10 @@ impl Shared {
         let last_seq = self.last_seq.load(Ordering::Relaxed);
         Health {
             journal: JournalHealth {
-                error: lock(&self.journal_error).clone().or_else(|| lock(&self.spool_error).clone()),
+                error: lock(&self.journal_error)
+                    .clone()
+                    .or_else(|| self.slow_commit())
+                    .or_else(|| lock(&self.spool_error).clone()),
                 pending: (queued + self.in_flight.load(Ordering::Relaxed)) as u64,
                 committed: self.committed.load(Ordering::Relaxed),
                 lost: self.lost.load(Ordering::Relaxed),
@@ -124,6 +140,16 @@ impl Shared {
     pub(crate) fn forwarded_to(&self) -> i64 {
         let sinks = self.postgres.iter().chain(&self.lines).chain(&self.webhook);
         sinks.map(|sink| sink.position.load(Ordering::Relaxed)).min().unwrap_or(i64::MAX)
+    }
+
+    /// A commit begins or is done.
+    pub(crate) fn commits(&self, since: Option<Instant>) {
+        *lock(&self.committing) = since;
+    }
+
+    fn slow_commit(&self) -> Option<String> {
+        let since = (*lock(&self.committing))?.elapsed();
+        (since > SLOW_COMMIT).then(|| format!("the disk has been taking a commit for {} s", since.as_secs()))
     }
 
     pub(crate) fn in_flight(&self, records: usize) {
@@ -181,8 +207,17 @@ impl Shared {
         self.unopened.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_lost(&self) {
+    pub(crate) fn count_lost(&self, attempt: Uuid) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+        let mut over = lock(&self.over);
+        if over.len() < MOST_OVER {
+            over.push(attempt);
+        }
+    }
+
+    /// Those that are over without a record, each once: nothing may say of them any more that they are open.
+    pub(crate) fn take_over(&self) -> Vec<Uuid> {
+        std::mem::take(&mut *lock(&self.over))
     }
 
     pub(crate) fn binding_lost(&self) {
@@ -230,4 +265,21 @@ impl SinkShared {
 /// A panic while a plain value was being set leaves a plain value.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_a_disk_holds_up_is_an_error_though_the_disk_gives_none() {
+        let shared = Shared::new("edge-1".to_owned(), [false; 3]);
+        shared.commits(Instant::now().checked_sub(Duration::from_secs(4)));
+        assert_eq!(shared.health(0).journal.error, None);
+        shared.commits(Instant::now().checked_sub(Duration::from_secs(7)));
+        let error = shared.health(0).journal.error;
+        assert_eq!(error.as_deref(), Some("the disk has been taking a commit for 7 s"));
+        shared.commits(None);
+        assert_eq!(shared.health(0).journal.error, None);
+    }
 }

@@ -13,6 +13,9 @@ use crate::error::OpenError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
+/// Records that are dropped at once.
+const MOST_DROPPED: u32 = 20_000;
+
 /// How long a statement waits for a lock that somebody else has on the file (an operator's `sqlite3`, a backup).
 const BUSY: Duration = Duration::from_secs(2);
 
@@ -79,22 +82,25 @@ pub(crate) async fn open(path: &Path) -> Result<SqliteConnection, OpenError> {
     Ok(connection)
 }
 
-/// Drops some of the records that began before this time and that every sink has. A few at a time: what is dropped waits in one
-/// transaction with what is written.
+/// Drops some of the records that began before this time and that every sink has, and says whether those were all. A few at a
+/// time: what is dropped waits in one transaction with what is written. One that a sink refuses stays until it has been taken.
 pub(crate) async fn drop_before(
     connection: &mut SqliteConnection,
     before: i64,
     forwarded_to: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
+) -> Result<bool, sqlx::Error> {
+    let dropped = sqlx::query(
         "DELETE FROM cdr WHERE seq IN
-         (SELECT seq FROM cdr WHERE started_at < ? AND seq <= ? ORDER BY started_at LIMIT 20000)",
+         (SELECT seq FROM cdr WHERE started_at < ? AND seq <= ? AND seq NOT IN (SELECT seq FROM sink_refused)
+          ORDER BY started_at LIMIT ?)",
     )
     .bind(before)
     .bind(forwarded_to)
+    .bind(MOST_DROPPED)
     .execute(connection)
-    .await?;
-    Ok(())
+    .await?
+    .rows_affected();
+    Ok(dropped < u64::from(MOST_DROPPED))
 }
 
 /// The `seq` of the last record, 0 in an empty journal. Ends the connection.

@@ -24,6 +24,10 @@ pub(crate) struct OpenRecords {
     insert: Arc<str>,
     delete: Arc<str>,
     kept: HashSet<Uuid>,
+    /// Attempts that are over and have no record, while it may still come that they are open.
+    over: HashSet<Uuid>,
+    /// With so many entries more.
+    over_for: usize,
 }
 
 /// What one commit changes. An attempt that begins and ends within it leaves no trace here.
@@ -58,7 +62,7 @@ impl OpenRecords {
              ON CONFLICT (id) DO UPDATE SET record = excluded.record, state = excluded.state"
         );
         let delete = format!("DELETE FROM open_cdr WHERE id IN ({})", vec!["?"; ROWS].join(", "));
-        OpenRecords { insert: insert.into(), delete: delete.into(), kept }
+        OpenRecords { insert: insert.into(), delete: delete.into(), kept, over: HashSet::new(), over_for: 0 }
     }
 
     /// This attempt's record is in the batch.
@@ -66,6 +70,29 @@ impl OpenRecords {
         changes.written.remove(&id);
         if self.kept.contains(&id) {
             changes.gone.push(id);
+        }
+    }
+
+    /// The records of these attempts were lost. What was said of them before is among the next `waiting` entries.
+    pub(crate) fn over(&mut self, attempts: Vec<Uuid>, waiting: usize, changes: &mut Changes) {
+        for attempt in attempts {
+            self.closed(attempt, changes);
+            if waiting > 0 {
+                self.over.insert(attempt);
+                self.over_for = waiting;
+            }
+        }
+    }
+
+    pub(crate) fn is_over(&self, attempt: Uuid) -> bool {
+        self.over.contains(&attempt)
+    }
+
+    /// One more entry was taken.
+    pub(crate) fn taken(&mut self) {
+        self.over_for = self.over_for.saturating_sub(1);
+        if self.over_for == 0 && !self.over.is_empty() {
+            self.over.clear();
         }
     }
 

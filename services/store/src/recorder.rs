@@ -92,7 +92,7 @@ impl Shared {
     pub(crate) fn lost(&self, what: What, why: &'static str) {
         match what {
             What::Closed(fact) => {
-                self.count_lost();
+                self.count_lost(fact.id);
                 tracing::error!(why, record = %cdr::json(&self.node, &fact), "call record not kept");
             }
             What::Open { .. } => self.count_unopened(),

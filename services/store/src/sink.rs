@@ -3,7 +3,8 @@
 //!
 //! A destination is offered the records after its position, in order, and only when it has taken them the position moves.
 //! Dying anywhere in between repeats a batch, which must do no harm there. A record that is refused for what it is, is put
-//! aside, so that it holds up no other, and offered again at the next connection.
+//! aside, so that it holds up no other, and offered again at the next connection, when those that are new have been taken. A
+//! destination that refuses one after the other is broken itself: it is left alone for a while.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -21,6 +22,12 @@ use crate::writer::Committed;
 
 /// How long a wake-up waits for more: an fsync or a request is paid for each batch.
 pub(crate) const GATHER: Duration = Duration::from_millis(100);
+
+/// Records that are refused one after the other before it is the destination that is taken to be at fault.
+const MOST_REFUSED: u32 = 5;
+
+/// Records that were refused before and are offered again in one go.
+const AGAIN: usize = 100;
 
 /// What gets every record that the journal has.
 pub(crate) trait Destination: Send {
@@ -122,6 +129,10 @@ pub(crate) struct Sink {
     shape: Shape,
     /// Records of one batch.
     most: i64,
+    /// Records that were refused since one was taken.
+    in_a_row: u32,
+    /// Up to which of `refused` this round of offering them again has come.
+    offered: i64,
 }
 
 impl Sink {
@@ -137,7 +148,8 @@ impl Sink {
             .bind(name)
             .fetch_all(journal)
             .await?;
-        Ok(Sink { name: name.into(), position, refused: refused.into_iter().collect(), shape, most })
+        let refused = refused.into_iter().collect();
+        Ok(Sink { name: name.into(), position, refused, shape, most, in_a_row: 0, offered: 0 })
     }
 
     /// Forwards the next batch; whether there was one.
@@ -154,6 +166,7 @@ impl Sink {
         match destination.take(&batch).await {
             Ok(()) => {
                 self.position = batch.last;
+                self.in_a_row = 0;
                 health.forwarded(batch.records);
                 self.report(source, health, Vec::new(), Vec::new()).await;
             }
@@ -178,9 +191,17 @@ impl Sink {
             let Some(one) = Batch::read(journal, self.shape, self.position, 1).await? else { return Ok(()) };
             let mut refused = Vec::new();
             match destination.take(&one).await {
-                Ok(()) => health.forwarded(1),
+                Ok(()) => {
+                    self.in_a_row = 0;
+                    health.forwarded(1);
+                }
                 Err(Refusal::Away(why)) => return Err(why),
+                Err(Refusal::Record(why)) if self.in_a_row == MOST_REFUSED => {
+                    self.in_a_row = 0;
+                    return Err(format!("{MOST_REFUSED} records in a row were refused, and now: {why}"));
+                }
                 Err(Refusal::Record(why)) => {
+                    self.in_a_row += 1;
                     let (seq, record) = (one.last, &*one.json);
                     tracing::error!(seq, why, record, sink = &*self.name, "a call record is refused");
                     self.refused.insert(one.last);
@@ -193,34 +214,48 @@ impl Sink {
         Ok(())
     }
 
-    /// Offers what was refused before: the rule that it broke may be gone.
+    /// Offers some of what was refused before, since the rule that it broke may be gone; whether there is more. One that is
+    /// away in the middle is offered the rest when it is back.
     pub(crate) async fn offer_again(
         &mut self,
         journal: &mut SqliteConnection,
         destination: &mut impl Destination,
         source: &Source,
         health: &SinkShared,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
+        let next: Vec<i64> = self.refused.range(self.offered + 1..).take(AGAIN).copied().collect();
         let mut taken = Vec::new();
-        for seq in &self.refused {
+        let mut away = None;
+        for seq in &next {
             match Batch::read(journal, self.shape, seq - 1, 1).await? {
                 Some(one) if one.last == *seq => match destination.take(&one).await {
                     Ok(()) => {
                         health.forwarded(1);
                         taken.push(*seq);
                     }
-                    Err(Refusal::Away(why)) => return Err(why),
+                    Err(Refusal::Away(why)) => {
+                        away = Some(why);
+                        break;
+                    }
                     Err(Refusal::Record(_)) => {}
                 },
                 // Not in the journal any more: there is nothing left to offer.
                 Some(_) | None => taken.push(*seq),
             }
+            self.offered = *seq;
         }
         if !taken.is_empty() {
             self.refused.retain(|seq| !taken.contains(seq));
             self.report(source, health, Vec::new(), taken).await;
         }
-        Ok(())
+        if let Some(why) = away {
+            return Err(why);
+        }
+        let more = next.len() == AGAIN;
+        if !more {
+            self.offered = 0;
+        }
+        Ok(more)
     }
 
     async fn report(
@@ -230,12 +265,13 @@ impl Sink {
         refused: Vec<(i64, String)>,
         taken_after_all: Vec<i64>,
     ) {
-        health.position(self.position);
-        health.refused(self.refused.len() as u64);
         let progress =
             Progress { sink: Arc::clone(&self.name), position: self.position, refused, taken_after_all };
-        // Fails when the writer is gone: then the batch is repeated after the next start, which does no harm.
+        // Fails when the writer is gone: then the batch is repeated after the next start, which does no harm. What is refused
+        // must be known there before the position is, lest it be dropped from the journal.
         let _ = source.progress.send(progress).await;
+        health.position(self.position);
+        health.refused(self.refused.len() as u64);
     }
 }
 

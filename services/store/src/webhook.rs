@@ -168,7 +168,8 @@ fn tls() -> Result<rustls::ClientConfig, String> {
 pub(crate) async fn run(mut caller: Caller, mut source: Source, shared: Arc<Shared>) {
     let Some(health) = &shared.webhook else { return };
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
-    while let Err(why) = session(&mut caller, &mut source, health, &mut backoff).await {
+    let mut sink = None;
+    while let Err(why) = session(&mut caller, &mut source, &mut sink, health, &mut backoff).await {
         if health.link(false, Some(why.clone())) {
             tracing::warn!(why, "the webhook takes no records; they wait in the journal");
         }
@@ -185,20 +186,29 @@ pub(crate) async fn run(mut caller: Caller, mut source: Source, shared: Arc<Shar
 async fn session(
     caller: &mut Caller,
     source: &mut Source,
+    sink: &mut Option<Sink>,
     health: &SinkShared,
     backoff: &mut Backoff,
 ) -> Result<(), String> {
     let mut journal = journal::connect_reader(&source.path).await.map_err(|error| error.to_string())?;
-    let name = caller.name();
-    let loaded = Sink::load(&mut journal, &name, Shape::Shown, BATCH).await;
-    let mut sink = loaded.map_err(|error| error.to_string())?;
+    let sink = match sink {
+        Some(known) => known,
+        empty @ None => {
+            let loaded = Sink::load(&mut journal, &caller.name(), Shape::Shown, BATCH).await;
+            empty.insert(loaded.map_err(|error| error.to_string())?)
+        }
+    };
     health.position(sink.position);
     health.refused(sink.refused.len() as u64);
-    sink.offer_again(&mut journal, caller, source, health).await?;
+    let mut again = true;
     loop {
         let seen = *source.committed.borrow_and_update();
         while sink.forward(&mut journal, caller, source, health).await? {
             backoff.reset();
+        }
+        if again && !seen.last {
+            again = sink.offer_again(&mut journal, caller, source, health).await?;
+            continue;
         }
         // Whether it would take records is known only of one that has none to take.
         if health.link(true, None) {

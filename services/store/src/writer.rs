@@ -76,7 +76,10 @@ pub(crate) struct Writer {
     inserts: [Arc<str>; INSERT_ROWS.len()],
     open: OpenRecords,
     connection: Option<SqliteConnection>,
-    expired_dropped: Instant,
+    /// When what is too old is looked for again.
+    purge_at: Instant,
+    /// What every sink had before the batch was gathered.
+    forwarded_to: i64,
 }
 
 /// What one transaction writes.
@@ -101,16 +104,18 @@ impl Batch {
         self.bindings.is_empty() && self.progress.is_empty() && self.open.is_empty()
     }
 
-    fn take(&mut self, Handed { what, mark }: Handed, open: &OpenRecords) {
+    fn take(&mut self, Handed { what, mark }: Handed, open: &mut OpenRecords) {
         self.handed += 1;
         self.marks.insert(mark.spool, mark.number);
         match what {
+            What::Open { id, .. } if open.is_over(id) => {}
             What::Open { id, open } => self.open.open(id, open),
             What::Closed(fact) => {
                 open.closed(fact.id, &mut self.open);
                 self.records.push(*fact);
             }
         }
+        open.taken();
     }
 
     fn clear(&mut self) {
@@ -121,6 +126,14 @@ impl Batch {
         self.bindings.clear();
         self.progress.clear();
     }
+}
+
+/// What a commit has done.
+struct Done {
+    /// Of the last record.
+    seq: Option<i64>,
+    /// Nothing that is too old is left.
+    purged: bool,
 }
 
 /// What woke the writer.
@@ -138,7 +151,8 @@ impl Writer {
             inserts: INSERT_ROWS.map(|rows| insert_sql(rows).into()),
             open,
             connection: None,
-            expired_dropped: Instant::now(),
+            purge_at: Instant::now(),
+            forwarded_to: 0,
         }
     }
 
@@ -169,7 +183,7 @@ impl Writer {
         tokio::select! {
             _ = inputs.closing.wait_for(|closing| *closing) => Wake::Closing,
             Some(record) = inputs.records.recv() => {
-                batch.take(record, &self.open);
+                batch.take(record, &mut self.open);
                 Wake::Handed
             }
             Some(binding) = inputs.bindings.recv() => {
@@ -182,10 +196,15 @@ impl Writer {
 
     /// Takes what is waiting, as much as one transaction may carry.
     fn drain(&mut self, batch: &mut Batch) {
+        // What a sink has refused of it is in `progress` already.
+        self.forwarded_to = self.inputs.shared.forwarded_to();
+        // What was said of them before is in the queue at the latest now.
+        let over = self.inputs.shared.take_over();
+        self.open.over(over, self.inputs.records.len(), &mut batch.open);
         while batch.handed < MAX_BATCH
             && let Ok(record) = self.inputs.records.try_recv()
         {
-            batch.take(record, &self.open);
+            batch.take(record, &mut self.open);
         }
         self.inputs.shared.open(self.open.count(&batch.open));
         while batch.bindings.len() < MAX_BATCH
@@ -224,7 +243,8 @@ impl Writer {
 
     /// Writes the batch and empties it, however long that takes; gives up only when the store is closing.
     async fn commit(&mut self, batch: &mut Batch) {
-        let purge = self.expired_dropped.elapsed() > EXPIRY;
+        // A store that closes writes what there is, and does nothing else.
+        let purge = Instant::now() >= self.purge_at && !*self.inputs.closing.borrow();
         if batch.is_empty() && !purge {
             return;
         }
@@ -232,10 +252,13 @@ impl Writer {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         let mut give_up_at = None;
         loop {
-            match self.try_commit(batch, purge).await {
-                Ok(seq) => {
+            self.inputs.shared.commits(Some(Instant::now()));
+            let tried = self.try_commit(batch, purge).await;
+            self.inputs.shared.commits(None);
+            match tried {
+                Ok(Done { seq, purged }) => {
                     if purge {
-                        self.expired_dropped = Instant::now();
+                        self.purge_at = Instant::now() + if purged { EXPIRY } else { HOUSEKEEPING };
                     }
                     return self.committed(batch, seq);
                 }
@@ -256,7 +279,7 @@ impl Writer {
         }
     }
 
-    async fn try_commit(&mut self, batch: &Batch, purge: bool) -> Result<Option<i64>, sqlx::Error> {
+    async fn try_commit(&mut self, batch: &Batch, purge: bool) -> Result<Done, sqlx::Error> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             empty @ None => empty.insert(journal::connect_writer(&self.inputs.path).await?),
@@ -264,7 +287,8 @@ impl Writer {
         let node = &self.inputs.shared.node;
         if batch.records.len() <= MOST_ROWS && batch.only_records() && !purge {
             // One statement is a transaction of its own.
-            return Ok(Some(insert(connection, &self.inserts, node, &batch.records).await?));
+            let seq = Some(insert(connection, &self.inserts, node, &batch.records).await?);
+            return Ok(Done { seq, purged: true });
         }
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let mut seq = None;
@@ -276,18 +300,19 @@ impl Writer {
         for change in &batch.bindings {
             binding::save(&mut transaction, change, &self.inputs.listeners, now).await?;
         }
+        for progress in &batch.progress {
+            progress.save(&mut transaction).await?;
+        }
+        let mut purged = true;
         if purge {
             binding::purge(&mut transaction, now).await?;
             if let Some(retention) = self.inputs.retention {
                 let before = now - i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-                journal::drop_before(&mut transaction, before, self.inputs.shared.forwarded_to()).await?;
+                purged = journal::drop_before(&mut transaction, before, self.forwarded_to).await?;
             }
         }
-        for progress in &batch.progress {
-            progress.save(&mut transaction).await?;
-        }
         transaction.commit().await?;
-        Ok(seq)
+        Ok(Done { seq, purged })
     }
 
     fn committed(&mut self, batch: &mut Batch, seq: Option<i64>) {

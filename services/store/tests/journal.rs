@@ -7,10 +7,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use call::{BindingChange, Disposition, EndedBy, Flow, ListenerId, Origin, Utc};
+use call::{BindingChange, CdrFact, Disposition, EndedBy, Flow, ListenerId, Origin, Utc};
 use records::{START, all, config, open, record, until};
 use sqlx::{Connection, Row, SqliteConnection};
 use store::{By, Config, Error, Filter, OpenError, Question, Store};
+use uuid::Uuid;
 
 #[tokio::test]
 async fn a_record_is_read_back_as_it_was_handed_over() {
@@ -362,6 +363,76 @@ async fn a_journal_that_takes_nothing_keeps_records_up_to_its_bound_and_logs_the
         assert_eq!(logged["b_jitter_ms"], 0.25);
         assert_eq!(logged.as_object().unwrap().len(), 76);
     }
+}
+
+#[tokio::test]
+async fn an_attempt_whose_record_was_lost_is_not_open_any_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), Config { queue: 50, ..config() }).await.unwrap();
+    let standing = |n| CdrFact { is_last: false, ended_by: EndedBy::Crash, ..record(n) };
+    let mut recorder = store.recorder();
+    recorder.open_cdr(&standing(100), Some(b"both talk".as_slice().into()));
+    until("known", async || store.health().journal.open == 1).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut intruder = sqlite(directory.path()).await;
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut intruder).await.unwrap();
+
+    recorder.cdr(record(0));
+    until("the failure is seen", async || store.health().journal.error.is_some()).await;
+    // This one's beginning is in the queue when there is no room for its end.
+    recorder.open_cdr(&standing(101), None);
+    recorder.open_cdr(&standing(102), None);
+    (1..=48).for_each(|n| recorder.cdr(record(n)));
+    recorder.cdr(record(100));
+    recorder.cdr(record(101));
+    assert_eq!(store.health().journal.lost, 2);
+    sqlx::query("ROLLBACK").execute(&mut intruder).await.unwrap();
+    until("the rest is committed", async || store.health().journal.committed == 49).await;
+    until("those two are over", async || store.health().journal.open == 1).await;
+    let open = async |database: &mut SqliteConnection| {
+        let ids = sqlx::query_scalar("SELECT id FROM open_cdr").fetch_all(database).await.unwrap();
+        ids.into_iter().map(|id: Vec<u8>| Uuid::from_slice(&id).unwrap()).collect::<Vec<_>>()
+    };
+    until("those two have no row", async || open(&mut intruder).await == [record(102).id]).await;
+    // One that begins later has nothing to do with them.
+    recorder.open_cdr(&standing(103), None);
+    until("the other's row", async || open(&mut intruder).await == [102, 103].map(|n| record(n).id)).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn records_are_dropped_when_they_are_old_however_many_there_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let mut recorder = store.recorder();
+    recorder.cdr(record(1));
+    recorder.cdr(CdrFact { started_at: Utc(now()), ..record(2) });
+    until("both", async || store.health().journal.committed == 2).await;
+    store.close().await;
+    drop(store);
+    let mut database = sqlite(directory.path()).await;
+    let columns: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM pragma_table_info('cdr') WHERE name NOT IN ('seq', 'id')")
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
+    let columns = columns.join(", ");
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 45000)
+         INSERT INTO cdr (id, {columns}) SELECT id || '-' || i, {columns} FROM n, cdr WHERE seq = 1"
+    )))
+    .execute(&mut database)
+    .await
+    .unwrap();
+    let retention = Some(Duration::from_secs(24 * 60 * 60));
+    let store = Store::open(directory.path(), Config { retention, ..config() }).await.unwrap();
+    let left = async |database: &mut SqliteConnection| {
+        let left = sqlx::query_scalar("SELECT count(*) FROM cdr").fetch_one(database).await;
+        left.unwrap_or(i64::MAX)
+    };
+    until("the old ones are gone", async || left(&mut database).await == 1).await;
+    assert_eq!(all(&store).await[0].fact.id, record(2).id);
+    store.close().await;
 }
 
 #[tokio::test]

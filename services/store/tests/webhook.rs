@@ -25,6 +25,8 @@ struct Web {
     requests: Arc<Mutex<Vec<Request>>>,
     /// Answers by what is in the body, the first that fits; else 204.
     answers: Arc<Mutex<Vec<(String, u16)>>>,
+    /// It has no time for each so manieth request.
+    busy_each: Arc<Mutex<Option<usize>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +68,10 @@ impl Web {
 async fn take(State(web): State<Web>, headers: HeaderMap, body: String) -> Response {
     let fits = |(part, _): &&(String, u16)| body.contains(part.as_str());
     let status = web.answers.lock().unwrap().iter().find(fits).map_or(204, |(_, status)| *status);
-    web.requests.lock().unwrap().push(Request { headers, body, status });
+    let mut requests = web.requests.lock().unwrap();
+    let is_busy = web.busy_each.lock().unwrap().is_some_and(|each| requests.len().is_multiple_of(each));
+    let status = if is_busy { 503 } else { status };
+    requests.push(Request { headers, body, status });
     (StatusCode::from_u16(status).unwrap(), "because\nso").into_response()
 }
 
@@ -192,6 +197,62 @@ async fn a_record_that_is_refused_for_what_it_is_is_put_aside_and_offered_again(
     assert_eq!(store.health().webhook.unwrap().refused, 0);
     end(store).await;
     assert_eq!(web.taken(), [1, 2, 3, 5, 6, 4, 7]);
+}
+
+#[tokio::test]
+async fn a_web_that_refuses_everything_is_left_alone_for_a_while_and_nothing_is_passed_over() {
+    let (web, directory) = (Web::default(), tempfile::tempdir().unwrap());
+    web.answer("", 400);
+    let store = open(directory.path(), calling(web.begin().await), 0..50).await;
+    let error = async || store.health().webhook.unwrap().error;
+    until("it is known", async || error().await.is_some_and(|error| error.contains("5 records in a row")))
+        .await;
+    let health = store.health().webhook.unwrap();
+    assert!(!health.connected && health.refused <= 10 && health.behind >= 40, "{health:?}");
+    web.answers.lock().unwrap().clear();
+    has_all(&store).await;
+    until("what was refused too", async || store.health().webhook.unwrap().refused == 0).await;
+    end(store).await;
+    let mut taken = web.taken();
+    taken.sort_unstable();
+    assert_eq!(taken, (1..=50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn new_records_come_before_refused_ones_and_what_was_taken_is_not_offered_again() {
+    let (web, directory) = (Web::default(), tempfile::tempdir().unwrap());
+    let address = web.begin().await;
+    (0..30).step_by(3).for_each(|n| web.answer(&record(n).id.to_string(), 422));
+    let store = open(directory.path(), calling(address), 0..30).await;
+    has_all(&store).await;
+    assert_eq!(store.health().webhook.unwrap().refused, 10);
+    end(store).await;
+
+    *web.answers.lock().unwrap() = vec![(String::new(), 503)];
+    let store = open(directory.path(), calling(address), 30..32).await;
+    until("the new ones wait", async || store.health().journal.committed == 2).await;
+    web.requests.lock().unwrap().clear();
+    // One that is refused for good comes first in each round.
+    *web.answers.lock().unwrap() = vec![(record(0).id.to_string(), 422)];
+    *web.busy_each.lock().unwrap() = Some(4);
+    until("all others are taken", async || store.health().webhook.unwrap().refused == 1).await;
+    end(store).await;
+    assert_eq!(web.taken(), [31, 32, 4, 7, 10, 13, 16, 19, 22, 25, 28]);
+}
+
+#[tokio::test]
+async fn a_record_that_is_refused_stays_in_the_journal_however_old_it_is() {
+    let (web, directory) = (Web::default(), tempfile::tempdir().unwrap());
+    let address = web.begin().await;
+    web.answer(&record(3).id.to_string(), 422);
+    let store = open(directory.path(), calling(address), 0..6).await;
+    has_all(&store).await;
+    end(store).await;
+    let retention = Some(std::time::Duration::from_secs(24 * 60 * 60));
+    let store = open(directory.path(), Config { retention, ..calling(address) }, 0..0).await;
+    until("the others are dropped", async || records::all(&store).await.len() == 1).await;
+    assert_eq!(records::all(&store).await[0].fact.id, record(3).id);
+    end(store).await;
 }
 
 #[tokio::test]

@@ -133,10 +133,7 @@ impl Glass {
             [("postgres", store.postgres), ("cdr_lines", store.lines), ("cdr_webhook", store.webhook)]
         {
             let Some(sink) = sink else { continue };
-            let (status, detail) = match (sink.connected, sink.error) {
-                (false, None) => (Condition::Degraded, Some("not connected".to_owned())),
-                (_, error) => judged(error),
-            };
+            let (status, detail) = judged(lacks(sink));
             parts.push(part(name, status, detail));
         }
         parts.extend(self.relay.totals().recordings.as_ref().map(recordings));
@@ -358,6 +355,17 @@ fn trunk(trunk: &routing::Trunk, peers: &[PeerChange]) -> Trunk {
 
 fn sink_figures(sink: &SinkHealth) -> SinkFigures {
     SinkFigures { up: sink.connected, behind: sink.behind, forwarded: sink.forwarded, refused: sink.refused }
+}
+
+/// Why a sink does not have every record, beyond those that are on their way.
+fn lacks(sink: SinkHealth) -> Option<String> {
+    let away = (!sink.connected).then(|| "not connected".to_owned());
+    let refused = || {
+        let refused = sink.refused;
+        (refused > 0)
+            .then(|| format!("{refused} records are refused for what they are; the journal keeps them"))
+    };
+    sink.error.or(away).or_else(refused)
 }
 
 /// What of the records could not be kept since the start: somebody has to look into the log.
