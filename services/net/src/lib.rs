@@ -181,7 +181,7 @@ pub trait Records: Send {
     /// An attempt ended.
     fn cdr(&mut self, fact: Box<CdrFact>);
 
-    /// What was handed over is about to be told to peers: datagrams of this batch leave when this returns.
+    /// What was handed over is about to be told to peers: what this batch sends leaves when this returns.
     fn flush(&mut self);
 
     /// A registration was accepted, renewed or ended on this shard.

@@ -84,6 +84,8 @@ pub(crate) struct Worker {
     /// For the other shards, by shard, until the end of the batch.
     handover: Vec<Vec<Letter>>,
     undelivered: Vec<SendToken>,
+    /// For streams, until the end of the batch: a connection writes at once, or on another thread.
+    parcels: Vec<(Flow, Parcel)>,
     /// Whom a request was sent to last, and when the guard was told.
     met: (IpAddr, Time),
 }
@@ -102,6 +104,7 @@ impl Worker {
             next_command: 0,
             handover,
             undelivered: Vec::new(),
+            parcels: Vec::new(),
             met: (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Time::ZERO),
         }
     }
@@ -228,6 +231,13 @@ impl Worker {
             // Before the sockets: what a peer does upon hearing of a transfer (a BYE to the other shard) must find there
             // what this shard has asked for.
             self.hand_over();
+            for (flow, parcel) in self.parcels.drain(..) {
+                if let Err(parcel) = self.parts.streams.send(flow, parcel)
+                    && parcel.token != SendToken::NONE
+                {
+                    self.undelivered.push(parcel.token);
+                }
+            }
             for socket in self.parts.sockets.iter_mut().flatten() {
                 socket.flush(cx, &self.parts.counters, &mut self.undelivered);
             }
@@ -351,12 +361,7 @@ impl Worker {
         if let Some(shard) = flow.inner_shard() {
             return self.send_inside(shard, bytes, token);
         }
-        let parcel = Parcel { bytes, token, shard: self.parts.shard };
-        if let Err(parcel) = self.parts.streams.send(flow, parcel)
-            && parcel.token != SendToken::NONE
-        {
-            self.answers.push_back(Input::Undeliverable { token: parcel.token });
-        }
+        self.parcels.push((flow, Parcel { bytes, token, shard: self.parts.shard }));
     }
 
     /// To a call of another shard, when this batch ends.

@@ -1,9 +1,14 @@
 //! Stream connections: cutting, answering on the connection asked on, and knowing when to let go.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::bench::{Line, Sbc, call_id, request};
+use call::{BindingChange, CdrFact, RegistrarPolicy};
+use net::Records;
+
+use crate::bench::{Line, Sbc, call_id, calls_to, request};
 
 #[test]
 fn a_request_is_answered_on_its_connection() {
@@ -27,6 +32,43 @@ fn pipelined_requests_are_all_answered_by_their_shards() {
     let answered: BTreeSet<String> = (0..100).map(|_| call_id(&line.receive()).to_owned()).collect();
     assert_eq!(answered, calls);
     assert!(sbc.stats().shards.iter().all(|shard| shard.core.requests_in > 0));
+    sbc.net.shutdown().unwrap();
+}
+
+/// Keeps nothing before it has taken its time.
+struct Slow(Arc<AtomicBool>, bool);
+
+impl Records for Slow {
+    fn open_cdr(&mut self, _: &CdrFact, _: Option<Box<[u8]>>) {
+        self.1 = true;
+    }
+
+    fn cdr(&mut self, _: Box<CdrFact>) {}
+
+    fn flush(&mut self) {
+        if std::mem::take(&mut self.1) {
+            std::thread::sleep(Duration::from_millis(300));
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn binding(&mut self, _: &BindingChange) {}
+}
+
+#[test]
+fn nobody_hears_of_a_call_over_a_stream_before_its_record_is_kept() {
+    let kept = Arc::new(AtomicBool::new(false));
+    let sbc = Sbc::start_with(1, |config| {
+        config.records = vec![Box::new(Slow(Arc::clone(&kept), false))];
+    });
+    let mut line = sbc.dial();
+    let local = line.stream.local_addr().unwrap();
+    let calls = calls_to("sip:127.0.0.1:9", local);
+    sbc.wait(sbc.net.handle().reload(calls, RegistrarPolicy::Closed)).unwrap();
+    line.send(&request("INVITE", "kept", "TCP", local));
+    let trying = line.receive();
+    assert!(kept.load(Ordering::SeqCst), "heard first: {trying}");
+    assert!(trying.starts_with("SIP/2.0 100 "), "{trying}");
     sbc.net.shutdown().unwrap();
 }
 
