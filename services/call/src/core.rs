@@ -396,6 +396,13 @@ impl Core {
     fn on_call_timeout(&mut self, key: CallKey, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.armed = None;
+        if let Some(setup) =
+            call.setup.as_mut().filter(|setup| setup.expires.is_some_and(|end| end <= now.time))
+        {
+            setup.expires = None;
+            let expired = Cause::new(Event::Cancelled).status(487).by(EndedBy::Timer);
+            return self.drive(key, expired, now);
+        }
         call.deadline = None;
         let cause = match call.state {
             State::Routing => Cause::new(Event::NoRoute).status(500),

@@ -86,6 +86,8 @@ pub(crate) struct Call {
 pub(crate) struct Setup {
     /// The caller's INVITE.
     pub(crate) invite: Bytes,
+    /// Until when its sender wants an answer at all (RFC 3261 §13.3.1).
+    pub(crate) expires: Option<Time>,
     /// To routing, then for the address of `current`.
     pub(crate) query: Option<crate::io::QueryId>,
     /// Not tried yet, in the order of their groups; in a group in the order in which they are tried.
@@ -337,7 +339,10 @@ impl Call {
             | State::Replacing(_)
             | State::ReplacingAlone(_)
             | State::Reverting(_)
-            | State::Ending => self.deadline,
+            | State::Ending => {
+                let expires = self.setup.as_ref().and_then(|setup| setup.expires);
+                [self.deadline, expires].into_iter().flatten().min()
+            }
         }
     }
 

@@ -332,6 +332,8 @@ impl Record {
             // Nothing at all was heard of it.
             Some(408) if attempt.status.is_none() && attempt.ringing.is_none() => Disposition::Failed,
             Some(408 | 480) => Disposition::NoAnswer,
+            // The caller's own time was up (RFC 3261 §13.3.1).
+            Some(487) if is_last && self.ended_by == Some(EndedBy::Timer) => Disposition::NoAnswer,
             Some(400..500 | 601..700) => Disposition::Rejected,
             None if attempt.ringing.is_some() => Disposition::NoAnswer,
             Some(_) | None => Disposition::Failed,

@@ -1,7 +1,9 @@
 //! A new call: who may place it, whether it can be understood, and the question where it goes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use sip::{Message, Method, Uri};
+use sip::{Message, Method, Name, Uri};
 
 use super::ingress::{Arrival, Sender};
 use super::media_id;
@@ -155,6 +157,7 @@ impl Core {
             record: Box::new(record),
             setup: Some(Box::new(Setup {
                 invite: wire_copy(&self.wire, server, message),
+                expires: expires(message).map(|left| now.time + left),
                 ..Setup::default()
             })),
             answer_due: None,
@@ -234,6 +237,12 @@ impl Core {
 
 fn wire_copy(wire: &crate::wire::Wire, server: crate::wire::ServerKey, message: &Message<'_>) -> Bytes {
     wire.server_request(server).unwrap_or_else(|| Bytes::copy_from_slice(message.bytes()))
+}
+
+/// How long the sender of an INVITE will wait. Some write 0 for "not at all said", and nobody calls who wants no answer.
+fn expires(invite: &Message<'_>) -> Option<Duration> {
+    let seconds = std::str::from_utf8(invite.first(Name::Expires)?).ok()?.trim().parse::<u32>().ok()?;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 /// The user part of a URI with its escapes undone; empty when there is none.

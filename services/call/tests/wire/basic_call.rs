@@ -208,3 +208,43 @@ fn a_failure_that_comes_again_gets_its_ack_again_and_is_told_once() {
     assert_eq!(world.expect(CALLEE, "ACK").text, ack.text);
     world.expect_silence();
 }
+
+#[test]
+fn an_invite_that_expires_is_refused_with_487_and_the_callee_cancelled() {
+    let mut world = World::new();
+    world.receive(CALLER, &invite("1", Some(OFFER)).replace("X-Trace: 42", "Expires: 30"));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&out, "180 Ringing", "b1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.pass(Duration::from_secs(29));
+    world.expect_silence();
+    world.pass(Duration::from_secs(1));
+    let refusal = world.expect(CALLER, "SIP/2.0 487");
+    world.receive(CALLER, &ack_failure("1", &refusal));
+    let cancel = world.expect(CALLEE, "CANCEL");
+    world.receive(CALLEE, &response(&cancel, "200 OK", "b1", None));
+    world.receive(CALLEE, &response(&out, "487 Request Terminated", "b1", None));
+    world.expect(CALLEE, "ACK");
+    let record = &world.records[0];
+    assert_eq!((record.disposition, record.ended_by), (call::Disposition::NoAnswer, call::EndedBy::Timer));
+    assert_eq!(record.sip_code_a, Some(487));
+    world.expect_nothing_left();
+}
+
+#[test]
+fn an_invite_that_is_answered_in_time_does_not_expire_any_more() {
+    let mut world = World::new();
+    world.receive(CALLER, &invite("1", Some(OFFER)).replace("X-Trace: 42", "Expires: 30"));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&out, "180 Ringing", "b1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.pass(Duration::from_secs(29));
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    world.pass(Duration::from_secs(100));
+    ends_by_the_caller(&mut world, &ok, 2);
+}
