@@ -2,7 +2,7 @@
 //! keep their open records and are handed out, and those that it took with it get theirs closed.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use call::{EndedBy, Interrupted};
 use sqlx::sqlite::SqliteArguments;
@@ -54,10 +54,48 @@ pub(crate) async fn recover(
 ) -> Result<Found, OpenError> {
     let unreadable =
         |source| OpenError::File { what: "cannot read the spool", path: spool.to_owned(), source };
-    let files = spool::left_behind(spool).map_err(unreadable)?;
+    let files = spool::spools(spool).and_then(|paths| spool::left_behind(&paths)).map_err(unreadable)?;
     let failed = |source| OpenError::Journal { path: path.to_owned(), source };
     let found = commit(connection, &files, alive, survivors).await.map_err(failed)?;
     spool::clear(spool, false);
+    tell(&found);
+    Ok(found)
+}
+
+/// What a disk without room could not be given at the start. The box starts all the same, and this comes before everything
+/// else that is committed; no call goes on.
+pub(crate) struct Later {
+    files: Vec<PathBuf>,
+    alive: i64,
+}
+
+impl Later {
+    /// `None`: it is not for want of room that nothing could be committed, or what there is cannot be put aside.
+    pub(crate) fn after(error: &OpenError, spool: &Path, alive: i64) -> Option<Later> {
+        let OpenError::Journal { source, .. } = error else { return None };
+        let code = source.as_database_error()?.code()?.parse::<u32>().ok()?;
+        // SQLITE_IOERR and SQLITE_FULL; what is above these eight bits says more.
+        if !matches!(code & 0xff, 10 | 13) {
+            return None;
+        }
+        let files = spool::set_aside(spool, writer::utc_now()).ok()?;
+        Some(Later { files, alive })
+    }
+
+    /// The `seq` of the last record then.
+    pub(crate) async fn commit(&self, connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+        let files = spool::left_behind(&self.files).map_err(sqlx::Error::Io)?;
+        let nobody = Survivors { shards: None, listeners: &[] };
+        tell(&commit(connection, &files, self.alive, nobody).await?);
+        for path in &self.files {
+            // What cannot be taken away is read again at the next start, and changes nothing then.
+            let _ = std::fs::remove_file(path);
+        }
+        sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM cdr").fetch_one(connection).await
+    }
+}
+
+fn tell(found: &Found) {
     if found.crashed + found.uncommitted > 0 {
         let (crashed, uncommitted) = (found.crashed, found.uncommitted);
         tracing::warn!(
@@ -73,7 +111,6 @@ pub(crate) async fn recover(
         let calls = found.interrupted.len();
         tracing::warn!(calls, "the process before this one died: the calls that were up go on");
     }
-    Ok(found)
 }
 
 async fn commit(

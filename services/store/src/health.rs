@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     spool_error: Mutex<Option<String>>,
     /// Attempts that are over and whose records were lost.
     over: Mutex<Vec<Uuid>>,
+    /// When the process before this one lived last is to be known still.
+    beats_held: AtomicBool,
     /// Since when a commit is under way.
     committing: Mutex<Option<Instant>>,
     /// How far the spools are committed.
@@ -177,6 +179,14 @@ impl Shared {
     /// Whether nothing is owed to the journal any more.
     pub(crate) fn kept_everything(&self) -> bool {
         self.lost.load(Ordering::Relaxed) == 0 && lock(&self.journal_error).is_none()
+    }
+
+    pub(crate) fn holds_beats(&self, held: bool) {
+        self.beats_held.store(held, Ordering::Relaxed);
+    }
+
+    pub(crate) fn are_beats_held(&self) -> bool {
+        self.beats_held.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_open(&self) -> bool {

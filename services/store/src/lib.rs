@@ -151,7 +151,18 @@ impl Store {
         })?;
         let survivors = crash::Survivors { shards: config.recover, listeners: &config.listeners };
         let alive = spool::Alive::last(data_dir).unwrap_or(0);
-        let found = crash::recover(&path, &mut connection, &spool, alive, survivors).await?;
+        let (found, later) = match crash::recover(&path, &mut connection, &spool, alive, survivors).await {
+            Ok(found) => (found, None),
+            Err(error) => match crash::Later::after(&error, &spool, alive) {
+                Some(later) => (crash::Found::default(), Some((later, error.to_string()))),
+                None => return Err(error),
+            },
+        };
+        if let Some((_, error)) = &later {
+            tracing::error!(error, "the records of the process before this one wait for room on the disk");
+            // After an error SQLite may have rolled back by itself; a new connection has no doubt about it.
+            connection = journal::open(&path).await?;
+        }
         let last_seq = journal::last_seq(&path, connection).await?;
         let readers = journal::readers(&path);
 
@@ -159,6 +170,11 @@ impl Store {
         let shared = Arc::new(health::Shared::new(config.node, sinks));
         shared.committed(0, last_seq);
         shared.open(found.goes_on.len());
+        let later = later.map(|(later, error)| {
+            shared.journal_error(Some(error));
+            shared.holds_beats(true);
+            later
+        });
         let listeners: Arc<[String]> = config.listeners.into();
         let (records_in, records) = mpsc::channel(config.queue.max(1));
         let (bindings_in, bindings) = mpsc::channel(16_384);
@@ -173,6 +189,7 @@ impl Store {
             listeners: Arc::clone(&listeners),
             shared: Arc::clone(&shared),
             open: found.goes_on,
+            later,
             records,
             bindings,
             progress,
@@ -272,7 +289,7 @@ impl Store {
         self.closing.send_replace(true);
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Tasks { writer, forwarders, mut committed }) = tasks else { return };
-        beat(&self.alive).await;
+        beat(&self.alive, &self.shared).await;
         self.readers.close().await;
         // An error means that the writer is gone already; joining it says why.
         let _ = committed.wait_for(|committed| committed.last).await;
@@ -301,14 +318,15 @@ const BEAT: Duration = Duration::from_millis(50);
 async fn live(alive: spool::Alive, shared: Arc<health::Shared>, mut closing: watch::Receiver<bool>) {
     // An error means that the store is gone.
     while tokio::time::timeout(BEAT, closing.wait_for(|closing| *closing)).await.is_err() {
-        if shared.is_open() {
-            beat(&alive).await;
-        }
+        beat(&alive, &shared).await;
     }
 }
 
 /// A disk that hangs holds up nobody else.
-async fn beat(alive: &spool::Alive) {
+async fn beat(alive: &spool::Alive, shared: &health::Shared) {
+    if !shared.is_open() || shared.are_beats_held() {
+        return;
+    }
     let alive = alive.clone();
     let said = tokio::task::spawn_blocking(move || alive.beat(writer::utc_now())).await;
     if let Err(error) = said {

@@ -271,10 +271,10 @@ impl Files {
 
 /// What a process has left, file by file and entry by entry, in the order of writing. An entry that was being written when it
 /// died is none.
-pub(crate) fn left_behind(directory: &Path) -> io::Result<Vec<Vec<u8>>> {
+pub(crate) fn left_behind(paths: &[PathBuf]) -> io::Result<Vec<Vec<u8>>> {
     let mut files = Vec::new();
-    for path in spools(directory)? {
-        let bytes = std::fs::read(&path)?;
+    for path in paths {
+        let bytes = std::fs::read(path)?;
         let header = bytes.get(..HEADER).and_then(|header| header.strip_prefix(MAGIC));
         if let Some(generation) = header.and_then(|generation| generation.try_into().ok()) {
             files.push((u64::from_le_bytes(generation), bytes));
@@ -314,7 +314,19 @@ pub(crate) fn clear(directory: &Path, whole: bool) {
     }
 }
 
-fn spools(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// Gives what a process has left names that this one gives no file of its own.
+pub(crate) fn set_aside(directory: &Path, now: i64) -> io::Result<Vec<PathBuf>> {
+    for path in spools(directory)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with("aside-") {
+            std::fs::rename(&path, directory.join(format!("aside-{now}-{name}")))?;
+        }
+    }
+    spools(directory)
+}
+
+/// The files of all processes that have not been cleared.
+pub(crate) fn spools(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::backoff::Backoff;
 use crate::binding;
 use crate::cdr::{COLUMNS, Value, values};
+use crate::crash::Later;
 use crate::health::Shared;
 use crate::journal;
 use crate::open::{Changes, OpenRecords};
@@ -63,6 +64,8 @@ pub(crate) struct Inputs {
     pub(crate) shared: Arc<Shared>,
     /// Attempts of the process before this one that go on.
     pub(crate) open: HashSet<Uuid>,
+    /// What of that process could not be committed at the start.
+    pub(crate) later: Option<Later>,
     pub(crate) records: Receiver<Handed>,
     pub(crate) bindings: Receiver<BindingChange>,
     pub(crate) progress: Receiver<Progress>,
@@ -245,7 +248,7 @@ impl Writer {
     async fn commit(&mut self, batch: &mut Batch) {
         // A store that closes writes what there is, and does nothing else.
         let purge = Instant::now() >= self.purge_at && !*self.inputs.closing.borrow();
-        if batch.is_empty() && !purge {
+        if batch.is_empty() && !purge && self.inputs.later.is_none() {
             return;
         }
         self.inputs.shared.in_flight(batch.records.len());
@@ -284,14 +287,23 @@ impl Writer {
             Some(connection) => connection,
             empty @ None => empty.insert(journal::connect_writer(&self.inputs.path).await?),
         };
+        let mut recovered = None;
+        if let Some(later) = &self.inputs.later {
+            recovered = Some(later.commit(connection).await?);
+            self.inputs.later = None;
+            self.inputs.shared.holds_beats(false);
+        }
         let node = &self.inputs.shared.node;
+        if batch.records.is_empty() && batch.only_records() && !purge {
+            return Ok(Done { seq: recovered, purged: true });
+        }
         if batch.records.len() <= MOST_ROWS && batch.only_records() && !purge {
             // One statement is a transaction of its own.
             let seq = Some(insert(connection, &self.inserts, node, &batch.records).await?);
             return Ok(Done { seq, purged: true });
         }
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let mut seq = None;
+        let mut seq = recovered;
         for records in batch.records.chunks(MOST_ROWS) {
             seq = Some(insert(&mut transaction, &self.inserts, node, records).await?);
         }
@@ -322,9 +334,7 @@ impl Writer {
         }
         let seq = seq.unwrap_or(0).max(self.inputs.committed.borrow().seq);
         shared.committed(batch.records.len(), seq);
-        if !batch.records.is_empty() {
-            self.inputs.committed.send_modify(|committed| committed.seq = seq);
-        }
+        self.inputs.committed.send_if_modified(|committed| std::mem::replace(&mut committed.seq, seq) != seq);
         for (spool, number) in &batch.marks {
             shared.marks.committed(Mark { spool: *spool, number: *number });
         }

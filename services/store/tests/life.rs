@@ -197,6 +197,59 @@ fn a_write_that_a_full_disk_cuts_short_takes_nothing_after_it_along() {
 }
 
 #[test]
+fn a_box_that_died_starts_though_the_disk_is_full_and_keeps_its_records_when_there_is_room() {
+    let grow = |limit: &str| {
+        let id = std::process::id().to_string();
+        let done = std::process::Command::new("prlimit").args(["--pid", &id, limit]).status().unwrap();
+        assert!(done.success());
+    };
+    if let Some(directory) = std::env::var_os(SHORT) {
+        let grows = std::env::var_os("DRAWBRIDGE_TEST_GROWS").is_some();
+        return live_and_die(Path::new(&directory), config(), async |store| {
+            assert!(store.health().journal.error.is_some(), "it is loud");
+            let mut recorder = store.recorder();
+            recorder.cdr(record(900));
+            recorder.flush();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert_eq!(all(store).await.len(), 0);
+            if grows {
+                grow("--fsize=unlimited");
+                until("there is room", async || store.health().journal.error.is_none()).await;
+                assert_eq!(all(store).await.len(), 302);
+            }
+        });
+    }
+    for grows in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let lived = std::cell::Cell::new(0);
+        live_and_die(directory.path(), config(), async |store| {
+            talk(store).await;
+            lived.set(now());
+            let mut recorder = store.recorder();
+            (100..400).for_each(|n| recorder.cdr(record(n)));
+            recorder.flush();
+        });
+        let died = now();
+        std::thread::sleep(Duration::from_millis(300));
+        let limited = "trap '' XFSZ; ulimit -S -f 100; exec \"$0\" --exact \"$1\" --nocapture";
+        let mut process = std::process::Command::new("sh");
+        process.args(["-c", limited]).arg(std::env::current_exe().unwrap());
+        process
+            .arg("a_box_that_died_starts_though_the_disk_is_full_and_keeps_its_records_when_there_is_room");
+        process.env(SHORT, directory.path());
+        if grows {
+            process.env("DRAWBRIDGE_TEST_GROWS", "1");
+        }
+        let done = process.output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        let records = found(directory.path());
+        assert_eq!(records.len(), 302);
+        let ended = records[0].fact.ended_at.0;
+        assert!((lived.get() - 150_000..=died).contains(&ended), "{} µs before", died - ended);
+    }
+}
+
+#[test]
 fn what_finds_no_spool_is_counted() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), slow(), async |store| {
