@@ -72,3 +72,19 @@ fn what_a_part_says_of_itself_is_read() {
     assert_eq!(encoded, [true, true, false]);
     assert_eq!(cut.parts()[1].disposition, Some(&b"early-session"[..]));
 }
+
+#[test]
+fn a_boundary_right_behind_another_is_written_once() {
+    let body = "--x\r\nContent-Type: a/b\r\n\r\none\r\n--x\r\n--x\r\n\r\ntwo\r\n--x\n--x--\r\n";
+    let bytes = message("multipart/mixed;boundary=x", body);
+    let message = Message::parse(&bytes).unwrap();
+    let cut = message.multipart().unwrap().unwrap();
+    assert_eq!(cut.parts().len(), 4);
+    assert_eq!(cut.rewrite(|part| Some(part.body)), message.body());
+    let without = |body: &[u8]| {
+        let kept = cut.rewrite(|part| (part.body != body).then_some(part.body));
+        String::from_utf8(kept).unwrap()
+    };
+    assert_eq!(without(b"one"), "\r\n--x\r\n--x\r\n\r\ntwo\r\n--x\n--x--\r\n");
+    assert_eq!(without(b""), "--x\r\nContent-Type: a/b\r\n\r\none\r\n--x\r\n\r\ntwo\n--x--\r\n");
+}

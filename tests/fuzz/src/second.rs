@@ -128,7 +128,8 @@ fn same_uri(theirs: &rsip::Uri, text: &[u8]) {
 }
 
 fn same_host(theirs: &rsip::Uri, host: &[u8], port: Option<u16>) {
-    assert_eq!(theirs.host().to_string().as_bytes(), host);
+    // `rsip_keeps_blanks_behind_a_value`
+    assert_eq!(theirs.host().to_string().trim_end_matches([' ', '\t']).as_bytes(), host);
     assert_eq!(theirs.port().map(|port| *port.value()), port);
 }
 

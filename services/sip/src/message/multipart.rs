@@ -90,13 +90,17 @@ impl<'a> Multipart<'a> {
         let mut out = Vec::with_capacity(self.body.len() + 128);
         let first = self.parts.first().map_or(self.close, |part| part.line);
         out.extend_from_slice(self.body.get(..first).unwrap_or_default());
+        // A boundary right behind another has no line end of its own: it is written once.
+        let mut written = 0;
         for part in &self.parts {
             if let Some(content) = keep(part) {
-                out.extend_from_slice(self.body.get(part.line..part.start).unwrap_or_default());
-                out.extend_from_slice(content.as_ref());
+                let content = content.as_ref();
+                out.extend_from_slice(self.body.get(part.line.max(written)..part.start).unwrap_or_default());
+                out.extend_from_slice(content);
+                written = if content.is_empty() { part.start } else { 0 };
             }
         }
-        out.extend_from_slice(self.body.get(self.close..).unwrap_or_default());
+        out.extend_from_slice(self.body.get(self.close.max(written)..).unwrap_or_default());
         out
     }
 }
