@@ -17,6 +17,9 @@ static RECORDED: LazyLock<Vec<Value>> = LazyLock::new(|| {
 /// The most changes of one file.
 const MAX_CHANGES: usize = 16;
 
+/// The longest list that changes make: again and again ten times as long would fill any memory.
+const MAX_ITEMS: usize = 4_096;
+
 /// What numbers trip over.
 const NUMBERS: [u64; 16] = [
     0,
@@ -117,7 +120,10 @@ fn alter(value: &mut Value, what: u8, with: u8) {
             3..=6 if !items.is_empty() => items.push(items[usize::from(with) % items.len()].clone()),
             7..=8 if !items.is_empty() => drop(items.remove(usize::from(with) % items.len())),
             9 => items.clear(),
-            10 => *items = items.iter().cycle().take(items.len() * pick).cloned().collect(),
+            10 => {
+                let longer = (items.len() * pick).min(MAX_ITEMS);
+                *items = items.iter().cycle().take(longer).cloned().collect();
+            }
             11.. if !items.is_empty() => items.reverse(),
             _ => *value = Value::Null,
         },
