@@ -73,6 +73,11 @@ async fn every_column_arrives_and_times_to_the_microsecond() {
     let calls: i64 =
         sqlx::query_scalar("SELECT sum(attempts)::bigint FROM calls").fetch_one(&mut database).await.unwrap();
     assert_eq!(calls, 2);
+    let columns = "SELECT column_name::text FROM information_schema.columns WHERE table_name = ";
+    let unseen = format!("{columns}'cdr' EXCEPT {columns}'calls'");
+    let unseen: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(unseen)).fetch_all(&mut database).await.unwrap();
+    assert_eq!(unseen, [""; 0], "a migration that adds columns makes the view anew");
     store.close().await;
 }
 

@@ -263,10 +263,10 @@ impl Record {
             b_transport: attempt.transport,
             a_user_agent: self.a_user_agent.clone(),
             b_user_agent: attempt.user_agent.clone(),
-            started_at: if first { self.started_at } else { attempt.started_at },
-            ringing_at: attempt.ringing.map(|(utc, _)| utc),
-            answered_at: attempt.answered.map(|(utc, _)| utc),
-            ended_at: ended.utc,
+            started_at: self.civil(began),
+            ringing_at: attempt.ringing.map(|(_, time)| self.civil(time)),
+            answered_at: attempt.answered.map(|(_, time)| self.civil(time)),
+            ended_at: self.civil(ended.time),
             duration_ms: ms(attempt.answered, ended.time),
             ring_ms: ms(attempt.ringing, rang_until),
             disposition: self.disposition(attempt, is_last),
@@ -295,6 +295,13 @@ impl Record {
             recording: self.recordings.as_ref().filter(|_| is_last).and_then(|made| made.names(call)),
             recovered: self.recovered,
         }
+    }
+
+    /// The civil time of a moment of this call, counted from when it began: whoever sets the clock meanwhile does not set the
+    /// times of a record against each other.
+    fn civil(&self, time: Time) -> Utc {
+        let since = i64::try_from(time.since(self.started).as_micros()).unwrap_or(i64::MAX);
+        Utc(self.started_at.0.saturating_add(since))
     }
 
     /// What the caller said, else what it was told; an answered call that ends is cleared normally.

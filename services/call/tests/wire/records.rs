@@ -76,3 +76,17 @@ fn a_side_that_is_not_heard_is_reported_with_its_cause_and_the_call_goes_on() {
     assert_eq!(world.core.stats().one_way, 1);
     crate::harness::ends_by_the_caller(&mut world, &ok, 2);
 }
+
+#[test]
+fn a_clock_that_is_set_during_a_call_does_not_set_its_times_against_each_other() {
+    let (mut world, ok, _) = crate::harness::call_up();
+    world.pass(Duration::from_secs(10));
+    // Somebody puts it back by an hour.
+    world.now.utc.0 -= 3_600_000_000;
+    world.pass(Duration::from_secs(10));
+    crate::harness::ends_by_the_caller(&mut world, &ok, 2);
+    let record = &world.records[0];
+    let talked = record.ended_at.0 - record.answered_at.unwrap().0;
+    assert_eq!((talked, record.duration_ms), (20_000_000, 20_000));
+    assert!(record.started_at <= record.ringing_at.unwrap() && record.ringing_at <= record.answered_at);
+}
