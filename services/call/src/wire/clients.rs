@@ -304,11 +304,15 @@ impl Wire {
     /// 3261 §17.1.3), its sent-by must be this box's (§18.1.2).
     pub(crate) fn is_from(&self, key: ClientKey, via: &Via<'_>) -> bool {
         let Some(client) = self.clients.get(key) else { return false };
-        let sent = Message::parse(&client.request);
-        let Some(own) = sent.as_ref().ok().and_then(|sent| sent.via().ok()) else { return true };
-        let usual =
-            |via: &Via<'_>| via.port.unwrap_or(self.listener(client.flow.listener).transport.default_port());
-        is_same_host(own.host, via.host) && usual(&own) == usual(via)
+        let listener = self.listener(client.flow.listener);
+        let advertise = listener.advertise.as_bytes();
+        let usual = listener.transport.default_port();
+        let (host, port) = match advertise.iter().rposition(|byte| *byte == b':') {
+            Some(colon) if advertise.last() != Some(&b']') => advertise.split_at(colon),
+            Some(_) | None => (advertise, &[][..]),
+        };
+        let port = std::str::from_utf8(port).ok().and_then(|port| port.strip_prefix(':')?.parse().ok());
+        is_same_host(host, via.host) && port.unwrap_or(usual) == via.port.unwrap_or(usual)
     }
 
     /// Where a client transaction sends.
