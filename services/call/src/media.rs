@@ -385,8 +385,8 @@ pub struct PortPair {
     pub rtcp: u16,
 }
 
-/// Counters of what one side sent, over all streams.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Counters of what one side sent, over all streams. What does not add up over processes is not kept for the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DirectionStats {
     /// RTP packets relayed.
     pub packets: u64,
@@ -404,15 +404,18 @@ pub struct DirectionStats {
     /// Packets that came more than once.
     pub duplicates: u64,
     /// The round trip between the relay and this side, from the last report in which it said so (RFC 3550 §6.4.1).
+    #[serde(skip)]
     pub round_trip_ms: Option<u32>,
     /// From the answer to the first packet; 0 where media was there before.
     pub first_media_ms: Option<u32>,
     /// How often packets were taken from another address than before.
     pub moves: u32,
     /// Why nothing was heard, where something ought to have been.
+    #[serde(skip)]
     pub deaf: Option<Deaf>,
     /// How packets from and to this side were encrypted in the end, of the first stream that was; `None`: they were plain, or
     /// the two ends encrypted past the box.
+    #[serde(skip)]
     pub srtp: Option<SrtpUse>,
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::NotRestorable;
 use crate::bridge::Heard;
-use crate::media::{RemoteStream, StreamPorts};
+use crate::media::{DirectionStats, RemoteStream, StreamPorts};
 
 /// Of everything in this file. Whoever changes it raises this: an older process's calls are not guessed at.
 pub(super) const VERSION: u8 = 2;
@@ -132,21 +132,7 @@ pub(crate) struct KeptRecord<'a> {
     /// How many recordings there were, and whether there is one now.
     pub(crate) recordings: Option<(u8, bool)>,
     /// What had come from A and B when that was last counted.
-    pub(crate) counted: Option<[KeptCounters; 2]>,
-}
-
-/// Of [`DirectionStats`](crate::DirectionStats) what adds up.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct KeptCounters {
-    pub(crate) packets: u64,
-    pub(crate) octets: u64,
-    pub(crate) lost: u64,
-    pub(crate) jitter_ms: f32,
-    pub(crate) dropped: u64,
-    pub(crate) reordered: u64,
-    pub(crate) duplicates: u64,
-    pub(crate) first_media_ms: Option<u32>,
-    pub(crate) moves: u32,
+    pub(crate) counted: Option<[DirectionStats; 2]>,
 }
 
 /// The attempt that answered.

@@ -17,8 +17,7 @@ use crate::settings::shard_of;
 pub(crate) use restore::moment;
 
 pub(crate) use format::{
-    Kept, KeptAttempt, KeptCounters, KeptDialog, KeptIdentity, KeptLeg, KeptMedia, KeptRecord, KeptSession,
-    Octets,
+    Kept, KeptAttempt, KeptDialog, KeptIdentity, KeptLeg, KeptMedia, KeptRecord, KeptSession, Octets,
 };
 
 /// Why a call cannot go on in this process. Its record is closed.

@@ -6,7 +6,7 @@ use super::{Attempt, Record};
 use crate::bridge::recording::Recordings;
 use crate::cdr::Identity;
 use crate::io::Now;
-use crate::kept::{KeptAttempt, KeptCounters, KeptIdentity, KeptRecord, moment};
+use crate::kept::{KeptAttempt, KeptIdentity, KeptRecord, moment};
 use crate::media::DirectionStats;
 
 impl Record {
@@ -35,14 +35,13 @@ impl Record {
             counted: [self.from_a, self.from_b]
                 .iter()
                 .any(|from| *from != DirectionStats::default())
-                .then(|| [counters(&self.from_a), counters(&self.from_b)]),
+                .then_some([self.from_a, self.from_b]),
         }
     }
 
     pub(crate) fn restored(kept: &KeptRecord<'_>, now: Now) -> Record {
         let (started_at, started) = moment(kept.started_at, now);
-        let earlier =
-            kept.counted.as_ref().map_or_else(Default::default, |kept| kept.each_ref().map(counted));
+        let earlier = kept.counted.unwrap_or_default();
         Record {
             caller: kept.caller.into(),
             called: kept.called.into(),
@@ -68,7 +67,7 @@ impl Record {
             codec_a: owned(kept.codec_a),
             from_a: earlier[0],
             from_b: earlier[1],
-            earlier: kept.counted.as_ref().map(|_| Box::new(earlier)),
+            earlier: kept.counted.map(Box::new),
             counted_at: now.time,
             recordings: kept.recordings.map(|kept| Box::new(Recordings::restored(kept))),
             recovered: kept.recovered.saturating_add(1),
@@ -132,51 +131,6 @@ impl Attempt {
             dropped: false,
             handed_over: false,
         }
-    }
-}
-
-fn counters(stats: &DirectionStats) -> KeptCounters {
-    let DirectionStats {
-        packets,
-        octets,
-        lost,
-        jitter_ms,
-        dropped,
-        reordered,
-        duplicates,
-        // Of the process that goes on with the call.
-        round_trip_ms: _,
-        first_media_ms,
-        moves,
-        deaf: _,
-        srtp: _,
-    } = *stats;
-    KeptCounters { packets, octets, lost, jitter_ms, dropped, reordered, duplicates, first_media_ms, moves }
-}
-
-fn counted(kept: &KeptCounters) -> DirectionStats {
-    let KeptCounters {
-        packets,
-        octets,
-        lost,
-        jitter_ms,
-        dropped,
-        reordered,
-        duplicates,
-        first_media_ms,
-        moves,
-    } = *kept;
-    DirectionStats {
-        packets,
-        octets,
-        lost,
-        jitter_ms,
-        dropped,
-        reordered,
-        duplicates,
-        first_media_ms,
-        moves,
-        ..DirectionStats::default()
     }
 }
 
