@@ -1,7 +1,7 @@
 //! Requests: from bytes to the transaction, dialog or new call they belong to (RFC 3261 §8.2 in its order).
 
 use routing::{Trunk, TrunkId};
-use sip::{Message, Method, Name, Via};
+use sip::{Message, Method, Name, Via, Writer};
 
 use crate::bodies::{ACCEPT, ANYTHING_ELSE, Unusable, judge, sdp_of, shows_addresses};
 use crate::core::Core;
@@ -543,9 +543,9 @@ impl Core {
         headers: &[(&str, &[u8])],
     ) {
         let flow = self.wire.reply_flow(arrival.via, arrival.flow);
-        let product = self.wire.settings.product.clone();
-        let server = [("Server", product.as_bytes())];
-        self.stateless_over(flow, arrival, status, phrase, headers.iter().chain(&server));
+        let mut writer = self.stateless_response(arrival, status, phrase, headers);
+        writer.header("Server", self.wire.settings.product.as_bytes());
+        self.wire.send(flow, writer.finish(), SendToken::NONE);
     }
 
     /// The same to somebody who has proved nothing, and is not told what program this is. It goes to the host that asked: a
@@ -559,17 +559,17 @@ impl Core {
     ) {
         let mut flow = self.wire.reply_flow(arrival.via, arrival.flow);
         flow.remote.set_ip(arrival.flow.remote.ip());
-        self.stateless_over(flow, arrival, status, phrase, headers.iter());
+        let writer = self.stateless_response(arrival, status, phrase, headers);
+        self.wire.send(flow, writer.finish(), SendToken::NONE);
     }
 
-    fn stateless_over<'h>(
+    fn stateless_response(
         &mut self,
-        flow: Flow,
         arrival: &Arrival<'_>,
         status: u16,
         phrase: Option<&str>,
-        headers: impl Iterator<Item = &'h (&'h str, &'h [u8])>,
-    ) {
+        headers: &[(&str, &[u8])],
+    ) -> Writer {
         let message = arrival.message;
         let tag = self.stable_tag(message);
         let source = arrival.flow.remote;
@@ -578,7 +578,7 @@ impl Core {
         for (name, value) in headers {
             writer.header(name, value);
         }
-        self.wire.send(flow, writer.finish(), SendToken::NONE);
+        writer
     }
 
     /// A response of the box itself within a transaction.
