@@ -209,8 +209,8 @@ fn a_failure_that_comes_again_gets_its_ack_again_and_is_told_once() {
     world.expect_silence();
 }
 
-#[test]
-fn an_invite_that_expires_is_refused_with_487_and_the_callee_cancelled() {
+/// A call that rings, and that its caller wants answered within one second more.
+fn about_to_expire() -> (World, Sent) {
     let mut world = World::new();
     world.receive(CALLER, &invite("1", Some(OFFER)).replace("X-Trace: 42", "Expires: 30"));
     world.expect(CALLER, "SIP/2.0 100");
@@ -218,6 +218,12 @@ fn an_invite_that_expires_is_refused_with_487_and_the_callee_cancelled() {
     world.receive(CALLEE, &response(&out, "180 Ringing", "b1", None));
     world.expect(CALLER, "SIP/2.0 180");
     world.pass(Duration::from_secs(29));
+    (world, out)
+}
+
+#[test]
+fn an_invite_that_expires_is_refused_with_487_and_the_callee_cancelled() {
+    let (mut world, out) = about_to_expire();
     world.expect_silence();
     world.pass(Duration::from_secs(1));
     let refusal = world.expect(CALLER, "SIP/2.0 487");
@@ -234,13 +240,7 @@ fn an_invite_that_expires_is_refused_with_487_and_the_callee_cancelled() {
 
 #[test]
 fn an_invite_that_is_answered_in_time_does_not_expire_any_more() {
-    let mut world = World::new();
-    world.receive(CALLER, &invite("1", Some(OFFER)).replace("X-Trace: 42", "Expires: 30"));
-    world.expect(CALLER, "SIP/2.0 100");
-    let out = world.expect(CALLEE, "INVITE");
-    world.receive(CALLEE, &response(&out, "180 Ringing", "b1", None));
-    world.expect(CALLER, "SIP/2.0 180");
-    world.pass(Duration::from_secs(29));
+    let (mut world, out) = about_to_expire();
     world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(ANSWER)));
     let ok = world.expect(CALLER, "SIP/2.0 200");
     world.expect(CALLEE, "ACK");
