@@ -7,6 +7,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+use crate::skipped::skipped;
+
+/// Where a place with a network of its own must be had: a story that would be skipped fails.
+const REQUIRED: &str = "DRAWBRIDGE_TEST_NETWORK";
+
 static PLACES: AtomicU8 = AtomicU8::new(0);
 
 /// Addresses x.y.z.1 to x.y.z.254 and a folder. The folder goes with the place, unless the test failed.
@@ -38,9 +43,14 @@ impl Place {
     }
 
     /// A place with a network of its own, in which the box's address is not on loopback: some programs find no way to others
-    /// there. `None` without the privilege for that.
+    /// there. `None` without the privilege for that, and the story is [`skipped`].
     pub fn on_a_wire(story: &str) -> Option<Place> {
         if !Place::own_network() {
+            assert!(
+                std::env::var_os(REQUIRED).is_none(),
+                "{REQUIRED} is set, and there is no network for {story}"
+            );
+            skipped(story, "it needs a network of its own: run it as root, or under `unshare -rn`");
             return None;
         }
         let mut place = Place::new(story);
@@ -50,7 +60,8 @@ impl Place {
             && ip(&["addr", "add", &address, "dev", "wire"])
             && ip(&["link", "set", "wire", "up"])
             && ip(&["link", "set", "end", "up"]);
-        alone.then_some(place)
+        assert!(alone, "a network of its own is there for {story}, and `ip` cannot make a wire in it");
+        Some(place)
     }
 
     /// The address of one host.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use interop::{Book, Crowd, Drawbridge, Place, Postgres, run_command, until};
+use interop::{Book, Crowd, Drawbridge, Place, Postgres, run_command, skipped, until};
 
 /// How often it is killed, under how many calls a second: few in the suite, many with `make kills`.
 fn extent() -> (u32, u32) {
@@ -100,7 +100,7 @@ fn a_disk_that_is_full_stops_no_call_and_loses_no_record() {
     let postgres = Postgres::start(&place);
     let configuration = configuration(&place, &postgres);
     let Some(drawbridge) = Drawbridge::start_on_small_disk(&place, &configuration, 4096) else {
-        eprintln!("not run: it takes the privilege to mount");
+        skipped("a disk that is full", "it takes the privilege to mount");
         return;
     };
     let crowd = Crowd::start(&place, 40);

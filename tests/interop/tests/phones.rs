@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use interop::{Drawbridge, Phone, Place, heard};
+use interop::{Drawbridge, Phone, Place, heard, skipped};
 
 const LIMIT: Duration = Duration::from_secs(15);
 const TALK: Duration = Duration::from_secs(4);
@@ -64,7 +64,7 @@ fn two_phones_hear_each_other_through_the_kernel_and_the_record_counts_every_pac
     let log = drawbridge.log();
     let said = log.lines().find(|line| line.contains("media relay runs")).unwrap().to_owned();
     if !said.contains("engine=\"ebpf\"") {
-        eprintln!("SKIPPED, NOT TESTED: the engine in the kernel: {said}");
+        skipped("the engine in the kernel", &said);
         return;
     }
     let registrar = SocketAddr::from((place.ip(Place::BOX), 5060));
