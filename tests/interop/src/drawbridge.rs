@@ -183,6 +183,14 @@ impl Drawbridge {
         Metrics::read(&answer.body)
     }
 
+    /// How many media packets it relays in this time.
+    pub fn media_packets(&self, during: Duration) -> f64 {
+        let relayed = || self.metrics().sum("drawbridge_media_packets_total");
+        let before = relayed();
+        std::thread::sleep(during);
+        relayed() - before
+    }
+
     /// Waits until calls, legs, transactions, timers and ports are all zero. Timers H, J, L and M keep transactions for
     /// up to 32 seconds after a call (RFC 3261 Table 4, RFC 6026 §7).
     pub fn assert_comes_to_rest(&self) {
