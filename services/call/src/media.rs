@@ -611,6 +611,10 @@ pub trait Engine {
     /// Collects what happened since (silence). Call it when the shard wakes up, at the latest every second.
     fn poll(&mut self, now: Time, reports: &mut Vec<MediaReport>);
 
+    /// Every session of the process before this one has been ordered that goes on ([`MediaOrder::Reopen`] and its descriptions):
+    /// whatever else a relay has kept of it ends.
+    fn restored(&mut self) {}
+
     /// How many ports are in use by sessions of this handle.
     fn ports_in_use(&self) -> usize;
 }

@@ -112,7 +112,8 @@ struct flow {
 	__u32 ingress;
 	/* The largest IP packet that fits where it leaves. */
 	__u32 mtu;
-	__u32 unused;
+	/* What had been counted as lost, late and double when it was handed over: for who takes it over from a process that died. */
+	__u32 lost, reordered, duplicates;
 };
 
 #define IPV6_OUT 1
@@ -172,6 +173,15 @@ struct {
 	__u32 *key;
 	struct totals *value;
 } TOTALS SEC(".maps");
+
+/* Until when flows are relayed, by the clock of `now_ns`. The process puts it off as long as it lives; where the program outlives
+ * its process, packets go to whoever holds the port by then. */
+struct {
+	int (*type)[BPF_MAP_TYPE_ARRAY];
+	int (*max_entries)[1];
+	__u32 *key;
+	__u64 *value;
+} LEASE SEC(".maps");
 
 /* The first media port, the pairs of ports from there, and the slot of the first pair in each family (all ones: none). */
 const volatile __u32 first_port = 0;
@@ -426,9 +436,11 @@ struct packet {
 INLINE int relay(struct __sk_buff *skb, const struct packet *packet, struct ipv4 *ip4, const struct udp *udp,
 		 const struct rtp *rtp, __u32 slots)
 {
-	__u32 port = host16(udp->ports.destination) - first_port, slot;
+	__u32 port = host16(udp->ports.destination) - first_port, slot, zero = 0;
 	const struct flow *flow;
+	const __u64 *lease;
 	struct counts *counts;
+	__u64 now;
 	int octets, within, verdict = DROP;
 	__u32 length;
 
@@ -455,9 +467,11 @@ INLINE int relay(struct __sk_buff *skb, const struct packet *packet, struct ipv4
 		return PASS;
 	octets = payload_of(skb, ETH_HLEN + packet->header + sizeof(*udp), rtp, length - sizeof(*udp));
 	counts = lookup(&COUNTS, &slot);
-	if (octets < 0 || !counts)
+	lease = lookup(&LEASE, &zero);
+	now = now_ns();
+	if (octets < 0 || !counts || !lease || now > *lease)
 		return PASS;
-	within = count(counts, flow, rtp, octets, now_ns());
+	within = count(counts, flow, rtp, octets, now);
 	if (within) {
 		/* A neighbour that does not answer or a full queue shows later, and not to this program: such packets are
 		 * counted as relayed, as those are that a socket has taken. */
@@ -538,5 +552,5 @@ int drawbridge(struct __sk_buff *skb)
 
 const char terms[] SEC("license") = "Dual MIT/GPL";
 
-_Static_assert(sizeof(struct flow) == 128, "as src/kernel/abi.rs has it");
+_Static_assert(sizeof(struct flow) == 136, "as src/kernel/abi.rs has it");
 _Static_assert(sizeof(struct counts) == 136, "as src/kernel/abi.rs has it");

@@ -159,6 +159,10 @@ impl Engine for Handle {
         }
     }
 
+    fn restored(&mut self) {
+        self.shared.end_what_is_left(self.shard);
+    }
+
     fn ports_in_use(&self) -> usize {
         self.ports.in_use() * 2
     }
@@ -388,6 +392,7 @@ impl Handle {
             let changed = state.describe(side, remote);
             path.disconnect(side, &mut state);
             self.shared.recall(path, &mut state);
+            self.shared.adopt(path, &mut state);
             changed
         };
         // A refresh with the same description must not put off the report of silence.

@@ -28,6 +28,7 @@ mod stream;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use call::{Addresses, Engine, Families, RemoteStream};
@@ -74,6 +75,9 @@ pub struct Config {
     pub rate: u32,
     /// Who relays streams that have settled.
     pub engine: EngineChoice,
+    /// A directory in a BPF file system, where what the kernel relays is kept for the next process with these ports, if this one
+    /// is killed: its packets are relayed meanwhile, for a minute at most. `None`: they end with the process.
+    pub pins: Option<PathBuf>,
 }
 
 /// Who relays streams that are plain and have settled. Everything else is relayed by sockets in any case.
@@ -112,6 +116,7 @@ impl Default for Config {
             dscp: None,
             rate: 0,
             engine: EngineChoice::Userspace,
+            pins: None,
         }
     }
 }

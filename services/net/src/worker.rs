@@ -121,6 +121,7 @@ impl Worker {
         for call in std::mem::take(&mut self.parts.interrupted) {
             self.handle(Input::Restore { state: &call.state, attempts: call.attempts });
         }
+        self.parts.engine.restored();
         if self.parts.shard == 0 {
             self.parts.core.watch_peers(self.now);
             self.drain();

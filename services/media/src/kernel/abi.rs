@@ -3,15 +3,21 @@
 //! that of the network.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
-use crate::stream::{Elsewhere, Handover};
+use crate::stream::{Elsewhere, Handover, Route};
 
 /// `struct flow`.
-pub(super) const FLOW: usize = 128;
+pub(super) const FLOW: usize = 136;
 /// `struct counts`.
 pub(super) const COUNTS: usize = 136;
 /// `struct totals`.
 pub(super) const TOTALS: usize = 24;
+
+/// Where in a flow it says how packets are counted, and nothing of where they go: whose jitter, and what had been counted.
+const COUNTING: [Range<usize>; 2] = [104..116, EARLIER..FLOW];
+/// Where it says what had been counted.
+const EARLIER: usize = 124;
 
 const IPV6_OUT: u8 = 1;
 const MUXED: u8 = 2;
@@ -42,6 +48,39 @@ pub(super) struct Flow {
     /// Whose timestamps say what jitter is.
     pub(super) payload_type: u8,
     pub(super) rate: Option<u32>,
+    /// What the counts begin with.
+    pub(super) earlier: Earlier,
+}
+
+/// What was counted of a direction before it was handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Earlier {
+    pub(super) lost: u32,
+    pub(super) reordered: u32,
+    pub(super) duplicates: u32,
+}
+
+impl Earlier {
+    pub(super) fn of(handover: &Handover) -> Earlier {
+        let capped = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let run = (handover.highest + 1).saturating_sub(handover.first).saturating_sub(handover.received);
+        Earlier {
+            lost: capped(handover.lost_before + run),
+            reordered: capped(handover.reordered),
+            duplicates: capped(handover.duplicates),
+        }
+    }
+
+    /// Leaves what was counted since.
+    pub(super) fn take_from(self, reception: &mut Handover) {
+        let lost = u64::from(self.lost);
+        let rest = lost.saturating_sub(reception.lost_before);
+        reception.lost_before = reception.lost_before.saturating_sub(lost);
+        // What is left of it is of the run of numbers that goes on: as if those had come.
+        reception.received += rest;
+        reception.reordered = reception.reordered.saturating_sub(u64::from(self.reordered));
+        reception.duplicates = reception.duplicates.saturating_sub(u64::from(self.duplicates));
+    }
 }
 
 impl Flow {
@@ -71,7 +110,57 @@ impl Flow {
         out.put(u32::from(self.payload_type).to_ne_bytes());
         out.put(self.ingress.to_ne_bytes());
         out.put(self.mtu.to_ne_bytes());
+        out.put(self.earlier.lost.to_ne_bytes());
+        out.put(self.earlier.reordered.to_ne_bytes());
+        out.put(self.earlier.duplicates.to_ne_bytes());
         out.bytes
+    }
+}
+
+/// A flow that the process before this one left, as far as it says where packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) bytes: [u8; FLOW],
+    pub(super) route: Route,
+    pub(super) earlier: Earlier,
+}
+
+impl Left {
+    /// `None`: the program does not relay by it. `is_ipv6`: the family of the port where it arrives.
+    pub(super) fn read(bytes: [u8; FLOW], is_ipv6: bool) -> Option<Left> {
+        let [flags] = chunk(&bytes, 78);
+        let end = |address: usize, port: usize, is_ipv6: bool| {
+            let ip = if is_ipv6 {
+                IpAddr::from(chunk::<16>(&bytes, address))
+            } else {
+                IpAddr::from(chunk::<4>(&bytes, address))
+            };
+            SocketAddr::new(ip, u16::from_be_bytes(chunk(&bytes, port)))
+        };
+        (u32_at(&bytes, 0) != 0).then(|| Left {
+            bytes,
+            route: Route {
+                source: end(24, 72, is_ipv6),
+                destination: end(56, 76, flags & IPV6_OUT != 0),
+                muxed: flags & MUXED != 0,
+            },
+            earlier: Earlier {
+                lost: u32_at(&bytes, EARLIER),
+                reordered: u32_at(&bytes, EARLIER + 4),
+                duplicates: u32_at(&bytes, EARLIER + 8),
+            },
+        })
+    }
+
+    /// Whether this process would relay it in the same way.
+    pub(super) fn is(&self, flow: &Flow) -> bool {
+        let mut fresh = flow.encode(true);
+        for counting in COUNTING {
+            if let (Some(fresh), Some(left)) = (fresh.get_mut(counting.clone()), self.bytes.get(counting)) {
+                fresh.copy_from_slice(left);
+            }
+        }
+        fresh == self.bytes
     }
 }
 
@@ -242,14 +331,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_flow_that_is_switched_off_is_otherwise_the_same() {
-        let end: SocketAddr = "192.0.2.1:4000".parse().unwrap();
-        let flow = Flow {
-            peer: end,
-            local: end,
-            source: end,
-            destination: end,
+    fn flow() -> Flow {
+        let [peer, local, source, destination] =
+            ["192.0.2.1:4000", "192.0.2.9:30000", "[2001:db8::9]:30002", "[2001:db8::1]:6000"]
+                .map(|text| text.parse().unwrap());
+        Flow {
+            peer,
+            local,
+            source,
+            destination,
             interface: 2,
             stays: false,
             ingress: 3,
@@ -260,9 +350,57 @@ mod tests {
             burst: 2,
             payload_type: 8,
             rate: Some(8000),
+            earlier: Earlier { lost: 7, reordered: 8, duplicates: 9 },
+        }
+    }
+
+    #[test]
+    fn a_flow_that_is_switched_off_is_otherwise_the_same() {
+        assert_ne!(flow().encode(true), flow().encode(false));
+        assert_eq!(switched_off(flow().encode(true)), flow().encode(false));
+    }
+
+    #[test]
+    fn a_flow_that_is_found_says_where_it_goes_and_is_the_same_however_it_is_counted() {
+        let left = Left::read(flow().encode(true), false).unwrap();
+        let Flow { peer, destination, earlier, .. } = flow();
+        assert_eq!(left.route, Route { source: peer, destination, muxed: true });
+        assert_eq!(left.earlier, earlier);
+        assert!(left.is(&Flow { payload_type: 0, rate: None, earlier: Earlier::default(), ..flow() }));
+        let end = "192.0.2.1:4001".parse().unwrap();
+        for other in [
+            Flow { peer: end, ..flow() },
+            Flow { destination: end, ..flow() },
+            Flow { tos: 0, ..flow() },
+            Flow { interval: 9, ..flow() },
+            Flow { interface: 9, ..flow() },
+            Flow { ingress: 9, ..flow() },
+            Flow { mtu: 1400, ..flow() },
+            Flow { muxed: false, ..flow() },
+        ] {
+            assert!(!left.is(&other), "{other:?}");
+        }
+        assert_eq!(Left::read(flow().encode(false), false), None, "it is not relayed");
+    }
+
+    #[test]
+    fn what_was_counted_before_the_hand_over_is_not_counted_again() {
+        let before = Handover {
+            first: 100,
+            highest: 199,
+            received: 95,
+            lost_before: 4,
+            reordered: 1,
+            duplicates: 2,
+            ..Handover::default()
         };
-        assert_ne!(flow.encode(true), flow.encode(false));
-        assert_eq!(switched_off(flow.encode(true)), flow.encode(false));
+        let earlier = Earlier::of(&before);
+        assert_eq!(earlier, Earlier { lost: 9, reordered: 1, duplicates: 2 });
+        // Two more are lost, one comes late.
+        let mut after = Handover { highest: 299, received: 193, reordered: 2, ..before };
+        earlier.take_from(&mut after);
+        let lost = after.lost_before + (after.highest + 1 - after.first - after.received);
+        assert_eq!((lost, after.reordered, after.duplicates), (2, 1, 0));
     }
 
     #[test]

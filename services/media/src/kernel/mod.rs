@@ -4,22 +4,27 @@
 //! A direction of a stream is a *flow*, in the place of the port where it arrives: `program` has loaded and attached the
 //! program, `abi` is what it is told and tells, `netlink` says by which interface an address is reached. All of a flow's
 //! state goes with it to the kernel and comes back with it. Sockets stay bound: they hold the ports, and get what the
-//! program passes on.
+//! program passes on. Where flows outlive their process (`pins`), the next one finds them (`left`).
 
 mod abi;
 mod ipsec;
+mod left;
 mod netlink;
+mod pins;
 mod program;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use self::abi::{Counts, Flow};
+use self::abi::{Counts, Earlier, Flow};
+pub(crate) use self::left::Adoption;
+use self::left::LeftBehind;
 use self::netlink::{Kind, Netlink};
 pub use self::program::KernelError;
-use self::program::Program;
+use self::program::{Hold, Program};
 use crate::Config;
 use crate::ports::{Plan, SlotId};
 use crate::stream::{Elsewhere, Handover, Limit, Route};
@@ -28,6 +33,9 @@ use crate::stream::{Elsewhere, Handover, Limit, Route};
 const LOCKED: u64 = 4;
 /// So many packets in a row of another payload type are a change of codec, as in userspace.
 const CODEC_CHANGED: u32 = 100;
+
+/// Often enough that a process which is slow for once does not lose its lease.
+const RENEWED_EVERY: Duration = Duration::from_secs(1);
 
 /// The engine in the kernel.
 pub(crate) struct Kernel {
@@ -40,6 +48,11 @@ pub(crate) struct Kernel {
     flows: AtomicUsize,
     /// Counts changes of links and routes.
     generation: AtomicU64,
+    /// When the lease was renewed last, in nanoseconds of the monotonic clock; all ones: it never ends.
+    renewed: AtomicU64,
+    /// What the program had counted for the process before this one.
+    before: KernelTotals,
+    left: LeftBehind,
 }
 
 /// A direction of a stream for the kernel.
@@ -80,16 +93,40 @@ impl Kernel {
         let program = Program::start(config, plan, &netlink)?;
         let loopbacks =
             netlink.interfaces()?.into_iter().filter(|interface| interface.kind == Kind::Loopback);
-        Ok(Kernel {
+        let is_pinned = matches!(program.hold, Hold::Pins(_));
+        let left = LeftBehind::find(&program, config, plan);
+        let kernel = Kernel {
             interfaces: program.interfaces.clone(),
+            before: totals(&program),
             program: Mutex::new(program),
             loopbacks: loopbacks.map(|interface| interface.index).collect(),
             netlink,
             // The two low bits of the octet are ECN (RFC 3168 §5).
             tos: config.dscp.unwrap_or(0) << 2,
-            flows: AtomicUsize::new(0),
+            flows: AtomicUsize::new(left.count()),
             generation: AtomicU64::new(0),
-        })
+            renewed: AtomicU64::new(if is_pinned { 0 } else { u64::MAX }),
+            left,
+        };
+        kernel.renew();
+        Ok(kernel)
+    }
+
+    /// Puts off the end of the program, which would otherwise come a minute after that of the process. For whoever looks
+    /// whether all goes well, and at least once a second while there are flows.
+    pub(crate) fn renew(&self) {
+        let renewed = self.renewed.load(Relaxed);
+        if renewed == u64::MAX {
+            return;
+        }
+        let now = pins::clock();
+        if now.saturating_sub(renewed) < RENEWED_EVERY.as_nanos() as u64 && renewed != 0 {
+            return;
+        }
+        self.renewed.store(now, Relaxed);
+        if let Err(error) = self.program().lease.set(0, now + pins::LEASE.as_nanos() as u64, 0) {
+            tracing::error!(%error, "the program in the kernel cannot be told to go on");
+        }
     }
 
     /// Where the program is attached.
@@ -101,6 +138,7 @@ impl Kernel {
     pub(crate) fn take(&self, offer: &Offer, handover: &Handover) -> io::Result<()> {
         let flow = self.flow(offer, handover)?;
         let slot = offer.slot.0;
+        self.renew();
         let mut program = self.program();
         program.counts.set(slot, Counts::begin(handover), LOCKED).map_err(io::Error::other)?;
         // An element is written without a lock, word by word; so everything else is there before the flow is active.
@@ -119,7 +157,11 @@ impl Kernel {
         program.flows.set(slot.0, abi::switched_off(flow), 0).map_err(io::Error::other)?;
         self.flows.fetch_sub(1, Relaxed);
         let counts = program.counts.get(&slot.0, LOCKED).map_err(io::Error::other)?;
-        Ok(Counts::decode(&counts).elsewhere)
+        let mut elsewhere = Counts::decode(&counts).elsewhere;
+        if let Some(earlier) = self.left.is_returned(slot) {
+            earlier.take_from(&mut elsewhere.reception);
+        }
+        Ok(elsewhere)
     }
 
     /// What a flow has done so far.
@@ -143,13 +185,10 @@ impl Kernel {
 
     pub(crate) fn totals(&self) -> KernelTotals {
         let mut totals = KernelTotals { flows: self.flows.load(Relaxed), ..KernelTotals::default() };
-        if let Ok(per_processor) = self.program().totals.get(&0, 0) {
-            for [packets, octets, limited] in per_processor.iter().map(abi::totals) {
-                totals.packets += packets;
-                totals.octets += octets;
-                totals.limited += limited;
-            }
-        }
+        let KernelTotals { packets, octets, limited, flows: _ } = self::totals(&self.program());
+        totals.packets = packets.saturating_sub(self.before.packets);
+        totals.octets = octets.saturating_sub(self.before.octets);
+        totals.limited = limited.saturating_sub(self.before.limited);
         totals
     }
 
@@ -178,6 +217,7 @@ impl Kernel {
             burst: offer.limit.burst_nanos(),
             payload_type: handover.payload_type,
             rate: handover.rate,
+            earlier: Earlier::of(handover),
         })
     }
 
@@ -194,6 +234,19 @@ impl Kernel {
     fn program(&self) -> MutexGuard<'_, Program> {
         self.program.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Over all processes that the program has had.
+fn totals(program: &Program) -> KernelTotals {
+    let mut totals = KernelTotals::default();
+    if let Ok(per_processor) = program.totals.get(&0, 0) {
+        for [packets, octets, limited] in per_processor.iter().map(abi::totals) {
+            totals.packets += packets;
+            totals.octets += octets;
+            totals.limited += limited;
+        }
+    }
+    totals
 }
 
 fn is_link_local(ip: IpAddr) -> bool {

@@ -1,17 +1,22 @@
-//! The program in the kernel: loaded, sized for the ports, attached to interfaces. It goes when the process does: a tcx link
-//! ends with its last descriptor.
+//! The program in the kernel: loaded, sized for the ports, attached to interfaces. It goes when the process does, since a tcx
+//! link ends with its last descriptor; unless it is pinned (`pins`), in which case the next process goes on with it.
 
+use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 
-use aya::maps::{Array, MapData, PerCpuArray};
-use aya::programs::tc::TcAttachOptions;
+use aya::maps::{Array, Map, MapData, PerCpuArray};
+use aya::programs::links::FdLink;
+use aya::programs::tc::{SchedClassifierLinkId, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
+use foldhash::fast::FixedState;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::abi::{COUNTS, FLOW, TOTALS};
 use super::ipsec;
 use super::netlink::{Interface, Kind, Netlink};
+use super::pins::Pins;
 use crate::ports::{At, Pair, Plan};
 use crate::{Config, EngineChoice};
 
@@ -59,27 +64,50 @@ pub enum KernelError {
         /// In the system's words.
         why: String,
     },
+    /// It cannot be kept for the process after this one.
+    #[error("nothing can be kept in {directory} for the process after this one: {why}")]
+    Pins {
+        /// Where.
+        directory: String,
+        /// What was expected there, or the system's words.
+        why: String,
+    },
+    /// A process that lives relays for the same ports.
+    #[error("another process relays for these ports, by {directory}")]
+    Held {
+        /// What it holds.
+        directory: String,
+    },
     /// Interfaces and routes cannot be asked for.
     #[error("the system does not say which interfaces it has: {0}")]
     Netlink(#[from] std::io::Error),
 }
 
-/// The loaded program. Dropping it takes it off every interface.
+/// The program with what it is told and tells. Dropping it takes it off every interface, unless it is left for the next process.
 pub(super) struct Program {
     pub(super) flows: Array<MapData, [u8; FLOW]>,
     pub(super) counts: Array<MapData, [u8; COUNTS]>,
     pub(super) totals: PerCpuArray<MapData, [u8; TOTALS]>,
+    /// Until when it relays, in nanoseconds of the monotonic clock.
+    pub(super) lease: Array<MapData, u64>,
     /// Where it is attached.
     pub(super) interfaces: Vec<String>,
-    /// Holds the links.
-    _loaded: Ebpf,
+    pub(super) hold: Hold,
+}
+
+/// What keeps it in the kernel.
+pub(super) enum Hold {
+    /// The descriptors of this process.
+    Process { _loaded: Ebpf },
+    /// Names in a file system.
+    Pins(Pins),
 }
 
 impl Program {
     pub(super) fn start(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, KernelError> {
         check_version()?;
         let before = raise_capabilities()?;
-        let started = load(config, plan, netlink);
+        let started = begin(config, plan, netlink);
         if let Some(before) = before {
             // Maps are written through their descriptors, which takes no privilege.
             let _ = set_capabilities(None, before);
@@ -88,7 +116,7 @@ impl Program {
     }
 }
 
-fn load(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, KernelError> {
+fn begin(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, KernelError> {
     if ipsec::has_output_policies()? {
         if config.engine != EngineChoice::Kernel {
             return Err(KernelError::Ipsec);
@@ -97,41 +125,154 @@ fn load(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, Kerne
     }
     let all = netlink.interfaces()?;
     let chosen = choose(config, &all, netlink)?;
-    let slots = plan.pairs() * config.addresses().count() as u32;
-    let base = |v6: bool| {
-        let at = [At::First, At::Other].into_iter().zip(config.addresses());
-        let mine = at.into_iter().find(|(_, (address, _))| address.is_ipv6() == v6);
-        mine.map_or(u32::MAX, |(at, _)| plan.slot(Pair(0), at).0)
-    };
-    let mut loaded = EbpfLoader::new()
-        // Nothing in it depends on the layout of this kernel's own types.
-        .btf(None)
-        .override_global("first_port", &u32::from(plan.rtp_port(Pair(0))), true)
-        .override_global("pairs", &plan.pairs(), true)
-        .override_global("slots4", &base(false), true)
-        .override_global("slots6", &base(true), true)
-        .map_max_entries("FLOWS", slots)
-        .map_max_entries("COUNTS", slots)
-        .load(OBJECT)
-        .map_err(refused)?;
-    let flows = map(&mut loaded, "FLOWS")?.try_into().map_err(refused)?;
-    let counts = map(&mut loaded, "COUNTS")?.try_into().map_err(refused)?;
-    let totals = map(&mut loaded, "TOTALS")?.try_into().map_err(refused)?;
-    let program = loaded.program_mut("drawbridge").ok_or_else(|| absent("drawbridge"))?;
-    let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
-    program.load().map_err(refused)?;
-    for name in &chosen {
-        // Behind programs that are there: what they drop is not media, and what this one takes is nobody else's.
-        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-        program
-            .attach_with_options(name, TcAttachType::Ingress, order)
-            .map_err(|error| KernelError::Attach { name: name.clone(), why: because(&error) })?;
+    let constants = Constants::of(config, plan);
+    let Some(root) = &config.pins else { return load(&constants, &chosen) };
+    match Pins::claim(root, &constants.place(config), &constants.digest(OBJECT)) {
+        Ok(pins) => keep(pins, &constants, &chosen),
+        Err(why) if config.engine != EngineChoice::Kernel => {
+            tracing::warn!(%why, "media does not survive a restart");
+            load(&constants, &chosen)
+        }
+        Err(why) => Err(why),
     }
-    Ok(Program { flows, counts, totals, interfaces: chosen, _loaded: loaded })
 }
 
-fn map(loaded: &mut Ebpf, name: &str) -> Result<aya::maps::Map, KernelError> {
-    loaded.take_map(name).ok_or_else(|| absent(name))
+/// What the program is made for.
+#[derive(Clone, Copy, Debug, Hash)]
+struct Constants {
+    first_port: u32,
+    pairs: u32,
+    /// The slot of the first pair in each family; all ones: none.
+    slots4: u32,
+    slots6: u32,
+    slots: u32,
+}
+
+impl Constants {
+    fn of(config: &Config, plan: Plan) -> Constants {
+        let base = |v6: bool| {
+            let at = [At::First, At::Other].into_iter().zip(config.addresses());
+            let mine = at.into_iter().find(|(_, (address, _))| address.is_ipv6() == v6);
+            mine.map_or(u32::MAX, |(at, _)| plan.slot(Pair(0), at).0)
+        };
+        Constants {
+            first_port: u32::from(plan.rtp_port(Pair(0))),
+            pairs: plan.pairs(),
+            slots4: base(false),
+            slots6: base(true),
+            slots: plan.pairs() * config.addresses().count() as u32,
+        }
+    }
+
+    /// Which ports of which addresses in which network these are: there is one process for them.
+    fn place(&self, config: &Config) -> String {
+        let network = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |file| file.ino());
+        let addresses = config.addresses().map(|(address, _)| address.to_string());
+        let addresses: Vec<String> =
+            addresses.map(|text| text.replace(|c: char| !c.is_ascii_alphanumeric(), "-")).collect();
+        format!("{network}_{}_{}_{}", addresses.join("_"), self.first_port, self.pairs)
+    }
+
+    /// Another one for another program, whose maps are none of ours. The hash need not be the same on every machine.
+    fn digest(&self, object: &[u8]) -> String {
+        format!("{:016x}", FixedState::default().hash_one((self, object)))
+    }
+
+    fn load(&self) -> Result<Ebpf, KernelError> {
+        EbpfLoader::new()
+            // Nothing in it depends on the layout of this kernel's own types.
+            .btf(None)
+            .override_global("first_port", &self.first_port, true)
+            .override_global("pairs", &self.pairs, true)
+            .override_global("slots4", &self.slots4, true)
+            .override_global("slots6", &self.slots6, true)
+            .map_max_entries("FLOWS", self.slots)
+            .map_max_entries("COUNTS", self.slots)
+            .load(OBJECT)
+            .map_err(refused)
+    }
+}
+
+/// For the life of this process.
+fn load(constants: &Constants, chosen: &[Interface]) -> Result<Program, KernelError> {
+    let mut loaded = constants.load()?;
+    let maps = NAMES.map(|name| loaded.take_map(name).ok_or_else(|| absent(name)));
+    let program = classifier(&mut loaded)?;
+    program.load().map_err(refused)?;
+    for interface in chosen {
+        attach(program, interface)?;
+    }
+    let mut program = Program::of(maps, chosen, Hold::Process { _loaded: loaded })?;
+    program.lease.set(0, u64::MAX, 0).map_err(refused)?;
+    Ok(program)
+}
+
+/// Goes on with what the process before this one left, or leaves the same for the one after.
+fn keep(pins: Pins, constants: &Constants, chosen: &[Interface]) -> Result<Program, KernelError> {
+    let mut loaded;
+    let mut adopted;
+    let (program, maps) = if pins.is_whole() {
+        adopted = SchedClassifier::from_pin(pins.path(PROGRAM)).map_err(refused)?;
+        let map = |name| Map::from_map_data(MapData::from_pin(pins.path(name))?);
+        (&mut adopted, NAMES.map(|name| map(name).map_err(refused)))
+    } else {
+        loaded = constants.load()?;
+        let maps = NAMES.map(|name| {
+            let map = loaded.take_map(name).ok_or_else(|| absent(name))?;
+            map.pin(pins.path(name)).map_err(refused)?;
+            Ok(map)
+        });
+        let program = classifier(&mut loaded)?;
+        program.load().map_err(refused)?;
+        // Last of all: what is whole has it.
+        program.pin(pins.path(PROGRAM)).map_err(refused)?;
+        (program, maps)
+    };
+    for interface in chosen.iter().filter(|interface| !pins.has_link(interface.index)) {
+        let link = attach(program, interface)?;
+        let link = FdLink::try_from(program.take_link(link).map_err(refused)?).map_err(refused)?;
+        link.pin(pins.link(interface.index)).map_err(refused)?;
+    }
+    pins.keep_links(|index| chosen.iter().any(|interface| interface.index == index));
+    Program::of(maps, chosen, Hold::Pins(pins))
+}
+
+/// The maps, in the order of the fields.
+const NAMES: [&str; 4] = ["FLOWS", "COUNTS", "TOTALS", "LEASE"];
+const PROGRAM: &str = "drawbridge";
+
+impl Program {
+    fn of(
+        maps: [Result<Map, KernelError>; 4],
+        chosen: &[Interface],
+        hold: Hold,
+    ) -> Result<Program, KernelError> {
+        let [flows, counts, totals, lease] = maps;
+        Ok(Program {
+            flows: flows?.try_into().map_err(refused)?,
+            counts: counts?.try_into().map_err(refused)?,
+            totals: totals?.try_into().map_err(refused)?,
+            lease: lease?.try_into().map_err(refused)?,
+            interfaces: chosen.iter().map(|interface| interface.name.clone()).collect(),
+            hold,
+        })
+    }
+}
+
+fn classifier(loaded: &mut Ebpf) -> Result<&mut SchedClassifier, KernelError> {
+    let program = loaded.program_mut(PROGRAM).ok_or_else(|| absent(PROGRAM))?;
+    program.try_into().map_err(refused)
+}
+
+fn attach(
+    program: &mut SchedClassifier,
+    interface: &Interface,
+) -> Result<SchedClassifierLinkId, KernelError> {
+    // Behind programs that are there: what they drop is not media, and what this one takes is nobody else's.
+    let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+    program
+        .attach_with_options(&interface.name, TcAttachType::Ingress, order)
+        .map_err(|error| KernelError::Attach { name: interface.name.clone(), why: because(&error) })
 }
 
 fn absent(name: &str) -> KernelError {
@@ -140,8 +281,8 @@ fn absent(name: &str) -> KernelError {
 
 /// The interfaces that have the media addresses, or all that are up where the address is everyone's; and the loopback, by
 /// which packets from this host come whatever their addresses are.
-fn choose(config: &Config, all: &[Interface], netlink: &Netlink) -> Result<Vec<String>, KernelError> {
-    let mut chosen: Vec<String> = Vec::new();
+fn choose(config: &Config, all: &[Interface], netlink: &Netlink) -> Result<Vec<Interface>, KernelError> {
+    let mut chosen: Vec<Interface> = Vec::new();
     for (address, _) in config.addresses() {
         let holders = if address.is_unspecified() { Vec::new() } else { netlink.holders(address)? };
         let fits = |interface: &&Interface| {
@@ -153,15 +294,15 @@ fn choose(config: &Config, all: &[Interface], netlink: &Netlink) -> Result<Vec<S
             here && interface.is_up && interface.kind != Kind::Other
         };
         let before = chosen.len();
-        chosen.extend(all.iter().filter(fits).map(|interface| interface.name.clone()));
+        chosen.extend(all.iter().filter(fits).cloned());
         if chosen.len() == before {
             return Err(KernelError::Interface { address });
         }
     }
     let loopback = all.iter().filter(|interface| interface.kind == Kind::Loopback && interface.is_up);
-    chosen.extend(loopback.map(|interface| interface.name.clone()));
-    chosen.sort();
-    chosen.dedup();
+    chosen.extend(loopback.cloned());
+    chosen.sort_by(|one, other| one.name.cmp(&other.name));
+    chosen.dedup_by(|one, other| one.index == other.index);
     Ok(chosen)
 }
 
@@ -198,7 +339,7 @@ fn raise_capabilities() -> Result<Option<rustix::thread::CapabilitySets>, Kernel
     Ok(Some(before))
 }
 
-fn refused(error: impl Into<Box<dyn std::error::Error>>) -> KernelError {
+pub(super) fn refused(error: impl Into<Box<dyn std::error::Error>>) -> KernelError {
     KernelError::Load { why: because(&*error.into()) }
 }
 

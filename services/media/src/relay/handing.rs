@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use call::Side;
 
 use super::{Path, PathEnd, Shared};
-use crate::kernel::{Kernel, Offer};
+use crate::kernel::{Adoption, Kernel, Offer};
+use crate::ports::At;
 use crate::stream::Stream;
 
 impl Shared {
@@ -29,6 +30,52 @@ impl Shared {
                 state.handed_over(side, None);
             }
         }
+    }
+
+    /// Goes on with what the kernel relays of this stream since before this process began, once both sides are described, and
+    /// only where they are described as they were then.
+    pub(crate) fn adopt(&self, path: &Path, state: &mut Stream) {
+        let Some(kernel) = self.kernel.as_ref().filter(|_| state.is_described()) else { return };
+        let left = [Side::A, Side::B].map(|side| {
+            let mut ends = path.ends(side);
+            ends.find_map(|end| kernel.left_in(end.slot).map(|route| (side, end, route)))
+        });
+        // Both first: each says where the other's packets go.
+        for (side, _, route) in left.iter().flatten() {
+            state.believe(*side, route.source);
+            state.believe(side.other(), route.destination);
+        }
+        for (side, near, left) in left.into_iter().flatten() {
+            let route = state.route(side).filter(|route| *route == left);
+            let far = route.and_then(|route| path.end_towards(side.other(), route.destination));
+            let adopted = match far.zip(route) {
+                Some((far, route)) => {
+                    let (local, from, limit) = (self.port_of(near), self.port_of(far), state.limit());
+                    kernel.adopt(&Offer { slot: near.slot, local, from, route, limit })
+                }
+                None => kernel.reject(near.slot).map(Adoption::Returned),
+            };
+            match adopted {
+                Ok(Adoption::GoesOn) => state.handed_over(side, Some(left)),
+                Ok(Adoption::Returned(elsewhere)) => state.take_back(side, &elsewhere),
+                Err(error) => {
+                    tracing::error!(%error, "the kernel does not give a media stream of the process before this one back");
+                }
+            }
+        }
+    }
+
+    /// Every session of the process before this one that goes on is open and described: what else the kernel relays for ports
+    /// of this shard ends.
+    pub(crate) fn end_what_is_left(&self, shard: usize) {
+        let Some(kernel) = &self.kernel else { return };
+        let pairs = self.plan.share(shard as u32, self.shards.len() as u32);
+        kernel.let_go_of(pairs.flat_map(|pair| [At::First, At::Other].map(|at| self.plan.slot(pair, at))));
+    }
+
+    /// See [`Kernel::renew`].
+    pub(super) fn renew(&self) {
+        self.kernel.iter().for_each(Kernel::renew);
     }
 
     /// Takes back what must not stay with the kernel: a side has moved, is on hold, or its packets have to be read.

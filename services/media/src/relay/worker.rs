@@ -323,6 +323,7 @@ impl Worker {
             return;
         }
         self.woken = Instant::now();
+        self.shared.renew();
         for (shard, wake) in &self.wakers {
             if self.is_watched(*shard) {
                 wake();

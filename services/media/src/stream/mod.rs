@@ -257,8 +257,27 @@ impl Stream {
         end.reception.take_back(&elsewhere.reception);
     }
 
+    /// Where the process before this one has heard a side, or sent to it. The same rules say whether that is believed as when
+    /// a packet comes from there.
+    pub(crate) fn believe(&mut self, side: Side, source: SocketAddr) {
+        let end = self.end_mut(side);
+        if let Some(remote) = end.known() {
+            end.rtp.admit(remote.rtp, remote.signalling, source, true);
+        }
+    }
+
+    /// Whether both sides have described it.
+    pub(crate) fn is_described(&self) -> bool {
+        self.a.remote.is_some() && self.b.remote.is_some()
+    }
+
+    /// How fast each side may send.
+    pub(crate) fn limit(&self) -> Limit {
+        self.limit
+    }
+
     /// What one side sends, as long as nothing but addresses has to be changed.
-    fn route(&self, side: Side) -> Option<Route> {
+    pub(crate) fn route(&self, side: Side) -> Option<Route> {
         let (near, far) = (self.end(side), self.end(side.other()));
         if self.closed || self.needs_payload() {
             return None;

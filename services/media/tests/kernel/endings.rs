@@ -17,11 +17,11 @@ fn config() -> Config {
     Config { address, advertise: address, ports, engine: EngineChoice::Kernel, ..Config::default() }
 }
 
-fn attached(interface: &str) -> usize {
+pub fn attached(interface: &str) -> usize {
     SchedClassifier::query_tcx(interface, TcAttachType::Ingress).unwrap().1.len()
 }
 
-fn wait_for(programs: usize) {
+pub fn wait_for(programs: usize) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while ["box0", "lo"].iter().any(|interface| attached(interface) != programs) {
         assert!(

@@ -9,3 +9,4 @@ mod endings;
 mod harness;
 mod network;
 mod relaying;
+mod surviving;

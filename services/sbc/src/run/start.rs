@@ -350,6 +350,7 @@ fn media_config(media: &Media, shards: usize) -> media::Config {
             Engine::Userspace => media::EngineChoice::Userspace,
             Engine::Ebpf => media::EngineChoice::Kernel,
         },
+        pins: media.survive_restart.then(|| media.pins.clone()),
         ..media::Config::default()
     }
 }

@@ -162,10 +162,15 @@ pub struct Media {
     pub ports: (u16, u16),
     /// Which engine was asked for.
     pub engine: Engine,
+    /// Whether the kernel goes on with settled streams when the process is killed, until the next one takes them over.
+    pub survive_restart: bool,
+    /// Where it is said of them, in a BPF file system.
+    pub pins: PathBuf,
     /// How long a side that should send may be silent.
     pub timeout: Duration,
-    /// How long packets gather before they are moved together.
+    /// How long after the answer a side is reported of which nothing was heard.
     pub one_way_after: Duration,
+    /// How long packets gather before they are moved together.
     pub tick: Duration,
     /// Relay threads.
     pub threads: u16,
@@ -347,6 +352,8 @@ impl Default for Settings {
                 advertise6: None,
                 ports: (30000, 39999),
                 engine: Engine::Auto,
+                survive_restart: false,
+                pins: PathBuf::from("/sys/fs/bpf/drawbridge"),
                 timeout: Duration::from_secs(60),
                 one_way_after: Duration::from_secs(5),
                 tick: Duration::from_millis(1),

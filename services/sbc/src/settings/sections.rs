@@ -30,7 +30,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let dns = dns(root.section("dns"), default.dns);
     let listeners = listeners(&mut root, default.listeners);
     let connections = connections(root.section("connections"), default.connections);
-    let media = media(root.section("media"), default.media);
+    let media = media(root.section("media"), default.media, node.recover_calls);
     let api = api(root.section("api"), default.api);
     let cdr = cdr(root.section("cdr"), default.cdr);
     let recording = recording(root.section("recording"), default.recording);
@@ -203,7 +203,7 @@ fn transport(section: &mut Section<'_>) -> Option<Transport> {
     transport.map(|transport| transport.value)
 }
 
-fn media(mut section: Section<'_>, default: Media) -> Media {
+fn media(mut section: Section<'_>, default: Media, recovers_calls: bool) -> Media {
     const ENGINES: &[(&str, Engine)] =
         &[("auto", Engine::Auto), ("userspace", Engine::Userspace), ("ebpf", Engine::Ebpf)];
     let document = section.document();
@@ -241,13 +241,25 @@ fn media(mut section: Section<'_>, default: Media) -> Media {
     }
     // Who says where media is says it for both families.
     let default6 = default.address6.filter(|_| place.is_none());
+    let engine = section.or("engine", default.engine, choice(ENGINES));
+    let survives = section.get("survive_restart", flag);
+    if let Some(survives) = survives.as_ref().filter(|survives| survives.value) {
+        if engine == Engine::Userspace {
+            document.mistake(&survives.place, "media.engine \"auto\" or \"ebpf\": sockets end with their process");
+        }
+        if !recovers_calls {
+            document.mistake(&survives.place, "node.recover_calls: without it there are no calls to go on with");
+        }
+    }
     let media = Media {
         address: place.map_or(default.address, |place| place.value),
         advertise: advertise.map(|advertise| advertise.value),
         address6: address6.map(|address6| address6.value).or(default6),
         advertise6: advertise6.map(|advertise6| advertise6.value),
         ports: section.or("ports", default.ports, ports),
-        engine: section.or("engine", default.engine, choice(ENGINES)),
+        engine,
+        survive_restart: survives.map_or(default.survive_restart, |survives| survives.value),
+        pins: section.or("pins", default.pins, path),
         timeout: section.or("timeout", default.timeout, duration(SECOND..=DAY)),
         one_way_after: section.or(
             "one_way_after",

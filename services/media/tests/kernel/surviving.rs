@@ -1,0 +1,367 @@
+//! Streams in the kernel whose process is killed, and what the next process makes of them.
+
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use aya::maps::{Array, Map, MapData};
+use call::{Family, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts};
+use media::{Config, EngineChoice, KernelError, MediaError, start};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use smallvec::smallvec;
+
+use crate::endings::{attached, wait_for};
+use crate::harness::{Bench, Phone, expect_nothing, receive, rtp};
+use crate::network::{BOX, Network, PEERS};
+
+/// What the process of its own that is killed is told: where its pins are, and where its phones.
+const PINS: &str = "DRAWBRIDGE_TEST_PINS";
+const PHONES: &str = "DRAWBRIDGE_TEST_PHONES";
+
+/// A BPF file system of the test's own.
+struct FileSystem(PathBuf);
+
+impl FileSystem {
+    fn new() -> FileSystem {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("drawbridge-pins-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        mount("bpf", &path, "bpf", MountFlags::empty(), None).unwrap();
+        FileSystem(path)
+    }
+
+    /// Below which directories are made.
+    fn root(&self) -> PathBuf {
+        self.0.join("drawbridge")
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.root()).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    fn only(&self) -> PathBuf {
+        let mut directories = self.directories();
+        assert_eq!(directories.len(), 1, "{directories:?}");
+        directories.remove(0)
+    }
+}
+
+impl Drop for FileSystem {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+fn config(pins: PathBuf) -> Config {
+    let address: IpAddr = BOX.parse().unwrap();
+    Config {
+        address,
+        advertise: address,
+        ports: 30_000..=30_099,
+        engine: EngineChoice::Kernel,
+        pins: Some(pins),
+        ..Config::default()
+    }
+}
+
+fn pinned<V: aya::Pod>(directory: &Path, name: &str) -> Array<MapData, V> {
+    let map = MapData::from_pin(directory.join(name)).unwrap();
+    Map::from_map_data(map).unwrap().try_into().unwrap()
+}
+
+/// Directions that the kernel relays.
+fn active(directory: &Path) -> usize {
+    let flows: Array<MapData, [u8; 136]> = pinned(directory, "FLOWS");
+    flows.iter().filter(|flow| flow.as_ref().unwrap()[..4] != [0; 4]).count()
+}
+
+/// Not a test but a process of one: a relay with a call that somebody kills.
+#[test]
+fn relays_a_call_until_it_is_killed() {
+    let (Ok(pins), Ok(phones)) = (std::env::var(PINS), std::env::var(PHONES)) else { return };
+    let ends: Vec<SocketAddr> = phones.split(' ').map(|end| end.parse().unwrap()).collect();
+    let remote = |rtp: SocketAddr, rtcp: SocketAddr| RemoteStream {
+        rtp,
+        rtcp,
+        signalling: rtp.ip(),
+        sends: true,
+        receives: true,
+    };
+    let mut bench = Bench::with(config(pins.into()));
+    let ports = bench.open(1);
+    bench.describe(1, Side::A, remote(ends[0], ends[1]));
+    bench.describe(1, Side::B, remote(ends[2], ends[3]));
+    eprintln!("PORTS {} {}", ports.a.rtp, ports.b.rtp);
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+/// A call that two phones talk in, and the process that has it.
+struct Story {
+    network: Network,
+    files: FileSystem,
+    child: Child,
+    a: Phone,
+    b: Phone,
+    ports: StreamPorts,
+    next: u16,
+}
+
+impl Story {
+    /// Until the call is the kernel's.
+    fn begin() -> Option<Story> {
+        let network = Network::new()?;
+        let files = FileSystem::new();
+        let phone = |address| Phone { rtp: network.socket(address), rtcp: network.socket(address) };
+        let (a, b) = (phone(PEERS[0]), phone(PEERS[1]));
+        let ends = [&a.rtp, &a.rtcp, &b.rtp, &b.rtcp].map(|end| end.local_addr().unwrap().to_string());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "surviving::relays_a_call_until_it_is_killed", "--nocapture"])
+            .env(PINS, files.root())
+            .env(PHONES, ends.join(" "))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let ports = said.filter_map(|line| {
+            let mut ports = line.strip_prefix("PORTS ")?.split(' ').map(|port| port.parse().unwrap());
+            let mut pair = || ports.next().map(|rtp: u16| PortPair { rtp, rtcp: rtp + 1 }).unwrap();
+            Some(StreamPorts { a: pair(), b: pair() })
+        });
+        let ports = ports.take(1).last().expect("the process tells its ports");
+        let mut story = Story { network, files, child, a, b, ports, next: 0 };
+        story.talk(40);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while active(&story.files.only()) < 2 {
+            assert!(Instant::now() < deadline, "the kernel does not relay the call");
+            story.talk(1);
+        }
+        Some(story)
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// So many packets each way, each of which arrives.
+    fn talk(&mut self, packets: u16) {
+        for _ in 0..packets {
+            let packet = rtp(self.next);
+            let from = |port| SocketAddr::new(BOX.parse().unwrap(), port);
+            self.a.rtp.send_to(&packet, (BOX, self.ports.a.rtp)).unwrap();
+            assert_eq!(receive(&self.b.rtp), (packet.clone(), from(self.ports.b.rtp)));
+            self.b.rtp.send_to(&packet, (BOX, self.ports.b.rtp)).unwrap();
+            assert_eq!(receive(&self.a.rtp), (packet, from(self.ports.a.rtp)));
+            self.next += 1;
+        }
+    }
+
+    fn is_mute(&mut self) {
+        self.a.rtp.send_to(&rtp(self.next), (BOX, self.ports.a.rtp)).unwrap();
+        expect_nothing(&self.b.rtp);
+        self.next += 1;
+    }
+
+    fn next_process(&self) -> Bench {
+        Bench::with(config(self.files.root()))
+    }
+
+    fn reopen(&self, bench: &mut Bench) {
+        let (ports, families) = (smallvec![self.ports], [Family::V4; 2]);
+        let reports = bench.order(MediaOrder::Reopen { session: MediaId(7), ports, families });
+        assert!(matches!(reports[..], [MediaReport::Opened { .. }]), "{reports:?}");
+    }
+
+    fn ends(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        self.ends();
+    }
+}
+
+fn described(phone: &Phone) -> RemoteStream {
+    let rtp = phone.rtp.local_addr().unwrap();
+    RemoteStream { signalling: rtp.ip(), ..phone.description() }
+}
+
+#[test]
+fn packets_go_on_without_a_process_and_the_next_one_counts_them() {
+    let Some(mut story) = Story::begin() else { return };
+    let before = story.next;
+    story.kill();
+    story.talk(50);
+    // Three are lost while nobody is there.
+    story.next += 3;
+    story.talk(10);
+    let mut bench = story.next_process();
+    assert_eq!((attached("box0"), attached("lo")), (1, 1), "the program that was there");
+    story.reopen(&mut bench);
+    bench.describe(7, Side::A, described(&story.a));
+    assert_eq!(bench.relay.totals().kernel_flows, 2, "neither given back nor taken twice");
+    bench.describe(7, Side::B, described(&story.b));
+    bench.engine.restored();
+    assert_eq!(active(&story.files.only()), 2);
+    story.talk(30);
+    let totals = bench.totals_when(|totals| totals.packets >= 60);
+    assert_eq!((totals.packets, totals.kernel_packets, totals.kernel_flows), (60, 60, 2), "{totals:?}");
+    let (from_a, from_b) = bench.close(7);
+    let most = u64::from(story.next) - 3;
+    let least = u64::from(story.next - before) + 1;
+    assert!((least..=most).contains(&from_a.packets), "{least} to {most}: {from_a:?}");
+    assert_eq!((from_a.lost, from_b.lost), (3, 3), "{from_a:?} {from_b:?}");
+    assert_eq!(active(&story.files.only()), 0);
+    story.is_mute();
+    drop(bench);
+    wait_for(0);
+    assert_eq!(story.files.directories(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_call_that_survives_twice_goes_on_like_any_other() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let mut bench = story.next_process();
+    story.reopen(&mut bench);
+    bench.describe(7, Side::A, described(&story.a));
+    bench.describe(7, Side::B, described(&story.b));
+    bench.engine.restored();
+    // On hold, then back: through userspace, and to the kernel again.
+    bench.describe(7, Side::B, RemoteStream { receives: false, ..described(&story.b) });
+    story.is_mute();
+    bench.describe(7, Side::B, described(&story.b));
+    story.talk(40);
+    let totals = bench.totals_when(|totals| totals.kernel_flows == 2);
+    assert_eq!(totals.kernel_flows, 2, "{totals:?}");
+    story.talk(10);
+    let (from_a, from_b) = bench.close(7);
+    assert_eq!((from_a.lost, from_b.lost), (0, 1), "what was said during the hold was heard of A: {from_a:?}");
+}
+
+#[test]
+fn what_no_call_comes_back_for_ends_once_all_are_restored() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let mut bench = story.next_process();
+    assert_eq!(bench.relay.totals().kernel_flows, 2);
+    story.talk(5);
+    bench.engine.restored();
+    assert_eq!(bench.relay.totals().kernel_flows, 0);
+    assert_eq!(active(&story.files.only()), 0);
+    story.is_mute();
+    // Whose ports it gets does not matter.
+    let ports = bench.open(8);
+    bench.describe(8, Side::A, described(&story.a));
+    bench.describe(8, Side::B, described(&story.b));
+    story.ports = ports;
+    story.talk(60);
+    assert_eq!(bench.close(8).0.packets, 60);
+}
+
+#[test]
+fn a_call_whose_other_side_moved_meanwhile_is_relayed_to_where_that_is() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    story.talk(5);
+    let mut bench = story.next_process();
+    let address = PEERS[2];
+    let moved = Phone { rtp: story.network.socket(address), rtcp: story.network.socket(address) };
+    story.reopen(&mut bench);
+    bench.describe(7, Side::A, described(&story.a));
+    bench.describe(7, Side::B, described(&moved));
+    bench.engine.restored();
+    assert_eq!(bench.relay.totals().kernel_flows, 0);
+    story.a.rtp.send_to(&rtp(story.next), (BOX, story.ports.a.rtp)).unwrap();
+    assert_eq!(receive(&moved.rtp).0, rtp(story.next));
+    expect_nothing(&story.b.rtp);
+    assert!(bench.close(7).0.packets >= 6, "what the kernel had relayed is counted");
+}
+
+#[test]
+fn a_process_that_fails_to_start_leaves_the_streams_to_the_next() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    drop(story.next_process());
+    story.talk(5);
+    let mut bench = story.next_process();
+    story.reopen(&mut bench);
+    bench.describe(7, Side::A, described(&story.a));
+    bench.describe(7, Side::B, described(&story.b));
+    bench.engine.restored();
+    story.talk(5);
+    assert_eq!(bench.relay.totals().kernel_flows, 2);
+}
+
+#[test]
+fn the_ports_of_a_process_that_lives_are_refused_by_name() {
+    let Some(story) = Story::begin() else { return };
+    let refused = start(config(story.files.root()), 1, vec![Box::new(|| {})]).err().unwrap();
+    assert!(matches!(&refused, MediaError::Kernel(KernelError::Held { .. })), "{refused}");
+    let said = refused.to_string();
+    assert!(said.contains(&story.files.only().display().to_string()), "{said}");
+    assert_eq!(active(&story.files.only()), 2);
+}
+
+#[test]
+fn without_a_process_for_too_long_nothing_is_relayed_and_whoever_starts_next_removes_it() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let left = story.files.only();
+    let mut lease: Array<MapData, u64> = pinned(&left, "LEASE");
+    assert!(lease.get(&0, 0).unwrap() > 0);
+    // Of another place: who might come back to what has not run out.
+    let elsewhere = || Config { ports: 31_000..=31_099, ..config(story.files.root()) };
+    drop(start(elsewhere(), 1, vec![Box::new(|| {})]).unwrap());
+    assert_eq!(story.files.directories(), [left.clone()]);
+    lease.set(0, 1, 0).unwrap();
+    drop(lease);
+    drop(start(elsewhere(), 1, vec![Box::new(|| {})]).unwrap());
+    assert_eq!(story.files.directories(), Vec::<PathBuf>::new());
+    wait_for(0);
+    story.is_mute();
+}
+
+#[test]
+fn a_lease_that_has_run_out_stops_the_program_by_itself() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let mut lease: Array<MapData, u64> = pinned(&story.files.only(), "LEASE");
+    lease.set(0, 1, 0).unwrap();
+    story.is_mute();
+}
+
+#[test]
+fn what_another_version_of_the_program_has_left_is_not_gone_on_with() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let left = story.files.only();
+    let (place, _) = left.to_str().unwrap().rsplit_once('_').unwrap();
+    std::fs::rename(&left, format!("{place}_0123456789abcdef")).unwrap();
+    let bench = story.next_process();
+    assert_eq!(story.files.only(), left);
+    assert_eq!((attached("box0"), bench.relay.totals().kernel_flows), (1, 0));
+    story.is_mute();
+}
+
+#[test]
+fn pins_elsewhere_than_in_a_bpf_file_system_are_refused_and_auto_goes_on_without() {
+    let Some(_network) = Network::new() else { return };
+    let pins = std::env::temp_dir().join("drawbridge-no-bpf");
+    let refused = start(config(pins.clone()), 1, vec![Box::new(|| {})]).err().unwrap().to_string();
+    assert!(refused.contains("expected a BPF file system") && refused.contains("no-bpf"), "{refused}");
+    let auto = Config { engine: EngineChoice::Auto, ..config(pins.clone()) };
+    let _relay = start(auto, 1, vec![Box::new(|| {})]).unwrap();
+    assert_eq!(attached("box0"), 1);
+    assert!(!pins.exists());
+}
