@@ -246,7 +246,11 @@ fn a_call_that_survives_twice_goes_on_like_any_other() {
     assert_eq!(totals.kernel_flows, 2, "{totals:?}");
     story.talk(10);
     let (from_a, from_b) = bench.close(7);
-    assert_eq!((from_a.lost, from_b.lost), (0, 1), "what was said during the hold was heard of A: {from_a:?}");
+    assert_eq!(
+        (from_a.lost, from_b.lost),
+        (0, 1),
+        "what was said during the hold was heard of A: {from_a:?}"
+    );
 }
 
 #[test]

@@ -245,10 +245,14 @@ fn media(mut section: Section<'_>, default: Media, recovers_calls: bool) -> Medi
     let survives = section.get("survive_restart", flag);
     if let Some(survives) = survives.as_ref().filter(|survives| survives.value) {
         if engine == Engine::Userspace {
-            document.mistake(&survives.place, "media.engine \"auto\" or \"ebpf\": sockets end with their process");
+            document.mistake(
+                &survives.place,
+                "media.engine \"auto\" or \"ebpf\": sockets end with their process",
+            );
         }
         if !recovers_calls {
-            document.mistake(&survives.place, "node.recover_calls: without it there are no calls to go on with");
+            document
+                .mistake(&survives.place, "node.recover_calls: without it there are no calls to go on with");
         }
     }
     let media = Media {

@@ -286,6 +286,26 @@ fn challenges_of_a_trunk_are_answered_or_passed() {
 }
 
 #[test]
+fn media_that_survives_wants_the_kernel_and_calls_that_do() {
+    let with = |node: &str, media: &str| {
+        mistakes(&format!("[node]\n{node}\n[media]\nsurvive_restart = true\n{media}\n"))
+    };
+    assert_eq!(with("", ""), Vec::<String>::new());
+    assert_eq!(
+        with("recover_calls = false", ""),
+        [
+            "4: media.survive_restart: expected node.recover_calls: without it there are no calls to go on with, came true"
+        ]
+    );
+    assert_eq!(
+        with("", "engine = 'userspace'"),
+        [
+            "4: media.survive_restart: true: expected media.engine \"auto\" or \"ebpf\": sockets end with their process"
+        ]
+    );
+}
+
+#[test]
 fn a_key_without_effect_is_named() {
     let text = "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\nrefer = 'pass'\nredirect = 'follow'\n\
                 cancel_matching = 'lenient'\noptions_ping = '30s'";
