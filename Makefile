@@ -8,7 +8,7 @@ PROGRAMS := sipp baresip ip svmap valgrind
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	bpf fuzz kills recovery bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-codec bench-srtp bench-linear bench-programs
+	bpf fuzz kills recovery bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-survive bench-codec bench-srtp bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -128,6 +128,9 @@ bench-media: release bench-programs ## relayed packets: loss, delay and processo
 
 bench-kernel: release bench-programs ## what relaying adds to a packet, in the kernel and not, against rtpengine; as root
 	tests/bench/kernel.py $(TARGET)/release/drawbridge $(TARGET)/release/rtpload
+
+bench-survive: release bench-programs ## the gap that a kill -9 under 500 calls with media makes, with media.survive_restart and without; as root
+	tests/bench/survive.py $(TARGET)/release/drawbridge $(TARGET)/release/rtpload
 
 docker: ## the image
 	docker build -t drawbridge .

@@ -38,6 +38,7 @@ address = "{peer}"
 ports = "10000-65000"
 engine = "{engine}"
 rate = 0
+{media}
 
 [api]
 bind = "{api}:8080"
@@ -101,12 +102,17 @@ def udp_bound(address, port):
         return any(line.split()[1] == wanted for line in list(table)[1:])
 
 
+def box_command(binary, folder, engine, media=""):
+    """How the box is started, with its configuration in the folder."""
+    file = folder / "drawbridge.toml"
+    file.write_text(BOX_CONFIGURATION.format(folder=folder, peer=PEER, api=API, caller=CALLER, callee=CALLEE, engine=engine,
+                                             media=media))
+    return on_core(PEER_CORE, [pathlib.Path(binary).resolve(), "run", "--config", file])
+
+
 @contextlib.contextmanager
 def box(binary, folder, engine="userspace"):
-    file = folder / "drawbridge.toml"
-    file.write_text(BOX_CONFIGURATION.format(folder=folder, peer=PEER, api=API, caller=CALLER, callee=CALLEE, engine=engine))
-    command = on_core(PEER_CORE, [pathlib.Path(binary).resolve(), "run", "--config", file])
-    with running(command, folder, "drawbridge", healthy) as process:
+    with running(box_command(binary, folder, engine), folder, "drawbridge", healthy) as process:
         yield [process.pid]
 
 

@@ -3,7 +3,7 @@
 //! Each call dials the user `c<number>`; the callee finds the number in the Request-URI and so knows which of the
 //! caller's calls it has in hand.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
@@ -69,6 +69,8 @@ pub struct Agent {
     run: u32,
     /// By number.
     pub calls: Vec<Call>,
+    /// BYEs of callers that were answered, and those that callees heard.
+    pub byes: (HashSet<usize>, HashSet<String>),
     /// Callers' requests that were answered with something else than was hoped for, and what it was.
     pub refused: HashMap<String, u32>,
 }
@@ -97,6 +99,7 @@ impl Agent {
             receiver: Receiver::default(),
             run: std::process::id(),
             calls: Vec::new(),
+            byes: Default::default(),
             refused: HashMap::new(),
         })
     }
@@ -159,6 +162,9 @@ impl Agent {
             "BYE" | "CANCEL" | "OPTIONS" => &["200 OK"],
             _ => return Ok(()),
         };
+        if method == "BYE" {
+            self.byes.1.extend(header(text, "Call-ID").map(str::to_owned));
+        }
         let number =
             text.split(['@', ' ']).nth(1).and_then(|uri| uri.rsplit(":c").next()?.parse().ok()).unwrap_or(0);
         if let (Some(call), "INVITE") = (self.calls.get_mut(number), method) {
@@ -212,7 +218,9 @@ impl Agent {
                 let ack = self.request("ACK", number, 1, &Dialog::read(text));
                 self.caller.send_to((ack + "Content-Length: 0\r\n\r\n").as_bytes(), self.next_hop)?;
             }
-            "200" => {}
+            "200" => {
+                self.byes.0.insert(number);
+            }
             _ => *self.refused.entry(text.lines().next().unwrap_or_default().to_owned()).or_default() += 1,
         }
         Ok(())

@@ -66,9 +66,14 @@ fn load() -> Result<(), Box<dyn Error>> {
         hang_up(agent)?;
     }
     let per_packet = |time: u64| time as f64 / 1000.0 / report.received.max(1) as f64;
+    let gap = |share: f64| {
+        let at = (report.gaps.len().saturating_sub(1) as f64 * share) as usize;
+        report.gaps.get(at).map_or(0, Duration::as_millis)
+    };
     println!(
         "{{\"calls\": {}, \"sent\": {}, \"received\": {}, \"lost\": {}, \"wrong\": {}, \"unsent\": {}, \"deaf\": {}, \
-         \"delay_us_p50\": {}, \"delay_us_p99\": {}, \"relay_us_per_packet\": {:.3}, \"all_us_per_packet\": {:.3}, \
+         \"delay_us_p50\": {}, \"delay_us_p99\": {}, \"gap_ms_p50\": {}, \"gap_ms_p99\": {}, \"gap_ms_max\": {}, \
+         \"byes_answered\": {}, \"byes_heard\": {}, \"relay_us_per_packet\": {:.3}, \"all_us_per_packet\": {:.3}, \
          \"relay_load\": {:.3}, \"generator_load\": {:.3}}}",
         plan.calls,
         report.sent,
@@ -79,6 +84,11 @@ fn load() -> Result<(), Box<dyn Error>> {
         report.deaf,
         report.delay.quantile(0.5),
         report.delay.quantile(0.99),
+        gap(0.5),
+        gap(0.99),
+        gap(1.0),
+        agent.as_ref().map_or(0, |agent| agent.byes.0.len()),
+        agent.as_ref().map_or(0, |agent| agent.byes.1.len()),
         per_packet(relay_time),
         per_packet(all_time),
         relay_time as f64 / 1e9 / seconds as f64,

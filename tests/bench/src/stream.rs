@@ -39,6 +39,9 @@ struct Leg {
     timestamp: u32,
     sent: u64,
     received: u64,
+    /// When the last packet of it came, and the longest time without one.
+    heard: Option<Duration>,
+    gap: Duration,
 }
 
 /// What came of a run.
@@ -54,6 +57,8 @@ pub struct Report {
     pub unsent: u64,
     /// Legs that heard nothing.
     pub deaf: usize,
+    /// The longest time between two packets, of each leg, the shortest first.
+    pub gaps: Vec<Duration>,
     /// From departure to the kernel's arrival.
     pub delay: Histogram,
 }
@@ -92,7 +97,8 @@ impl Streams {
         for (side, to) in [(0, caller_to), (SOCKETS, callee_to)] {
             let socket = side + number % SOCKETS;
             let sequence = (self.legs.len() * 7) as u16;
-            self.legs.push(Leg { socket, to, sequence, timestamp: 0, sent: 0, received: 0 });
+            let (timestamp, sent, received, heard, gap) = Default::default();
+            self.legs.push(Leg { socket, to, sequence, timestamp, sent, received, heard, gap });
         }
     }
 
@@ -104,7 +110,9 @@ impl Streams {
         mut each_second: impl FnMut(u64),
     ) -> Report {
         self.report = Report::default();
-        self.legs.iter_mut().for_each(|leg| (leg.sent, leg.received) = (0, 0));
+        for leg in &mut self.legs {
+            (leg.sent, leg.received, leg.heard, leg.gap) = Default::default();
+        }
         // In the order of the sockets, so that a batch is full.
         let mut order: Vec<usize> = (0..self.legs.len()).collect();
         order.sort_by_key(|leg| self.legs.get(*leg).map(|leg| leg.socket));
@@ -142,6 +150,8 @@ impl Streams {
         let mut report = self.report.clone();
         report.sent = self.legs.iter().map(|leg| leg.sent).sum();
         report.received = self.legs.iter().map(|leg| leg.received).sum();
+        report.gaps = self.legs.iter().map(|leg| leg.gap).collect();
+        report.gaps.sort_unstable();
         report.deaf = self.legs.iter().filter(|leg| leg.received == 0).count();
         report
     }
@@ -183,7 +193,11 @@ impl Streams {
                     };
                     // Legs come in pairs: the other end of leg 2n is leg 2n + 1.
                     match legs.get_mut(from ^ 1) {
-                        Some(leg) if leg.socket == socket => leg.received += 1,
+                        Some(leg) if leg.socket == socket => {
+                            leg.received += 1;
+                            let before = leg.heard.replace(arrived).unwrap_or(arrived);
+                            leg.gap = leg.gap.max(arrived.saturating_sub(before));
+                        }
                         Some(_) | None => report.wrong += 1,
                     }
                     report.delay.add(arrived.saturating_sub(departed));
