@@ -327,7 +327,7 @@ fn without_a_process_for_too_long_nothing_is_relayed_and_whoever_starts_next_rem
     // Of another place: who might come back to what has not run out.
     let elsewhere = || Config { ports: 31_000..=31_099, ..config(story.files.root()) };
     drop(start(elsewhere(), 1, vec![Box::new(|| {})]).unwrap());
-    assert_eq!(story.files.directories(), [left.clone()]);
+    assert_eq!(story.files.directories(), [left.as_path()]);
     lease.set(0, 1, 0).unwrap();
     drop(lease);
     drop(start(elsewhere(), 1, vec![Box::new(|| {})]).unwrap());
