@@ -117,8 +117,8 @@ bench-programs:
 bench-signalling: release ## processor time per call, against Kamailio
 	tests/bench/signalling.py $(TARGET)/release/drawbridge
 
-bench-memory: release ## memory per held call
-	tests/bench/memory.py $(TARGET)/release/drawbridge
+bench-memory: release bench-programs ## memory per held call, without media and with
+	tests/bench/memory.py $(TARGET)/release/drawbridge 5000 $(TARGET)/release/rtpload
 
 bench-delay: release bench-programs ## added post-dial delay, Kamailio's beside it
 	tests/bench/delay.py $(TARGET)/release/drawbridge $(TARGET)/release/callprobe

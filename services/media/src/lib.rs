@@ -75,8 +75,11 @@ pub struct Config {
     pub rate: u32,
     /// Who relays streams that have settled.
     pub engine: EngineChoice,
-    /// A directory in a BPF file system, where what the kernel relays is kept for the next process with these ports, if this one
-    /// is killed: its packets are relayed meanwhile, for a minute at most. `None`: they end with the process.
+    /// Whether what the kernel relays is kept for the next process with these ports, if this one is killed: its packets are
+    /// relayed meanwhile, for a minute at most.
+    pub survive_restart: bool,
+    /// The directory for that, in a BPF file system; what a process that survives has left there ends with the start of one
+    /// that does not.
     pub pins: Option<PathBuf>,
 }
 
@@ -116,6 +119,7 @@ impl Default for Config {
             dscp: None,
             rate: 0,
             engine: EngineChoice::Userspace,
+            survive_restart: false,
             pins: None,
         }
     }

@@ -93,7 +93,7 @@ impl Kernel {
         let program = Program::start(config, plan, &netlink)?;
         let loopbacks =
             netlink.interfaces()?.into_iter().filter(|interface| interface.kind == Kind::Loopback);
-        let is_pinned = matches!(program.hold, Hold::Pins(_));
+        let survives = matches!(program.hold, Hold::Pins(_));
         let left = LeftBehind::find(&program, config, plan);
         let kernel = Kernel {
             interfaces: program.interfaces.clone(),
@@ -105,11 +105,21 @@ impl Kernel {
             tos: config.dscp.unwrap_or(0) << 2,
             flows: AtomicUsize::new(left.count()),
             generation: AtomicU64::new(0),
-            renewed: AtomicU64::new(if is_pinned { 0 } else { u64::MAX }),
+            renewed: AtomicU64::new(if survives { 0 } else { u64::MAX }),
             left,
         };
         kernel.renew();
         Ok(kernel)
+    }
+
+    /// Whether its flows outlive the process.
+    pub(crate) fn survives(&self) -> bool {
+        matches!(self.program().hold, Hold::Pins(_))
+    }
+
+    /// For a relay whose flows do not: ends those of the process before it.
+    pub(crate) fn forget(config: &Config, plan: Plan) {
+        program::forget(config, plan);
     }
 
     /// Puts off the end of the program, which would otherwise come a minute after that of the process. For whoever looks

@@ -110,7 +110,7 @@ pub(super) fn clock() -> u64 {
 }
 
 /// Removes what no process will go on with: other programs for this place, and whatever has run out.
-fn sweep(root: &Path, place: &str, mine: &str) -> Result<(), KernelError> {
+pub(super) fn sweep(root: &Path, place: &str, mine: &str) -> Result<(), KernelError> {
     for name in names(root).into_iter().filter(|name| name != mine) {
         let directory = root.join(&name);
         let same_place = name.rsplit_once('_').is_some_and(|(of, _)| of == place);

@@ -16,7 +16,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use super::abi::{COUNTS, FLOW, TOTALS};
 use super::ipsec;
 use super::netlink::{Interface, Kind, Netlink};
-use super::pins::Pins;
+use super::pins::{self, Pins};
 use crate::ports::{At, Pair, Plan};
 use crate::{Config, EngineChoice};
 
@@ -126,7 +126,9 @@ fn begin(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, Kern
     let all = netlink.interfaces()?;
     let chosen = choose(config, &all, netlink)?;
     let constants = Constants::of(config, plan);
-    let Some(root) = &config.pins else { return load(&constants, &chosen) };
+    let Some(root) = config.pins.as_ref().filter(|_| config.survive_restart) else {
+        return load(&constants, &chosen);
+    };
     match Pins::claim(root, &constants.place(config), &constants.digest(OBJECT)) {
         Ok(pins) => keep(pins, &constants, &chosen),
         Err(why) if config.engine != EngineChoice::Kernel => {
@@ -134,6 +136,14 @@ fn begin(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, Kern
             load(&constants, &chosen)
         }
         Err(why) => Err(why),
+    }
+}
+
+/// Ends what a process before this one has left in the kernel for these ports, for one that does not go on with it.
+pub(super) fn forget(config: &Config, plan: Plan) {
+    let Some(root) = &config.pins else { return };
+    if let Err(why) = pins::sweep(root, &Constants::of(config, plan).place(config), "") {
+        tracing::warn!(%why, "media that a process left behind may still be relayed");
     }
 }
 

@@ -416,6 +416,9 @@ pub(crate) fn start(
         sockets::probe(address).map_err(|source| MediaError::Address { address, source })?;
     }
     let (kernel, why) = kernel(&config, plan)?;
+    if !kernel.as_ref().is_some_and(Kernel::survives) {
+        Kernel::forget(&config, plan);
+    }
     let limit = sockets::raise_limit();
     let start = Instant::now();
     let recorder = config.recordings.clone().map(|limits| {

@@ -65,6 +65,7 @@ fn config(pins: PathBuf) -> Config {
         advertise: address,
         ports: 30_000..=30_099,
         engine: EngineChoice::Kernel,
+        survive_restart: true,
         pins: Some(pins),
         ..Config::default()
     }
@@ -355,6 +356,28 @@ fn what_another_version_of_the_program_has_left_is_not_gone_on_with() {
     let bench = story.next_process();
     assert_eq!(story.files.only(), left);
     assert_eq!((attached("box0"), bench.relay.totals().kernel_flows), (1, 0));
+    story.is_mute();
+}
+
+#[test]
+fn a_process_that_does_not_survive_ends_what_the_one_before_it_left() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let config = Config { survive_restart: false, ..config(story.files.root()) };
+    let _relay = start(config, 1, vec![Box::new(|| {})]).unwrap();
+    wait_for(1);
+    assert_eq!(story.files.directories(), Vec::<PathBuf>::new());
+    story.is_mute();
+}
+
+#[test]
+fn a_process_that_relays_by_sockets_ends_what_the_one_before_it_left() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let config = Config { engine: EngineChoice::Userspace, ..config(story.files.root()) };
+    let _relay = start(config, 1, vec![Box::new(|| {})]).unwrap();
+    wait_for(0);
+    assert_eq!(story.files.directories(), Vec::<PathBuf>::new());
     story.is_mute();
 }
 

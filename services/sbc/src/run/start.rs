@@ -350,7 +350,8 @@ fn media_config(media: &Media, shards: usize) -> media::Config {
             Engine::Userspace => media::EngineChoice::Userspace,
             Engine::Ebpf => media::EngineChoice::Kernel,
         },
-        pins: media.survive_restart.then(|| media.pins.clone()),
+        survive_restart: media.survive_restart,
+        pins: Some(media.pins.clone()),
         ..media::Config::default()
     }
 }
