@@ -100,6 +100,10 @@ fn same_via(theirs: &rsip::typed::Via, ours: &Message<'_>) {
     if ours.host.starts_with(b"[") || line.contains(&b',') {
         return;
     }
+    // `rsip_takes_a_host_with_the_name_of_a_scheme_for_a_scheme`
+    if [&b"sip"[..], b"sips"].iter().any(|scheme| ours.host.eq_ignore_ascii_case(scheme)) {
+        return;
+    }
     // `rsip_loses_parameters_behind_a_blank_and_a_branch_behind_an_equals_sign`; a quoted value is cut like one with `=`.
     let blanks = line.iter().filter(|byte| byte.is_ascii_whitespace()).count();
     if blanks > 1 || ours.params.iter().any(|(_, value)| value.is_some_and(|value| !is_word(value))) {

@@ -94,6 +94,15 @@ fn rsip_loses_a_second_via_in_one_line() {
     assert_eq!(message.elements(sip::Name::Via).count(), 2);
 }
 
+/// As if a Via held a URI (RFC 3261 §20.42 has a host there).
+#[test]
+fn rsip_takes_a_host_with_the_name_of_a_scheme_for_a_scheme() {
+    let via = rsip_via("SIP/2.0/UDP sip:5060;branch=z9hG4bKx").unwrap();
+    assert_eq!((via.uri.host().to_string(), via.uri.port()), ("5060".to_owned(), None));
+    let via = Via::parse(b"SIP/2.0/UDP sip:5060;branch=z9hG4bKx").unwrap();
+    assert_eq!((via.host, via.port), (&b"sip"[..], Some(5060)));
+}
+
 #[test]
 fn rsip_loses_parameters_behind_a_blank_and_a_branch_behind_an_equals_sign() {
     let spaced = "SIP/2.0/UDP 10.0.0.1:5060 ;branch=z9hG4bK1";
