@@ -8,7 +8,7 @@ PROGRAMS := sipp baresip ip svmap valgrind
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	bpf fuzz kills recovery bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-survive bench-codec bench-srtp bench-linear bench-programs
+	bpf fuzz kills recovery bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-survive bench-codec bench-srtp bench-relay-srtp bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,6 +131,9 @@ bench-kernel: release bench-programs ## what relaying adds to a packet, in the k
 
 bench-survive: release bench-programs ## the gap that a kill -9 under 500 calls with media makes, with media.survive_restart and without; as root
 	tests/bench/survive.py $(TARGET)/release/drawbridge $(TARGET)/release/rtpload
+
+bench-relay-srtp: release bench-programs ## what encryption adds to a relayed packet, by suite, and its share (with `perf`)
+	tests/bench/srtp.py $(TARGET)/release/drawbridge $(TARGET)/release/rtpload
 
 docker: ## the image
 	docker build -t drawbridge .
