@@ -166,6 +166,8 @@ pub struct RemoteStream {
     pub sends: bool,
     /// Whether this side said that it receives (sendrecv, recvonly).
     pub receives: bool,
+    /// Whether the transport of its m= line is RTP: then nothing else is relayed.
+    pub is_rtp: bool,
 }
 
 impl RemoteStream {
@@ -396,7 +398,7 @@ pub struct DirectionStats {
     pub lost: u64,
     /// Interarrival jitter (RFC 3550 §A.8) in milliseconds.
     pub jitter_ms: f32,
-    /// Packets dropped by the source filter or before an address was known. What strangers send to a port that the relay has
+    /// Packets dropped by the source filter, as no RTP, or before an address was known. What strangers send to a port that the relay has
     /// connected to its peer is refused by the system and not counted.
     pub dropped: u64,
     /// Packets that came behind a later one.

@@ -73,6 +73,7 @@ fn two_calls_of_a_box_behind_a_nat_hear_each_other_without_leaving_it() {
             signalling: IpAddr::from([0, 0, 0, shard]),
             sends: true,
             receives: true,
+            is_rtp: true,
         };
         let (a, b) = (Phone::new(), Phone::new());
         bench.describe(1, Side::A, a.description());
@@ -273,4 +274,24 @@ fn marking_is_accepted_by_the_system_in_both_families() {
         a.rtp.send_to(&rtp(1), (address, ports.a.rtp)).unwrap();
         assert_eq!(receive(&b.rtp), (rtp(1), SocketAddr::new(address, ports.b.rtp)));
     }
+}
+
+#[test]
+fn in_a_stream_of_rtp_nothing_else_is_relayed_and_a_fax_is_in_its_own() {
+    let mut bench = Bench::new(24_600..=24_619);
+    let (a, b) = (Phone::new(), Phone::new());
+    let ports = bench.call(1, &a, &b);
+    let fax = [0, 1, 2, 3, 4];
+    for other in [&fax[..], b"\r\n", &[0xff; 172]] {
+        a.send(ports.a.rtp, other);
+    }
+    let totals = bench.totals_when(|totals| totals.not_rtp >= 3);
+    assert_eq!((totals.not_rtp, totals.dropped, totals.packets), (3, 3, 0));
+    a.send(ports.a.rtp, &rtp(1));
+    assert_eq!(receive(&b.rtp).0, rtp(1), "and nothing before it");
+    bench.describe(1, Side::A, RemoteStream { is_rtp: false, ..a.description() });
+    a.send(ports.a.rtp, &fax);
+    assert_eq!(receive(&b.rtp).0, fax);
+    let (from_a, _) = bench.close(1);
+    assert_eq!((from_a.packets, from_a.dropped), (2, 3));
 }

@@ -281,6 +281,8 @@ fn a_fax_is_silent_when_both_sides_are() {
     let ports = bench.call(1, &a, &b);
     a.send(ports.a.rtp, &rtp(1));
     receive(&b.rtp);
+    bench.describe(1, Side::A, RemoteStream { is_rtp: false, ..a.description() });
+    bench.describe(1, Side::B, RemoteStream { is_rtp: false, ..b.description() });
     bench.watch(1, true);
     for second in 0..180u8 {
         a.send(ports.a.rtp, &[0, second, 6, 1, 2, 3]);

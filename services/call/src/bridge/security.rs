@@ -118,6 +118,11 @@ impl Transport {
     }
 }
 
+/// Whether a stream carries RTP, encrypted or not, and nothing else.
+pub(crate) fn is_rtp(stream: &Stream<'_>) -> bool {
+    Transport::of(stream.proto).0 != Transport::Other
+}
+
 /// Whether a side on which nothing is encrypted here can be spoken to in plain.
 pub(crate) fn is_plain(sdp: &Sdp<'_>) -> bool {
     let in_use = sdp.streams().iter().filter(|stream| !stream.is_rejected());

@@ -545,7 +545,8 @@ fn remote_of(stream: &Stream<'_>, is_muxed: bool, signalling: IpAddr) -> Option<
         Direction::RecvOnly => (false, true),
         Direction::Inactive => (false, false),
     };
-    Some(RemoteStream { rtp, rtcp, signalling, sends, receives })
+    let is_rtp = security::is_rtp(stream);
+    Some(RemoteStream { rtp, rtcp, signalling, sends, receives, is_rtp })
 }
 
 /// A description without what it says of hold: what was held was held by one who is going.

@@ -43,6 +43,7 @@ mod subscription;
 mod teardown;
 mod transfer;
 mod transfer_races;
+mod transports;
 mod update;
 mod ways;
 mod withdrawn_offer;

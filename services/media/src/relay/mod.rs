@@ -58,9 +58,11 @@ pub struct Totals {
     pub kernel_flows: usize,
     /// RTCP packets relayed.
     pub control: u64,
-    /// Packets dropped by the source filter, the rate limit or encryption, or with no address to go to. Not those that strangers send to a media port
+    /// Packets dropped by the source filter, the rate limit or encryption, as no RTP, or with no address to go to. Not those that strangers send to a media port
     /// which is connected to its peer by then: the system refuses them.
     pub dropped: u64,
+    /// Those of them that came from where a side may send that described itself with RTP, and are none.
+    pub not_rtp: u64,
     /// Those of them that came from where an encrypted side may send, and that nobody who has its key wrote.
     pub forged: u64,
     /// And those encrypted ones that were here before, or are too old to tell.
@@ -106,6 +108,7 @@ impl Relay {
             totals.octets += counters.octets.load(Relaxed);
             totals.control += counters.control.load(Relaxed);
             totals.dropped += counters.dropped.load(Relaxed);
+            totals.not_rtp += counters.not_rtp.load(Relaxed);
             totals.forged += counters.forged.load(Relaxed);
             totals.replayed += counters.replayed.load(Relaxed);
             totals.withheld += counters.withheld.load(Relaxed);
@@ -213,6 +216,7 @@ struct Counters {
     octets: AtomicU64,
     control: AtomicU64,
     dropped: AtomicU64,
+    not_rtp: AtomicU64,
     forged: AtomicU64,
     replayed: AtomicU64,
     withheld: AtomicU64,

@@ -96,6 +96,7 @@ struct Tally {
     octets: u64,
     control: u64,
     dropped: u64,
+    not_rtp: u64,
     forged: u64,
     replayed: u64,
     withheld: u64,
@@ -250,10 +251,12 @@ impl Worker {
                     }
                 }
                 Verdict::Drop => self.tally.dropped += 1,
+                Verdict::NotRtp => self.tally.not_rtp += 1,
                 Verdict::Forged => self.tally.forged += 1,
                 Verdict::Replayed => self.tally.replayed += 1,
             }
-            let is_known = !matches!(verdict, Verdict::Drop | Verdict::Forged | Verdict::Replayed);
+            let is_known =
+                !matches!(verdict, Verdict::Drop | Verdict::NotRtp | Verdict::Forged | Verdict::Replayed);
             if channel == Channel::Rtp && !path.control.load(Relaxed) && is_known {
                 path.open_control(&self.shared);
             }
@@ -346,7 +349,8 @@ impl Worker {
         add(&counters.packets, tally.packets);
         add(&counters.octets, tally.octets);
         add(&counters.control, tally.control);
-        add(&counters.dropped, tally.dropped + tally.forged + tally.replayed);
+        add(&counters.dropped, tally.dropped + tally.not_rtp + tally.forged + tally.replayed);
+        add(&counters.not_rtp, tally.not_rtp);
         add(&counters.forged, tally.forged);
         add(&counters.replayed, tally.replayed);
         add(&counters.withheld, tally.withheld);

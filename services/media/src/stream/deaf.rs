@@ -71,7 +71,14 @@ mod tests {
     fn remote(rtp: &str, signalling: &str) -> RemoteStream {
         let rtp: SocketAddr = rtp.parse().unwrap();
         let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
-        RemoteStream { rtp, rtcp, signalling: signalling.parse().unwrap(), sends: true, receives: true }
+        RemoteStream {
+            rtp,
+            rtcp,
+            signalling: signalling.parse().unwrap(),
+            sends: true,
+            receives: true,
+            is_rtp: true,
+        }
     }
 
     fn why(remote: RemoteStream, came: &[(&str, &[u8])]) -> String {

@@ -9,7 +9,7 @@ pub enum Datagram {
     Rtcp,
     /// A connectivity check or keep-alive: meant for this box, never passed on.
     Stun,
-    /// Anything else: UDPTL (T.38), DTLS.
+    /// Anything else: UDPTL (T.38), DTLS, what keeps a NAT open.
     Other,
 }
 
@@ -45,6 +45,11 @@ pub fn is_rtcp(packet: &[u8]) -> bool {
     let Some(&[first, kind, length_high, length_low]) = packet.first_chunk::<4>() else { return false };
     let words = usize::from(u16::from_be_bytes([length_high, length_low])) + 1;
     first >> 6 == 2 && (192..=223).contains(&kind) && words * 4 <= packet.len()
+}
+
+/// What two ends whose encryption is not the box's make their keys with, beside their RTP (RFC 7983 §7): ZRTP and DTLS.
+pub(crate) fn makes_keys(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| (16..64).contains(first))
 }
 
 /// RFC 5389 §6: two zero bits and the magic cookie.

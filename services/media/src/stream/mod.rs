@@ -8,7 +8,8 @@
 //!
 //! 0. **Protection** (`passage`, `srtp`): what comes from a side with keys must prove itself before anything else, and what
 //!    goes to one is encrypted after everything else. The rules between see plain packets.
-//! 1. **Source filter** (`latch`): only the address described, or one source that latching accepted (RFC 7362 §4.2).
+//! 1. **Source filter** (`latch`): only the address described, or one source that latching accepted (RFC 7362 §4.2). Where the
+//!    description says RTP, nothing else passes but what two ends make keys with past the box.
 //! 2. **Reception** (`reception`, `jitter`): loss and jitter of what the side sent, whether or not it is passed on.
 //! 3. **Destination**: where latching found the other side, else where it was described; nobody who is unknown, on hold
 //!    or not receiving gets media. RTCP goes on while media is held (RFC 3264 §5.1).
@@ -90,6 +91,8 @@ pub(crate) enum Verdict {
     Reply,
     /// From a source that may not send, of no use to anybody, or with nowhere to go.
     Drop,
+    /// From where the side may send, in a stream of RTP, and no RTP.
+    NotRtp,
     /// From where the side may send, and nobody who has its key wrote it.
     Forged,
     /// An encrypted packet that was here before, or is too old to tell.
@@ -147,9 +150,12 @@ impl Stream {
         }
         let limit = self.limit;
         let (near, far) = self.ends(from);
-        let Some(admitted) = near.admit(channel, source, packet) else {
-            near.dropped += 1;
-            return Verdict::Drop;
+        let admitted = match near.admit(channel, source, packet) {
+            Ok(admitted) => admitted,
+            Err(verdict) => {
+                near.dropped += 1;
+                return verdict;
+            }
         };
         let verdict = match admitted {
             Datagram::Rtp(rtp) => {
@@ -395,28 +401,30 @@ struct End {
 
 impl End {
     /// The source filter. What the datagram is, if this side may send it.
-    fn admit(&mut self, channel: Channel, source: SocketAddr, packet: &[u8]) -> Option<Datagram> {
-        let remote = self.remote?;
+    fn admit(&mut self, channel: Channel, source: SocketAddr, packet: &[u8]) -> Result<Datagram, Verdict> {
+        let remote = self.remote.ok_or(Verdict::Drop)?;
         match channel {
             Channel::Rtp => {
                 let datagram = header::classify_media(packet, muxed(&remote));
                 // Only real RTP earns a latch: a stray probe or an RTCP packet must not decide where the media goes. The
                 // exact described address needs no proof, so that UDPTL and DTLS pass there.
                 let authentic = matches!(datagram, Datagram::Rtp(_));
-                let useful = datagram != Datagram::Stun && !packet.is_empty();
+                let foreign = remote.is_rtp && datagram == Datagram::Other && !header::makes_keys(packet);
+                let useful = datagram != Datagram::Stun && !packet.is_empty() && !foreign;
                 if !useful || !self.rtp.admit(remote.rtp, remote.signalling, source, authentic) {
                     self.turned.away(&remote, source, datagram);
-                    return None;
+                    let is_its_own = self.rtp.may_admit(remote.rtp, remote.signalling, source);
+                    return Err(if foreign && is_its_own { Verdict::NotRtp } else { Verdict::Drop });
                 }
                 // Who checks its path may find another one, and is heard from there.
                 let is_fixed = !self.checks_path();
                 self.bond.heard(is_fixed && same(source, remote.rtp));
-                Some(datagram)
+                Ok(datagram)
             }
             Channel::Rtcp => {
                 let authentic = header::is_rtcp(packet);
-                (authentic && self.rtcp.admit(remote.rtcp, remote.signalling, source, true))
-                    .then_some(Datagram::Rtcp)
+                let is_admitted = authentic && self.rtcp.admit(remote.rtcp, remote.signalling, source, true);
+                if is_admitted { Ok(Datagram::Rtcp) } else { Err(Verdict::Drop) }
             }
         }
     }

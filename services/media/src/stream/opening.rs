@@ -248,7 +248,7 @@ mod tests {
 
     fn remote(rtp: &str) -> RemoteStream {
         let rtp = address(rtp);
-        RemoteStream { rtp, rtcp: rtp, signalling: rtp.ip(), sends: true, receives: true }
+        RemoteStream { rtp, rtcp: rtp, signalling: rtp.ip(), sends: true, receives: true, is_rtp: true }
     }
 
     fn ice() -> IceTerms {

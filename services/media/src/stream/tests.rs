@@ -20,6 +20,7 @@ fn remote(rtp: &str, signalling: &str) -> RemoteStream {
         signalling: signalling.parse().unwrap(),
         sends: true,
         receives: true,
+        is_rtp: true,
     }
 }
 
@@ -117,20 +118,53 @@ fn only_rtp_earns_a_latch() {
     binding_request.extend([0; 12]);
     for probe in [&b"\x16\xfe\xfd"[..], b"hello", b"", &binding_request] {
         let verdict = stream.receive(Side::A, Channel::Rtp, address("203.0.113.1:5"), probe, Time::ZERO);
-        assert_eq!(verdict, Verdict::Drop, "{probe:?}");
+        assert!(matches!(verdict, Verdict::Drop | Verdict::NotRtp), "{verdict:?} for {probe:?}");
     }
     assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), relayed_to(PHONE_B));
 }
 
 #[test]
-fn the_described_address_may_send_what_is_not_rtp() {
+fn the_described_address_may_send_what_is_not_rtp_where_it_has_not_said_rtp() {
     let mut stream = described();
+    stream.describe(Side::B, Some(RemoteStream { is_rtp: false, ..remote(PHONE_B, "198.51.100.20") }));
     let udptl = [0, 1, 2, 3, 4];
     let verdict = stream.receive(Side::B, Channel::Rtp, address(PHONE_B), &udptl, Time::ZERO);
     let expected =
         Verdict::Relay { out: Channel::Rtp, to: address(PHONE_A), connected: false, media: Some(5) };
     assert_eq!(verdict, expected);
     assert_eq!(stream.heard(Side::B), 1);
+}
+
+/// RFC 7983: what begins with another octet than those of RTP, and what that is.
+#[test]
+fn in_a_stream_of_rtp_the_described_address_may_send_rtp_and_what_keys_are_made_with() {
+    let mut stream = described();
+    let udptl = [0, 1, 2, 3, 4];
+    for (packet, what) in [
+        (&udptl[..], "a fax"),
+        (b"\r\n\r\n", "what keeps a NAT open (RFC 6263 §4)"),
+        (b"\0", "the same"),
+        (&[0x40; 172], "RTP of no version that there is"),
+        (&[0x80; 11], "less than a header"),
+        (&[0x8f; 20], "a header longer than its packet"),
+        (&[0xff; 172], "noise"),
+    ] {
+        let verdict = stream.receive(Side::B, Channel::Rtp, address(PHONE_B), packet, Time::ZERO);
+        assert_eq!(verdict, Verdict::NotRtp, "{what}");
+    }
+    assert_eq!(stream.receive(Side::B, Channel::Rtp, address(STRANGER), &udptl, Time::ZERO), Verdict::Drop);
+    assert_eq!(
+        (stream.heard(Side::B), stream.takes_turns()),
+        (0, false),
+        "it counts as nothing that was heard"
+    );
+    assert!(matches!(stream.deaf(Side::B), Some(call::Deaf::NoLatch(from)) if from == address(PHONE_B)));
+    for packet in [&[20, 254, 253][..], &[63; 40], b"\x10\0\0\x01ZRTP"] {
+        let verdict = stream.receive(Side::B, Channel::Rtp, address(PHONE_B), packet, Time::ZERO);
+        assert!(matches!(verdict, Verdict::Relay { .. }), "two ends make keys past the box: {packet:?}");
+    }
+    assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to(PHONE_A));
+    assert_eq!(dropped(&mut stream), (0, 8));
 }
 
 #[test]
@@ -344,7 +378,14 @@ fn a_port_parts_from_a_peer_that_moves_or_goes_and_not_from_one_that_holds() {
 /// Twenty thousand datagrams of any bytes from the right source, with headers that often look like RTP.
 #[test]
 fn no_bytes_break_the_books() {
+    for is_rtp in [true, false] {
+        books(is_rtp);
+    }
+}
+
+fn books(is_rtp: bool) {
     let mut stream = described();
+    stream.describe(Side::B, Some(RemoteStream { is_rtp, ..remote(PHONE_B, "198.51.100.20") }));
     let mut state = 1u64;
     let mut random = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -364,7 +405,7 @@ fn no_bytes_break_the_books() {
                 relayed += 1;
                 octets += payload as u64;
             }
-            Verdict::Drop => dropped += 1,
+            Verdict::Drop | Verdict::NotRtp => dropped += 1,
             other => panic!("{other:?} for {packet:?}"),
         }
     }

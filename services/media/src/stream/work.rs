@@ -240,7 +240,7 @@ mod tests {
     fn remote(rtp: &str) -> RemoteStream {
         let rtp: SocketAddr = rtp.parse().unwrap();
         let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
-        RemoteStream { rtp, rtcp, signalling: rtp.ip(), sends: true, receives: true }
+        RemoteStream { rtp, rtcp, signalling: rtp.ip(), sends: true, receives: true, is_rtp: true }
     }
 
     fn described() -> Stream {

@@ -162,6 +162,7 @@ impl Phone {
             signalling: if self.rtp.local_addr().unwrap().is_ipv4() { LOCAL } else { LOCAL_6 },
             sends: true,
             receives: true,
+            is_rtp: true,
         }
     }
 

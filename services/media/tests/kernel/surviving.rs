@@ -93,6 +93,7 @@ fn relays_a_call_until_it_is_killed() {
         signalling: rtp.ip(),
         sends: true,
         receives: true,
+        is_rtp: true,
     };
     let mut bench = Bench::with(config(pins.into()));
     let ports = bench.open(1);

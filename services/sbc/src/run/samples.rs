@@ -47,6 +47,7 @@ pub(super) fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
         kernel_flows,
         control,
         dropped,
+        not_rtp,
         forged,
         replayed,
         withheld,
@@ -86,8 +87,13 @@ pub(super) fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
         counter("drawbridge_media_control_packets_total", "RTCP packets relayed.", control),
         counter(
             "drawbridge_media_dropped_total",
-            "Packets of a source that is not the call's, beyond the rate limit, forged or replayed.",
+            "Packets of a source that is not the call's, beyond the rate limit, not RTP, forged or replayed.",
             dropped,
+        ),
+        counter(
+            "drawbridge_media_not_rtp_total",
+            "Packets from where a side may send that described itself with RTP, and are none.",
+            not_rtp,
         ),
         counter(
             "drawbridge_media_forged_total",
