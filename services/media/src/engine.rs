@@ -116,7 +116,12 @@ impl Engine for Handle {
             }
             MediaOrder::Record { session, stream, name } => self.record(session, stream, name),
             MediaOrder::Count { session } => reports.push(self.count(session)),
-            MediaOrder::Close { session } => reports.push(self.close(session, now)),
+            MediaOrder::Close { session } => {
+                for path in self.sessions.get(&session).iter().flat_map(|session| &session.paths) {
+                    [Side::A, Side::B].into_iter().for_each(|side| path.part_from(side));
+                }
+                reports.push(self.close(session, now));
+            }
         }
     }
 
@@ -387,6 +392,9 @@ impl Handle {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(path) = session.paths.get(usize::from(stream)) else { return };
         let remote = remote.map(|remote| self.shared.config.seen_inside(remote));
+        if remote.is_none_or(|remote| remote.rtp.port() == 0) {
+            path.part_from(side.other());
+        }
         let changed = {
             let mut state = path.state();
             let changed = state.describe(side, remote);

@@ -10,6 +10,7 @@
 //! that could fill up.
 
 mod allowance;
+mod farewell;
 mod handing;
 mod handshake;
 mod sockets;

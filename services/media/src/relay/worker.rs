@@ -368,7 +368,7 @@ impl Worker {
 /// A connected socket may fail for a datagram that it sent before and that an ICMP message came back for, or because a
 /// shard disconnected it this instant. Neither is a reason to lose this one, and a second attempt that names the address
 /// meets neither.
-fn transmit(socket: &Socket, packet: &[u8], to: SocketAddr, connected: bool) -> bool {
+pub(super) fn transmit(socket: &Socket, packet: &[u8], to: SocketAddr, connected: bool) -> bool {
     connected && send(socket, packet, SendFlags::empty()).is_ok()
         || sendto(socket, packet, SendFlags::empty(), &to).is_ok()
 }

@@ -6,8 +6,8 @@
 
 use sip::Time;
 
-const SENDER_REPORT: u8 = 200;
-const RECEIVER_REPORT: u8 = 201;
+pub(super) const SENDER_REPORT: u8 = 200;
+pub(super) const RECEIVER_REPORT: u8 = 201;
 /// A compound packet has a handful; more are not looked at.
 const MAX_PACKETS: usize = 8;
 
@@ -22,7 +22,7 @@ pub struct RoundTrip {
 impl RoundTrip {
     /// Takes note of control that the side is sent.
     pub fn sent(&mut self, packet: &[u8], now: Time) {
-        for (kind, body) in packets(packet) {
+        for Part { kind, body, .. } in packets(packet) {
             if kind == SENDER_REPORT
                 && let Some(&[a, b, c, d]) = body.get(6..).and_then(|rest| rest.first_chunk())
             {
@@ -33,7 +33,7 @@ impl RoundTrip {
 
     /// Takes note of control that came from the side.
     pub fn heard(&mut self, packet: &[u8], now: Time) {
-        for (kind, body) in packets(packet) {
+        for Part { kind, body, .. } in packets(packet) {
             let blocks = match kind {
                 SENDER_REPORT => body.get(24..),
                 RECEIVER_REPORT => body.get(4..),
@@ -65,14 +65,23 @@ impl RoundTrip {
     }
 }
 
-/// The packets of a compound one: their type, and what is behind the first word.
-fn packets(mut compound: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+/// A packet of a compound one.
+pub(super) struct Part<'p> {
+    /// Of report blocks, or of sources.
+    pub(super) count: usize,
+    pub(super) kind: u8,
+    /// What is behind the first word.
+    pub(super) body: &'p [u8],
+}
+
+/// The packets of a compound one.
+pub(super) fn packets(mut compound: &[u8]) -> impl Iterator<Item = Part<'_>> {
     let next = move || {
         let &[first, kind, high, low] = compound.first_chunk::<4>()?;
         let length = usize::from(u16::from_be_bytes([high, low])) * 4;
         let body = compound.get(4..4 + length).filter(|_| first >> 6 == 2)?;
         compound = compound.get(4 + length..)?;
-        Some((kind, body))
+        Some(Part { count: usize::from(first & 0x1f), kind, body })
     };
     std::iter::from_fn(next).take(MAX_PACKETS)
 }

@@ -22,6 +22,7 @@ mod bond;
 mod control;
 mod deaf;
 mod digits;
+mod farewell;
 mod hands;
 mod header;
 mod jitter;
@@ -45,6 +46,7 @@ use self::attempts::LaidBy;
 use self::bond::Bond;
 pub use self::control::RoundTrip;
 use self::deaf::Turned;
+use self::farewell::Sources;
 use self::hands::Hands;
 pub(crate) use self::hands::Route;
 pub use self::header::{Datagram, RtpHeader, classify_media, is_rtcp};
@@ -179,7 +181,11 @@ impl Stream {
             Datagram::Rtcp => {
                 near.round_trip.heard(packet, now);
                 far.round_trip.sent(packet, now);
-                far.control_target()
+                let verdict = far.control_target();
+                if matches!(verdict, Verdict::Relay { .. }) {
+                    farewell::note(near, far, packet);
+                }
+                verdict
             }
             Datagram::Stun => Verdict::Drop,
         };
@@ -397,6 +403,8 @@ struct End {
     laid_by: Option<Box<LaidBy>>,
     /// Of a side that checks its path, or makes its keys by a handshake.
     opening: Option<Box<Opening>>,
+    /// Of whom it has heard control.
+    told: Option<Box<Sources>>,
 }
 
 impl End {
