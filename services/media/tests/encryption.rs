@@ -3,25 +3,29 @@
 
 mod harness;
 
-use call::{Keying, MediaId, MediaOrder, Protection, Side, SrtpKeys};
+use call::{Keying, MediaId, MediaOrder, Protection, RemoteStream, Side, SrtpKeys};
 use harness::{Bench, Phone, expect_nothing, receive, rtp};
 use sip::{MasterKey, SrtpSuite};
 
 /// A call between `a`, which is plain, and `b`, to which this key is spoken in both directions.
 fn call(bench: &mut Bench, session: u64, a: &Phone, b: &Phone, suite: SrtpSuite) -> call::StreamPorts {
     let ports = bench.call(session, a, b);
-    let master =
-        |fill: u8| MasterKey::new(suite, &vec![fill; suite.key_length() + suite.salt_length()]).unwrap();
-    let keys = SrtpKeys { suite, inbound: master(7), outbound: master(7) };
+    describe(bench, session, b.description(), suite, 7);
+    ports
+}
+
+/// B describes itself so, with keys that are filled with this octet.
+fn describe(bench: &mut Bench, session: u64, remote: RemoteStream, suite: SrtpSuite, fill: u8) {
+    let master = MasterKey::new(suite, &vec![fill; suite.key_length() + suite.salt_length()]).unwrap();
+    let keys = SrtpKeys { suite, inbound: master.clone(), outbound: master };
     let order = MediaOrder::Describe {
         session: MediaId(session),
         stream: 0,
         side: Side::B,
-        remote: Some(b.description()),
+        remote: Some(remote),
         protection: Some(Box::new(Protection { keying: Keying::Sdes(keys), ice: None })),
     };
     assert_eq!(bench.order(order), []);
-    ports
 }
 
 fn replayed_and_forged(suite: SrtpSuite, first_port: u16) {
@@ -58,5 +62,53 @@ fn replayed_and_forged(suite: SrtpSuite, first_port: u16) {
 fn replayed_srtp_packet_is_not_relayed_and_is_counted() {
     for (suite, first_port) in SrtpSuite::ALL.into_iter().zip((23_500..).step_by(20)) {
         replayed_and_forged(suite, first_port);
+    }
+}
+
+/// RFC 4568 §7.1.4: a re-INVITE with the same key goes on with its count, rollovers and all; another key counts anew.
+#[test]
+fn a_hold_and_a_resume_keep_the_count_of_a_key_and_another_key_begins_anew() {
+    for (suite, first_port) in SrtpSuite::ALL.into_iter().zip((23_600..).step_by(20)) {
+        let mut bench = Bench::new(first_port..=first_port + 19);
+        let (speaker, seen) = (Phone::new(), Phone::new());
+        let (listener, peer) = (Phone::new(), Phone::new());
+        let one = call(&mut bench, 1, &speaker, &seen, suite);
+        let other = call(&mut bench, 2, &listener, &peer, suite);
+        let encrypted = |sequence: u16| {
+            speaker.send(one.a.rtp, &rtp(sequence));
+            receive(&seen.rtp).0
+        };
+        let crosses = |packet: &[u8], sequence: u16| {
+            peer.send(other.b.rtp, packet);
+            assert_eq!(receive(&listener.rtp).0, rtp(sequence), "{suite:?}");
+        };
+        let before = encrypted(65_535);
+        crosses(&before, 65_535);
+        // Beyond the rollover, which the receiver has seen as well; then both ends hold and resume.
+        crosses(&encrypted(0), 0);
+        for receives in [false, true] {
+            for (session, phone) in [(1, &seen), (2, &peer)] {
+                describe(&mut bench, session, RemoteStream { receives, ..phone.description() }, suite, 7);
+            }
+        }
+        let after = encrypted(1);
+        crosses(&after, 1);
+        for again in [&before, &after] {
+            peer.send(other.b.rtp, again);
+        }
+        assert_eq!(
+            bench.totals_when(|totals| totals.replayed >= 2).replayed,
+            2,
+            "{suite:?}: from before the hold"
+        );
+
+        for (session, phone) in [(1, &seen), (2, &peer)] {
+            describe(&mut bench, session, phone.description(), suite, 8);
+        }
+        let next = encrypted(2);
+        peer.send(other.b.rtp, &after);
+        assert_eq!(bench.totals_when(|totals| totals.forged >= 1).forged, 1, "{suite:?}: the old key's");
+        crosses(&next, 2);
+        expect_nothing(&listener.rtp);
     }
 }

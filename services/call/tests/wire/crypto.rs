@@ -10,11 +10,11 @@ use crate::harness::{
     from_caller, invite, response,
 };
 
-const KEY: &str = "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw";
-const OTHER_KEY: &str = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNk";
+pub const KEY: &str = "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw";
+pub const OTHER_KEY: &str = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNk";
 
 /// The trunks of [`World::new`]: the caller's and the callee's.
-fn world(caller: MediaSecurity, callee: MediaSecurity) -> World {
+pub fn world(caller: MediaSecurity, callee: MediaSecurity) -> World {
     World::shaped(
         |trunks: &mut Vec<Trunk>| {
             trunks[0].media_security = caller;
@@ -24,37 +24,37 @@ fn world(caller: MediaSecurity, callee: MediaSecurity) -> World {
     )
 }
 
-fn secure(body: &str, lines: &str) -> String {
+pub fn secure(body: &str, lines: &str) -> String {
     format!("{}{lines}", body.replace("RTP/AVP", "RTP/SAVP"))
 }
 
-fn line(tag: u32, suite: &str, key: &str) -> String {
+pub fn line(tag: u32, suite: &str, key: &str) -> String {
     format!("a=crypto:{tag} {suite} inline:{key}\n")
 }
 
-const CM: &str = "AES_CM_128_HMAC_SHA1_80";
+pub const CM: &str = "AES_CM_128_HMAC_SHA1_80";
 
-fn offer() -> String {
+pub fn offer() -> String {
     secure(OFFER, &line(1, CM, KEY))
 }
 
 /// The answer to what the box offered, with its tag of this suite.
-fn answer(out: &Sent, suite: SrtpSuite, key: &str) -> String {
+pub fn answer(out: &Sent, suite: SrtpSuite, key: &str) -> String {
     let tag = cryptos(out).iter().find(|crypto| crypto.suite == suite).map(|crypto| crypto.tag).unwrap();
     secure(ANSWER, &line(tag, suite.name(), key))
 }
 
-fn cryptos(sent: &Sent) -> Vec<Crypto> {
+pub fn cryptos(sent: &Sent) -> Vec<Crypto> {
     Sdp::parse(sent.body().as_bytes()).unwrap().streams()[0].crypto().collect()
 }
 
-fn proto(sent: &Sent) -> String {
+pub fn proto(sent: &Sent) -> String {
     let line = sent.body().lines().find(|line| line.starts_with("m=")).unwrap();
     line.split(' ').nth(2).unwrap().to_owned()
 }
 
 /// The keys that the relay was told last for a side.
-fn keys(world: &World, of: Side) -> Option<SrtpKeys> {
+pub fn keys(world: &World, of: Side) -> Option<SrtpKeys> {
     let told = |order: &MediaOrder| match order {
         MediaOrder::Describe { side, protection, .. } if *side == of => Some(protection.clone()),
         MediaOrder::Describe { .. }
@@ -76,7 +76,7 @@ fn keys(world: &World, of: Side) -> Option<SrtpKeys> {
 }
 
 /// A call that is up: the box's 200 and INVITE.
-fn up(world: &mut World, offer: &str, answer: impl Fn(&Sent) -> String) -> (Sent, Sent) {
+pub fn up(world: &mut World, offer: &str, answer: impl Fn(&Sent) -> String) -> (Sent, Sent) {
     world.receive(CALLER, &invite("1", Some(offer)));
     world.expect(CALLER, "SIP/2.0 100");
     let out = world.expect(CALLEE, "INVITE");

@@ -30,6 +30,7 @@ mod redirect;
 mod refusals;
 mod registrar;
 mod reinvite;
+mod rekeying;
 mod reliable;
 mod reluctant;
 mod replaces;
