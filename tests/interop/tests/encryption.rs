@@ -110,7 +110,10 @@ fn talk(story: &str, alice_does: Way, bob_does: Way, meddling: Option<Meddling>)
     let (alice, bob) = (&mut call.alice, &mut call.bob);
     alice.press('5', bob);
     bob.press('7', alice);
-    for holder in [alice, bob] {
+    // She answers an offer as one who begins (RFC 8842 §3.1), which is another association, though what was made of her words
+    // says that she does not.
+    let bob_holds = meddling.is_none();
+    for holder in std::iter::once(alice).chain(Some(bob).filter(|_| bob_holds)) {
         holder.command("hold", "");
         std::thread::sleep(SETTLED);
         let held = call.drawbridge.media_packets(HOLD);
