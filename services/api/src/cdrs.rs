@@ -1,14 +1,17 @@
 //! Call records.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::IntoResponse;
-use call::{Disposition, Identity};
+use call::{Disposition, Identity, Tags, TlsVersion};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Api;
+use crate::cells::Row;
 use crate::control::{CdrFilter, CdrRecord, RecordsError, address};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
@@ -153,6 +156,14 @@ pub(crate) struct Cdr {
     ptime_a: Option<u16>,
     /// How many B wants.
     ptime_b: Option<u16>,
+    /// Which TLS A's connection speaks: `1.2` or `1.3`. Null: none.
+    #[schema(value_type = Option<String>)]
+    a_tls: Option<&'static str>,
+    /// Which TLS B's connection speaks. Null: none, or nothing was heard of B.
+    #[schema(value_type = Option<String>)]
+    b_tls: Option<&'static str>,
+    /// What the configuration of the trunks and the route has for the record besides.
+    tags: Option<BTreeMap<String, String>>,
 }
 
 impl From<CdrRecord> for Cdr {
@@ -239,8 +250,15 @@ impl From<CdrRecord> for Cdr {
             recovered: fact.recovered,
             ptime_a: fact.ptime_a,
             ptime_b: fact.ptime_b,
+            a_tls: fact.a_tls.map(TlsVersion::as_str),
+            b_tls: fact.b_tls.map(TlsVersion::as_str),
+            tags: fact.tags.as_deref().map(named),
         }
     }
+}
+
+fn named(tags: &Tags) -> BTreeMap<String, String> {
+    tags.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Call records, newest first.
@@ -273,7 +291,8 @@ pub(crate) async fn list(
     Ok(Json(Cdrs { cdrs, next_cursor: page.next_cursor }))
 }
 
-/// The same page as CSV (RFC 4180), with a line of names. The header `next-cursor` has the cursor of the next page, and is
+/// The same page as CSV (RFC 4180), with a line of names; `tags` is one cell with an object of JSON. A text that a spreadsheet
+/// would take for a formula has a `'` in front, and so has one that begins with `'`; telephone numbers stay as they are. The header `next-cursor` has the cursor of the next page, and is
 /// absent with the last.
 #[utoipa::path(
     get,
@@ -297,9 +316,14 @@ pub(crate) async fn csv(
 ) -> Result<impl IntoResponse, Problem> {
     let page = api.records.cdrs(filter(given)?).await?;
     let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut has_names = false;
     for record in page.records {
-        let row = writer.serialize(Cdr::from(record));
-        row.map_err(|error| Problem::unavailable(&format!("a record cannot be written as CSV: {error}")))?;
+        let row = Row::of(&Cdr::from(record)).map_err(|error| unwritten(&error))?;
+        if !has_names {
+            writer.write_record(row.names()).map_err(|error| unwritten(&error))?;
+            has_names = true;
+        }
+        writer.write_record(row.cells()).map_err(|error| unwritten(&error))?;
     }
     let body = writer.into_inner().unwrap_or_default();
     let mut headers = axum::http::HeaderMap::new();
@@ -308,6 +332,10 @@ pub(crate) async fn csv(
         headers.insert("next-cursor", cursor);
     }
     Ok((headers, body))
+}
+
+fn unwritten(error: &dyn std::error::Error) -> Problem {
+    Problem::unavailable(&format!("a record cannot be written as CSV: {error}"))
 }
 
 fn filter(given: Vec<(String, String)>) -> Result<CdrFilter, Problem> {

@@ -13,6 +13,7 @@ mod access;
 mod bans;
 mod calls;
 mod cdrs;
+mod cells;
 mod control;
 mod health;
 mod metrics;

@@ -183,6 +183,7 @@ async fn records_are_exported_as_csv_page_by_page() {
     let lines: Vec<&str> = page.body.lines().collect();
     assert!(lines[0].starts_with("id,call_id,attempt,is_last,node,"), "{}", lines[0]);
     assert!(lines[1].contains(",alice,+15550001,15550001,192.0.2.1:5060,"), "{}", lines[1]);
+    assert!(lines[1].ends_with(",20,,,1.2,\"{\"\"customer\"\":\"\"=acme\"\"}\""), "{}", lines[1]);
     assert_eq!(lines.len(), 2);
     let last = server.get("/v1/cdrs.csv?cursor=more").await;
     assert_eq!((last.header("next-cursor"), last.body.as_str()), (None, ""));

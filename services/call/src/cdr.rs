@@ -4,12 +4,14 @@
 //! says now and then how far the attempt is, so that a process that dies leaves a record of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use routing::Tags;
 use serde::{Deserialize, Serialize};
 use sip::Transport;
 use uuid::Uuid;
 
-use crate::io::Utc;
+use crate::io::{TlsVersion, Utc};
 use crate::media::DirectionStats;
 
 /// One row of the table `cdr`.
@@ -47,6 +49,10 @@ pub struct CdrFact {
     pub a_transport: Transport,
     /// Transport of leg B.
     pub b_transport: Option<Transport>,
+    /// Which TLS the caller's connection speaks.
+    pub a_tls: Option<TlsVersion>,
+    /// Which TLS the callee's speaks; absent too where nothing was heard of it.
+    pub b_tls: Option<TlsVersion>,
     /// User-Agent of the caller.
     pub a_user_agent: Option<Box<str>>,
     /// User-Agent or Server of the callee.
@@ -113,6 +119,8 @@ pub struct CdrFact {
     pub recording: Option<Box<str>>,
     /// How often the process died during the call and another one went on with it.
     pub recovered: u32,
+    /// What the trunks and the route have for the record besides.
+    pub tags: Option<Arc<Tags>>,
 }
 
 /// What an INVITE says of its caller besides From. Values as they stand in the header.

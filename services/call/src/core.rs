@@ -508,6 +508,10 @@ impl Core {
             MediaReport::Digit { side, digit, .. } => self.relay_digit(key, side, digit, now),
             MediaReport::RecordingEnded { why, .. } => self.on_recording_ended(key, &why),
             // While something changes, or once it ends, the next to tell the journal of the call has more to say.
+            MediaReport::Counted { from_a, from_b, .. } if call.record.is_parting() => {
+                call.record.counted(from_a, from_b);
+                self.wire.outputs.extend(call.record.parted().map(Output::Cdr));
+            }
             MediaReport::Counted { from_a, from_b, .. } if call.state == State::Up => {
                 call.record.counted(from_a, from_b);
                 self.open_record(key, now);
@@ -578,6 +582,7 @@ impl Core {
             Decision::Route(plan) => {
                 let found = self.candidates(key, &plan, now);
                 let Some(call) = self.calls.get_mut(key) else { return };
+                call.tagged(plan.tags.as_ref());
                 call.record.route = plan.route.map(String::into_boxed_str);
                 if plan.record {
                     call.record.recordings.get_or_insert_default();
@@ -596,6 +601,7 @@ impl Core {
                 self.drive(key, cause, now);
             }
             Decision::Refuse(refusal) => {
+                call.tagged(refusal.tags.as_ref());
                 if call.transfer.is_none() {
                     call.record.blocked = refusal.blocked;
                     call.record.route = refusal.route.map(String::into_boxed_str);

@@ -43,11 +43,64 @@ pub struct Flow {
     /// The peer.
     pub remote: SocketAddr,
     /// The stream connection, never reused by the shell; 0 for datagrams, and in an [`Output::Send`] for a stream
-    /// "whichever connection to `remote` is open, else a new one".
+    /// "whichever connection to `remote` is open, else a new one". The two highest bits say which TLS it speaks
+    /// ([`Flow::secured`]): a version goes with every message that way and is nobody's to remember.
     pub connection: u64,
 }
 
+/// Where a connection's number says which TLS it speaks.
+const TLS_BITS: u32 = 62;
+
+/// A version of TLS that a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}
+
+impl TlsVersion {
+    /// As the column has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TlsVersion::V1_2 => "1.2",
+            TlsVersion::V1_3 => "1.3",
+        }
+    }
+
+    /// The other way round.
+    pub fn parse(text: &str) -> Option<TlsVersion> {
+        [TlsVersion::V1_2, TlsVersion::V1_3].into_iter().find(|version| version.as_str() == text)
+    }
+}
+
 impl Flow {
+    /// The same flow, over a connection that speaks this.
+    #[must_use]
+    pub fn secured(self, version: TlsVersion) -> Flow {
+        let bits = match version {
+            TlsVersion::V1_2 => 1,
+            TlsVersion::V1_3 => 2,
+        };
+        Flow { connection: self.number() | bits << TLS_BITS, ..self }
+    }
+
+    /// The number of its connection without what it says of TLS.
+    pub fn number(&self) -> u64 {
+        self.connection & !(3 << TLS_BITS)
+    }
+
+    /// Which TLS its connection speaks; `None` where it is none, and before it is open.
+    pub fn tls(&self) -> Option<TlsVersion> {
+        match self.connection >> TLS_BITS {
+            1 => Some(TlsVersion::V1_2),
+            2 => Some(TlsVersion::V1_3),
+            // 3 has only what leads to another shard.
+            0 | 3.. => None,
+        }
+    }
+
     /// The way to another shard of this process, or from it: a message sent on it is put into that shard's queue, and
     /// comes out there on the inner flow of the sender. Such a flow is reliable and belongs to no socket, so that
     /// nothing that a network brings can come over one. Its address is of "this network" (RFC 6890), which no peer has.

@@ -36,7 +36,7 @@ pub use crate::coverage::{Cell, Coverage};
 pub use crate::family::{Addresses, Families, Family};
 pub use crate::io::{
     Command, Event, EventKind, Flow, Input, NextHop, Now, Output, PeerAside, PeerChange, PeerLife, PeerState,
-    QueryId, Recording, Reply, RouteQuery, SendToken, Utc,
+    QueryId, Recording, Reply, RouteQuery, SendToken, TlsVersion, Utc,
 };
 pub use crate::kept::{Interrupted, NotRestorable, shard_of_kept};
 pub use crate::media::{
@@ -45,4 +45,6 @@ pub use crate::media::{
 };
 pub use crate::registrar::BindingChange;
 pub use crate::settings::{JournalLimits, Listener, ListenerId, RegistrarPolicy, Settings, User, shard_of};
+pub use routing::Tags;
+
 pub use crate::view::{CallView, LegView, RecordingView, Stats};

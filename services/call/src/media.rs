@@ -440,6 +440,22 @@ impl DirectionStats {
         self.deaf = self.deaf.or(other.deaf);
         self.srtp = self.srtp.or(other.srtp);
     }
+
+    /// What came after this had come. Jitter, round trip and keys are those of the end.
+    #[must_use]
+    pub fn since(&self, earlier: &DirectionStats) -> DirectionStats {
+        DirectionStats {
+            packets: self.packets.saturating_sub(earlier.packets),
+            octets: self.octets.saturating_sub(earlier.octets),
+            lost: self.lost.saturating_sub(earlier.lost),
+            dropped: self.dropped.saturating_sub(earlier.dropped),
+            reordered: self.reordered.saturating_sub(earlier.reordered),
+            duplicates: self.duplicates.saturating_sub(earlier.duplicates),
+            moves: self.moves.saturating_sub(earlier.moves),
+            first_media_ms: self.first_media_ms.filter(|_| earlier.first_media_ms.is_none()),
+            ..*self
+        }
+    }
 }
 
 /// With which keys a side was spoken to.

@@ -8,11 +8,11 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use call::{Flow, SendToken};
+use call::{Flow, SendToken, TlsVersion};
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -51,7 +51,9 @@ pub(crate) struct Parcel {
 /// One connection, open or being opened.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// As it was entered: without what is known after its handshake.
     pub(crate) flow: Flow,
+    tls: OnceLock<TlsVersion>,
     /// The shard on whose thread its task runs.
     pub(crate) home: u16,
     /// Opened by us.
@@ -130,7 +132,13 @@ impl Connection {
         let concerned = AtomicU64::new(0);
         let (outbox, owed) = (Mutex::new(outbox), AtomicU32::new(0));
         let attention = Notify::new();
-        Connection { flow, home, is_ours, name, concerned, owed, max_waiting, outbox, attention }
+        let tls = OnceLock::new();
+        Connection { flow, tls, home, is_ours, name, concerned, owed, max_waiting, outbox, attention }
+    }
+
+    /// As messages come over it.
+    pub(crate) fn heard_on(&self) -> Flow {
+        self.tls.get().map_or(self.flow, |version| self.flow.secured(*version))
     }
 
     /// The peer has sent a message. Neither a response nor an ACK is answered.
@@ -207,6 +215,10 @@ impl Connection {
 
     /// The stream is there; what waited can be written.
     pub(crate) fn open(&self, socket: &Arc<OwnedWriteHalf>, layers: Layers) {
+        if let Some(version) = layers.tls_version() {
+            // Nobody else sets it: a connection opens once.
+            let _ = self.tls.set(version);
+        }
         self.lock().state = State::Open(Line { socket: Arc::clone(socket), layers });
     }
 

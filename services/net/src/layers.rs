@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
-use rustls::Connection as TlsSession;
+use call::TlsVersion;
+use rustls::{Connection as TlsSession, ProtocolVersion};
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::framing::{Broken, Frame, Framer};
@@ -47,6 +48,16 @@ impl Layers {
             Box::new(session)
         });
         Layers { tls, websocket: websocket.map(Box::new) }
+    }
+
+    /// Which TLS there is, if any.
+    pub(crate) fn tls_version(&self) -> Option<TlsVersion> {
+        match self.tls.as_ref()?.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => Some(TlsVersion::V1_2),
+            ProtocolVersion::TLSv1_3 => Some(TlsVersion::V1_3),
+            // The library speaks no other.
+            _ => None,
+        }
     }
 
     /// Whether octets are messages as they are.

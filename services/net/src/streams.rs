@@ -121,7 +121,7 @@ impl Streams {
     /// back when that cannot be.
     pub(crate) fn send(self: &Arc<Self>, flow: Flow, parcel: Parcel) -> Result<(), Parcel> {
         let shard = parcel.shard;
-        let by_number = (flow.connection != 0).then(|| self.lock().by_number.get(&flow.connection).cloned());
+        let by_number = (flow.connection != 0).then(|| self.lock().by_number.get(&flow.number()).cloned());
         let transport = self.transport(flow.listener);
         let connection = match by_number {
             Some(Some(connection)) => connection,
@@ -159,7 +159,7 @@ impl Streams {
         let shard = call_id.map_or(connection.home, |call_id| call::shard_of(call_id, shards));
         let Some(berth) = self.berths.get(usize::from(shard)) else { return Delivery::Done };
         connection.concern(shard);
-        match berth.mailbox.post(Letter::Message { flow: connection.flow, bytes }) {
+        match berth.mailbox.post(Letter::Message { flow: connection.heard_on(), bytes }) {
             Ok(()) => {
                 self.counters(connection.home).stream_messages_in.add(1);
                 Delivery::Done
@@ -439,6 +439,7 @@ impl Drop for Departure<'_> {
         self.streams.counters(0).connections_open.set(registry.by_number.len() as u64);
         drop(registry);
 
+        let flow = self.connection.heard_on();
         let counters = self.streams.counters(self.connection.home);
         match self.end {
             End::Peer | End::Shutdown | End::Banned => {}

@@ -3,6 +3,7 @@
 //! A change that an older reader would misunderstand raises [`VERSION`]; a reader refuses what it does not know rather
 //! than guess. `docs/guide/operation.md` describes the format for those who want to read it with other tools.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use call::{Flow, ListenerId};
@@ -99,6 +100,8 @@ pub(crate) struct TrunkLine {
     pub(crate) authenticates: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) passes_challenges: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -293,6 +296,8 @@ pub(crate) enum InputLine {
         parallel: bool,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         record: bool,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        tags: BTreeMap<String, String>,
     },
     Refused {
         query: u64,
@@ -303,6 +308,8 @@ pub(crate) enum InputLine {
         route: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         phrase: Option<String>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        tags: BTreeMap<String, String>,
     },
     Resolved {
         query: u64,

@@ -1,14 +1,16 @@
 //! Inputs and what they found outside, between the Core's types and the lines of a file. Every type is taken apart by
 //! name, so that a new field cannot be forgotten here.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use call::journal::{Fact, Keys, Ordered, Owner, Stimulus};
 use call::{
     Addresses, Deaf, Digit, DirectionStats, MediaId, MediaReport, NextHop, PortPair, QueryId, SendToken,
     Side, SrtpUse, StreamPorts,
 };
-use routing::{Decision, Fork, Plan, Refusal, Target, TrunkId};
+use routing::{Decision, Fork, Plan, Refusal, Tags, Target, TrunkId};
 use sip::Transport;
 
 use crate::format::{
@@ -26,7 +28,7 @@ pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
         }
         Stimulus::Undeliverable { token } => InputLine::Undeliverable { token: token.0 },
         Stimulus::Routed { query, decision: Decision::Route(plan) } => {
-            let Plan { route, targets, failover, fork, record } = plan;
+            let Plan { route, targets, failover, fork, record, tags } = plan;
             let targets = targets.iter().map(|target| match target {
                 Target::Trunk { trunk, peer } => TargetLine::Trunk { trunk: trunk.0, peer: *peer as u64 },
                 Target::User { name } => TargetLine::User { name: name.clone() },
@@ -41,11 +43,12 @@ pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
                     Fork::Parallel => true,
                 },
                 record: *record,
+                tags: tag_lines(tags),
             }
         }
         Stimulus::Routed { query, decision: Decision::Refuse(refusal) } => {
-            let Refusal { status, why, blocked, route, phrase } = refusal.clone();
-            InputLine::Refused { query: query.0, status, why, blocked, route, phrase }
+            let Refusal { status, why, blocked, route, phrase, tags } = refusal.clone();
+            InputLine::Refused { query: query.0, status, why, blocked, route, phrase, tags: tag_lines(&tags) }
         }
         Stimulus::Resolved { query, hops, note } => {
             let server = |&NextHop { address, transport }: &NextHop| ServerLine {
@@ -84,7 +87,7 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
             Stimulus::Closed { flow: (*connection).into(), owner: owner(*of) }
         }
         InputLine::Undeliverable { token } => Stimulus::Undeliverable { token: SendToken(*token) },
-        InputLine::Routed { query, route, targets, failover, parallel, record } => {
+        InputLine::Routed { query, route, targets, failover, parallel, record, tags: lines } => {
             let targets = targets.iter().map(|target| {
                 Some(match target {
                     TargetLine::Trunk { trunk, peer } => {
@@ -99,12 +102,20 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
                 failover: failover.as_slice().into(),
                 fork: if *parallel { Fork::Parallel } else { Fork::Serial },
                 record: *record,
+                tags: tags(lines),
             };
             Stimulus::Routed { query: QueryId(*query), decision: Decision::Route(plan) }
         }
-        InputLine::Refused { query, status, why, blocked, route, phrase } => {
+        InputLine::Refused { query, status, why, blocked, route, phrase, tags: lines } => {
             let (route, phrase) = (route.clone(), phrase.clone());
-            let refusal = Refusal { status: *status, why: why.clone(), blocked: *blocked, route, phrase };
+            let refusal = Refusal {
+                status: *status,
+                why: why.clone(),
+                blocked: *blocked,
+                route,
+                phrase,
+                tags: tags(lines),
+            };
             Stimulus::Routed { query: QueryId(*query), decision: Decision::Refuse(refusal) }
         }
         InputLine::Resolved { query, servers, note } => {
@@ -351,4 +362,14 @@ pub(crate) fn keys_line(Keys { calls, legs, clients, servers }: &Keys) -> KeysLi
 
 pub(crate) fn keys(KeysLine { calls, legs, clients, servers }: &KeysLine) -> Keys {
     Keys { calls: calls.clone(), legs: legs.clone(), clients: clients.clone(), servers: servers.clone() }
+}
+
+/// Names with a value each, as a line has them.
+pub(crate) fn tag_lines(tags: &Option<Arc<Tags>>) -> BTreeMap<String, String> {
+    let pairs = tags.iter().flat_map(|tags| tags.iter());
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+pub(crate) fn tags(lines: &BTreeMap<String, String>) -> Option<Arc<Tags>> {
+    Tags::kept(lines.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }

@@ -16,7 +16,7 @@ use crate::format::{
     BodiesLine, CodecsLine, Configuration, DtmfLine, FamilyLine, Header, InputLine, Line, ListenerLine,
     Matching, ProfileLine, RedirectLine, ReferLine, TrunkLine, VERSION, unhex,
 };
-use crate::inputs::{fact, keys, stimulus};
+use crate::inputs::{fact, keys, stimulus, tags};
 
 /// The longest text that is read.
 const MAX_TEXT: usize = 64 << 20;
@@ -233,6 +233,7 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
         methods,
         authenticates,
         passes_challenges,
+        tags: lines,
     } = line;
     let source = |text: &String| {
         Source::parse(text).map_err(|_| format!("expected a network in sources, found {text:?}"))
@@ -278,6 +279,7 @@ fn trunk(line: &TrunkLine) -> Result<Trunk, String> {
         methods: methods.clone(),
         // What they answered is on the tape.
         auth: authenticates.then(|| Credentials { username: String::new(), password: String::new() }),
+        tags: tags(lines),
         challenges: if *passes_challenges { Challenges::Pass } else { Challenges::Answer },
         ..Trunk::new(name.clone())
     })

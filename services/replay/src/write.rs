@@ -14,7 +14,7 @@ use crate::format::{
     BodiesLine, Bytes, CodecsLine, Configuration, DtmfLine, FamilyLine, Header, Line, ListenerLine, Matching,
     OutputLine, ProfileLine, RedirectLine, ReferLine, StateLine, TrunkLine, VERSION,
 };
-use crate::inputs::{fact_line, input_line, keys_line};
+use crate::inputs::{fact_line, input_line, keys_line, tag_lines};
 
 /// The journal as a file has it.
 pub fn write(journal: &Journal) -> String {
@@ -130,6 +130,7 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
         dtmf,
         media_security,
         record,
+        tags,
         methods,
         auth,
         challenges: _,
@@ -182,6 +183,7 @@ fn trunk_line(id: TrunkId, trunk: &Trunk) -> TrunkLine {
         methods: methods.clone(),
         authenticates: auth.is_some(),
         passes_challenges: trunk.passes_challenges(),
+        tags: tag_lines(tags),
     }
 }
 

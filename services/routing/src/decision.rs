@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::called::{Called, Unroutable};
 use crate::route::{Fork, Reject, Route};
 use crate::snapshot::{Prepared, Snapshot};
+use crate::tags::Tags;
 use crate::trunk::TrunkId;
 
 /// The question: where does this call go?
@@ -47,6 +48,8 @@ pub struct Plan {
     pub failover: Arc<[u16]>,
     /// Whether the call is recorded, whatever its trunks say.
     pub record: bool,
+    /// What the route has for the call's records besides; those of its trunks are not in here.
+    pub tags: Option<Arc<Tags>>,
 }
 
 /// One place to try.
@@ -79,12 +82,14 @@ pub struct Refusal {
     pub route: Option<String>,
     /// The reason phrase; `None`: the usual one.
     pub phrase: Option<String>,
+    /// What the route has for the call's record besides.
+    pub tags: Option<Arc<Tags>>,
 }
 
 impl Refusal {
     /// Of no route, with the usual reason phrase.
     pub fn new(status: u16, why: String, blocked: bool) -> Refusal {
-        Refusal { status, why, blocked, route: None, phrase: None }
+        Refusal { status, why, blocked, route: None, phrase: None, tags: None }
     }
 }
 
@@ -112,6 +117,7 @@ impl Snapshot {
                 fork: Fork::Serial,
                 failover: self.default_failover(),
                 record: false,
+                tags: None,
             });
         }
         let mut name_wanted = false;
@@ -204,10 +210,12 @@ fn take(route: &Route, prepared: &Prepared) -> Decision {
             fork: route.fork,
             failover: Arc::clone(&prepared.failover),
             record: route.record,
+            tags: route.tags.clone(),
         }),
         Some(Reject { status, phrase }) => Decision::Refuse(Refusal {
             route: Some(route.name.clone()),
             phrase: phrase.clone(),
+            tags: route.tags.clone(),
             ..Refusal::new(*status, format!("route {:?} rejects it", route.name), true)
         }),
     }
@@ -216,7 +224,7 @@ fn take(route: &Route, prepared: &Prepared) -> Decision {
 fn refuse_short(route: &Route, called: &Called<'_>) -> Refusal {
     let name = called.name().unwrap_or_default();
     let why = format!("{name:?} lacks digits for route {:?}", route.name);
-    Refusal { route: Some(route.name.clone()), ..refuse(484, why) }
+    Refusal { route: Some(route.name.clone()), tags: route.tags.clone(), ..refuse(484, why) }
 }
 
 fn refuse_uri(uri: &str, unroutable: Unroutable) -> Refusal {

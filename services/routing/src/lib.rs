@@ -13,6 +13,7 @@ mod media;
 mod route;
 mod snapshot;
 mod source;
+mod tags;
 mod trunk;
 
 pub use admission::Admission;
@@ -24,6 +25,7 @@ pub use media::{Codecs, Dtmf, RtpProfile, is_companion, plays_digits};
 pub use route::{Fork, Reject, Route, default_failover};
 pub use snapshot::Snapshot;
 pub use source::{Source, SourceError};
+pub use tags::{LONGEST_TAG_NAME, LONGEST_TAG_VALUE, MOST_TAGS, Tags, TagsError};
 pub use trunk::{
     Bodies, CancelMatching, Challenges, Credentials, MediaFamily, MediaSecurity, Redirect, Refer, Trunk,
     TrunkId,

@@ -1,7 +1,10 @@
 //! A route: which calls it takes, and the trunks they go to.
 
+use std::sync::Arc;
+
 use regex::Regex;
 
+use crate::tags::Tags;
 use crate::trunk::TrunkId;
 
 /// One rule of the routing table. The first that takes a call decides.
@@ -27,6 +30,8 @@ pub struct Route {
     pub failover: Vec<u16>,
     /// Whether its calls are recorded.
     pub record: bool,
+    /// For the records of its calls.
+    pub tags: Option<Arc<Tags>>,
 }
 
 impl Route {
@@ -42,6 +47,7 @@ impl Route {
             fork: Fork::default(),
             failover: default_failover(),
             record: false,
+            tags: None,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! A trunk: a peer network, known by the addresses its requests come from and the URIs its calls go to.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::media::{Codecs, Dtmf, RtpProfile};
 use crate::source::Source;
+use crate::tags::Tags;
 
 /// Index of a trunk in its snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +43,8 @@ pub struct Trunk {
     pub media_security: MediaSecurity,
     /// Whether its calls are recorded.
     pub record: bool,
+    /// For the records of calls that come from it or go to it.
+    pub tags: Option<Arc<Tags>>,
     /// Methods of its requests that cross besides those of a call. `None`: those that are known to make sense outside of
     /// calls, and within a dialog any.
     pub methods: Option<Vec<String>>,
@@ -82,6 +86,7 @@ impl Trunk {
             dtmf: Dtmf::default(),
             media_security: MediaSecurity::default(),
             record: false,
+            tags: None,
             methods: None,
             require: Vec::new(),
             auth: None,

@@ -5,9 +5,13 @@
 //! [`Record::read`] and one in each migration directory, where PostgreSQL's makes the view `calls` anew; tests compare all of them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use call::{CdrFact, Deaf, DirectionStats, Disposition, EndedBy, Identity, Origin, SrtpUse, Utc};
+use call::{
+    CdrFact, Deaf, DirectionStats, Disposition, EndedBy, Identity, Origin, SrtpUse, Tags, TlsVersion, Utc,
+};
 use sip::Transport;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -32,6 +36,8 @@ pub(crate) enum Kind {
     Boolean,
     Real,
     Time,
+    /// An object.
+    Json,
 }
 
 const fn column(name: &'static str, kind: Kind) -> Column {
@@ -39,7 +45,7 @@ const fn column(name: &'static str, kind: Kind) -> Column {
 }
 
 /// All columns, in the order of [`values`].
-pub(crate) const COLUMNS: [Column; 76] = [
+pub(crate) const COLUMNS: [Column; 79] = [
     column("id", Kind::Uuid),
     column("call_id", Kind::Uuid),
     column("attempt", Kind::Integer),
@@ -116,6 +122,9 @@ pub(crate) const COLUMNS: [Column; 76] = [
     column("recovered", Kind::Integer),
     column("ptime_a", Kind::Integer),
     column("ptime_b", Kind::Integer),
+    column("a_tls", Kind::Text),
+    column("b_tls", Kind::Text),
+    column("tags", Kind::Json),
 ];
 
 /// What goes into one column.
@@ -149,6 +158,8 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         b_destination,
         a_transport,
         b_transport,
+        a_tls,
+        b_tls,
         a_user_agent,
         b_user_agent,
         started_at,
@@ -182,6 +193,7 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         from_b,
         recording,
         recovered,
+        tags,
     } = fact;
     let (came, sent) = (identity_in.as_deref(), identity_out.as_deref());
     [
@@ -261,6 +273,9 @@ pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMN
         Value::Integer(i64::from(*recovered)),
         code(*ptime_a),
         code(*ptime_b),
+        a_tls.map_or(Value::Null, |version| Value::Text(version.as_str().into())),
+        b_tls.map_or(Value::Null, |version| Value::Text(version.as_str().into())),
+        tags.as_deref().map_or(Value::Null, |tags| Value::Text(object(tags).into())),
     ]
 }
 
@@ -270,13 +285,35 @@ pub(crate) fn json(node: &str, fact: &CdrFact) -> String {
     for (column, value) in COLUMNS.iter().zip(values(node, fact)) {
         let value = match value {
             Value::Null => serde_json::Value::Null,
-            Value::Text(text) => text.into(),
+            Value::Text(text) => match column.kind {
+                Kind::Json => serde_json::from_str(&text).unwrap_or_default(),
+                Kind::Uuid
+                | Kind::Text
+                | Kind::Integer
+                | Kind::Bigint
+                | Kind::Boolean
+                | Kind::Real
+                | Kind::Time => text.into(),
+            },
             Value::Integer(integer) => integer.into(),
             Value::Real(real) => real.into(),
         };
         object.insert(column.name.to_owned(), value);
     }
     serde_json::Value::Object(object).to_string()
+}
+
+/// Tags as an object of JSON. They are bounded where they come from: cut, it would be none.
+fn object(tags: &Tags) -> String {
+    let object: serde_json::Map<String, serde_json::Value> =
+        tags.iter().map(|(name, value)| (name.to_owned(), clean(value).into())).collect();
+    serde_json::Value::Object(object).to_string()
+}
+
+/// The other way round; `None`: it is no object of texts.
+fn tags(text: &str) -> Option<Option<Arc<Tags>>> {
+    let object: BTreeMap<String, String> = serde_json::from_str(text).ok()?;
+    Some(Tags::kept(object.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
 }
 
 /// Text as both databases take it: PostgreSQL has no NUL in texts.
@@ -360,6 +397,8 @@ impl Record {
             b_destination: optional_parsed(row, "b_destination", |text| text.parse::<SocketAddr>().ok())?,
             a_transport: parsed(row, "a_transport", |text| Transport::parse(text.as_bytes()))?,
             b_transport: optional_parsed(row, "b_transport", |text| Transport::parse(text.as_bytes()))?,
+            a_tls: optional_parsed(row, "a_tls", TlsVersion::parse)?,
+            b_tls: optional_parsed(row, "b_tls", TlsVersion::parse)?,
             a_user_agent: optional(row, "a_user_agent")?,
             b_user_agent: optional(row, "b_user_agent")?,
             started_at: Utc(required(row, "started_at")?),
@@ -407,6 +446,7 @@ impl Record {
             )?,
             recording: optional(row, "recording")?,
             recovered: optional_number(row, "recovered")?.unwrap_or_default(),
+            tags: optional_parsed(row, "tags", tags)?.flatten(),
         };
         Ok(Record {
             node: required(row, "node")?,
@@ -529,7 +569,7 @@ mod tests {
     fn both_schemas_have_these_columns_in_this_order() {
         let sqlite = COLUMNS.map(|column| {
             let kind = match column.kind {
-                Kind::Uuid | Kind::Text => "TEXT",
+                Kind::Uuid | Kind::Text | Kind::Json => "TEXT",
                 Kind::Integer | Kind::Bigint | Kind::Boolean | Kind::Time => "INTEGER",
                 Kind::Real => "REAL",
             };
@@ -541,6 +581,7 @@ mod tests {
             include_str!("../../../migrations/sqlite/0005_encryption.sql"),
             include_str!("../../../migrations/sqlite/0006_recovery.sql"),
             include_str!("../../../migrations/sqlite/0007_ptime.sql"),
+            include_str!("../../../migrations/sqlite/0008_tags.sql"),
         ];
         let added = added.concat();
         let found = table(include_str!("../../../migrations/sqlite/0001_journal.sql"), &added);
@@ -555,6 +596,7 @@ mod tests {
                 Kind::Boolean => "BOOLEAN",
                 Kind::Real => "REAL",
                 Kind::Time => "TIMESTAMPTZ",
+                Kind::Json => "JSONB",
             };
             (column.name, kind)
         });
@@ -563,6 +605,7 @@ mod tests {
             include_str!("../../../migrations/postgres/0004_encryption.sql"),
             include_str!("../../../migrations/postgres/0005_recovery.sql"),
             include_str!("../../../migrations/postgres/0006_ptime.sql"),
+            include_str!("../../../migrations/postgres/0007_tags.sql"),
         ];
         let added = added.concat();
         let found = table(include_str!("../../../migrations/postgres/0002_months.sql"), &added);

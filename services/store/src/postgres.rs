@@ -166,7 +166,7 @@ pub(crate) fn record_values() -> String {
     let values = COLUMNS.map(|column| match column.kind {
         // The epoch as timestamptz and an interval of plain time: no time zone has a say, no microsecond is rounded.
         Kind::Time => format!("timestamptz 'epoch' + r.{} * interval '1 microsecond'", column.name),
-        Kind::Uuid | Kind::Text | Kind::Integer | Kind::Bigint | Kind::Boolean | Kind::Real => {
+        Kind::Uuid | Kind::Text | Kind::Integer | Kind::Bigint | Kind::Boolean | Kind::Real | Kind::Json => {
             format!("r.{}", column.name)
         }
     });
@@ -183,6 +183,7 @@ pub(crate) fn record_columns() -> String {
             Kind::Bigint | Kind::Time => "bigint",
             Kind::Boolean => "boolean",
             Kind::Real => "real",
+            Kind::Json => "jsonb",
         };
         format!("{} {kind}", column.name)
     });

@@ -300,7 +300,6 @@ impl Shape {
     }
 
     fn written(self) -> String {
-        let stored = || COLUMNS.map(|Column { name, .. }| format!("'{name}', {name}")).join(", ");
         let all = match self {
             Shape::Stored => format!("json_group_array(json_object({}))", stored()),
             Shape::Shown => format!("json_group_array(json_object({}))", shown()),
@@ -316,6 +315,16 @@ impl Shape {
     }
 }
 
+fn stored() -> String {
+    let fields = COLUMNS.map(|Column { name, kind }| match kind {
+        Kind::Json => format!("'{name}', json({name})"),
+        Kind::Uuid | Kind::Text | Kind::Integer | Kind::Bigint | Kind::Boolean | Kind::Real | Kind::Time => {
+            format!("'{name}', {name}")
+        }
+    });
+    fields.join(", ")
+}
+
 fn shown() -> String {
     let fields = COLUMNS.map(|Column { name, kind }| match kind {
         Kind::Time => format!(
@@ -323,6 +332,7 @@ fn shown() -> String {
              || printf('.%06dZ', {name} % 1000000)"
         ),
         Kind::Boolean => format!("'{name}', json(iif({name}, 'true', 'false'))"),
+        Kind::Json => format!("'{name}', json({name})"),
         Kind::Uuid | Kind::Text | Kind::Integer | Kind::Bigint | Kind::Real => format!("'{name}', {name}"),
     });
     format!("'seq', seq, {}", fields.join(", "))

@@ -34,7 +34,7 @@ const MAX_BATCH: usize = 2048;
 /// SQLite's thread and back, so one statement a commit is cheapest; a handful of sizes keeps all of them prepared.
 const INSERT_ROWS: [usize; 4] = [1, 8, 32, MOST_ROWS];
 
-/// The largest INSERT: 5,632 parameters of the 32,766 that SQLite takes.
+/// The largest INSERT: 10,112 parameters of the 32,766 that SQLite takes.
 const MOST_ROWS: usize = 128;
 
 /// How often sinks' positions are kept when nothing else is written.

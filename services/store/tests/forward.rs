@@ -66,6 +66,7 @@ async fn every_column_arrives_and_times_to_the_microsecond() {
         "b_reordered": 0, "b_duplicates": 0, "b_round_trip_ms": null, "b_first_media_ms": null, "b_moves": 0,
         "b_fault": "wrong_source 192.0.2.66:9", "recording": "calls/a.wav",
         "srtp_a": null, "srtp_b": "sdes AES_CM_128_HMAC_SHA1_80", "recovered": 2, "ptime_a": 20, "ptime_b": 30,
+        "a_tls": null, "b_tls": "1.3", "tags": {"customer": "acme \"ü\"", "tariff": ""},
     });
     assert_eq!(row, expected);
     let row: serde_json::Value = serde_json::from_str(&rows[1]).unwrap();

@@ -361,7 +361,7 @@ async fn a_journal_that_takes_nothing_keeps_records_up_to_its_bound_and_logs_the
         assert_eq!(logged["started_at"], whole.started_at.0);
         assert_eq!(logged["b_destination"], "[2001:db8::2]:5061");
         assert_eq!(logged["b_jitter_ms"], 0.25);
-        assert_eq!(logged.as_object().unwrap().len(), 76);
+        assert_eq!(logged.as_object().unwrap().len(), 79);
     }
 }
 

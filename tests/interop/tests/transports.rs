@@ -212,6 +212,9 @@ fn two_phones_of_another_make_call_over_tls_and_hear_each_other() {
     assert!(heard(&bob.recording(), 600.0) > 2.0, "bob hears alice");
     let cdr = &drawbridge.cdrs(1)[0];
     assert_eq!((&cdr["a_transport"], &cdr["b_transport"]), (&"tls".into(), &"tls".into()), "{cdr:#}");
+    for side in ["a_tls", "b_tls"] {
+        assert!(["1.2", "1.3"].contains(&cdr[side].as_str().unwrap_or_default()), "{side}: {cdr:#}");
+    }
 }
 
 /// A call from A to the carrier at B that is too long for a datagram.

@@ -269,6 +269,8 @@ pub fn cdr_record() -> CdrRecord {
         b_destination: Some("[2001:db8::2]:5061".parse().unwrap()),
         a_transport: sip::Transport::Udp,
         b_transport: Some(sip::Transport::Tls),
+        a_tls: None,
+        b_tls: Some(call::TlsVersion::V1_2),
         a_user_agent: None,
         b_user_agent: Some("gateway".into()),
         started_at: START,
@@ -311,6 +313,7 @@ pub fn cdr_record() -> CdrRecord {
         from_b: DirectionStats { deaf: Some(call::Deaf::Nothing), ..DirectionStats::default() },
         recording: None,
         recovered: 1,
+        tags: call::Tags::new([("customer", "=acme")]).unwrap(),
     };
     CdrRecord { node: "edge-1".into(), fact, a_mos: Some(4.25), b_mos: None }
 }

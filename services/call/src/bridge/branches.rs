@@ -9,7 +9,10 @@
 //! ([`Call::focus`]), so that the table and its orders need to know of one branch only; the one that answered is
 //! the one that stays.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use routing::Tags;
 use sip::Message;
 
 use super::orders::Follow;
@@ -17,7 +20,7 @@ use super::table::Event;
 use super::{Attempt, Call, CallKey, Candidate, Cause, Reach};
 use crate::cdr::{EndedBy, Origin};
 use crate::core::Core;
-use crate::io::{EventKind, Now, Output, QueryId};
+use crate::io::{EventKind, Now, Output, QueryId, TlsVersion};
 use crate::leg::LegKey;
 
 /// Said to those who are called no longer because somebody else answered (row C12, RFC 3326).
@@ -91,6 +94,16 @@ impl Call {
             std::mem::swap(&mut setup.query, &mut branch.query);
         }
         true
+    }
+
+    /// What the caller's trunk and the route that decided have for the records of this call.
+    pub(crate) fn tagged(&mut self, route: Option<&Arc<Tags>>) {
+        let trunk = self.trunk_in.and_then(|trunk| self.snapshot.trunk(trunk));
+        let tags = Tags::merged(trunk.and_then(|trunk| trunk.tags.as_ref()), route);
+        if let Some(setup) = &mut self.setup {
+            setup.tags.clone_from(&tags);
+        }
+        self.record.attempt.tags = tags;
     }
 
     /// The URIs of all that were tried or are being tried.
@@ -191,6 +204,7 @@ impl Core {
             parent,
             trunk: candidate.trunk,
             trunk_out: trunk.map(|trunk| trunk.name.as_str().into()),
+            tags: Tags::merged(setup.tags.as_ref(), trunk.and_then(|trunk| trunk.tags.as_ref())),
             ..Attempt::default()
         };
         let query = match &candidate.reach {
@@ -221,6 +235,20 @@ impl Core {
         // One that is not looked up is invited in this very step.
         if query.is_some() {
             self.open_record(key, now);
+        }
+    }
+
+    /// A target was heard over a connection that speaks this.
+    pub(crate) fn heard_over(&mut self, leg: LegKey, version: TlsVersion) {
+        let call = self.legs.get(leg).and_then(|leg| leg.call);
+        let Some(call) = call.and_then(|call| self.calls.get_mut(call)) else { return };
+        let attempt = if call.b == Some(leg) {
+            Some(&mut call.record.attempt)
+        } else {
+            call.others.iter_mut().find(|branch| branch.leg == Some(leg)).map(|branch| &mut branch.attempt)
+        };
+        if let Some(attempt) = attempt {
+            attempt.tls = Some(version);
         }
     }
 

@@ -97,6 +97,8 @@ pub(crate) struct Setup {
     /// URIs of those that failed.
     pub(crate) tried: Vec<Box<[u8]>>,
     pub(crate) failover: Arc<[u16]>,
+    /// What the caller's trunk and the route have for the records.
+    pub(crate) tags: Option<Arc<routing::Tags>>,
     /// A response of this leg that waits for more ports.
     pub(crate) deferred: Option<(LegKey, Event, Bytes)>,
     /// The leg whose early description the relay knows.

@@ -392,6 +392,7 @@ impl Core {
         {
             record.attempt.status = Some(leg.final_status);
         }
+        let parted = record.parted();
         let fact = record.fact(&record.attempt, call.id, true, now);
         let attempt_ended = record.attempt.ended_event();
         let call_ended = EventKind::CallEnded {
@@ -405,6 +406,7 @@ impl Core {
         };
         let call_id = call.id;
         self.wire.stats.calls_ended += 1;
+        self.wire.outputs.extend(parted.map(Output::Cdr));
         self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
         if let Some(kind) = attempt_ended {
             self.wire.event(Some(call_id), kind);

@@ -3,7 +3,9 @@
 mod kept;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use routing::Tags;
 use sip::{Message, Sdp, Stream, Time, Transport};
 use uuid::Uuid;
 
@@ -11,7 +13,7 @@ use super::Recordings;
 use super::cause::q850_of;
 use crate::cdr::{CdrFact, Disposition, EndedBy, Identity, Origin};
 use crate::headers::text;
-use crate::io::{Now, Utc};
+use crate::io::{Now, TlsVersion, Utc};
 use crate::media::{DirectionStats, Side};
 
 /// What is known so far.
@@ -21,6 +23,7 @@ pub(crate) struct Record {
     pub(crate) called: Box<str>,
     pub(crate) a_source: SocketAddr,
     pub(crate) a_transport: Transport,
+    pub(crate) a_tls: Option<TlsVersion>,
     pub(crate) a_call_id: Box<str>,
     a_user_agent: Option<Box<str>>,
     pub(crate) trunk_in: Option<Box<str>>,
@@ -47,12 +50,23 @@ pub(crate) struct Record {
     from_b: DirectionStats,
     /// What had come from A and B when another process went on with the call.
     earlier: Option<Box<[DirectionStats; 2]>>,
+    /// There when two of the call have parted and it went on.
+    parted: Option<Box<Parted>>,
     /// When the relay was last asked what it has counted, at first when the call began.
     pub(crate) counted_at: Time,
     /// There where the call is recorded, or its route wants it.
     pub(crate) recordings: Option<Box<Recordings>>,
     /// How often another process went on with the call.
     recovered: u32,
+}
+
+/// Two who talked and do so no longer, in a call that goes on with somebody else.
+#[derive(Debug, Default)]
+struct Parted {
+    /// Their row, while it waits for what the relay has counted.
+    waiting: Option<Box<CdrFact>>,
+    /// What had come from A and B when they parted: it stands in rows that are written.
+    counted: [DirectionStats; 2],
 }
 
 /// One INVITE towards a target.
@@ -74,6 +88,7 @@ pub(crate) struct Attempt {
     pub(crate) called_sent: Option<Box<str>>,
     pub(crate) destination: Option<SocketAddr>,
     pub(crate) transport: Option<Transport>,
+    pub(super) tls: Option<TlsVersion>,
     pub(super) user_agent: Option<Box<str>>,
     pub(super) ringing: Option<(Utc, Time)>,
     pub(crate) answered: Option<(Utc, Time)>,
@@ -81,6 +96,7 @@ pub(crate) struct Attempt {
     pub(super) reason: Option<Box<str>>,
     pub(super) q850: Option<u16>,
     pub(super) codec_b: Option<Box<str>>,
+    pub(crate) tags: Option<Arc<Tags>>,
     /// Of an attempt that was followed by another.
     pub(super) ended_by: Option<EndedBy>,
     /// It was given up although it might have answered: somebody else did, or nobody waits any more.
@@ -111,6 +127,7 @@ impl Record {
             called,
             a_source: source,
             a_transport: transport,
+            a_tls: None,
             a_call_id: text(invite.call_id().unwrap_or_default()),
             a_user_agent: invite.first(sip::Name::UserAgent).map(text),
             trunk_in: None,
@@ -132,6 +149,7 @@ impl Record {
             from_a: DirectionStats::default(),
             from_b: DirectionStats::default(),
             earlier: None,
+            parted: None,
             counted_at: now.time,
             recordings: None,
             recovered: 0,
@@ -145,6 +163,33 @@ impl Record {
             self.from_a.add(a);
             self.from_b.add(b);
         }
+    }
+
+    /// What has come from A and B since two of the call parted, or since it began.
+    fn stats(&self) -> (DirectionStats, DirectionStats) {
+        match self.parted.as_deref() {
+            Some(Parted { counted: [a, b], .. }) => (self.from_a.since(a), self.from_b.since(b)),
+            None => (self.from_a, self.from_b),
+        }
+    }
+
+    /// Two of the call part, and it goes on: their row waits for what the relay has counted by now.
+    pub(super) fn part(&mut self, fact: CdrFact) {
+        self.parted.get_or_insert_default().waiting = Some(Box::new(fact));
+    }
+
+    /// The row of those who parted, with what has been counted by now.
+    pub(crate) fn parted(&mut self) -> Option<Box<CdrFact>> {
+        let (from_a, from_b) = self.stats();
+        let parted = self.parted.as_mut()?;
+        let fact = parted.waiting.take()?;
+        parted.counted = [self.from_a, self.from_b];
+        Some(Box::new(CdrFact { from_a, from_b, ..*fact }))
+    }
+
+    /// Whether a row waits for what the relay has counted.
+    pub(crate) fn is_parting(&self) -> bool {
+        self.parted.as_ref().is_some_and(|parted| parted.waiting.is_some())
     }
 
     /// A provisional or final response of the target.
@@ -229,7 +274,7 @@ impl Record {
         let is_answered = attempt.answered.is_some();
         let fact = self.fact(attempt, call, is_answered, now);
         let disposition = if is_answered { Disposition::Answered } else { Disposition::Failed };
-        let (from_a, from_b) = (self.from_a, self.from_b);
+        let (from_a, from_b) = self.stats();
         CdrFact { is_last: false, disposition, ended_by: EndedBy::Crash, from_a, from_b, ..fact }
     }
 
@@ -243,6 +288,7 @@ impl Record {
         let first = attempt.number <= 1;
         let began = if first { self.started } else { attempt.started };
         let heard = attempt.ringing.or(attempt.answered).map(|(_, time)| time);
+        let (from_a, from_b) = if is_last { self.stats() } else { Default::default() };
         let rang_until = attempt.answered.map_or(ended.time, |(_, time)| time);
         CdrFact {
             id,
@@ -261,6 +307,8 @@ impl Record {
             b_destination: attempt.destination,
             a_transport: self.a_transport,
             b_transport: attempt.transport,
+            a_tls: self.a_tls,
+            b_tls: attempt.tls,
             a_user_agent: self.a_user_agent.clone(),
             b_user_agent: attempt.user_agent.clone(),
             started_at: self.civil(began),
@@ -290,10 +338,11 @@ impl Record {
             identity_out: attempt.identity.clone(),
             q850_a: self.q850_a().filter(|_| is_last),
             q850_b: self.q850_b(attempt),
-            from_a: if is_last { self.from_a } else { DirectionStats::default() },
-            from_b: if is_last { self.from_b } else { DirectionStats::default() },
+            from_a,
+            from_b,
             recording: self.recordings.as_ref().filter(|_| is_last).and_then(|made| made.names(call)),
             recovered: self.recovered,
+            tags: attempt.tags.clone(),
         }
     }
 

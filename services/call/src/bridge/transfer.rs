@@ -20,7 +20,7 @@ use crate::cdr::{CdrFact, EndedBy};
 use crate::core::{Core, RouteQuestion};
 use crate::io::{Now, Output};
 use crate::leg::{LegKey, Referral};
-use crate::media::Side;
+use crate::media::{MediaOrder, Side};
 
 /// A transfer under way.
 #[derive(Default)]
@@ -265,7 +265,14 @@ impl Core {
         let route = std::mem::replace(&mut call.record.route, talk.route);
         let fact = call.record.fact(&talk.attempt, call.id, false, now);
         call.record.route = route;
-        self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
+        // Of those who part before the relay has said how it was, what is known is written.
+        self.wire.outputs.extend(call.record.parted().map(Output::Cdr));
+        call.record.part(fact);
+        if call.media.is_open() {
+            self.wire.outputs.push_back(Output::Media(MediaOrder::Count { session: call.media.id }));
+        } else {
+            self.wire.outputs.extend(call.record.parted().map(Output::Cdr));
+        }
         if let Some(kind) = talk.attempt.ended_event() {
             self.wire.event(Some(call.id), kind);
         }

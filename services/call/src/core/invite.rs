@@ -140,7 +140,9 @@ impl Core {
             transport,
             now,
         );
+        record.a_tls = flow.tls();
         let known = trunk.and_then(|id| self.snapshot.trunk(id));
+        record.attempt.tags = known.and_then(|trunk| trunk.tags.clone());
         record.trunk_in = known.map(|trunk| trunk.name.as_str().into());
         let media_family = known.map_or_else(Default::default, |trunk| trunk.media_family);
         let security = self.wire.settings.security_of(known, flow);

@@ -43,6 +43,9 @@ impl Core {
                 if let Some(leg) = self.legs.get_mut(leg) {
                     leg.heard_on(flow);
                 }
+                if let Some(version) = flow.tls() {
+                    self.heard_over(leg, version);
+                }
                 self.on_leg_response(leg, purpose, client, message, now);
             }
             Some(ClientUser::Standalone(key)) => self.on_standalone_response(key, client, message, now),

@@ -4,8 +4,9 @@
 //! is, and an order for all calls is an order for each.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use routing::{Decision, Fork, Plan, Refusal, Target, TrunkId};
+use routing::{Decision, Fork, Plan, Refusal, Tags, Target, TrunkId};
 use sip::Transport;
 use smallvec::SmallVec;
 
@@ -135,7 +136,7 @@ pub(super) fn put(stimulus: &Stimulus<'_>, to: &mut Vec<u8>) {
             put_plan(to, plan);
         }
         Stimulus::Routed { query, decision: Decision::Refuse(refusal) } => {
-            let Refusal { status, why, blocked, route, phrase } = refusal;
+            let Refusal { status, why, blocked, route, phrase, tags } = refusal;
             to.push(REFUSED);
             to.extend_from_slice(&query.0.to_le_bytes());
             to.extend_from_slice(&status.to_le_bytes());
@@ -144,6 +145,7 @@ pub(super) fn put(stimulus: &Stimulus<'_>, to: &mut Vec<u8>) {
                 to.push(u8::from(text.is_some()));
                 put_bytes(to, text.map_or(&[][..], |text| text.as_bytes()));
             }
+            put_tags(to, tags);
         }
         Stimulus::Resolved { query, hops, note } => {
             to.push(RESOLVED);
@@ -201,7 +203,7 @@ pub(super) fn take<'a>(mut from: Reader<'a>) -> Option<Stimulus<'a>> {
                 Some(Some(from.text()?.to_owned()).filter(|_| is_there))
             };
             let (why, route, phrase) = (text()?.unwrap_or_default(), text()?, text()?);
-            let refusal = Refusal { status, why, blocked, route, phrase };
+            let refusal = Refusal { status, why, blocked, route, phrase, tags: tags(from)? };
             Stimulus::Routed { query, decision: Decision::Refuse(refusal) }
         }
         RESOLVED => {
@@ -293,7 +295,7 @@ const NOWHERE: u8 = 0;
 const TRUNK: u8 = 1;
 const USER: u8 = 2;
 
-fn put_plan(to: &mut Vec<u8>, Plan { route, targets, failover, fork, record }: &Plan) {
+fn put_plan(to: &mut Vec<u8>, Plan { route, targets, failover, fork, record, tags }: &Plan) {
     to.push(u8::from(route.is_some()));
     to.push(u8::from(*record));
     to.push(match fork {
@@ -315,6 +317,7 @@ fn put_plan(to: &mut Vec<u8>, Plan { route, targets, failover, fork, record }: &
         }
     }
     to.push(NOWHERE);
+    put_tags(to, tags);
     // The usual list is 102 codes, most of them in one run.
     for run in failover.chunk_by(|one, next| one.checked_add(1) == Some(*next)) {
         if let [first, .., last] | [first @ last] = run {
@@ -340,11 +343,29 @@ fn plan(from: &mut Reader<'_>) -> Option<Plan> {
             3.. => return None,
         });
     }
+    let tags = tags(from)?;
     let mut failover = Vec::new();
     while !from.is_empty() {
         failover.extend(from.u16()?..=from.u16()?);
     }
-    Some(Plan { route, targets, failover: failover.into(), fork, record })
+    Some(Plan { route, targets, failover: failover.into(), fork, record, tags })
+}
+
+fn put_tags(to: &mut Vec<u8>, tags: &Option<Arc<Tags>>) {
+    for (name, value) in tags.iter().flat_map(|tags| tags.iter()) {
+        to.push(1);
+        put_bytes(to, name.as_bytes());
+        put_bytes(to, value.as_bytes());
+    }
+    to.push(0);
+}
+
+fn tags(from: &mut Reader<'_>) -> Option<Option<Arc<Tags>>> {
+    let mut pairs = Vec::new();
+    while from.u8()? != 0 {
+        pairs.push((from.text()?, from.text()?));
+    }
+    Some(Tags::kept(pairs))
 }
 
 fn put_side(to: &mut Vec<u8>, side: Side) {

@@ -113,6 +113,7 @@ pub(crate) struct KeptRecord<'a> {
     pub(crate) called: &'a str,
     pub(crate) a_source: SocketAddr,
     pub(crate) a_transport: &'a str,
+    pub(crate) a_tls: Option<&'a str>,
     pub(crate) a_call_id: &'a str,
     pub(crate) a_user_agent: Option<&'a str>,
     pub(crate) trunk_in: Option<&'a str>,
@@ -133,6 +134,8 @@ pub(crate) struct KeptRecord<'a> {
     pub(crate) recordings: Option<(u8, bool)>,
     /// What had come from A and B when that was last counted.
     pub(crate) counted: Option<[DirectionStats; 2]>,
+    /// How much of it stands in rows that are written.
+    pub(crate) parted: Option<[DirectionStats; 2]>,
 }
 
 /// The attempt that answered.
@@ -152,6 +155,7 @@ pub(crate) struct KeptAttempt<'a> {
     pub(crate) called_sent: Option<&'a str>,
     pub(crate) destination: Option<SocketAddr>,
     pub(crate) transport: Option<&'a str>,
+    pub(crate) tls: Option<&'a str>,
     pub(crate) user_agent: Option<&'a str>,
     pub(crate) ringing: Option<i64>,
     pub(crate) answered: Option<i64>,
@@ -159,6 +163,8 @@ pub(crate) struct KeptAttempt<'a> {
     pub(crate) reason: Option<&'a str>,
     pub(crate) q850: Option<u16>,
     pub(crate) codec_b: Option<&'a str>,
+    #[serde(borrow)]
+    pub(crate) tags: Vec<(&'a str, &'a str)>,
 }
 
 /// What an INVITE says of its caller.

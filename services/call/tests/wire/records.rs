@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use call::{Disposition, EndedBy, Origin};
+use call::{Disposition, EndedBy, Origin, RegistrarPolicy};
 
 #[test]
 fn an_attempt_is_told_at_the_invite_when_it_is_sent_on_and_at_the_answer() {
@@ -89,4 +89,49 @@ fn a_clock_that_is_set_during_a_call_does_not_set_its_times_against_each_other()
     let talked = record.ended_at.0 - record.answered_at.unwrap().0;
     assert_eq!((talked, record.duration_ms), (20_000_000, 20_000));
     assert!(record.started_at <= record.ringing_at.unwrap() && record.ringing_at <= record.answered_at);
+}
+
+fn tagged(fact: &call::CdrFact) -> Vec<(&str, &str)> {
+    fact.tags.as_deref().map(|tags| tags.iter().collect()).unwrap_or_default()
+}
+
+#[test]
+fn a_record_has_the_tags_of_where_it_came_from_of_its_route_and_of_where_it_went() {
+    let tags = |pairs: &[(&str, &str)]| call::Tags::new(pairs.iter().copied()).unwrap();
+    let build = |rejects: bool| {
+        World::routed(RegistrarPolicy::Closed, |trunks, route| {
+            trunks[0].tags = tags(&[("customer", "acme"), ("tariff", "standard"), ("side", "in")]);
+            trunks[1].tags = tags(&[("supplier", "tele"), ("side", "out")]);
+            route.tags = tags(&[("tariff", "night")]);
+            if rejects {
+                route.to = Vec::new();
+                route.reject = Some(routing::Reject { status: 603, phrase: None });
+            }
+        })
+    };
+    let mut world = build(false);
+    let (ok, _) = call_up_in(&mut world);
+    let all = [("customer", "acme"), ("side", "out"), ("supplier", "tele"), ("tariff", "night")];
+    assert_eq!(tagged(world.open_records.last().unwrap()), all, "the process may die now");
+    ends_by_the_caller(&mut world, &ok, 2);
+    assert_eq!(tagged(&world.records[0]), all);
+    world.expect_replays();
+
+    let mut world = build(true);
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(CALLER, "SIP/2.0 603");
+    let found = tagged(&world.records[0]);
+    assert_eq!(
+        found,
+        [("customer", "acme"), ("side", "in"), ("tariff", "night")],
+        "of a call that goes nowhere"
+    );
+    world.expect_replays();
+}
+
+#[test]
+fn a_call_without_tags_has_none() {
+    let (world, ..) = call_up();
+    assert_eq!(world.open_records.last().unwrap().tags, None);
 }

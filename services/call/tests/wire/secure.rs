@@ -2,7 +2,7 @@
 //! §26.2.2, RFC 5630).
 
 use crate::harness::*;
-use call::{Flow, Listener, ListenerId, Settings};
+use call::{Flow, Listener, ListenerId, Settings, TlsVersion};
 use routing::Trunk;
 use sip::Transport;
 
@@ -114,4 +114,37 @@ fn a_contact_that_asks_for_tls_gets_it_or_the_operator_is_told() {
         assert_eq!(told, !has_tls, "{:?}", world.warnings);
         world.expect_replays();
     }
+}
+
+#[test]
+fn the_record_says_which_tls_each_side_spoke() {
+    let mut world = with_tls("sip:10.2.2.2:5061;transport=tls");
+    let flow = calls_securely(&mut world);
+    // The connection that the shell opened has a number when something comes over it, and a version with it.
+    let out = world.expect("10.2.2.2:5061", "INVITE");
+    assert_eq!((out.flow.connection, out.flow.tls()), (0, None));
+    let theirs = Flow { connection: 8, ..out.flow }.secured(TlsVersion::V1_2);
+    assert_eq!((theirs.number(), theirs.tls()), (8, Some(TlsVersion::V1_2)));
+    world.receive_on(theirs, &response(&out, "486 Busy Here", "b1", None));
+    world.expect("10.2.2.2:5061", "ACK");
+    world.expect(CALLER, "SIP/2.0 486");
+    let record = &world.records[0];
+    assert_eq!((record.a_tls, record.b_tls), (None, Some(TlsVersion::V1_2)), "{flow:?}");
+
+    let mut world = with_tls("sip:10.2.2.2:5061;transport=tls");
+    let flow = flow.secured(TlsVersion::V1_3);
+    world.receive_on(flow, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect("10.2.2.2:5061", "INVITE");
+    world.receive_on(flow, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    let refused = world.expect(CALLER, "SIP/2.0 487");
+    assert_eq!(refused.flow, flow);
+    world.input(call::Input::Command { id: 1, command: call::Command::Abandon });
+    let record = &world.records[0];
+    assert_eq!(
+        (record.a_tls, record.b_tls),
+        (Some(TlsVersion::V1_3), None),
+        "nothing was heard of the callee"
+    );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use call::{Command, Disposition, EndedBy, Input, MediaOrder, RegistrarPolicy, Side};
+use call::{Command, Disposition, EndedBy, Input, MediaOrder, MediaReport, RegistrarPolicy, Side};
 
 const TARGET_ANSWER: &str = "v=0
 o=carol 5 5 IN IP4 10.2.2.9
@@ -478,4 +478,52 @@ fn who_is_spoken_to_in_keys_of_this_box_may_name_another_who_is() {
     world.expect(CALLEE, "ACK");
     let again = world.expect(CALLER, "INVITE");
     assert!(again.body().contains("RTP/AVP ") && !again.body().contains("crypto"), "{}", again.text);
+}
+
+/// The relay's counters of A and B, in that order.
+fn counted(fact: &call::CdrFact) -> [u64; 2] {
+    [fact.from_a.packets, fact.from_b.packets]
+}
+
+/// The harness' relay has counted 3 and 4 packets when it is asked, and 11 and 22 at the end.
+#[test]
+fn what_was_heard_before_a_transfer_and_after_it_stands_in_a_row_each() {
+    let (mut world, ok, _) = call_up();
+    let target = caller_transfers(&mut world, &ok);
+    target_answers(&mut world, &target);
+    let [talk] = &world.records[..] else { panic!("{:#?}", world.records) };
+    assert_eq!((talk.ended_by, counted(talk)), (EndedBy::Caller, [3, 4]));
+    let open = world.open_records.last().unwrap();
+    assert_eq!((open.attempt, counted(open)), (2, [0, 0]), "the newcomer begins with nothing");
+    notified(&mut world, CALLER, "terminated", "SIP/2.0 200 OK");
+    let bye = world.expect(CALLER, "BYE");
+    world.receive(CALLER, &response(&bye, "200 OK", "", None));
+    world.expect(CALLEE, "ACK");
+    let again = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&again, "200 OK", "", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    world.receive(CALLEE, &from_target("BYE", 1, &target));
+    world.expect(CALLEE, "SIP/2.0 200");
+    let bye = world.expect(CALLEE, "BYE");
+    world.receive(CALLEE, &response(&bye, "200 OK", "", None));
+    assert_eq!(
+        counted(world.records.last().unwrap()),
+        [8, 18],
+        "together they are what was heard in the call"
+    );
+    world.expect_replays();
+}
+
+#[test]
+fn a_relay_that_does_not_say_what_it_counted_holds_up_no_row_for_ever() {
+    let (mut world, ok, _) = call_up();
+    let target = caller_transfers(&mut world, &ok);
+    world.slow_ports = true;
+    target_answers(&mut world, &target);
+    assert!(world.records.is_empty(), "the row of the talk waits for the relay");
+    world.input(Input::Command { id: 1, command: Command::Abandon });
+    world.reports.retain(|report| matches!(report, MediaReport::Closed { .. }));
+    world.open_ports();
+    let facts: Vec<_> = world.records.iter().map(|fact| (fact.attempt, fact.is_last)).collect();
+    assert_eq!(facts, [(1, false), (2, true)], "the process ends, and both rows are written, in their order");
 }

@@ -13,7 +13,7 @@ use sip::Uri;
 use super::section::{Document, Place, Placed, Section, one_of};
 use super::sections::Taken;
 use super::values::{
-    choice, codec, codes, duration, flag, method, name, number, pattern, reject, source, text, token,
+    choice, codec, codes, duration, flag, method, name, number, pattern, reject, source, tags, text, token,
     user_name,
 };
 use super::{Listener, Media, Notice, Recording};
@@ -150,6 +150,7 @@ fn trunk(
         trunk.value.media_security = security.value;
     }
     trunk.value.record = record(&mut section, recording);
+    trunk.value.tags = section.or("tags", None, tags);
     let methods = section.list("methods", "methods like MESSAGE", method);
     trunk.value.methods = methods.map(|list| list.into_iter().map(|method| method.value).collect());
     let require = section.list("require", "option tags like 100rel", token);
@@ -287,6 +288,7 @@ pub(super) fn routes(root: &mut Section<'_>, trunks: &[Written<Trunk>], recordin
             route.value.failover = default_failover();
         }
         route.value.record = record(&mut section, recording);
+        route.value.tags = section.or("tags", None, tags);
         route.places.insert(("", 0), section.here("", "an empty list"));
         section.finish();
         routes.push(route);

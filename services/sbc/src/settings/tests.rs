@@ -397,3 +397,32 @@ fn codecs_of_a_trunk_are_lists_of_names() {
     ));
     assert_eq!(wrong.len(), 3, "{wrong:?}");
 }
+
+#[test]
+fn trunks_and_routes_have_tags_for_records_within_bounds() {
+    let text = |trunk: &str, route: &str| {
+        format!(
+            "[[trunk]]\nname='t'\npeers=['sip:192.0.2.1']\n{trunk}\n[[route]]\nname='r'\nto=['t']\n{route}"
+        )
+    };
+    let settings = Settings::parse(&text("tags={customer='acme'}", "tags={tariff='gold',a='b'}")).unwrap();
+    let tags = |tags: &Option<std::sync::Arc<routing::Tags>>| {
+        tags.iter().flat_map(|tags| tags.iter()).map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>()
+    };
+    assert_eq!(tags(&settings.trunks[0].tags), ["customer=acme"]);
+    assert_eq!(tags(&settings.routes[0].tags), ["a=b", "tariff=gold"]);
+    let many: Vec<String> = (0..17).map(|n| format!("t{n}=''")).collect();
+    for (wrong, expected) in [
+        ("tags='gold'", "expected a table of names with a text each"),
+        (
+            "tags={Tariff='gold'}",
+            "expected names of up to 32 of a to z, 0 to 9 and _, a letter first, got \"Tariff\"",
+        ),
+        ("tags={tariff=7}", "expected a text for \"tariff\""),
+        (&format!("tags={{tariff='{}'}}", "x".repeat(129)), "expected a value of up to 128 octets"),
+        (&format!("tags={{{}}}", many.join(",")), "expected at most 16 tags, got 17"),
+    ] {
+        let found = mistakes(&text("", wrong));
+        assert!(found.len() == 1 && found[0].starts_with("8: ") && found[0].contains(expected), "{found:?}");
+    }
+}

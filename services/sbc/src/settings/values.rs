@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regex::{Regex, RegexBuilder};
-use routing::{Reject, Source, SourceError};
+use routing::{Reject, Source, SourceError, Tags};
 use store::SpoolPlace;
 use toml::de::DeValue;
 
@@ -228,6 +229,18 @@ pub(super) fn source(value: &DeValue<'_>) -> Result<Source, Expected> {
 pub(super) fn pattern(value: &DeValue<'_>) -> Result<Regex, Expected> {
     let text = value.as_str().ok_or(Cow::from("a regular expression in quotes"))?;
     RegexBuilder::new(text).size_limit(LARGEST_PATTERN).build().map_err(|error| refused_pattern(&error))
+}
+
+/// What records of calls get besides.
+pub(super) fn tags(value: &DeValue<'_>) -> Result<Option<Arc<Tags>>, Expected> {
+    let table = value.as_table().ok_or(Cow::from("a table of names with a text each"))?;
+    let mut pairs = Vec::with_capacity(table.len());
+    for (name, value) in table {
+        let value =
+            value.get_ref().as_str().ok_or_else(|| Cow::from(format!("a text for {:?}", name.get_ref())))?;
+        pairs.push((name.get_ref(), value));
+    }
+    Tags::new(pairs).map_err(|error| Cow::from(error.to_string().trim_start_matches("expected ").to_owned()))
 }
 
 /// The library draws the pattern with a marker below; the last line is what it has to say.

@@ -30,6 +30,8 @@ pub fn record(n: u32) -> CdrFact {
         b_destination: Some("[2001:db8::2]:5061".parse().unwrap()),
         a_transport: sip::Transport::Udp,
         b_transport: Some(sip::Transport::Tls),
+        a_tls: None,
+        b_tls: Some(call::TlsVersion::V1_3),
         a_user_agent: Some("phone/1.0".into()),
         b_user_agent: Some("gate \"way\" \\ ü".into()),
         started_at: at(0),
@@ -85,6 +87,7 @@ pub fn record(n: u32) -> CdrFact {
         },
         recording: Some("calls/a.wav".into()),
         recovered: 2,
+        tags: call::Tags::new([("customer", "acme \"ü\""), ("tariff", "")]).unwrap(),
     }
 }
 

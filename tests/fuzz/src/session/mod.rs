@@ -140,6 +140,7 @@ fn answer_route(world: &mut World, operands: &mut Operands<'_>) {
                 fork,
                 failover: vec![408, 486, 500, 503].into(),
                 record: fork == routing::Fork::Parallel,
+                tags: None,
             })
         }
         _ => world::decided(&query),

@@ -1,11 +1,12 @@
 //! The record in the making, for the process after this one and from the one before.
 
+use routing::Tags;
 use sip::Transport;
 
-use super::{Attempt, Record};
+use super::{Attempt, Parted, Record};
 use crate::bridge::recording::Recordings;
 use crate::cdr::Identity;
-use crate::io::Now;
+use crate::io::{Now, TlsVersion};
 use crate::kept::{KeptAttempt, KeptIdentity, KeptRecord, moment};
 use crate::media::DirectionStats;
 
@@ -17,6 +18,7 @@ impl Record {
             called: &self.called,
             a_source: self.a_source,
             a_transport: self.a_transport.as_str(),
+            a_tls: self.a_tls.map(TlsVersion::as_str),
             a_call_id: &self.a_call_id,
             a_user_agent: self.a_user_agent.as_deref(),
             trunk_in: self.trunk_in.as_deref(),
@@ -36,6 +38,7 @@ impl Record {
                 .iter()
                 .any(|from| *from != DirectionStats::default())
                 .then_some([self.from_a, self.from_b]),
+            parted: self.parted.as_ref().map(|parted| parted.counted),
         }
     }
 
@@ -47,6 +50,7 @@ impl Record {
             called: kept.called.into(),
             a_source: kept.a_source,
             a_transport: Transport::parse(kept.a_transport.as_bytes()).unwrap_or(Transport::Udp),
+            a_tls: kept.a_tls.and_then(TlsVersion::parse),
             a_call_id: kept.a_call_id.into(),
             a_user_agent: owned(kept.a_user_agent),
             trunk_in: owned(kept.trunk_in),
@@ -68,6 +72,7 @@ impl Record {
             from_a: earlier[0],
             from_b: earlier[1],
             earlier: kept.counted.map(Box::new),
+            parted: kept.parted.map(|counted| Box::new(Parted { counted, waiting: None })),
             counted_at: now.time,
             recordings: kept.recordings.map(|kept| Box::new(Recordings::restored(kept))),
             recovered: kept.recovered.saturating_add(1),
@@ -91,6 +96,7 @@ impl Attempt {
             called_sent: self.called_sent.as_deref(),
             destination: self.destination,
             transport: self.transport.map(Transport::as_str),
+            tls: self.tls.map(TlsVersion::as_str),
             user_agent: self.user_agent.as_deref(),
             ringing: self.ringing.map(|(utc, _)| utc.0),
             answered: self.answered.map(|(utc, _)| utc.0),
@@ -98,6 +104,7 @@ impl Attempt {
             reason: self.reason.as_deref(),
             q850: self.q850,
             codec_b: self.codec_b.as_deref(),
+            tags: self.tags.iter().flat_map(|tags| tags.iter()).collect(),
         }
     }
 
@@ -120,6 +127,7 @@ impl Attempt {
             called_sent: owned(kept.called_sent),
             destination: kept.destination,
             transport: kept.transport.and_then(|name| Transport::parse(name.as_bytes())),
+            tls: kept.tls.and_then(TlsVersion::parse),
             user_agent: owned(kept.user_agent),
             ringing: kept.ringing.map(|utc| moment(utc, now)),
             answered: kept.answered.map(|utc| moment(utc, now)),
@@ -127,6 +135,7 @@ impl Attempt {
             reason: owned(kept.reason),
             q850: kept.q850,
             codec_b: owned(kept.codec_b),
+            tags: Tags::kept(kept.tags.iter().copied()),
             ended_by: None,
             dropped: false,
             handed_over: false,
