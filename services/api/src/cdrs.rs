@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::Api;
 use crate::cells::Row;
-use crate::control::{CdrFilter, CdrRecord, RecordsError, address};
+use crate::control::{CdrFilter, CdrPage, CdrRecord, RecordsError, address};
 use crate::parameters::Parameters;
 use crate::problem::Problem;
 use crate::rfc3339;
@@ -20,12 +20,17 @@ use crate::rfc3339;
 /// The most records of a page.
 pub const MAX_PAGE: usize = 1000;
 
-/// A page of records, newest first.
+/// A page of records, newest first or in the order in which they came.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Cdrs {
     cdrs: Vec<Cdr>,
-    /// Pass it as `cursor` for the next page; null when this is the last.
+    /// Pass it as `cursor` for the next page; null when this is the last. With `order=arrival` it is always there: what comes later
+    /// is behind it.
     next_cursor: Option<String>,
+    /// Newest first: pass it as `cursor`, when there is no next page, for what came since the first page was read.
+    follow_cursor: Option<String>,
+    /// There is more behind `next_cursor` now. With `order=arrival` a page may be empty although there is.
+    more: bool,
 }
 
 /// The record of an attempt to reach a target; of a call that never had one, the only record.
@@ -261,7 +266,10 @@ fn named(tags: &Tags) -> BTreeMap<String, String> {
     tags.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Call records, newest first.
+/// Call records, newest first or in the order in which they came.
+///
+/// A record comes when its attempt is over, that of a long call behind others that began later. Whoever wants every record asks
+/// with `order=arrival` and goes on with `next_cursor` for ever, or reads from the newest back and then with `follow_cursor`.
 #[utoipa::path(
     get,
     path = "/v1/cdrs",
@@ -274,7 +282,8 @@ fn named(tags: &Tags) -> BTreeMap<String, String> {
         ("number" = Option<String>, Query, description = "Caller's or called number, whole; a leading + as %2B"),
         ("disposition" = Option<String>, Query, description = "answered, busy, no_answer, cancelled, rejected, failed or blocked"),
         ("code" = Option<u16>, Query, description = "Final status that the caller got or the target gave"),
-        ("cursor" = Option<String>, Query, description = "next_cursor of the page before, with the same filter"),
+        ("order" = Option<String>, Query, description = "newest (by when calls began; when absent) or arrival (the first that came first, also those of long calls)"),
+        ("cursor" = Option<String>, Query, description = "next_cursor or follow_cursor of a page, with the same filter"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most records wanted, 100 when absent")
     ),
     responses(
@@ -286,14 +295,15 @@ pub(crate) async fn list(
     State(api): State<Api>,
     Query(given): Query<Vec<(String, String)>>,
 ) -> Result<Json<Cdrs>, Problem> {
-    let page = api.records.cdrs(filter(given)?).await?;
-    let cdrs = page.records.into_iter().map(Cdr::from).collect();
-    Ok(Json(Cdrs { cdrs, next_cursor: page.next_cursor }))
+    let mut page = api.records.cdrs(filter(given)?).await?;
+    let cdrs = std::mem::take(&mut page.records).into_iter().map(Cdr::from).collect();
+    let CdrPage { next_cursor, follow_cursor, more, .. } = page;
+    Ok(Json(Cdrs { cdrs, next_cursor, follow_cursor, more }))
 }
 
 /// The same page as CSV (RFC 4180), with a line of names; `tags` is one cell with an object of JSON. A text that a spreadsheet
-/// would take for a formula has a `'` in front, and so has one that begins with `'`; telephone numbers stay as they are. The header `next-cursor` has the cursor of the next page, and is
-/// absent with the last.
+/// would take for a formula has a `'` in front, and so has one that begins with `'`; telephone numbers stay as they are. The headers `next-cursor`,
+/// `follow-cursor` and `more` say what the same fields of `/v1/cdrs` say.
 #[utoipa::path(
     get,
     path = "/v1/cdrs.csv",
@@ -302,7 +312,8 @@ pub(crate) async fn list(
     params(
         ("from" = Option<String>, Query, format = "date-time", description = "Started at or after this time"),
         ("to" = Option<String>, Query, format = "date-time", description = "Started before this time"),
-        ("cursor" = Option<String>, Query, description = "next-cursor of the page before, with the same filter"),
+        ("order" = Option<String>, Query, description = "newest or arrival"),
+        ("cursor" = Option<String>, Query, description = "next-cursor or follow-cursor of a page, with the same filter"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most records wanted, 100 when absent; every filter of /v1/cdrs works here too")
     ),
     responses(
@@ -328,9 +339,12 @@ pub(crate) async fn csv(
     let body = writer.into_inner().unwrap_or_default();
     let mut headers = axum::http::HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, axum::http::HeaderValue::from_static("text/csv; charset=utf-8"));
-    if let Some(cursor) = page.next_cursor.and_then(|cursor| cursor.parse().ok()) {
-        headers.insert("next-cursor", cursor);
+    for (name, cursor) in [("next-cursor", page.next_cursor), ("follow-cursor", page.follow_cursor)] {
+        if let Some(cursor) = cursor.and_then(|cursor| cursor.parse().ok()) {
+            headers.insert(name, cursor);
+        }
     }
+    headers.insert("more", axum::http::HeaderValue::from_static(if page.more { "true" } else { "false" }));
     Ok((headers, body))
 }
 
@@ -354,6 +368,12 @@ fn filter(given: Vec<(String, String)>) -> Result<CdrFilter, Problem> {
     });
     let status = |text: &str| text.parse().ok().filter(|code| (100..=699).contains(code));
     let code = parameters.read("code", "a SIP status from 100 to 699", status);
+    let order = parameters.read("order", "newest or arrival", |text| match text {
+        "arrival" => Some(true),
+        "newest" => Some(false),
+        _ => None,
+    });
+    let by_arrival = order.unwrap_or(false);
     let cursor = parameters.text("cursor");
     let limit = parameters.limit(100, MAX_PAGE);
     if let (Some(from), Some(to)) = (from, to)
@@ -362,7 +382,7 @@ fn filter(given: Vec<(String, String)>) -> Result<CdrFilter, Problem> {
         parameters.error("to", format!("expected a time after from, found {}", rfc3339::format(to)));
     }
     parameters.finish()?;
-    Ok(CdrFilter { from, to, trunk, number, disposition, code, cursor, limit })
+    Ok(CdrFilter { from, to, trunk, number, disposition, code, by_arrival, cursor, limit })
 }
 
 impl From<RecordsError> for Problem {

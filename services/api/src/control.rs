@@ -154,7 +154,9 @@ pub struct CdrFilter {
     pub disposition: Option<Disposition>,
     /// The final status that the caller got or that the target gave.
     pub code: Option<u16>,
-    /// [`CdrPage::next_cursor`] of the page before.
+    /// In the order in which they came, the first one first; else by when calls began, the newest first. A cursor says it too.
+    pub by_arrival: bool,
+    /// [`CdrPage::next_cursor`] of the page before, or a [`CdrPage::follow_cursor`].
     pub cursor: Option<String>,
     /// The most records wanted, from 1 to [`MAX_PAGE`](crate::MAX_PAGE).
     pub limit: usize,

@@ -11,8 +11,9 @@ use sqlx::Connection;
 
 use crate::backoff::Backoff;
 use crate::health::{Shared, SinkShared};
+use crate::indexes;
 use crate::journal;
-use crate::postgres::{Database, Target};
+use crate::postgres::{Database, Dropped, Target};
 use crate::sink::{GATHER, Refusal, Shape, Sink, Source};
 
 /// Records of one batch.
@@ -20,6 +21,9 @@ const BATCH: i64 = 500;
 
 /// How often old months are looked for.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
+
+/// How long a month that somebody reads is left alone.
+const SOON: Duration = Duration::from_secs(60);
 
 /// How often an idle connection is checked, so that `/health` tells the truth.
 const PING: Duration = Duration::from_secs(10);
@@ -32,20 +36,28 @@ pub(crate) async fn run(
     retention: Option<Duration>,
     shared: Arc<Shared>,
 ) {
-    let mut old = OldMonths { retention, looked: None };
+    let mut old = OldMonths { node: &shared.node, retention, look_at: None };
     let Some(health) = &shared.postgres else { return };
     if let Ok(position) = last_position(&source.path).await {
         health.position(position);
     }
     let mut sink = None;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(15));
-    while let Err(why) = session(&target, &mut source, (&mut sink, &mut old), health, &mut backoff).await {
-        if health.link(false, Some(why.clone())) {
-            tracing::warn!(why, "PostgreSQL takes no records; they wait in the journal");
+    let forwarding = async {
+        while let Err(why) = session(&target, &mut source, (&mut sink, &mut old), health, &mut backoff).await
+        {
+            if health.link(false, Some(why.clone())) {
+                tracing::warn!(why, "PostgreSQL takes no records; they wait in the journal");
+            }
+            if source.is_over_before(&mut backoff).await {
+                return;
+            }
         }
-        if source.is_over_before(&mut backoff).await {
-            return;
-        }
+    };
+    tokio::select! {
+        () = forwarding => {}
+        // Never ends by itself.
+        () = indexes::keep(&target) => {}
     }
 }
 
@@ -65,7 +77,7 @@ async fn last_position(path: &Path) -> Result<i64, sqlx::Error> {
 async fn session(
     target: &Target,
     source: &mut Source,
-    (sink, old): (&mut Option<Sink>, &mut OldMonths),
+    (sink, old): (&mut Option<Sink>, &mut OldMonths<'_>),
     health: &SinkShared,
     backoff: &mut Backoff,
 ) -> Result<(), String> {
@@ -93,7 +105,9 @@ async fn session(
             again = sink.offer_again(&mut journal, &mut database, source, health).await?;
             continue;
         }
-        old.drop_from(&mut database).await.map_err(Refusal::into_reason)?;
+        if !seen.last && old.drop_from(&mut database).await.map_err(Refusal::into_reason)? {
+            continue;
+        }
         if seen.last {
             database.close().await;
             return Ok(());
@@ -106,23 +120,30 @@ async fn session(
     }
 }
 
-/// Months that ended longer ago than records are kept.
-struct OldMonths {
+/// This box's records in months that ended longer ago than it keeps them. Other boxes may keep theirs for longer.
+struct OldMonths<'a> {
+    node: &'a str,
     retention: Option<Duration>,
-    looked: Option<Instant>,
+    /// When they are looked for again.
+    look_at: Option<Instant>,
 }
 
-impl OldMonths {
-    async fn drop_from(&mut self, database: &mut Database) -> Result<(), Refusal> {
-        let Some(retention) = self.retention else { return Ok(()) };
-        if self.looked.is_some_and(|looked| looked.elapsed() < AGAIN) {
-            return Ok(());
+impl OldMonths<'_> {
+    /// Drops some of them; whether there may be more at once.
+    async fn drop_from(&mut self, database: &mut Database) -> Result<bool, Refusal> {
+        let Some(retention) = self.retention else { return Ok(false) };
+        if self.look_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(false);
         }
-        let dropped = database.drop_months(retention).await?;
-        self.looked = Some(Instant::now());
-        if dropped > 0 {
-            tracing::info!(dropped, "months of call records are older than they are kept and were dropped");
-        }
-        Ok(())
+        let wait = match database.drop_old(self.node, retention).await? {
+            Dropped::Some { months, records } => {
+                tracing::info!(months, records, "call records older than they are kept were dropped");
+                return Ok(true);
+            }
+            Dropped::Nothing => AGAIN,
+            Dropped::Later => SOON,
+        };
+        self.look_at = Some(Instant::now() + wait);
+        Ok(false)
     }
 }

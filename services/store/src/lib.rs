@@ -16,6 +16,7 @@ mod encoded;
 mod error;
 mod forward;
 mod health;
+mod indexes;
 mod journal;
 mod lines;
 mod mos;
@@ -47,7 +48,7 @@ pub use crate::cdr::Record;
 pub use crate::error::{Error, OpenError, VerifyError};
 pub use crate::health::{Health, JournalHealth, SinkHealth};
 pub use crate::lines::Lines;
-pub use crate::query::{Filter, MAX_PAGE, Page};
+pub use crate::query::{Filter, MAX_PAGE, Order, Page};
 pub use crate::recorder::Recorder;
 pub use crate::spool::SpoolPlace;
 pub use crate::stats::{By, Figures, MAX_ROWS, Question};
@@ -238,7 +239,7 @@ impl Store {
         }
     }
 
-    /// A page of records, newest first.
+    /// A page of records.
     ///
     /// # Errors
     /// When the cursor is foreign, the search takes too long or the file cannot be read.

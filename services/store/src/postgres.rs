@@ -13,8 +13,18 @@ use crate::cdr::{COLUMNS, Kind};
 use crate::error::OpenError;
 use crate::sink::{Batch, Destination, Refusal};
 
-/// How long a connection, with its migrations, may take.
+/// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(30);
+
+/// How long migrations may: rows that a change moves take the time that they take.
+const MIGRATE: Duration = Duration::from_secs(60 * 60);
+
+/// How long they wait for a lock. Whoever asks for the table while a migration waits for a report waits as well; so it
+/// gives way and comes again.
+const PATIENCE: &str = "SET lock_timeout = '2s'";
+
+/// Rows of this box that are taken away in one go, in months that it shares with others.
+const MOST_DROPPED: i32 = 5_000;
 
 /// How long a batch may take. A network that is cut mid-way says nothing for many minutes.
 const BATCH: Duration = Duration::from_secs(30);
@@ -35,9 +45,29 @@ impl Target {
     /// Connects and brings the schema up to date. A schema newer than this program's is left alone, so that boxes can
     /// be upgraded one after another.
     pub(crate) async fn connect(&self) -> Result<Database, Refusal> {
-        match tokio::time::timeout(CONNECT, self.open()).await {
-            Ok(result) => result,
-            Err(_) => Err(Refusal::Away(format!("no answer within {CONNECT:?}"))),
+        let mut connection = within(CONNECT, "a connection", self.0.connect()).await?;
+        within(CONNECT, "a connection", sqlx::query(PATIENCE).execute(&mut connection)).await?;
+        match tokio::time::timeout(MIGRATE, migrate(&mut connection)).await {
+            Ok(migrated) => migrated.map_err(|error| Refusal::Away(error.to_string()))?,
+            Err(_) => {
+                return Err(Refusal::Away(format!(
+                    "the schema was not brought up to date within {MIGRATE:?}"
+                )));
+            }
+        }
+        let known = async {
+            sqlx::query("RESET lock_timeout").execute(&mut connection).await?;
+            sqlx::query_scalar("SELECT id::text FROM installation LIMIT 1").fetch_one(&mut connection).await
+        };
+        let installation = within(CONNECT, "a connection", known).await?;
+        Ok(Database { connection, installation, months: BTreeSet::new(), insert: insert_sql().into() })
+    }
+
+    /// A connection for what takes long.
+    pub(crate) async fn connect_besides(&self) -> Result<PgConnection, sqlx::Error> {
+        match tokio::time::timeout(CONNECT, self.0.connect()).await {
+            Ok(connection) => connection,
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
     }
 
@@ -45,14 +75,17 @@ impl Target {
     pub(crate) async fn connect_to_read(&self) -> Result<PgConnection, sqlx::Error> {
         self.0.connect().await
     }
+}
 
-    async fn open(&self) -> Result<Database, Refusal> {
-        let mut connection = self.0.connect().await?;
-        migrate(&mut connection).await.map_err(|error| Refusal::Away(error.to_string()))?;
-        let installation: String = sqlx::query_scalar("SELECT id::text FROM installation LIMIT 1")
-            .fetch_one(&mut connection)
-            .await?;
-        Ok(Database { connection, installation, months: BTreeSet::new(), insert: insert_sql().into() })
+/// A network that is cut says nothing.
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    asked: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Refusal> {
+    match tokio::time::timeout(limit, asked).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Refusal::Away(format!("{what} was not to be had within {limit:?}"))),
     }
 }
 
@@ -73,6 +106,32 @@ impl From<sqlx::Error> for Refusal {
             Some(_) | None => Refusal::Away(error.to_string()),
         }
     }
+}
+
+/// SQLSTATE.
+fn is_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|found| found == code)
+}
+
+/// No table is there for the time of a record, which has the code of a constraint that is violated, and no constraint.
+fn is_without_month(error: &sqlx::Error) -> bool {
+    is_code(error, "23514") && error.as_database_error().is_some_and(|error| error.constraint().is_none())
+}
+
+/// What became of old records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// There are none.
+    Nothing,
+    /// So many months went whole, or so many records; there may be more.
+    Some {
+        /// Months.
+        months: i32,
+        /// Records.
+        records: i64,
+    },
+    /// Somebody reads them.
+    Later,
 }
 
 /// A connection whose schema is known to fit.
@@ -99,6 +158,11 @@ impl Database {
         let sql = AssertSqlSafe(Arc::clone(&self.insert));
         let inserting = sqlx::query(sql).bind(records).execute(&mut self.connection);
         match tokio::time::timeout(BATCH, inserting).await {
+            Ok(Err(error)) if is_without_month(&error) => {
+                // Another box has dropped it, in which nothing was: it is made again.
+                self.months.clear();
+                Err(Refusal::Away("the table of a month is gone".to_owned()))
+            }
             Ok(done) => Ok(done.map(|_| ())?),
             Err(_) => Err(Refusal::Away(format!("a batch was not taken within {BATCH:?}"))),
         }
@@ -122,17 +186,23 @@ impl Database {
         Ok(())
     }
 
-    /// Drops the months that ended so long ago.
-    pub(crate) async fn drop_months(&mut self, retention: Duration) -> Result<i32, Refusal> {
-        let dropping = sqlx::query_scalar("SELECT cdr_drop_before(now() - $1 * interval '1 second')")
+    /// Takes away some of what this box has in months that ended so long ago.
+    pub(crate) async fn drop_old(&mut self, node: &str, retention: Duration) -> Result<Dropped, Refusal> {
+        let sql = "SELECT months, records FROM cdr_drop_of($1, now() - $2 * interval '1 second', $3)";
+        let dropping = sqlx::query_as(sql)
+            .bind(node)
             .bind(retention.as_secs_f64())
+            .bind(MOST_DROPPED)
             .fetch_one(&mut self.connection);
         match tokio::time::timeout(BATCH, dropping).await {
-            Ok(dropped) => {
+            Ok(Ok((0, 0))) => Ok(Dropped::Nothing),
+            Ok(Ok((months, records))) => {
                 self.months.clear();
-                Ok(dropped?)
+                Ok(Dropped::Some { months, records })
             }
-            Err(_) => Err(Refusal::Away(format!("old months were not dropped within {BATCH:?}"))),
+            Ok(Err(error)) if is_code(&error, "55P03") => Ok(Dropped::Later),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Refusal::Away(format!("old records were not dropped within {BATCH:?}"))),
         }
     }
 

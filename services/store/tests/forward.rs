@@ -394,3 +394,206 @@ fn cpu_time() -> Duration {
     });
     Duration::from_nanos(nanoseconds.sum())
 }
+
+const PARENTS_WHOLE: &str = "SELECT count(*) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+    WHERE x.indrelid = 'cdr'::regclass AND x.indisvalid AND c.relname NOT IN ('cdr_pkey', 'cdr_started', 'cdr_call')";
+
+async fn all_indexes(database: &mut PgConnection) {
+    until("all indexes are there", async || {
+        sqlx::query_scalar::<_, i64>(PARENTS_WHOLE).fetch_one(&mut *database).await.unwrap() == 9
+    })
+    .await;
+}
+
+async fn execute(database: &mut PgConnection, sql: &str) {
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(database).await.unwrap();
+}
+
+/// How many rows the plans are asked about.
+fn rows() -> u32 {
+    std::env::var("DRAWBRIDGE_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(20_000)
+}
+
+#[tokio::test]
+async fn reports_by_number_trunk_code_and_disposition_read_an_index_of_each_month() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    store.recorder().cdr(record(7));
+    until("forwarded", async || store.health().postgres.unwrap().forwarded == 1).await;
+    let mut database = postgres.connect().await;
+    all_indexes(&mut database).await;
+    store.close().await;
+    drop(store);
+    // As a database that is older than these indexes has it; one of them was being made when a box died.
+    execute(&mut database, "DROP INDEX cdr_caller, cdr_called, cdr_disposition").await;
+    execute(&mut database, "CREATE INDEX cdr_2026_01_by_called ON cdr_2026_01 (called, started_at)").await;
+    let broken =
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'cdr_2026_01_by_called'::regclass";
+    execute(&mut database, broken).await;
+    execute(&mut database, "SELECT cdr_month('2026-02-01Z')").await;
+    let columns: Vec<String> = sqlx::query_scalar(
+        "SELECT column_name::text FROM information_schema.columns WHERE table_name = 'cdr' ORDER BY ordinal_position",
+    )
+    .fetch_all(&mut database)
+    .await
+    .unwrap();
+    let values = columns.iter().map(|column| match column.as_str() {
+        "id" => "gen_random_uuid()".to_owned(),
+        "started_at" => "started_at + i * interval '1 minute' * (80000.0 / max)".to_owned(),
+        "caller" | "called" | "called_sent" => format!("'+49' || {column} || i"),
+        "trunk_in" | "trunk_out" => format!("'{column}' || i % 200"),
+        "disposition" => "CASE WHEN i % 100 = 0 THEN 'blocked' ELSE 'answered' END".to_owned(),
+        "sip_code_a" | "sip_code_b" => "CASE WHEN i % 100 = 0 THEN 503 ELSE 200 END".to_owned(),
+        other => other.to_owned(),
+    });
+    let many = format!(
+        "INSERT INTO cdr ({}) SELECT {} FROM cdr, (SELECT {rows} AS max) AS most, generate_series(1, {rows}) AS i",
+        columns.join(", "),
+        values.collect::<Vec<_>>().join(", "),
+        rows = rows()
+    );
+    execute(&mut database, &many).await;
+    let store = open_with(directory.path(), postgres.url()).await;
+    // Records come in meanwhile.
+    store.recorder().cdr(record(8));
+    until("forwarded", async || store.health().postgres.unwrap().forwarded == 1).await;
+    all_indexes(&mut database).await;
+    execute(&mut database, "ANALYZE cdr").await;
+    for wanted in [
+        "caller = '+49+15550000000712'",
+        "called = '+49+16660000000712'",
+        "called_sent = '+49666000000712'",
+        "(caller = '+4912' OR called = '+4912' OR called_sent = '+4912')",
+        "trunk_in = 'trunk_in17'",
+        "trunk_out = 'trunk_out17'",
+        "sip_code_a = 503",
+        "sip_code_b = 503",
+        "disposition = 'blocked'",
+        "started_at >= '2026-01-20Z' AND started_at < '2026-01-20T01:00Z'",
+        "started_at >= '2026-01-20Z' AND started_at < '2026-01-25Z' AND trunk_out = 'trunk_out17'",
+    ] {
+        let sql = format!(
+            "EXPLAIN (COSTS OFF) SELECT * FROM cdr WHERE {wanted} ORDER BY started_at DESC LIMIT 100"
+        );
+        let plan: Vec<String> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&mut database).await.unwrap();
+        let plan = plan.join("\n");
+        assert!(plan.contains("Index") && !plan.contains("Seq Scan"), "{wanted}:\n{plan}");
+        println!("{wanted}:\n{plan}");
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_report_that_is_read_holds_up_no_record_of_a_new_month() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    store.recorder().cdr(record(1));
+    until("forwarded", async || store.health().postgres.unwrap().forwarded == 1).await;
+    let mut report = postgres.connect().await;
+    execute(&mut report, "BEGIN").await;
+    assert_eq!(counts(&mut report).await, (1, 1));
+    let mut later = record(2);
+    later.started_at.0 += 40 * 24 * 3600 * 1_000_000;
+    store.recorder().cdr(later);
+    let begin = std::time::Instant::now();
+    until("forwarded", async || store.health().postgres.unwrap().forwarded == 2).await;
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    let mut database = postgres.connect().await;
+    let of_month: Vec<String> =
+        sqlx::query_scalar("SELECT indexdef FROM pg_indexes WHERE tablename = 'cdr_2026_02' ORDER BY 1")
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
+    assert!(of_month.len() >= 3, "a month has the indexes of the table: {of_month:?}");
+    execute(&mut report, "COMMIT").await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_migration_gives_way_to_reports_and_is_made_when_they_are_over() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), postgres.url()).await;
+    store.recorder().cdr(record(1));
+    until("forwarded", async || store.health().postgres.unwrap().forwarded == 1).await;
+    store.close().await;
+    drop(store);
+    let mut database = postgres.connect().await;
+    for before in [
+        "DROP VIEW calls",
+        "ALTER TABLE cdr DROP COLUMN a_tls, DROP COLUMN b_tls, DROP COLUMN tags",
+        "CREATE VIEW calls AS SELECT * FROM cdr",
+        "DROP FUNCTION cdr_drop_of, cdr_months_before",
+        "DELETE FROM _sqlx_migrations WHERE version >= 7",
+    ] {
+        execute(&mut database, before).await;
+    }
+    let mut report = postgres.connect().await;
+    execute(&mut report, "BEGIN").await;
+    assert_eq!(counts(&mut report).await, (1, 1));
+    let store = open_with(directory.path(), postgres.url()).await;
+    store.recorder().cdr(record(2));
+    until("the migration gave way", async || {
+        store.health().postgres.unwrap().error.is_some_and(|error| error.contains("lock timeout"))
+    })
+    .await;
+    let begin = std::time::Instant::now();
+    for _ in 0..5 {
+        assert_eq!(counts(&mut database).await, (1, 1), "others read meanwhile");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
+    execute(&mut report, "COMMIT").await;
+    until("forwarded", async || store.health().postgres.unwrap().forwarded == 1).await;
+    assert_eq!(counts(&mut database).await, (2, 2));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn each_box_drops_what_is_its_own_and_a_month_of_nobody_else_goes_whole() {
+    let postgres = Postgres::start().await;
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let long = Config { node: "edge-2".into(), postgres: Some(postgres.url()), ..config() };
+    let keeps = Store::open(other.path(), long).await.unwrap();
+    keeps.recorder().cdr(record(1));
+    until("forwarded", async || keeps.health().postgres.unwrap().forwarded == 1).await;
+    // Rows of a box that keeps them for a day, from before it did.
+    let plain = open_with(one.path(), postgres.url()).await;
+    let mut recorder = plain.recorder();
+    (2..9_000).for_each(|n| recorder.cdr(record(n)));
+    until("forwarded", async || plain.health().postgres.unwrap().forwarded == 8_998).await;
+    plain.close().await;
+    drop(plain);
+    let mut database = postgres.connect().await;
+    assert_eq!(counts(&mut database).await, (8_999, 8_999));
+    let day = Duration::from_secs(24 * 3600);
+    let short = Config { postgres: Some(postgres.url()), retention: Some(day), ..config() };
+    let short = Store::open(one.path(), short).await.unwrap();
+    until("its own are gone", async || counts(&mut database).await == (1, 1)).await;
+    let left: Vec<String> =
+        sqlx::query_scalar("SELECT node FROM cdr").fetch_all(&mut database).await.unwrap();
+    assert_eq!(left, ["edge-2"], "who keeps them for ever has them");
+    let drop_of = |node: &str| format!("SELECT months FROM cdr_drop_of('{node}', now(), 1000)");
+    let months = async |database: &mut PgConnection, node: &str| {
+        let sql = sqlx::AssertSqlSafe(drop_of(node));
+        sqlx::query_scalar::<_, i32>(sql).fetch_one(database).await
+    };
+    assert_eq!(months(&mut database, "edge-1").await.unwrap(), 0);
+    // Nobody is kept waiting for long by a month that is read.
+    let mut report = postgres.connect().await;
+    execute(&mut report, "BEGIN").await;
+    counts(&mut report).await;
+    let error = months(&mut database, "edge-2").await.unwrap_err();
+    assert!(error.to_string().contains("lock timeout"), "{error}");
+    execute(&mut report, "COMMIT").await;
+    assert_eq!(months(&mut database, "edge-2").await.unwrap(), 1);
+    // A record that comes late makes its month again.
+    keeps.recorder().cdr(record(9_500));
+    until("forwarded", async || keeps.health().postgres.unwrap().forwarded == 2).await;
+    assert_eq!(keeps.health().postgres.unwrap().refused, 0);
+    short.close().await;
+    keeps.close().await;
+}

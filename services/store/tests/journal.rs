@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use call::{BindingChange, CdrFact, Disposition, EndedBy, Flow, ListenerId, Origin, Utc};
 use records::{START, all, config, open, record, until};
 use sqlx::{Connection, Row, SqliteConnection};
-use store::{By, Config, Error, Filter, OpenError, Question, Store};
+use store::{By, Config, Error, Filter, OpenError, Order, Page, Question, Store};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -277,7 +277,7 @@ async fn carriers_figures_are_counted_as_carriers_count_them() {
 async fn a_cursor_that_no_page_gave_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;
-    for cursor in ["", "1", "x.y", "12.zz", "1767323045678901.0190"] {
+    for cursor in ["", "1", "x.y", "12.zz", "1767323045678901.0190", "seq.", "seq.-1", "seq.x", "1.0.1.1"] {
         let filter = Filter { cursor: Some(cursor.into()), limit: 1, ..Filter::default() };
         let error = store.cdrs(&filter).await.unwrap_err();
         assert!(matches!(&error, Error::Cursor(found) if found == cursor), "{error}");
@@ -569,4 +569,84 @@ fn now() -> i64 {
 
 async fn sqlite(directory: &std::path::Path) -> SqliteConnection {
     SqliteConnection::connect(directory.join("drawbridge.db").to_str().unwrap()).await.unwrap()
+}
+
+/// Begins before all others and ends after them.
+fn long_call(n: u32) -> call::CdrFact {
+    let mut long = record(n);
+    long.started_at = Utc(START - i64::from(n) * 1_000_000);
+    long
+}
+
+async fn page(store: &Store, order: Order, cursor: &Option<String>, limit: usize) -> Page {
+    let filter = Filter { order, cursor: cursor.clone(), limit, ..Filter::default() };
+    store.cdrs(&filter).await.unwrap()
+}
+
+fn ids(page: &Page) -> Vec<uuid::Uuid> {
+    page.records.iter().map(|record| record.fact.id).collect()
+}
+
+#[tokio::test]
+async fn who_follows_by_arrival_sees_every_record_once_also_those_of_calls_that_end_late() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let mut recorder = store.recorder();
+    let (mut cursor, mut seen) = (None, Vec::new());
+    let first = page(&store, Order::Arrival, &cursor, 3).await;
+    assert_eq!((first.records.len(), first.more), (0, false));
+    assert!(first.next_cursor.is_some(), "what comes is behind it");
+    for round in 0..5 {
+        (0..7).for_each(|n| recorder.cdr(record(round * 100 + n)));
+        recorder.cdr(long_call(round * 100 + 50));
+        let committed = u64::from(round + 1) * 8;
+        until("committed", async || store.health().journal.committed == committed).await;
+        loop {
+            let page = page(&store, Order::Arrival, &cursor, 3).await;
+            seen.extend(ids(&page));
+            cursor = page.next_cursor;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(seen.len() as u64, committed, "everything that is there, and nothing twice");
+    }
+    let expected =
+        |round: u32| (0..7).map(move |n| record(round * 100 + n).id).chain([record(round * 100 + 50).id]);
+    assert_eq!(seen, (0..5).flat_map(expected).collect::<Vec<_>>());
+    // A time is a filter and no place in that order.
+    let filter = Filter { order: Order::Arrival, to: Some(Utc(START)), limit: 1000, ..Filter::default() };
+    assert_eq!(store.cdrs(&filter).await.unwrap().records.len(), 5, "those that began before");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn who_reads_from_the_newest_back_gets_what_came_meanwhile_by_the_follow_cursor() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let mut recorder = store.recorder();
+    (0..10).for_each(|n| recorder.cdr(record(n)));
+    until("committed", async || store.health().journal.committed == 10).await;
+    let first = page(&store, Order::Newest, &None, 4).await;
+    // One that belongs where the reader was, and one where it will be.
+    recorder.cdr(record(20));
+    recorder.cdr(long_call(30));
+    until("committed", async || store.health().journal.committed == 12).await;
+    let mut seen = ids(&first);
+    let (mut cursor, follow) = (first.next_cursor, first.follow_cursor);
+    while cursor.is_some() {
+        let next = page(&store, Order::Newest, &cursor, 4).await;
+        assert_eq!((&next.follow_cursor, next.more), (&follow, next.next_cursor.is_some()));
+        seen.extend(ids(&next));
+        cursor = next.next_cursor;
+    }
+    assert_eq!(
+        seen,
+        (0..10).rev().map(|n| record(n).id).collect::<Vec<_>>(),
+        "as it was when the reading began"
+    );
+    let rest = page(&store, Order::default(), &follow, 4).await;
+    assert_eq!(ids(&rest), [record(20).id, record(30).id]);
+    assert!(!rest.more);
+    store.close().await;
 }

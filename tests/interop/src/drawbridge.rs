@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::disk::Disk;
 use crate::http::{Answer, request};
 use crate::place::Place;
 use crate::process::{Process, until};
@@ -82,6 +83,15 @@ impl Drawbridge {
             .arg(file);
         command.current_dir(place.folder());
         Some(Drawbridge::launch(command, place, place.api()))
+    }
+
+    /// The same whose journal is on this disk.
+    pub fn start_on(disk: &Disk, place: &Place, rest: &str) -> Drawbridge {
+        let file = Drawbridge::configure(place, "", "", rest);
+        let mut command = Command::new(binary());
+        command.arg("run").arg("--config").arg(file).current_dir(place.folder());
+        disk.put_under(&mut command);
+        Drawbridge::launch(command, place, place.api())
     }
 
     /// A path as the box sees it.

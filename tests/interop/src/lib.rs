@@ -9,6 +9,8 @@
 mod browser;
 mod certificates;
 mod crowd;
+mod cut;
+mod disk;
 mod drawbridge;
 mod http;
 mod line;
@@ -28,6 +30,8 @@ mod wire;
 pub use crate::browser::Browser;
 pub use crate::certificates::Authority;
 pub use crate::crowd::{Book, Crowd, Seen};
+pub use crate::cut::Cut;
+pub use crate::disk::Disk;
 pub use crate::drawbridge::{Drawbridge, Metrics, run_command};
 pub use crate::http::{Answer, request};
 pub use crate::line::{Line, Over};

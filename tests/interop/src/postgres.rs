@@ -1,5 +1,6 @@
 //! PostgreSQL from its package, with a fresh cluster in the test's folder.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,17 @@ impl Postgres {
 
     /// What `[cdr] postgres` of the configuration says.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@{}:5432/drawbridge", self.host)
+        Postgres::url_at(self.address())
+    }
+
+    /// The same for a line that leads to it.
+    pub fn url_at(address: SocketAddr) -> String {
+        format!("postgres://postgres@{address}/drawbridge")
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        format!("{}:5432", self.host).parse().unwrap()
     }
 
     /// Ends the server at once; connections break.

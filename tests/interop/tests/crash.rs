@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use interop::{Book, Crowd, Drawbridge, Place, Postgres, run_command, skipped, until};
+use interop::{
+    Book, Crowd, Cut, Disk, Drawbridge, Place, Postgres, from_environment, run_command, skipped, until,
+};
 
 /// How often it is killed, under how many calls a second: few in the suite, many with `make kills`.
 fn extent() -> (u32, u32) {
@@ -16,12 +18,21 @@ fn extent() -> (u32, u32) {
 /// These phones say BYE once, and not again to a box that comes back.
 const FORGETFUL: &str = "recover_calls = false";
 
+/// A phone and the box are to agree on times within so many milliseconds. In the suite, which shares a machine with what else
+/// is being tested, a phone's own thread may be late by far more.
+fn within() -> i64 {
+    i64::from(from_environment("DRAWBRIDGE_WITHIN_MS", 1_000)) * 1_000
+}
+
 fn configuration(place: &Place, postgres: &Postgres) -> String {
+    configuration_by(place, &postgres.url())
+}
+
+fn configuration_by(place: &Place, url: &str) -> String {
     format!(
         "[cdr]\npostgres = \"{url}\"\n\n[[trunk]]\nname = \"pbx\"\nsources = [\"{a}\"]\n\n\
          [[trunk]]\nname = \"carrier\"\npeers = [\"sip:{b}:5060\"]\n\n\
          [[route]]\nname = \"out\"\nfrom = [\"pbx\"]\nto = [\"carrier\"]\n",
-        url = postgres.url(),
         a = place.ip(Place::A),
         b = place.ip(Place::B),
     )
@@ -129,6 +140,111 @@ fn a_disk_that_is_full_stops_no_call_and_loses_no_record() {
     assert_eq!(check(&book, &rows(&postgres)), 0);
 }
 
+/// Every call that was seen was answered and ended.
+fn unaffected(book: &Book) {
+    let broken: Vec<_> =
+        book.caller.iter().filter(|(_, seen)| seen.answered.is_none() || seen.ended.is_none()).collect();
+    assert!(broken.is_empty(), "{} of {} calls: {broken:?}", broken.len(), book.caller.len());
+}
+
+fn part(drawbridge: &Drawbridge, name: &str) -> String {
+    let health = drawbridge.ask("GET", "/health").json();
+    let parts = health["parts"].as_array().unwrap();
+    parts.iter().find(|part| part["name"] == name).unwrap().to_string()
+}
+
+#[test]
+fn a_journal_that_is_read_only_is_loud_stops_no_call_and_loses_no_record() {
+    let place = Place::new("readonly");
+    let postgres = Postgres::start(&place);
+    let Some(disk) = Disk::new(&place) else {
+        skipped("a journal that is read-only", "there is no C compiler");
+        return;
+    };
+    let drawbridge = Drawbridge::start_on(&disk, &place, &configuration(&place, &postgres));
+    let crowd = Crowd::start(&place, 40);
+    std::thread::sleep(Duration::from_millis(800));
+    disk.takes_nothing();
+    until("the journal says that it takes nothing", Duration::from_secs(20), || {
+        (drawbridge.metrics().sum("drawbridge_cdr_journal_up") == 0.0).then_some(())
+    });
+    let health = part(&drawbridge, "journal");
+    assert!(health.contains("degraded") && health.contains("detail"), "{health}");
+    let answered = || drawbridge.metrics().sum("drawbridge_calls_answered_total");
+    let before = answered();
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(answered() > before + 20.0, "calls go on");
+    assert!(drawbridge.metrics().sum("drawbridge_cdr_pending") > 20.0, "their records wait in memory");
+    assert!(drawbridge.log().contains("the journal takes no records"), "{}", drawbridge.log());
+    disk.is_well();
+    let book = crowd.stop();
+    wait_for_all(&drawbridge);
+    assert_eq!(drawbridge.metrics().sum("drawbridge_cdr_lost_total"), 0.0);
+    assert_eq!(drawbridge.metrics().sum("drawbridge_cdr_journal_up"), 1.0);
+    drawbridge.stop();
+    unaffected(&book);
+    assert_eq!(check(&book, &rows(&postgres)), 0);
+}
+
+#[test]
+fn a_disk_that_takes_seconds_for_a_commit_holds_up_no_call_and_says_so() {
+    let place = Place::new("slowdisk");
+    let postgres = Postgres::start(&place);
+    let Some(disk) = Disk::new(&place) else {
+        skipped("a slow disk", "there is no C compiler");
+        return;
+    };
+    let drawbridge = Drawbridge::start_on(&disk, &place, &configuration(&place, &postgres));
+    let crowd = Crowd::start(&place, 40);
+    std::thread::sleep(Duration::from_millis(500));
+    disk.takes(Duration::from_secs(8));
+    until("it is said how long the disk takes", Duration::from_secs(30), || {
+        part(&drawbridge, "journal").contains("has been taking a commit for").then_some(())
+    });
+    let answered = || drawbridge.metrics().sum("drawbridge_calls_answered_total");
+    let before = answered();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(answered() > before + 10.0, "calls go on");
+    disk.is_well();
+    let book = crowd.stop();
+    wait_for_all(&drawbridge);
+    assert_eq!(drawbridge.metrics().sum("drawbridge_cdr_lost_total"), 0.0);
+    drawbridge.stop();
+    unaffected(&book);
+    assert_eq!(check(&book, &rows(&postgres)), 0);
+}
+
+#[test]
+fn a_network_that_is_cut_in_the_middle_of_a_batch_loses_no_record_and_doubles_none() {
+    let place = Place::new("cut");
+    let postgres = Postgres::start(&place);
+    let line = Cut::new((place.ip(8), 5432).into(), postgres.address());
+    let url = Postgres::url_at((place.ip(8), 5432).into());
+    let drawbridge = Drawbridge::start(&place, &configuration_by(&place, &url));
+    let crowd = Crowd::start(&place, 60);
+    std::thread::sleep(Duration::from_millis(500));
+    for round in 0..10_i64 {
+        match round % 3 {
+            0 => line.after(1 + round * 1_777),
+            1 => line.before_the_answer(),
+            _ => line.silently(),
+        }
+        until("it is cut", Duration::from_secs(30), || line.is_cut().then_some(()));
+        std::thread::sleep(Duration::from_millis(400));
+        line.mend();
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let book = crowd.stop();
+    wait_for_all(&drawbridge);
+    drawbridge.stop();
+    let file = place.path("drawbridge.toml");
+    println!("{}", run_command(&["cdr", "verify", "--config", &file.display().to_string()]).trim_end());
+    println!("{} cuts", line.cuts());
+    unaffected(&book);
+    assert_eq!(check(&book, &rows(&postgres)), 0);
+    assert!(line.cuts() >= 5);
+}
+
 fn wait_for_all(drawbridge: &Drawbridge) {
     until("nobody calls, and PostgreSQL has all", Duration::from_secs(60), || {
         let metrics = drawbridge.metrics();
@@ -160,6 +276,10 @@ fn check(book: &Book, rows: &BTreeMap<String, Vec<Row>>) -> u32 {
                 wrong.push(format!("{call_id}: {seen:?} and {row:?}"));
             }
         }
+        // What it has told a phone it had kept before.
+        if seen.ended.is_some() && row.ended_by != "caller" {
+            wrong.push(format!("{call_id}: its BYE was answered, and the record says otherwise: {row:?}"));
+        }
         for (phone, box_) in [(seen.answered, row.answered), (seen.ended, Some(row.ended))] {
             if let (Some(phone), Some(box_)) = (phone, box_) {
                 late = late.max((phone - box_).abs());
@@ -184,6 +304,6 @@ fn check(book: &Book, rows: &BTreeMap<String, Vec<Row>>) -> u32 {
         wrong[..wrong.len().min(20)].join("\n")
     );
     // What a phone's own thread is late by on a loaded machine is in this figure.
-    assert!(late < 1_000_000, "{late} µs");
+    assert!(late <= within(), "{late} µs");
     crashed
 }

@@ -189,7 +189,12 @@ impl Records for Lab {
         self.asked.lock().unwrap().push(filter.clone());
         Box::pin(async move {
             match filter.cursor.as_deref() {
-                None => Ok(CdrPage { records: vec![cdr_record()], next_cursor: Some("more".into()) }),
+                None => Ok(CdrPage {
+                    records: vec![cdr_record()],
+                    next_cursor: Some("more".into()),
+                    follow_cursor: Some("later".into()),
+                    more: true,
+                }),
                 Some("more") => Ok(CdrPage::default()),
                 Some("slow") => Err(RecordsError::TooSlow("the journal was read for 5s".into())),
                 Some(other) => Err(RecordsError::Cursor(format!("expected a next_cursor, found {other:?}"))),

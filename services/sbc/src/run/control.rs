@@ -141,10 +141,13 @@ impl Glass {
     }
 
     async fn read_cdrs(&self, filter: CdrFilter) -> Result<CdrPage, RecordsError> {
-        let CdrFilter { from, to, trunk, number, disposition, code, cursor, limit } = filter;
-        let filter = Filter { from, to, trunk, number, disposition, code, cursor, limit };
-        let page = self.store.cdrs(&filter).await.map_err(unread)?;
-        Ok(CdrPage { records: page.records.into_iter().map(shown).collect(), next_cursor: page.next_cursor })
+        let CdrFilter { from, to, trunk, number, disposition, code, by_arrival, cursor, limit } = filter;
+        let order = if by_arrival { store::Order::Arrival } else { store::Order::Newest };
+        let filter = Filter { from, to, trunk, number, disposition, code, order, cursor, limit };
+        let store::Page { records, next_cursor, follow_cursor, more } =
+            self.store.cdrs(&filter).await.map_err(unread)?;
+        let records = records.into_iter().map(shown).collect();
+        Ok(CdrPage { records, next_cursor, follow_cursor, more })
     }
 
     async fn read_call(&self, call: Uuid) -> Result<Vec<CdrRecord>, RecordsError> {
