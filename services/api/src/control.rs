@@ -198,13 +198,17 @@ pub struct TrunkStats {
     pub pdd_ms: Option<f64>,
 }
 
-/// Some records, newest first.
+/// Some records, in the order that was asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CdrPage {
     /// The records.
     pub records: Vec<CdrRecord>,
-    /// Where the next page begins; absent when this is the last.
+    /// Where the next page begins; absent when this is the last, unless they are read by arrival: then there is always one.
     pub next_cursor: Option<String>,
+    /// Of those that are read from the newest back: where what came meanwhile begins, by arrival.
+    pub follow_cursor: Option<String>,
+    /// There is more behind `next_cursor` now.
+    pub more: bool,
 }
 
 /// A record as the journal has it.

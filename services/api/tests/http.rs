@@ -153,11 +153,12 @@ async fn a_call_is_ended_once() {
 async fn records_have_every_column() {
     let server = Server::start().await;
     let page = server.get("/v1/cdrs").await.json();
-    assert_eq!(page["next_cursor"], "more");
+    assert_eq!((&page["next_cursor"], &page["follow_cursor"]), (&json!("more"), &json!("later")));
+    assert_eq!(page["more"], true);
     let expected: Value = serde_json::from_str(include_str!("cdr.json")).unwrap();
     assert_eq!(page["cdrs"], json!([expected]));
     let last = server.get("/v1/cdrs?cursor=more").await.json();
-    assert_eq!(last, json!({"cdrs": [], "next_cursor": null}));
+    assert_eq!(last, json!({"cdrs": [], "next_cursor": null, "follow_cursor": null, "more": false}));
 }
 
 #[tokio::test]
@@ -179,7 +180,8 @@ async fn records_are_exported_as_csv_page_by_page() {
     let server = Server::start().await;
     let page = server.get("/v1/cdrs.csv").await;
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/csv; charset=utf-8")));
-    assert_eq!(page.header("next-cursor"), Some("more"));
+    assert_eq!((page.header("next-cursor"), page.header("follow-cursor")), (Some("more"), Some("later")));
+    assert_eq!(page.header("more"), Some("true"));
     let lines: Vec<&str> = page.body.lines().collect();
     assert!(lines[0].starts_with("id,call_id,attempt,is_last,node,"), "{}", lines[0]);
     assert!(lines[1].contains(",alice,+15550001,15550001,192.0.2.1:5060,"), "{}", lines[1]);
@@ -209,7 +211,7 @@ async fn figures_of_trunks_are_asked_and_told() {
 async fn the_filter_of_records_arrives_as_it_was_asked() {
     let server = Server::start().await;
     let query = "/v1/cdrs?from=2026-01-02T03:04:05.678901Z&to=2026-01-02T04:04:05.678902%2B01:00&trunk=carrier%20a\
-                 &number=+15550001&disposition=busy&code=486&cursor=more&limit=7";
+                 &number=+15550001&disposition=busy&code=486&order=arrival&cursor=more&limit=7";
     assert_eq!(server.get(query).await.status, 200);
     assert_eq!(server.get("/v1/cdrs?number=%2B15550001&trunk=").await.status, 200);
     let expected = CdrFilter {
@@ -219,6 +221,7 @@ async fn the_filter_of_records_arrives_as_it_was_asked() {
         number: Some("+15550001".into()),
         disposition: Some(Disposition::Busy),
         code: Some(486),
+        by_arrival: true,
         cursor: Some("more".into()),
         limit: 7,
     };
@@ -239,7 +242,7 @@ async fn every_wrong_parameter_is_named_at_once() {
         {"parameter": "trunk", "detail": format!("expected at most 256 octets, found {:?}", "x".repeat(80))},
         {"parameter": "cursor", "detail": "expected once, found more often"},
         {"parameter": "limit", "detail": "expected a whole number from 1 to 1000, found \"0\""},
-        {"parameter": "limt", "detail": "no such parameter; there are from, to, trunk, number, disposition, code, cursor, limit"},
+        {"parameter": "limt", "detail": "no such parameter; there are from, to, trunk, number, disposition, code, order, cursor, limit"},
     ]);
     assert_eq!(problem["errors"], expected);
     assert_eq!(problem["detail"], "Cannot use from, to, trunk, cursor, limit, limt.");

@@ -69,7 +69,8 @@ pub struct Config {
     pub lines: Option<Lines>,
     /// An address on the web that gets records as well.
     pub webhook: Option<Webhook>,
-    /// How long records are kept, in the journal once PostgreSQL has them, and there by whole months; for ever when absent.
+    /// How long records are kept, in the journal once PostgreSQL has them, and there, those of this node, by whole months; for ever
+    /// when absent.
     pub retention: Option<Duration>,
     /// The most records that wait in memory while the disk takes none.
     pub queue: usize,

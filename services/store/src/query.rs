@@ -23,7 +23,7 @@ pub const MAX_PAGE: usize = 1000;
 const MOST_LOOKED_AT: i64 = 100_000;
 
 /// How long a search may read. A filter that matches little makes SQLite read much.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Which records are wanted; everything absent matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,7 +134,7 @@ async fn newest(
         query.push(", ").push_bind(id.to_string()).push(")");
     }
     query.push(" ORDER BY started_at DESC, id DESC LIMIT ").push_bind(limit as i64 + 1);
-    let rows = fetch(pool, &mut query).await?;
+    let rows = fetch(pool, &mut query, DEADLINE).await?;
     let records = rows.iter().take(limit).map(Record::read).collect::<Result<Vec<_>, _>>()?;
     let more = rows.len() > limit;
     let last = records.last().filter(|_| more);
@@ -153,7 +153,7 @@ async fn by_arrival(pool: &SqlitePool, filter: &Filter, seq: i64) -> Result<Page
     let mut query = search(filter);
     query.push(" AND seq > ").push_bind(seq).push(" AND seq <= ").push_bind(upto);
     query.push(" ORDER BY seq LIMIT ").push_bind(limit as i64);
-    let rows = fetch(pool, &mut query).await?;
+    let rows = fetch(pool, &mut query, DEADLINE).await?;
     let records = rows.iter().map(Record::read).collect::<Result<Vec<_>, _>>()?;
     let looked_to = match rows.last() {
         Some(row) if rows.len() == limit => row.try_get("seq")?,
@@ -165,7 +165,7 @@ async fn by_arrival(pool: &SqlitePool, filter: &Filter, seq: i64) -> Result<Page
 
 async fn last_seq(pool: &SqlitePool) -> Result<i64, Error> {
     let mut query = QueryBuilder::new("SELECT coalesce(max(seq), 0) AS last FROM cdr");
-    let rows = fetch(pool, &mut query).await?;
+    let rows = fetch(pool, &mut query, DEADLINE).await?;
     Ok(rows.first().map(|row| row.try_get("last")).transpose()?.unwrap_or(0))
 }
 
@@ -173,21 +173,22 @@ async fn last_seq(pool: &SqlitePool) -> Result<i64, Error> {
 pub(crate) async fn call(pool: &SqlitePool, call: Uuid) -> Result<Vec<Record>, Error> {
     let mut query = QueryBuilder::new("SELECT * FROM cdr WHERE call_id = ");
     query.push_bind(call.to_string()).push(" ORDER BY is_last, attempt LIMIT ").push_bind(MAX_PAGE as i64);
-    fetch(pool, &mut query).await?.iter().map(Record::read).collect()
+    fetch(pool, &mut query, DEADLINE).await?.iter().map(Record::read).collect()
 }
 
 /// Asks within the time that a question may take.
 pub(crate) async fn fetch(
     pool: &SqlitePool,
     query: &mut QueryBuilder<Sqlite>,
+    most: Duration,
 ) -> Result<Vec<SqliteRow>, Error> {
     let mut connection = pool.acquire().await?;
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + most;
     // Stays with the pooled connection; the next search replaces it.
     connection.lock_handle().await?.set_progress_handler(10_000, move || Instant::now() < deadline);
     match query.build().fetch_all(&mut *connection).await {
         Ok(rows) => Ok(rows),
-        Err(_) if Instant::now() >= deadline => Err(Error::Deadline(DEADLINE)),
+        Err(_) if Instant::now() >= deadline => Err(Error::Deadline(most)),
         Err(error) => Err(error.into()),
     }
 }

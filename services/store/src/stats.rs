@@ -11,6 +11,9 @@ use crate::query::fetch;
 /// The most rows of an answer.
 pub const MAX_ROWS: usize = 10_000;
 
+/// How long a question may read: a month of a million records takes a second or two of the processor.
+const DEADLINE: Duration = Duration::from_secs(20);
+
 /// Which trunks are measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {
@@ -97,7 +100,7 @@ pub(crate) async fn stats(pool: &SqlitePool, question: &Question) -> Result<Vec<
     }
     query.push(" GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ").push_bind(MAX_ROWS as i64);
     let count = |value: i64| value.unsigned_abs();
-    fetch(pool, &mut query)
+    fetch(pool, &mut query, DEADLINE)
         .await?
         .iter()
         .map(|row| {
