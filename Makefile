@@ -94,9 +94,9 @@ bench-renewal: deps release ## a certificate that changes under 500 TLS calls, n
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_TLS_CALLS=500 \
 		$(CARGO) test --locked -p interop --test transports certificate_changes
 
-kills: deps release ## kill -9 under calls, 200 times under 200 calls/s; every call that a phone saw must have each record once
+kills: deps release ## kill -9 under calls, 200 times under 200 calls/s; every call that a phone saw must have each record once, its times within WITHIN=50 ms
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_KILLS=$(or $(KILLS),200) DRAWBRIDGE_RATE=$(or $(RATE),200) \
-		$(CARGO) test --locked -p interop --test crash -- --nocapture
+		DRAWBRIDGE_WITHIN_MS=$(or $(WITHIN),50) $(CARGO) test --locked -p interop --test crash -- --nocapture
 
 recovery: deps release ## kill -9 under 1000 calls; both sides' BYE must be answered after the restart, the other side told, one record each
 	DRAWBRIDGE_BIN=$(abspath $(TARGET))/release/drawbridge DRAWBRIDGE_CALLS=$(or $(CALLS),1000) DRAWBRIDGE_RATE=$(or $(RATE),100) \
