@@ -546,8 +546,11 @@ impl Handle {
 }
 
 impl Drop for Handle {
-    /// A shard that goes takes its sessions along; they count as closed.
+    /// A shard that goes takes its sessions along; they count as closed. Those of one that fails go on in the next process.
     fn drop(&mut self) {
+        if std::thread::panicking() || self.shared.leaving.load(Relaxed) {
+            return;
+        }
         let open: Vec<MediaId> = self.sessions.keys().copied().collect();
         for id in open {
             self.close(id, Time::ZERO);

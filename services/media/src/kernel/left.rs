@@ -17,8 +17,9 @@ use crate::stream::{Elsewhere, Route};
 /// The flows that were there at the start.
 #[derive(Debug, Default)]
 pub(super) struct LeftBehind {
-    /// How many there are in either of the maps: ordinarily none, and nobody has to look.
-    left: AtomicUsize,
+    /// How many there are in each of the maps: ordinarily none, and nobody has to look.
+    unclaimed: AtomicUsize,
+    claimed: AtomicUsize,
     flows: Mutex<Flows>,
 }
 
@@ -56,21 +57,30 @@ impl LeftBehind {
             let left = program.flows.get(&slot, 0).ok().and_then(|flow| Left::read(flow, is_ipv6(slot)));
             unclaimed.extend(left.map(|left| (slot, left)));
         }
-        let left = AtomicUsize::new(unclaimed.len());
-        LeftBehind { left, flows: Mutex::new(Flows { unclaimed, claimed: HashMap::new() }) }
+        let (count, claimed) = (AtomicUsize::new(unclaimed.len()), HashMap::new());
+        LeftBehind {
+            unclaimed: count,
+            flows: Mutex::new(Flows { unclaimed, claimed }),
+            ..LeftBehind::default()
+        }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.flows().unclaimed.len()
+        self.unclaimed.load(Relaxed)
+    }
+
+    /// Whether there are calls still to be restored, or given up.
+    pub(super) fn has_unclaimed(&self) -> bool {
+        self.count() > 0
     }
 
     /// A flow is this process's again: what had been counted of it for the one before.
     pub(super) fn is_returned(&self, slot: SlotId) -> Option<Earlier> {
-        if self.left.load(Relaxed) == 0 {
+        if self.claimed.load(Relaxed) == 0 {
             return None;
         }
         let earlier = self.flows().claimed.remove(&slot.0);
-        self.left.fetch_sub(usize::from(earlier.is_some()), Relaxed);
+        self.claimed.fetch_sub(usize::from(earlier.is_some()), Relaxed);
         earlier
     }
 
@@ -82,7 +92,7 @@ impl LeftBehind {
 impl Kernel {
     /// Where the flow leads that was found in a slot and that nobody has claimed.
     pub(crate) fn left_in(&self, slot: SlotId) -> Option<Route> {
-        if self.left.left.load(Relaxed) == 0 {
+        if !self.left.has_unclaimed() {
             return None;
         }
         self.left.flows().unclaimed.get(&slot.0).map(|left| left.route)
@@ -107,6 +117,8 @@ impl Kernel {
         let mut flows = self.left.flows();
         let left = flows.unclaimed.remove(&slot.0).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         flows.claimed.insert(slot.0, left.earlier);
+        self.left.claimed.fetch_add(1, Relaxed);
+        self.left.unclaimed.fetch_sub(1, Relaxed);
         Ok(left)
     }
 
@@ -120,10 +132,12 @@ impl Kernel {
                 tracing::error!(%error, "a media stream of the process before this one cannot be ended");
             }
         }
-        if self.left.flows().unclaimed.is_empty()
-            && let Hold::Pins(pins) = &mut self.program().hold
-        {
+        if self.left.has_unclaimed() {
+            return;
+        }
+        if let Hold::Pins(pins) = &mut self.program().hold {
             pins.own();
         }
+        self.renew();
     }
 }

@@ -117,6 +117,20 @@ impl Kernel {
         matches!(self.program().hold, Hold::Pins(_))
     }
 
+    /// The process ends by a failure: the next one is to go on with what is relayed.
+    pub(crate) fn leave(&self) {
+        if let Hold::Pins(pins) = &mut self.program().hold {
+            pins.leave();
+        }
+    }
+
+    /// Nothing is relayed any more, whoever else still holds on to this.
+    pub(crate) fn end(&self) {
+        if let Hold::Pins(pins) = &mut self.program().hold {
+            pins.end();
+        }
+    }
+
     /// For a relay whose flows do not: ends those of the process before it.
     pub(crate) fn forget(config: &Config, plan: Plan) {
         program::forget(config, plan);
@@ -126,7 +140,9 @@ impl Kernel {
     /// whether all goes well, and at least once a second while there are flows.
     pub(crate) fn renew(&self) {
         let renewed = self.renewed.load(Relaxed);
-        if renewed == u64::MAX {
+        // What the process before this one left is not put off before it is known whose it is: a process that fails as
+        // soon as it has started would do so for ever.
+        if renewed == u64::MAX || self.left.has_unclaimed() {
             return;
         }
         let now = pins::clock();

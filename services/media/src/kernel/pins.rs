@@ -5,8 +5,11 @@
 //! no danger: the program relays for as long as the lease runs that its process puts off, and is removed by whichever process
 //! starts next in the same file system.
 
-use std::fs::{self, File};
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +28,60 @@ const BPF_FS: i64 = 0xcafe_4a11;
 /// There once everything else is.
 const WHOLE: &str = "drawbridge";
 const LINK: &str = "link-";
+const LEASED: &str = "LEASE";
+
+/// How long to wait for others that look through the directories: they do so in milliseconds, when they start.
+const TRIES: u32 = 200;
+const BETWEEN: Duration = Duration::from_millis(10);
+
+/// Which ports of which addresses in which network: there is one process for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    network: u64,
+    /// As they are in a name: without dots, which that file system keeps for itself.
+    addresses: Vec<String>,
+    first_port: u32,
+    pairs: u32,
+}
+
+impl Place {
+    /// In the network of this thread.
+    pub(super) fn here(addresses: impl Iterator<Item = IpAddr>, first_port: u32, pairs: u32) -> Place {
+        let network = fs::metadata("/proc/thread-self/ns/net").map_or(0, |file| file.ino());
+        let addresses = addresses.map(|address| address.to_string().replace(['.', ':'], "-")).collect();
+        Place { network, addresses, first_port, pairs }
+    }
+
+    /// From the name of a directory, which ends with a digest.
+    fn of(name: &str) -> Option<Place> {
+        let mut fields = name.split('_');
+        let network = fields.next()?.parse().ok()?;
+        let mut rest: Vec<&str> = fields.collect();
+        let _digest = rest.pop()?;
+        let pairs = rest.pop()?.parse().ok()?;
+        let first_port = rest.pop()?.parse().ok()?;
+        Some(Place { network, addresses: rest.into_iter().map(str::to_owned).collect(), first_port, pairs })
+    }
+
+    /// Whether a port is in both.
+    fn meets(&self, other: &Place) -> bool {
+        let every = |address: &String| address.chars().all(|c| matches!(c, '0' | '-'));
+        let common = self
+            .addresses
+            .iter()
+            .any(|mine| every(mine) || other.addresses.iter().any(|theirs| theirs == mine || every(theirs)));
+        let end = |place: &Place| place.first_port + place.pairs * 2;
+        let overlap = self.first_port < end(other) && other.first_port < end(self);
+        self.network == other.network && common && overlap
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { network, addresses, first_port, pairs } = self;
+        write!(f, "{network}_{}_{first_port}_{pairs}", addresses.join("_"))
+    }
+}
 
 /// A directory that is ours as long as this lives.
 #[derive(Debug)]
@@ -36,9 +93,9 @@ pub(super) struct Pins {
 }
 
 impl Pins {
-    /// The directory for a place and what is relayed there; those for the same place are removed, and those that nobody has
-    /// come back for. Directories of others are below `root` too.
-    pub(super) fn claim(root: &Path, place: &str, digest: &str) -> Result<Pins, KernelError> {
+    /// The directory for a place and what is relayed there. Others with ports of this place are removed, and those that nobody
+    /// has come back for. Directories of other processes are below `root` too.
+    pub(super) fn claim(root: &Path, place: &Place, digest: &str) -> Result<Pins, KernelError> {
         let name = format!("{place}_{digest}");
         let failed = |why: String| KernelError::Pins { directory: root.display().to_string(), why };
         let there = root.ancestors().find(|path| path.exists()).unwrap_or(root);
@@ -47,17 +104,25 @@ impl Pins {
             return Err(failed("expected a BPF file system, such as /sys/fs/bpf".to_owned()));
         }
         let directory = root.join(&name);
-        fs::create_dir_all(&directory).map_err(|error| failed(error.to_string()))?;
+        // What is in it is nobody else's to see, and its lock nobody else's to take.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        made.map_err(|error| failed(error.to_string()))?;
+        let _others = wait_for_lock(root).map_err(|error| failed(error.to_string()))?;
         let Some(lock) = lock(&directory).map_err(|error| failed(error.to_string()))? else {
             return Err(KernelError::Held { directory: directory.display().to_string() });
         };
         let mut pins = Pins { directory, ends: false, _lock: lock };
-        pins.ends = !pins.is_whole();
-        if pins.ends {
-            empty(&pins.directory);
+        if !pins.is_whole() {
+            pins.clear();
         }
-        sweep(root, place, &name)?;
+        look_through(root, place, &name)?;
         Ok(pins)
+    }
+
+    /// Ends what is here: the next process finds nothing, nor does this one.
+    pub(super) fn clear(&mut self) {
+        self.ends = true;
+        empty(&self.directory);
     }
 
     /// Whether a process before this one has left all of it here.
@@ -75,14 +140,15 @@ impl Pins {
         self.path(&format!("{LINK}{interface}"))
     }
 
-    pub(super) fn has_link(&self, interface: u32) -> bool {
-        self.link(interface).exists()
+    /// Forgets the link with an interface, which may have gone and come back since.
+    pub(super) fn unlink(&self, interface: u32) {
+        let _ = fs::remove_file(self.link(interface));
     }
 
     /// Takes the program off all other interfaces, of which some may not be there any more.
     pub(super) fn keep_links(&self, keep: impl Fn(u32) -> bool) {
         let index = |name: &str| name.strip_prefix(LINK)?.parse().ok();
-        for name in names(&self.directory) {
+        for name in names(&self.directory).unwrap_or_default() {
             if index(&name).is_some_and(|index| !keep(index)) {
                 let _ = fs::remove_file(self.path(&name));
             }
@@ -93,13 +159,23 @@ impl Pins {
     pub(super) fn own(&mut self) {
         self.ends = true;
     }
+
+    /// This process ends, and the next one is to go on with it.
+    pub(super) fn leave(&mut self) {
+        self.ends = false;
+    }
+
+    /// Removes all of it, if it ends with this.
+    pub(super) fn end(&mut self) {
+        if self.ends {
+            remove(&self.directory);
+        }
+    }
 }
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        if self.ends {
-            remove(&self.directory);
-        }
+        self.end();
     }
 }
 
@@ -109,17 +185,33 @@ pub(super) fn clock() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Removes what no process will go on with: other programs for this place, and whatever has run out.
-pub(super) fn sweep(root: &Path, place: &str, mine: &str) -> Result<(), KernelError> {
-    for name in names(root).into_iter().filter(|name| name != mine) {
+/// Ends what was left for ports of this place, by whichever program, and whatever has run out.
+pub(super) fn sweep(root: &Path, place: &Place) -> Result<(), KernelError> {
+    if !root.exists() {
+        return Ok(());
+    }
+    let failed = |error: io::Error| KernelError::Pins {
+        directory: root.display().to_string(),
+        why: error.to_string(),
+    };
+    let _others = wait_for_lock(root).map_err(failed)?;
+    look_through(root, place, "")
+}
+
+fn look_through(root: &Path, place: &Place, mine: &str) -> Result<(), KernelError> {
+    let failed = |error: io::Error| KernelError::Pins {
+        directory: root.display().to_string(),
+        why: error.to_string(),
+    };
+    for name in names(root).map_err(failed)?.into_iter().filter(|name| name != mine) {
         let directory = root.join(&name);
-        let same_place = name.rsplit_once('_').is_some_and(|(of, _)| of == place);
+        let is_ours = Place::of(&name).is_some_and(|of| of.meets(place));
         match lock(&directory) {
-            Ok(Some(_lock)) if same_place || has_run_out(&directory) => {
+            Ok(Some(_lock)) if is_ours || has_run_out(&directory) => {
                 tracing::info!(directory = %directory.display(), "media that a process left behind is not relayed any more");
                 remove(&directory);
             }
-            Ok(None) if same_place => {
+            Ok(None) if is_ours => {
                 return Err(KernelError::Held { directory: directory.display().to_string() });
             }
             // Somebody else's, who may come back for it.
@@ -129,13 +221,26 @@ pub(super) fn sweep(root: &Path, place: &str, mine: &str) -> Result<(), KernelEr
     Ok(())
 }
 
+/// Also what was not removed to its end.
 fn has_run_out(directory: &Path) -> bool {
+    let pin = directory.join(LEASED);
     let lease = || -> Result<u64, KernelError> {
-        let map = MapData::from_pin(directory.join("LEASE")).and_then(Map::from_map_data).map_err(refused)?;
+        let map = MapData::from_pin(&pin).and_then(Map::from_map_data).map_err(refused)?;
         let lease: Array<MapData, u64> = map.try_into().map_err(refused)?;
         lease.get(&0, 0).map_err(refused)
     };
-    lease().is_ok_and(|until| until < clock())
+    !pin.exists() || lease().is_ok_and(|until| until < clock())
+}
+
+/// Whoever looks through the directories, one process at a time.
+fn wait_for_lock(root: &Path) -> io::Result<File> {
+    for _ in 0..TRIES {
+        if let Some(file) = lock(root)? {
+            return Ok(file);
+        }
+        std::thread::sleep(BETWEEN);
+    }
+    Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has it locked"))
 }
 
 /// `None`: a process that lives has it.
@@ -148,16 +253,16 @@ fn lock(directory: &Path) -> io::Result<Option<File>> {
     }
 }
 
-fn names(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+    names.filter_map(Result::transpose).collect()
 }
 
-/// The links go first: without them the rest is nothing.
+/// The links go first, without which the rest is nothing; then what says that it is whole.
 fn empty(directory: &Path) {
-    let (links, rest): (Vec<String>, Vec<String>) =
-        names(directory).into_iter().partition(|name| name.starts_with(LINK));
-    for name in links.into_iter().chain(rest) {
+    let mut names = names(directory).unwrap_or_default();
+    names.sort_by_key(|name| (!name.starts_with(LINK), name != WHOLE));
+    for name in names {
         let _ = fs::remove_file(directory.join(name));
     }
 }
@@ -165,4 +270,35 @@ fn empty(directory: &Path) {
 fn remove(directory: &Path) {
     empty(directory);
     let _ = fs::remove_dir(directory);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn place(addresses: &[&str], first_port: u32, pairs: u32) -> Place {
+        Place::here(addresses.iter().map(|text| text.parse().unwrap()), first_port, pairs)
+    }
+
+    #[test]
+    fn a_place_is_known_by_the_name_of_its_directory() {
+        for addresses in [&["192.0.2.1"][..], &["192.0.2.1", "2001:db8::1"], &["::"]] {
+            let place = place(addresses, 30_000, 5_000);
+            let name = format!("{place}_0123456789abcdef");
+            assert!(!name.contains('.'), "{name}");
+            assert_eq!(Place::of(&name), Some(place));
+        }
+        assert_eq!(Place::of("lost+found"), None);
+    }
+
+    #[test]
+    fn places_meet_that_have_a_port_in_common() {
+        let mine = place(&["192.0.2.1"], 30_000, 50);
+        assert!(mine.meets(&place(&["192.0.2.1", "2001:db8::1"], 30_098, 500)));
+        assert!(mine.meets(&place(&["0.0.0.0"], 20_000, 9_000)));
+        assert!(!mine.meets(&place(&["192.0.2.2"], 30_000, 50)));
+        assert!(!mine.meets(&place(&["192.0.2.1"], 30_100, 50)));
+        assert!(!mine.meets(&Place { network: 1, ..mine.clone() }));
+    }
 }

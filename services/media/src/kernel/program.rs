@@ -3,7 +3,6 @@
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
 
 use aya::maps::{Array, Map, MapData, PerCpuArray};
 use aya::programs::links::FdLink;
@@ -16,7 +15,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use super::abi::{COUNTS, FLOW, TOTALS};
 use super::ipsec;
 use super::netlink::{Interface, Kind, Netlink};
-use super::pins::{self, Pins};
+use super::pins::{self, Pins, Place};
 use crate::ports::{At, Pair, Plan};
 use crate::{Config, EngineChoice};
 
@@ -142,7 +141,7 @@ fn begin(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, Kern
 /// Ends what a process before this one has left in the kernel for these ports, for one that does not go on with it.
 pub(super) fn forget(config: &Config, plan: Plan) {
     let Some(root) = &config.pins else { return };
-    if let Err(why) = pins::sweep(root, &Constants::of(config, plan).place(config), "") {
+    if let Err(why) = pins::sweep(root, &Constants::of(config, plan).place(config)) {
         tracing::warn!(%why, "media that a process left behind may still be relayed");
     }
 }
@@ -174,13 +173,8 @@ impl Constants {
         }
     }
 
-    /// Which ports of which addresses in which network these are: there is one process for them.
-    fn place(&self, config: &Config) -> String {
-        let network = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |file| file.ino());
-        let addresses = config.addresses().map(|(address, _)| address.to_string());
-        let addresses: Vec<String> =
-            addresses.map(|text| text.replace(|c: char| !c.is_ascii_alphanumeric(), "-")).collect();
-        format!("{network}_{}_{}_{}", addresses.join("_"), self.first_port, self.pairs)
+    fn place(&self, config: &Config) -> Place {
+        Place::here(config.addresses().map(|(address, _)| address), self.first_port, self.pairs)
     }
 
     /// Another one for another program, whose maps are none of ours. The hash need not be the same on every machine.
@@ -206,7 +200,7 @@ impl Constants {
 /// For the life of this process.
 fn load(constants: &Constants, chosen: &[Interface]) -> Result<Program, KernelError> {
     let mut loaded = constants.load()?;
-    let maps = NAMES.map(|name| loaded.take_map(name).ok_or_else(|| absent(name)));
+    let maps = all(NAMES.map(|name| loaded.take_map(name).ok_or_else(|| absent(name))))?;
     let program = classifier(&mut loaded)?;
     program.load().map_err(refused)?;
     for interface in chosen {
@@ -218,33 +212,59 @@ fn load(constants: &Constants, chosen: &[Interface]) -> Result<Program, KernelEr
 }
 
 /// Goes on with what the process before this one left, or leaves the same for the one after.
-fn keep(pins: Pins, constants: &Constants, chosen: &[Interface]) -> Result<Program, KernelError> {
-    let mut loaded;
-    let mut adopted;
-    let (program, maps) = if pins.is_whole() {
-        adopted = SchedClassifier::from_pin(pins.path(PROGRAM)).map_err(refused)?;
-        let map = |name| Map::from_map_data(MapData::from_pin(pins.path(name))?);
-        (&mut adopted, NAMES.map(|name| map(name).map_err(refused)))
-    } else {
-        loaded = constants.load()?;
-        let maps = NAMES.map(|name| {
-            let map = loaded.take_map(name).ok_or_else(|| absent(name))?;
-            map.pin(pins.path(name)).map_err(refused)?;
-            Ok(map)
-        });
-        let program = classifier(&mut loaded)?;
-        program.load().map_err(refused)?;
-        // Last of all: what is whole has it.
-        program.pin(pins.path(PROGRAM)).map_err(refused)?;
-        (program, maps)
-    };
-    for interface in chosen.iter().filter(|interface| !pins.has_link(interface.index)) {
-        let link = attach(program, interface)?;
-        let link = FdLink::try_from(program.take_link(link).map_err(refused)?).map_err(refused)?;
-        link.pin(pins.link(interface.index)).map_err(refused)?;
+fn keep(mut pins: Pins, constants: &Constants, chosen: &[Interface]) -> Result<Program, KernelError> {
+    if pins.is_whole() {
+        match adopt(&pins, chosen) {
+            Ok(maps) => return Program::of(maps, chosen, Hold::Pins(pins)),
+            Err(why) => tracing::warn!(%why, "media of the process before this one is not gone on with"),
+        }
+        pins.clear();
+    }
+    let mut loaded = constants.load()?;
+    let maps = NAMES.map(|name| {
+        let map = loaded.take_map(name).ok_or_else(|| absent(name))?;
+        map.pin(pins.path(name)).map_err(refused)?;
+        Ok(map)
+    });
+    let maps = all(maps)?;
+    let program = classifier(&mut loaded)?;
+    program.load().map_err(refused)?;
+    // Last of all: what is whole has it.
+    program.pin(pins.path(PROGRAM)).map_err(refused)?;
+    for interface in chosen {
+        pin_link(program, &pins, interface)?;
+    }
+    Program::of(maps, chosen, Hold::Pins(pins))
+}
+
+/// The maps of what is there, attached where it should be.
+fn adopt(pins: &Pins, chosen: &[Interface]) -> Result<[Map; 4], KernelError> {
+    let map = |name| Map::from_map_data(MapData::from_pin(pins.path(name))?);
+    let maps = all(NAMES.map(|name| map(name).map_err(refused)))?;
+    let mut program = SchedClassifier::from_pin(pins.path(PROGRAM)).map_err(refused)?;
+    let id = program.info().map_err(refused)?.id();
+    for interface in chosen {
+        // A name does not say that the link holds: interfaces go, and others get their number.
+        let attached = SchedClassifier::query_tcx(&interface.name, TcAttachType::Ingress).map_err(refused)?.1;
+        if !attached.iter().any(|program| program.id() == id) {
+            pins.unlink(interface.index);
+            pin_link(&mut program, pins, interface)?;
+        }
     }
     pins.keep_links(|index| chosen.iter().any(|interface| interface.index == index));
-    Program::of(maps, chosen, Hold::Pins(pins))
+    Ok(maps)
+}
+
+fn pin_link(program: &mut SchedClassifier, pins: &Pins, interface: &Interface) -> Result<(), KernelError> {
+    let link = attach(program, interface)?;
+    let link = FdLink::try_from(program.take_link(link).map_err(refused)?).map_err(refused)?;
+    link.pin(pins.link(interface.index)).map_err(refused)?;
+    Ok(())
+}
+
+fn all<T>(maps: [Result<T, KernelError>; 4]) -> Result<[T; 4], KernelError> {
+    let [flows, counts, totals, lease] = maps;
+    Ok([flows?, counts?, totals?, lease?])
 }
 
 /// The maps, in the order of the fields.
@@ -252,17 +272,13 @@ const NAMES: [&str; 4] = ["FLOWS", "COUNTS", "TOTALS", "LEASE"];
 const PROGRAM: &str = "drawbridge";
 
 impl Program {
-    fn of(
-        maps: [Result<Map, KernelError>; 4],
-        chosen: &[Interface],
-        hold: Hold,
-    ) -> Result<Program, KernelError> {
+    fn of(maps: [Map; 4], chosen: &[Interface], hold: Hold) -> Result<Program, KernelError> {
         let [flows, counts, totals, lease] = maps;
         Ok(Program {
-            flows: flows?.try_into().map_err(refused)?,
-            counts: counts?.try_into().map_err(refused)?,
-            totals: totals?.try_into().map_err(refused)?,
-            lease: lease?.try_into().map_err(refused)?,
+            flows: flows.try_into().map_err(refused)?,
+            counts: counts.try_into().map_err(refused)?,
+            totals: totals.try_into().map_err(refused)?,
+            lease: lease.try_into().map_err(refused)?,
             interfaces: chosen.iter().map(|interface| interface.name.clone()).collect(),
             hold,
         })

@@ -43,7 +43,7 @@ impl Shared {
         // Both first: each says where the other's packets go.
         for (side, _, route) in left.iter().flatten() {
             state.believe(*side, route.source);
-            state.believe(side.other(), route.destination);
+            state.believe_target(side.other(), route.destination);
         }
         for (side, near, left) in left.into_iter().flatten() {
             let route = state.route(side).filter(|route| *route == left);

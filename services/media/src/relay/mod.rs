@@ -100,6 +100,12 @@ impl Relay {
         self.shared.identity.as_ref().map(Identity::fingerprint)
     }
 
+    /// The process is about to end by a failure: what the kernel relays is left for the next one, where it may be.
+    pub fn leave(&self) {
+        self.shared.leaving.store(true, Relaxed);
+        self.shared.kernel.iter().for_each(Kernel::leave);
+    }
+
     /// The counters now.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals { ports_total: self.shared.plan.pairs() as usize * 2, ..Totals::default() };
@@ -154,6 +160,7 @@ impl Drop for Relay {
                 tracing::error!("a media relay thread had panicked");
             }
         }
+        self.shared.kernel.iter().for_each(Kernel::end);
     }
 }
 
@@ -172,6 +179,8 @@ pub(crate) struct Shared {
     start: Instant,
     pub(crate) recorder: Option<Recorder>,
     stop: AtomicBool,
+    /// Sessions are left for the next process.
+    pub(crate) leaving: AtomicBool,
 }
 
 /// One shard's part of the shared state.
@@ -448,6 +457,7 @@ pub(crate) fn start(
         start,
         recorder,
         stop: AtomicBool::new(false),
+        leaving: AtomicBool::new(false),
         config,
     });
     // From here on a failure drops the relay, which stops the threads already started.

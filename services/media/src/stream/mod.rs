@@ -269,8 +269,15 @@ impl Stream {
         end.reception.take_back(&elsewhere.reception);
     }
 
-    /// Where the process before this one has heard a side, or sent to it. The same rules say whether that is believed as when
-    /// a packet comes from there.
+    /// Where the process before this one sent to a side. It had heard it from there, unless that is only what the side said.
+    pub(crate) fn believe_target(&mut self, side: Side, target: SocketAddr) {
+        if self.end(side).known().is_some_and(|remote| !same(remote.rtp, target)) {
+            self.believe(side, target);
+        }
+    }
+
+    /// Where the process before this one has heard a side. The same rules say whether that is believed as when a packet
+    /// comes from there.
     pub(crate) fn believe(&mut self, side: Side, source: SocketAddr) {
         let end = self.end_mut(side);
         if let Some(remote) = end.known() {

@@ -75,7 +75,7 @@ impl Reception {
     /// Takes note of a packet while another counts: it is one that was on its way to us, or one that the other cannot
     /// take.
     pub(crate) fn observe_aside(&mut self, rtp: &RtpHeader) {
-        if self.current.as_ref().is_some_and(|source| source.ssrc == rtp.ssrc) {
+        if self.current.as_ref().is_none_or(|source| source.ssrc == rtp.ssrc) {
             self.aside += 1;
         }
     }
@@ -105,7 +105,7 @@ impl Reception {
     /// Goes on from where the other came.
     pub(crate) fn take_back(&mut self, handover: &Handover) {
         let aside = std::mem::take(&mut self.aside);
-        let same = self.current.as_ref().is_some_and(|source| source.ssrc == handover.ssrc);
+        let same = self.current.as_ref().is_none_or(|source| source.ssrc == handover.ssrc);
         self.lost_before = handover.lost_before;
         self.reordered = handover.reordered;
         self.duplicates = handover.duplicates;

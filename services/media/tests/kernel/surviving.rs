@@ -17,9 +17,11 @@ use crate::endings::{attached, wait_for};
 use crate::harness::{Bench, Phone, expect_nothing, receive, rtp};
 use crate::network::{BOX, Network, PEERS};
 
-/// What the process of its own that is killed is told: where its pins are, and where its phones.
+/// What the process of its own that is killed is told: where its pins are, and where its phones; of a call that another had
+/// before, its ports.
 const PINS: &str = "DRAWBRIDGE_TEST_PINS";
 const PHONES: &str = "DRAWBRIDGE_TEST_PHONES";
+const PORTS: &str = "DRAWBRIDGE_TEST_PORTS";
 
 /// A BPF file system of the test's own.
 struct FileSystem(PathBuf);
@@ -96,11 +98,31 @@ fn relays_a_call_until_it_is_killed() {
         is_rtp: true,
     };
     let mut bench = Bench::with(config(pins.into()));
-    let ports = bench.open(1);
+    let before = std::env::var(PORTS).ok().map(|text| pairs(&text));
+    let ports = match before {
+        None => bench.open(1),
+        Some(ports) => {
+            reopen(&mut bench, 1, ports);
+            ports
+        }
+    };
     bench.describe(1, Side::A, remote(ends[0], ends[1]));
     bench.describe(1, Side::B, remote(ends[2], ends[3]));
+    bench.engine.restored();
     eprintln!("PORTS {} {}", ports.a.rtp, ports.b.rtp);
     std::thread::sleep(Duration::from_secs(60));
+}
+
+fn pairs(text: &str) -> StreamPorts {
+    let mut ports = text.split(' ').map(|port| port.parse().unwrap());
+    let mut pair = || ports.next().map(|rtp: u16| PortPair { rtp, rtcp: rtp + 1 }).unwrap();
+    StreamPorts { a: pair(), b: pair() }
+}
+
+fn reopen(bench: &mut Bench, session: u64, ports: StreamPorts) {
+    let (ports, families) = (smallvec![ports], [Family::V4; 2]);
+    let reports = bench.order(MediaOrder::Reopen { session: MediaId(session), ports, families });
+    assert!(matches!(reports[..], [MediaReport::Opened { .. }]), "{reports:?}");
 }
 
 /// A call that two phones talk in, and the process that has it.
@@ -121,22 +143,7 @@ impl Story {
         let files = FileSystem::new();
         let phone = |address| Phone { rtp: network.socket(address), rtcp: network.socket(address) };
         let (a, b) = (phone(PEERS[0]), phone(PEERS[1]));
-        let ends = [&a.rtp, &a.rtcp, &b.rtp, &b.rtcp].map(|end| end.local_addr().unwrap().to_string());
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "surviving::relays_a_call_until_it_is_killed", "--nocapture"])
-            .env(PINS, files.root())
-            .env(PHONES, ends.join(" "))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let ports = said.filter_map(|line| {
-            let mut ports = line.strip_prefix("PORTS ")?.split(' ').map(|port| port.parse().unwrap());
-            let mut pair = || ports.next().map(|rtp: u16| PortPair { rtp, rtcp: rtp + 1 }).unwrap();
-            Some(StreamPorts { a: pair(), b: pair() })
-        });
-        let ports = ports.take(1).last().expect("the process tells its ports");
+        let (child, ports) = process(&files, [&a, &b].map(described), None);
         let mut story = Story { network, files, child, a, b, ports, next: 0 };
         story.talk(40);
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -145,6 +152,12 @@ impl Story {
             story.talk(1);
         }
         Some(story)
+    }
+
+    /// Another process, which goes on with the call, and may be killed as well.
+    fn begin_again(&mut self) {
+        let ends = [&self.a, &self.b].map(described);
+        (self.child, _) = process(&self.files, ends, Some(self.ports));
     }
 
     fn kill(&mut self) {
@@ -176,9 +189,7 @@ impl Story {
     }
 
     fn reopen(&self, bench: &mut Bench) {
-        let (ports, families) = (smallvec![self.ports], [Family::V4; 2]);
-        let reports = bench.order(MediaOrder::Reopen { session: MediaId(7), ports, families });
-        assert!(matches!(reports[..], [MediaReport::Opened { .. }]), "{reports:?}");
+        reopen(bench, 7, self.ports);
     }
 
     fn ends(&mut self) {
@@ -191,6 +202,26 @@ impl Drop for Story {
     fn drop(&mut self) {
         self.ends();
     }
+}
+
+/// A process with a call between these two, and the ports of the call.
+fn process(files: &FileSystem, ends: [RemoteStream; 2], before: Option<StreamPorts>) -> (Child, StreamPorts) {
+    let ends: Vec<String> =
+        ends.iter().flat_map(|end| [end.rtp, end.rtcp]).map(|end| end.to_string()).collect();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "surviving::relays_a_call_until_it_is_killed", "--nocapture"])
+        .env(PINS, files.root())
+        .env(PHONES, ends.join(" "))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    if let Some(StreamPorts { a, b }) = before {
+        command.env(PORTS, format!("{} {}", a.rtp, b.rtp));
+    }
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let ports = said.find_map(|line| line.strip_prefix("PORTS ").map(pairs));
+    (child, ports.expect("the process tells its ports"))
 }
 
 fn described(phone: &Phone) -> RemoteStream {
@@ -231,7 +262,29 @@ fn packets_go_on_without_a_process_and_the_next_one_counts_them() {
 }
 
 #[test]
-fn a_call_that_survives_twice_goes_on_like_any_other() {
+fn a_call_that_survives_twice_is_counted_since_the_kernel_has_it() {
+    let Some(mut story) = Story::begin() else { return };
+    for _ in 0..2 {
+        story.kill();
+        story.talk(20);
+        story.next += 1;
+        story.talk(1);
+        story.begin_again();
+        story.talk(10);
+    }
+    story.kill();
+    let mut bench = story.next_process();
+    story.reopen(&mut bench);
+    bench.describe(7, Side::A, described(&story.a));
+    bench.describe(7, Side::B, described(&story.b));
+    bench.engine.restored();
+    let (from_a, from_b) = bench.close(7);
+    assert!((62..u64::from(story.next)).contains(&from_a.packets), "{from_a:?}");
+    assert_eq!((from_a.lost, from_b.lost), (2, 2));
+}
+
+#[test]
+fn a_call_that_survived_is_held_and_resumed_like_any_other() {
     let Some(mut story) = Story::begin() else { return };
     story.kill();
     let mut bench = story.next_process();
@@ -239,7 +292,7 @@ fn a_call_that_survives_twice_goes_on_like_any_other() {
     bench.describe(7, Side::A, described(&story.a));
     bench.describe(7, Side::B, described(&story.b));
     bench.engine.restored();
-    // On hold, then back: through userspace, and to the kernel again.
+    // Through userspace, and to the kernel again.
     bench.describe(7, Side::B, RemoteStream { receives: false, ..described(&story.b) });
     story.is_mute();
     bench.describe(7, Side::B, described(&story.b));
@@ -253,6 +306,36 @@ fn a_call_that_survives_twice_goes_on_like_any_other() {
         (0, 1),
         "what was said during the hold was heard of A: {from_a:?}"
     );
+}
+
+/// It has sent nothing yet, and what it described is not where it will send from.
+#[test]
+fn a_side_that_was_never_heard_is_still_heard_where_it_turns_out_to_be() {
+    let Some(network) = Network::new() else { return };
+    let files = FileSystem::new();
+    let phone = |address| Phone { rtp: network.socket(address), rtcp: network.socket(address) };
+    let (a, b, behind) = (phone(PEERS[0]), phone(PEERS[1]), phone(PEERS[1]));
+    let (mut child, ports) = process(&files, [&a, &b].map(described), None);
+    let mut next = 0;
+    while active(&files.only()) < 1 {
+        assert!(next < 1000, "the kernel does not relay what one side says");
+        a.rtp.send_to(&rtp(next), (BOX, ports.a.rtp)).unwrap();
+        receive(&b.rtp);
+        next += 1;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut bench = Bench::with(config(files.root()));
+    reopen(&mut bench, 7, ports);
+    bench.describe(7, Side::A, described(&a));
+    bench.describe(7, Side::B, described(&b));
+    bench.engine.restored();
+    assert_eq!(bench.relay.totals().kernel_flows, 1);
+    // Another port of the same host, as behind a NAT.
+    behind.rtp.send_to(&rtp(7), (BOX, ports.b.rtp)).unwrap();
+    assert_eq!(receive(&a.rtp).0, rtp(7));
+    a.rtp.send_to(&rtp(next), (BOX, ports.a.rtp)).unwrap();
+    assert_eq!(receive(&behind.rtp).0, rtp(next));
 }
 
 #[test]
@@ -339,11 +422,74 @@ fn without_a_process_for_too_long_nothing_is_relayed_and_whoever_starts_next_rem
 }
 
 #[test]
-fn a_lease_that_has_run_out_stops_the_program_by_itself() {
+fn a_lease_that_has_run_out_stops_the_program_until_its_calls_are_back() {
     let Some(mut story) = Story::begin() else { return };
     story.kill();
     let mut lease: Array<MapData, u64> = pinned(&story.files.only(), "LEASE");
     lease.set(0, 1, 0).unwrap();
+    story.is_mute();
+    let mut bench = story.next_process();
+    story.is_mute();
+    assert_eq!(lease.get(&0, 0).unwrap(), 1, "starts alone do not keep it alive");
+    story.reopen(&mut bench);
+    bench.describe(7, Side::A, described(&story.a));
+    bench.describe(7, Side::B, described(&story.b));
+    bench.engine.restored();
+    story.talk(5);
+    assert_eq!(bench.relay.totals().kernel_flows, 2);
+}
+
+#[test]
+fn a_process_with_some_of_the_ports_ends_what_the_one_with_all_of_them_left() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let left = story.files.only();
+    let config = Config { ports: 30_000..=30_049, ..config(story.files.root()) };
+    let _relay = start(config, 1, vec![Box::new(|| {})]).unwrap();
+    assert_ne!(story.files.only(), left);
+    wait_for(1);
+    story.is_mute();
+}
+
+#[test]
+fn a_shard_that_fails_leaves_its_streams_to_the_next_process() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let (ports, ends, root) = (story.ports, [&story.a, &story.b].map(described), story.files.root());
+    let enter = story.network.enter_from_another_thread();
+    let failed = std::thread::spawn(move || {
+        enter();
+        let Bench { engine, relay, now } = Bench::with(config(root));
+        // As the box does: the shard has the engine, and somebody else the relay.
+        let shard = std::thread::spawn(move || {
+            let mut reports = Vec::new();
+            let mut engine = engine;
+            let reopen = |order| engine.order(order, now, &mut reports);
+            let session = MediaId(7);
+            let described = [Side::A, Side::B].into_iter().zip(ends).map(|(side, end)| {
+                MediaOrder::Describe { session, stream: 0, side, remote: Some(end), protection: None }
+            });
+            let first = MediaOrder::Reopen { session, ports: smallvec![ports], families: [Family::V4; 2] };
+            std::iter::once(first).chain(described).for_each(reopen);
+            engine.restored();
+            panic!("a shard fails, as this test wants");
+        });
+        assert!(shard.join().is_err());
+        relay.leave();
+    });
+    failed.join().unwrap();
+    story.talk(5);
+    let bench = story.next_process();
+    assert_eq!(bench.relay.totals().kernel_flows, 2);
+}
+
+#[test]
+fn what_is_left_and_damaged_is_not_gone_on_with() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    std::fs::remove_file(story.files.only().join("COUNTS")).unwrap();
+    let bench = story.next_process();
+    assert_eq!((attached("box0"), bench.relay.totals().kernel_flows), (1, 0));
     story.is_mute();
 }
 

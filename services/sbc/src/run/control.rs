@@ -65,6 +65,11 @@ impl Glass {
         &self.handle
     }
 
+    /// See [`Relay::leave`].
+    pub(super) fn leave_media(&self) {
+        self.relay.leave();
+    }
+
     pub(super) fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }

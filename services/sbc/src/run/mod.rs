@@ -59,6 +59,9 @@ pub fn run(file: Option<&Path>) -> Result<(), RunError> {
         let running = Running::start(&settings).await?;
         announce(&settings, &running);
         let outcome = live(&running, settings, file, signals).await;
+        if outcome.is_err() {
+            running.leave_media();
+        }
         running.stop().await?;
         info!("ended");
         outcome

@@ -226,6 +226,11 @@ impl Running {
         Ok(())
     }
 
+    /// The box ends by a failure: media that survives a restart is left to the next process, and so are calls.
+    pub(super) fn leave_media(&self) {
+        self.glass.leave_media();
+    }
+
     /// Ends the shards, then the API, and last the journal, which commits what the shards have left.
     ///
     /// # Errors
