@@ -127,13 +127,20 @@ impl Search<'_> {
         if let Some(groups) = self.by_naptr(&name, question.secure).await {
             return groups;
         }
+        let mut has_service = false;
         for transport in transports(question.secure).iter().filter(|transport| self.spoken.has(**transport)) {
             if let Some(service) = service(&name, *transport)
                 && let Some(groups) = self.srv(&service, *transport).await
-                && !groups.is_empty()
             {
-                return groups;
+                if !groups.is_empty() {
+                    return groups;
+                }
+                has_service = true;
             }
+        }
+        // Only a name without any is a server itself (RFC 3263 §4.2); of others the address is that of something else.
+        if has_service {
+            return Vec::new();
         }
         match usual {
             Some(transport) => self.hosts(name, transport, transport.default_port()).await,

@@ -223,6 +223,18 @@ fn a_service_that_is_decidedly_not_there_is_not_looked_for_at_the_host() {
     assert!(note.unwrap().contains("there is no such service"));
 }
 
+/// A web server has the name.
+#[test]
+fn a_name_with_services_is_not_itself_a_server_however_little_they_help() {
+    for service in ["SRV 0 0 0 .", "SRV 1 0 5060 gone.a.example"] {
+        let records = format!("_sip._udp.a.example 60 {service}\na.example 60 A 192.0.2.80");
+        let server = NameServer::start(&records);
+        let (hops, note) = Bench::new(&server, &[UDP]).find(&question("a.example"));
+        assert!(hops.is_empty(), "{service}: {hops:?}");
+        assert!(note.is_some());
+    }
+}
+
 #[test]
 fn weights_share_the_calls_of_one_priority_whoever_asks() {
     let server = NameServer::start(
