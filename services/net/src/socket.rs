@@ -63,13 +63,19 @@ pub(crate) fn most_connections() -> usize {
     (descriptors / 20).max(64)
 }
 
-/// Finds out about peers that are gone without a word, within two minutes.
+/// How long a peer may leave what it was sent unacknowledged: as long as a transaction waits (64·T1). The system's own patience is
+/// a quarter of an hour, for which each call to a peer behind a dead path would be lost.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(32);
+
+/// Finds out about peers that are gone without a word: at once where they were sent something, within two minutes else.
 pub(crate) fn keep_alive(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
     let probes = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(15))
         .with_retries(4);
-    SockRef::from(socket).set_tcp_keepalive(&probes)
+    let socket = SockRef::from(socket);
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.set_tcp_keepalive(&probes)
 }
 
 fn new(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
