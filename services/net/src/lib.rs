@@ -30,6 +30,7 @@ mod pace;
 mod peers;
 mod pem;
 mod refusal;
+mod repeats;
 mod resolver;
 mod shard;
 mod sni;

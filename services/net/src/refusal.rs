@@ -63,14 +63,20 @@ pub(crate) fn refuse_head(head: &[u8], status: u16, phrase: &str, source: Socket
     Some(sip::respond(&request, status, Some(phrase.as_bytes()), Some(&tag), source).finish())
 }
 
-/// A tag that depends on the transaction only, and is the same in every process.
-fn tag_of(request: &Message<'_>) -> Option<[u8; 16]> {
+/// The same number for each copy of a request.
+pub(crate) fn key_of(request: &Message<'_>) -> Option<u64> {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for part in [request.first(Name::Via)?, request.first(Name::From)?, request.first(Name::CallId)?] {
         for &octet in part {
             hash = (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3);
         }
     }
+    Some(hash)
+}
+
+/// A tag that depends on the transaction only, and is the same in every process.
+fn tag_of(request: &Message<'_>) -> Option<[u8; 16]> {
+    let hash = key_of(request)?;
     let mut tag = [0; 16];
     for (digit, nibble) in tag.iter_mut().zip((0..16).map(|place| (hash >> (4 * place)) & 0xf)) {
         *digit = char::from_digit(nibble as u32, 16).map_or(b'0', |digit| digit as u8);

@@ -29,6 +29,7 @@ use crate::handle::ShardStats;
 use crate::mailbox::{Answer, Letter, Mailbox};
 use crate::overload::{Load, Overload};
 use crate::refusal;
+use crate::repeats::Repeats;
 use crate::resolver::{self, Asker, Question, Resolver};
 use crate::streams::Streams;
 use crate::totals::Counters;
@@ -88,6 +89,7 @@ pub(crate) struct Worker {
     parcels: Vec<(Flow, Parcel)>,
     /// Whom a request was sent to last, and when the guard was told.
     met: (IpAddr, Time),
+    repeats: Repeats,
 }
 
 impl Worker {
@@ -106,6 +108,7 @@ impl Worker {
             undelivered: Vec::new(),
             parcels: Vec::new(),
             met: (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Time::ZERO),
+            repeats: Repeats::new(),
         }
     }
 
@@ -146,6 +149,9 @@ impl Worker {
             && let Some(call_id) = sip::call_id_of(bytes)
         {
             let shard = call::shard_of(call_id, shards);
+            if shard != self.parts.shard && self.was_found_full(usize::from(shard), flow, bytes) {
+                return;
+            }
             if shard != self.parts.shard
                 && let Some(letters) = self.handover.get_mut(usize::from(shard))
             {
@@ -185,7 +191,8 @@ impl Worker {
 
     /// A message of a call of this shard, or one that would make a new one.
     fn message(&mut self, flow: Flow, bytes: &[u8]) {
-        if !(self.parts.overload.is_on() && self.turn_away(flow, bytes)) {
+        let may_refuse = self.parts.overload.is_on() || !self.repeats.is_empty();
+        if !(may_refuse && self.turn_away(flow, bytes)) {
             self.handle(Input::Message { flow, bytes });
         }
     }
@@ -486,22 +493,41 @@ impl Worker {
         if let Some((answer, remote)) = refusal::full(bytes, flow.remote, retry_after) {
             self.parts.counters.answered_503.add(1);
             self.send(Flow { remote, ..flow }, answer, SendToken::NONE);
+            if let Some(key) = Message::parse(bytes).ok().and_then(|request| refusal::key_of(&request)) {
+                self.repeats.add(key, self.now.time);
+            }
         }
     }
 
-    /// Refuses what would begin something new, when it is its turn; whether that was done. Calls in progress go first: what
-    /// belongs to one, or to a transaction that has begun, passes.
+    /// Whether this is a copy of what was refused for another shard's sake, which hears the same.
+    fn was_found_full(&mut self, shard: usize, flow: Flow, bytes: &[u8]) -> bool {
+        if self.repeats.is_empty() || !bytes.starts_with(b"INVITE ") {
+            return false;
+        }
+        let key = Message::parse(bytes).ok().and_then(|request| refusal::key_of(&request));
+        let is_copy = key.is_some_and(|key| self.repeats.has(key, self.now.time));
+        if is_copy {
+            self.found_full(shard, flow, bytes);
+        }
+        is_copy
+    }
+
+    /// Refuses what would begin something new, when it is its turn or was before; whether that was done. Calls in progress go
+    /// first: what belongs to one, or to a transaction that has begun, passes.
     fn turn_away(&mut self, flow: Flow, bytes: &[u8]) -> bool {
         let Ok(request) = Message::parse(bytes) else { return false };
         let is_new = request.is_request()
             && !matches!(request.method(), Method::Ack | Method::Cancel)
             && request.to().is_ok_and(|to| to.tag().is_none())
             && !self.parts.core.has_heard(&request);
-        if !is_new || !self.parts.overload.refuses() {
+        let Some(key) = refusal::key_of(&request).filter(|_| is_new) else { return false };
+        let is_copy = self.repeats.has(key, self.now.time);
+        if !is_copy && !(self.parts.overload.is_on() && self.parts.overload.refuses()) {
             return false;
         }
         let retry_after = self.parts.overload.retry_after(self.now.time);
         let Some((answer, remote)) = refusal::busy(&request, flow.remote, retry_after) else { return false };
+        self.repeats.add(key, self.now.time);
         if let Some(load) = self.parts.loads.get(usize::from(self.parts.shard)) {
             load.count();
         }

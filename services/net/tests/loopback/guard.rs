@@ -175,5 +175,24 @@ fn while_messages_wait_too_long_new_calls_are_refused_and_calls_in_progress_are_
         assert!(begin.elapsed() < 6 * PATIENCE, "{:?}", sbc.net.handle().loads());
         std::thread::sleep(Duration::from_millis(20));
     }
+    // But a copy of what was refused does not begin what its sender has given up (RFC 3261 §8.2.7).
+    phone.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let refused = refusals.last().unwrap();
+    let name = call_id(refused).split('@').next().unwrap().to_owned();
+    phone.send(&request("OPTIONS", &name, "UDP", phone.address()));
+    phone.send(&request("OPTIONS", "another", "UDP", phone.address()));
+    let mut statuses = [None, None];
+    while statuses.contains(&None) {
+        let answer = phone.receive();
+        let status = answer.split(' ').nth(1).unwrap().to_owned();
+        match call_id(&answer) {
+            id if id == name => statuses[0] = Some(status),
+            "another" => statuses[1] = Some(status),
+            // Of what was asked before.
+            _ => {}
+        }
+    }
+    assert_eq!(statuses[0].as_deref(), Some("503"));
+    assert_ne!(statuses[1].as_deref(), Some("503"));
     sbc.net.shutdown().unwrap();
 }
