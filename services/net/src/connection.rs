@@ -48,6 +48,13 @@ pub(crate) struct Parcel {
     pub(crate) shard: u16,
 }
 
+impl Parcel {
+    /// The memory that it takes while it waits.
+    fn weight(&self) -> usize {
+        self.bytes.len() + size_of::<Parcel>()
+    }
+}
+
 /// One connection, open or being opened.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -196,7 +203,7 @@ impl Connection {
                 }
             }
         }
-        let full = outbox.octets + parcel.bytes.len() > self.max_waiting;
+        let full = outbox.octets + parcel.weight() > self.max_waiting;
         match outbox.state {
             State::Closed => return Err(parcel),
             State::Connecting if full => return Err(parcel),
@@ -208,7 +215,7 @@ impl Connection {
             }
             State::Open(_) => self.attention.notify_one(),
         }
-        outbox.octets += parcel.bytes.len();
+        outbox.octets += parcel.weight();
         outbox.queue.push_back(parcel);
         Ok(())
     }
@@ -257,7 +264,7 @@ impl Connection {
         if !line.layers.is_plain() {
             while line.layers.flush(&line.socket)? {
                 let Some(parcel) = queue.pop_front() else { break };
-                *octets = octets.saturating_sub(parcel.bytes.len());
+                *octets = octets.saturating_sub(parcel.weight());
                 line.layers.put(parcel.bytes, &line.socket)?;
             }
             return Ok(());
@@ -280,6 +287,7 @@ impl Connection {
                     break;
                 }
                 written -= parcel.bytes.len();
+                *octets = octets.saturating_sub(size_of::<Parcel>());
                 queue.pop_front();
             }
         }
@@ -352,7 +360,7 @@ pub(crate) async fn serve(
     loop {
         let end = match (hand_on(connection, streams, &mut intake).await, stop) {
             (Ok(cut), Ok(())) => {
-                pace.heard(cut, intake.is_within_message());
+                pace.heard(cut, intake.is_within_message(), || is_known(connection, streams));
                 None
             }
             (Ok(_), Err(Stop::Done)) => Some(End::Peer),
@@ -400,6 +408,10 @@ pub(crate) async fn serve(
                 }
                 // Moved only when it comes: a busy connection does not touch the timer.
                 () = timer.as_mut() => {
+                    // Who registers is known a moment after it was heard.
+                    if pace.is_strange() && is_known(connection, streams) {
+                        pace.acquainted();
+                    }
                     if pace.deadline() <= Instant::now() {
                         let end = pace.end();
                         connection.say_goodbye(end.reason());
@@ -410,6 +422,10 @@ pub(crate) async fn serve(
             }
         };
     }
+}
+
+fn is_known(connection: &Connection, streams: &Streams) -> bool {
+    streams.keeper.is_acquainted(connection.flow.remote)
 }
 
 /// The peer says nothing more, or nothing that can be read, and may still wait for what it has asked: that goes out on this
@@ -445,13 +461,20 @@ pub(crate) struct Cut {
     pub(crate) messages: usize,
 }
 
-/// Hands on what is whole.
+/// Hands on what is whole. However many keep-alives are in it, there is one answer: who keeps to RFC 5626 §3.5.1 has one of them
+/// under way, and others would have each cost a system call.
 async fn hand_on(connection: &Connection, streams: &Streams, intake: &mut Intake) -> Result<Cut, End> {
     let mut cut = Cut::default();
+    let mut is_pinged = false;
     loop {
         match intake.next() {
-            Ok(None) => return Ok(cut),
-            Ok(Some(Frame::Ping)) => send(connection, Bytes::from_static(b"\r\n")),
+            Ok(None) => {
+                if is_pinged {
+                    send(connection, Bytes::from_static(b"\r\n"));
+                }
+                return Ok(cut);
+            }
+            Ok(Some(Frame::Ping)) => is_pinged = true,
             Ok(Some(Frame::Message(bytes))) => {
                 match streams.keeper.admit(connection.flow.remote, &bytes) {
                     Admission::Pass => {

@@ -146,6 +146,29 @@ fn a_connection_without_a_first_message_makes_room_for_others() {
     sbc.net.shutdown().unwrap();
 }
 
+/// Anybody can send a message that is refused: it is no ticket for as long as idle connections stay.
+#[test]
+fn a_stranger_keeps_its_connection_no_longer_than_from_message_to_message() {
+    let sbc = Sbc::start_with(1, |config| {
+        config.limits.first_message = Duration::from_millis(400);
+        config.guard.exempt.clear();
+    });
+    let mut line = sbc.dial();
+    let local = line.stream.local_addr().unwrap();
+    for round in 0..3 {
+        line.send(&request("OPTIONS", &format!("strange{round}"), "TCP", local));
+        assert!(line.receive().starts_with("SIP/2.0 "));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(120) {
+        line.send("\r\n\r\n");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    sbc.await_totals(|totals| (totals.connections_idle, totals.connections_open) == (1, 0));
+    sbc.net.shutdown().unwrap();
+}
+
 #[test]
 fn one_source_cannot_take_all_connections() {
     let sbc = Sbc::start_with(1, |config| config.limits.connections_per_source = 1);
@@ -191,20 +214,45 @@ fn no_more_connections_are_held_than_may_be() {
     sbc.net.shutdown().unwrap();
 }
 
+/// Requests, each of which is answered, until the box has closed the connection of whoever reads none of the answers.
+fn flood(sbc: &Sbc, deaf: &mut Line) {
+    use std::io::Write as _;
+    let local = deaf.stream.local_addr().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut round = 0;
+    while sbc.net.handle().net_totals().connections_slow == 0 && Instant::now() < deadline {
+        let requests: String =
+            (0..200).map(|n| request("BYE", &format!("deaf{round}-{n}"), "TCP", local)).collect();
+        round += 1;
+        if deaf.stream.write_all(requests.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_keep_alives_is_not_answered_one_by_one() {
+    let sbc = Sbc::start(1);
+    let mut line = sbc.dial();
+    line.send(&"\r\n\r\n".repeat(16_384));
+    line.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut pongs = Vec::new();
+    std::io::Read::read_to_end(&mut line.stream, &mut pongs).unwrap();
+    assert!(
+        pongs.len() >= 2 && pongs.len() < 2_000,
+        "{} octets in answer to 16,384 keep-alives",
+        pongs.len()
+    );
+    sbc.net.shutdown().unwrap();
+}
+
 #[test]
 fn a_peer_that_takes_nothing_is_cut_off_long_before_its_place_is_full() {
     let stall = Duration::from_millis(400);
     let sbc = Sbc::start_with(1, |config| config.limits.write_stall = stall);
     let mut deaf = sbc.dial();
     deaf.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
-    let pings = "\r\n\r\n".repeat(16_384);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while sbc.net.handle().net_totals().connections_slow == 0 && Instant::now() < deadline {
-        use std::io::Write as _;
-        if deaf.stream.write_all(pings.as_bytes()).is_err() {
-            break;
-        }
-    }
+    flood(&sbc, &mut deaf);
     sbc.await_totals(|totals| totals.connections_slow == 1);
     sbc.net.shutdown().unwrap();
 }
@@ -214,15 +262,7 @@ fn a_peer_that_does_not_read_is_cut_off_and_the_others_go_on() {
     let sbc = Sbc::start_with(1, |config| config.limits.connection_octets = 10_000);
     let mut deaf = sbc.dial();
     deaf.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
-    let pings = "\r\n\r\n".repeat(16_384);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while sbc.net.handle().net_totals().connections_slow == 0 && Instant::now() < deadline {
-        use std::io::Write as _;
-        // An error is the box that has closed the connection.
-        if deaf.stream.write_all(pings.as_bytes()).is_err() {
-            break;
-        }
-    }
+    flood(&sbc, &mut deaf);
     sbc.await_totals(|totals| totals.connections_slow == 1);
 
     let mut line = sbc.dial();
