@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use sip::{
-    Dialog, Fault, Header, Message, Method, Name, Writer, ack_for_failure, call_id_of, cancel_for, respond,
+    Dialog, Fault, Header, Message, Method, Name, ParseError, Writer, ack_for_failure, call_id_of,
+    cancel_for, respond,
 };
 
 use crate::header;
@@ -87,7 +88,11 @@ fn crosses_unchanged(message: &Message<'_>) {
     }
     together.copy_headers(message, |_| true);
     for written in [one_by_one.body(None, message.body()), together.body(None, message.body())] {
-        let again = Message::parse(&written).expect("what is written is a message");
+        let again = match Message::parse(&written) {
+            // One that has as many as may be gets one more, its Content-Length.
+            Err(ParseError::TooManyHeaders { .. }) if !message.has(Name::ContentLength) => return,
+            again => again.expect("what is written is a message"),
+        };
         assert_eq!(headers(&again), headers(message));
         assert_eq!(again.body(), message.body());
         assert_eq!((again.method(), again.status()), (message.method(), message.status()));
