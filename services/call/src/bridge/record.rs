@@ -13,7 +13,7 @@ use super::Recordings;
 use super::cause::q850_of;
 use crate::cdr::{CdrFact, Disposition, EndedBy, Identity, Origin};
 use crate::headers::text;
-use crate::io::{Now, TlsVersion, Utc};
+use crate::io::{EventKind, Now, TlsVersion, Utc};
 use crate::media::{DirectionStats, Side};
 
 /// What is known so far.
@@ -154,6 +154,25 @@ impl Record {
             recordings: None,
             recovered: 0,
         }
+    }
+
+    /// Somebody has taken the place of the party of a side: the row of the talk so far, with what is told of its end. From now on
+    /// the call speaks of the newcomer.
+    pub(super) fn replaced(
+        &mut self,
+        side: Side,
+        newcomer: Attempt,
+        call: Uuid,
+        now: Now,
+    ) -> (CdrFact, Option<EventKind>) {
+        self.attempts += 1;
+        let newcomer = Attempt { number: self.attempts, parent: Some(self.attempt.number), ..newcomer };
+        let mut talk = std::mem::replace(&mut self.attempt, newcomer);
+        talk.hand_over(match side {
+            Side::A => EndedBy::Caller,
+            Side::B => EndedBy::Callee,
+        });
+        (self.fact(&talk, call, false, now), talk.ended_event())
     }
 
     /// What the relay has counted, in this process.

@@ -6,8 +6,9 @@ use sip::{Message, Sdp};
 use super::claim::given_up;
 use super::orders::Follow;
 use super::table::{Event, State};
-use super::{CallKey, Cause, Terms};
+use super::{Attempt, CallKey, Cause, Terms};
 use crate::bodies::{Body, sdp_of};
+use crate::cdr::Origin;
 use crate::core::Core;
 use crate::io::Now;
 use crate::leg::Rejection;
@@ -54,6 +55,29 @@ impl Core {
         let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
         let body = answer.map(|sdp| call.media.write(&sdp, leg, side, terms, &mut self.wire)).map(Body::from);
         leg.answer(&mut self.wire, response, body.as_ref(), now);
+        let trunk = leg.trunk.and_then(|id| call.snapshot.trunk(id));
+        // Who comes by way of another shard has a record there.
+        let has_record = leg.flow.is_inner();
+        let newcomer = Attempt {
+            origin: Origin::Transfer,
+            started_at: now.utc,
+            started: now.time,
+            b_call_id: Some(leg.call_id.clone()),
+            trunk: leg.trunk,
+            trunk_out: trunk.map(|trunk| trunk.name.as_str().into()),
+            destination: Some(leg.flow.remote),
+            transport: Some(self.wire.listener(leg.flow.listener).transport),
+            answered: Some((now.utc, now.time)),
+            status: Some(200),
+            ..Attempt::default()
+        };
+        if !has_record {
+            let (before, kind) = call.record.replaced(side, newcomer, call.id, now);
+            call.tell_talk(before, &mut self.wire);
+            if let Some(kind) = kind {
+                self.wire.event(Some(call.id), kind);
+            }
+        }
         let goes = match side {
             Side::A => Some(std::mem::replace(&mut call.a, comes)),
             Side::B => call.b.replace(comes),
@@ -64,7 +88,7 @@ impl Core {
         {
             leg.hang_up(goes, &mut self.wire, None, now);
         }
-        self.keep_call(key, now);
+        self.open_record(key, now);
     }
 
     pub(super) fn refuse_replacement(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {

@@ -21,6 +21,7 @@ use crate::core::{Core, RouteQuestion};
 use crate::io::{Now, Output};
 use crate::leg::{LegKey, Referral};
 use crate::media::{MediaOrder, Side};
+use crate::wire::Wire;
 
 /// A transfer under way.
 #[derive(Default)]
@@ -265,14 +266,7 @@ impl Core {
         let route = std::mem::replace(&mut call.record.route, talk.route);
         let fact = call.record.fact(&talk.attempt, call.id, false, now);
         call.record.route = route;
-        // Of those who part before the relay has said how it was, what is known is written.
-        self.wire.outputs.extend(call.record.parted().map(Output::Cdr));
-        call.record.part(fact);
-        if call.media.is_open() {
-            self.wire.outputs.push_back(Output::Media(MediaOrder::Count { session: call.media.id }));
-        } else {
-            self.wire.outputs.extend(call.record.parted().map(Output::Cdr));
-        }
+        call.tell_talk(fact, &mut self.wire);
         if let Some(kind) = talk.attempt.ended_event() {
             self.wire.event(Some(call.id), kind);
         }
@@ -326,6 +320,20 @@ impl Core {
     pub(super) fn forget_media(&mut self, key: CallKey, side: Side) {
         if let Some(call) = self.calls.get_mut(key) {
             call.media.forget(side, &mut self.wire);
+        }
+    }
+}
+
+impl Call {
+    /// Two who talked do so no longer: their row waits for what the relay has counted.
+    pub(super) fn tell_talk(&mut self, fact: CdrFact, wire: &mut Wire) {
+        // Of those who part before the relay has said how it was, what is known is written.
+        wire.outputs.extend(self.record.parted().map(Output::Cdr));
+        self.record.part(fact);
+        if self.media.is_open() {
+            wire.outputs.push_back(Output::Media(MediaOrder::Count { session: self.media.id }));
+        } else {
+            wire.outputs.extend(self.record.parted().map(Output::Cdr));
         }
     }
 }

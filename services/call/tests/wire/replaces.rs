@@ -1,7 +1,7 @@
 //! Replaces (RFC 3891): attended transfers between two calls of the box, and an INVITE that takes the place of a leg.
 
 use crate::harness::*;
-use call::{EndedBy, MediaOrder, RegistrarPolicy};
+use call::{Disposition, EndedBy, MediaOrder, Origin, RegistrarPolicy};
 
 pub const FAR: &str = "10.3.3.3:5060";
 pub const DESK: &str = "10.1.1.7:5060";
@@ -206,12 +206,21 @@ fn an_invite_with_replaces_takes_the_place_of_the_leg_it_names() {
     world.receive(CALLER, &response(&bye, "200 OK", "", None));
     world.receive(DESK, &from_desk("ACK", 1, &taken));
     world.expect_silence();
-    assert!(world.records.is_empty());
+    // The talk of the two is told, and from now on that with the newcomer.
+    let [talk] = &world.records[..] else { panic!("{:#?}", world.records) };
+    assert_eq!((talk.attempt, talk.is_last, talk.ended_by), (1, false, EndedBy::Caller));
+    assert_eq!(talk.disposition, Disposition::Answered);
+    world.pass(std::time::Duration::from_secs(60));
     world.receive(DESK, &from_desk("BYE", 2, &taken));
     world.expect(DESK, "SIP/2.0 200");
     let bye = world.expect(CALLEE, "BYE");
     world.receive(CALLEE, &response(&bye, "200 OK", "", None));
-    assert_eq!(world.records.len(), 1);
+    let [talk, last] = &world.records[..] else { panic!("{:#?}", world.records) };
+    assert_eq!((last.attempt, last.is_last, last.parent_id), (2, true, Some(talk.id)));
+    assert_eq!(last.b_sip_call_id.as_deref(), Some("call-p@10.1.1.7"), "the newcomer's, as it knows it");
+    assert_eq!(last.b_destination, Some(DESK.parse().unwrap()));
+    assert_eq!((last.origin, last.trunk_out.as_deref()), (Origin::Transfer, Some("pbx")));
+    assert!((60_000..61_000).contains(&last.duration_ms), "{last:#?}");
     world.expect_nothing_left();
 }
 
@@ -268,7 +277,8 @@ fn who_is_replaced_may_hang_up_first() {
     world.expect(CALLEE, "SIP/2.0 200");
     let bye = world.expect(DESK, "BYE");
     world.receive(DESK, &response(&bye, "200 OK", "", None));
-    assert_eq!(world.records.len(), 1);
+    let last: Vec<_> = world.records.iter().map(|fact| (fact.attempt, fact.is_last)).collect();
+    assert_eq!(last, [(1, false), (2, true)]);
     world.expect_nothing_left();
 }
 

@@ -40,6 +40,11 @@ impl Watched {
     pub(crate) fn is_mixed(&self) -> bool {
         self.referred == Some(Side::A) || self.mixed
     }
+
+    /// Whether somebody may talk, or have talked, in the place of another.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.referred.is_some() || self.replaced
+    }
 }
 
 impl Oracle {
@@ -152,6 +157,7 @@ impl Oracle {
         if !agreed {
             self.fail(Some(call), "a newcomer is answered before who stays has heard of it");
         }
+        self.calls[call].attempts.push(id.clone());
         self.sides.insert(id, (call, side));
         self.calls[call].replaced = true;
         if let Some(tag) = response.to().ok().and_then(|to| to.tag()) {

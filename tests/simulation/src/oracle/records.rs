@@ -45,7 +45,7 @@ impl Oracle {
     /// The Core wrote this record.
     pub(crate) fn recorded(&mut self, fact: CdrFact) {
         let call = self.call_of_record(&fact);
-        let referred = call.is_some_and(|at| self.calls[at].referred.is_some());
+        let changed = call.is_some_and(|at| self.calls[at].has_changed());
         let mut wrong = Vec::new();
         match self.records.open.remove(&fact.id) {
             None => wrong.push("a record of an attempt that the journal was never told of".to_owned()),
@@ -80,7 +80,7 @@ impl Oracle {
             wrong.push(format!("a record with times out of order: {times:?}"));
         }
         // Of one who was replaced the record says that the two talked, and nothing of the caller.
-        let replaced = referred && !fact.is_last && fact.answered_at.is_some();
+        let replaced = changed && !fact.is_last && fact.answered_at.is_some();
         if !replaced
             && (fact.disposition == Disposition::Answered)
                 != (fact.answered_at.is_some() && fact.sip_code_a == Some(200))
@@ -123,8 +123,8 @@ impl Oracle {
                 wrong.push((call, format!("records of the attempts {numbers:?} of call {uuid}")));
             }
             let answered = |fact: &&CdrFact| fact.answered_at.is_some();
-            let referred = call.is_some_and(|at| self.calls[at].referred.is_some());
-            if !referred && facts.iter().filter(answered).any(|fact| !fact.is_last) {
+            let changed = call.is_some_and(|at| self.calls[at].has_changed());
+            if !changed && facts.iter().filter(answered).any(|fact| !fact.is_last) {
                 wrong.push((call, "an attempt was answered and is not the last".to_owned()));
             }
             let Some(at) = call else { continue };
