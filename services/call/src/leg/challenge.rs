@@ -6,7 +6,7 @@ use sip::{Authorization, Challenge, Message, Name, Writer};
 
 use super::uac::via;
 use super::{Leg, LegKey};
-use crate::headers::SUPPORTED_UNRELIABLE;
+use crate::headers::{SDP, SUPPORTED_UNRELIABLE};
 use crate::io::Now;
 use crate::settings::Listener;
 use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
@@ -134,7 +134,9 @@ impl Leg {
         if self.by_flow {
             wire.keep_to_flow(next);
         }
-        let offers = purpose == Purpose::Invite && !old.body().is_empty();
+        // Of a body in parts the description is one: it goes as it went.
+        let is_sdp = |kind: &[u8]| kind.get(..SDP.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(SDP));
+        let offers = purpose == Purpose::Invite && old.first(Name::ContentType).is_some_and(is_sdp);
         let offer = if offers { self.session.again() } else { None };
         let body = offer.as_deref().unwrap_or(old.body());
         let unreliable = purpose == Purpose::Invite && self.has_heard_offer();

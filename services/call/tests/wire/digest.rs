@@ -46,6 +46,28 @@ fn the_right_password_is_given_once_and_the_call_goes_on() {
 }
 
 #[test]
+fn a_body_in_parts_is_sent_again_as_it_was() {
+    let mut world = World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks.iter_mut().for_each(|trunk| trunk.bodies = routing::Bodies::Pass);
+        trunks[1].peers.truncate(1);
+        trunks[1].auth = Some(Credentials { username: "box".into(), password: "secret".into() });
+    });
+    let body = format!(
+        "--part\nContent-Type: application/isup;version=itu\n\nabcdef\n--part\nContent-Type: application/sdp\n\n{OFFER}--part--\n"
+    );
+    let kind = "multipart/mixed;boundary=part";
+    world.receive(CALLER, &invite("1", Some(&body)).replacen("application/sdp", kind, 1));
+    world.expect(CALLER, "SIP/2.0 100");
+    let first = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &challenge(&first, "n1", ""));
+    world.expect(CALLEE, "ACK");
+    let second = world.expect(CALLEE, "INVITE");
+    assert_eq!(second.header("Content-Type"), kind);
+    assert!(second.body().contains("abcdef"), "{}", second.text);
+    assert_eq!(second.body(), first.body());
+}
+
+#[test]
 fn a_wrong_password_is_tried_once_and_the_caller_gets_502() {
     let mut world = world();
     let first = call_placed(&mut world);
