@@ -13,6 +13,7 @@ use crate::journal::{Deed, Mark, Ordered, Owner, Stimulus, call_key, print};
 use crate::leg::LegKey;
 use crate::slab::{Touched, touch};
 use crate::timers::TimerOf;
+use crate::wire::{ClientUser, Purpose, client_of};
 
 impl Core {
     /// Does it, and keeps it with the calls that it concerned.
@@ -60,7 +61,8 @@ impl Core {
                 Owner::Client(_) | Owner::Call(_) => {}
             },
             Stimulus::Undeliverable { token } => {
-                if let Some(unanswered) = self.wire.on_undeliverable(token, now) {
+                let is_left = self.is_left(token);
+                if let Some(unanswered) = self.wire.on_undeliverable(token, is_left, now) {
                     self.on_no_answer(unanswered, 503, now);
                 }
             }
@@ -113,6 +115,23 @@ impl Core {
     /// An order of the operator to one call.
     pub(super) fn order(&mut self, call: CallKey, order: Ordered, now: Now) {
         self.step(Stimulus::Order { call: slotmap::Key::data(&call).as_ffi(), order }, now);
+    }
+
+    /// Whether the request of this token is of a leg that nobody waits for any more: it had not left the box, and shall not.
+    fn is_left(&self, token: crate::io::SendToken) -> bool {
+        match self.wire.client_user(client_of(token)) {
+            Some(ClientUser::Leg(key, Purpose::Invite)) => {
+                self.legs.get(key).is_some_and(|leg| leg.is_given_up())
+            }
+            Some(
+                ClientUser::Leg(..)
+                | ClientUser::Standalone(_)
+                | ClientUser::Subscription(..)
+                | ClientUser::Ping(_)
+                | ClientUser::Nobody,
+            )
+            | None => false,
+        }
     }
 
     /// A connection is gone: each thing that used it hears of it for itself, for they are of many calls.

@@ -390,10 +390,16 @@ impl Wire {
         (step.tell == Tell::Timeout).then_some(unanswered)
     }
 
-    /// What was sent with this token could not be delivered (RFC 3261 §17.1.4); says whom to tell.
-    pub(crate) fn on_undeliverable(&mut self, token: SendToken, now: Now) -> Option<Unanswered> {
-        let key = ClientKey::from(slotmap::KeyData::from_ffi(token.0));
-        if self.lower(key, now) {
+    /// What was sent with this token could not be delivered (RFC 3261 §17.1.4); says whom to tell. `is_left`: nobody waits for
+    /// what came of it.
+    pub(crate) fn on_undeliverable(
+        &mut self,
+        token: SendToken,
+        is_left: bool,
+        now: Now,
+    ) -> Option<Unanswered> {
+        let key = client_of(token);
+        if !is_left && self.lower(key, now) {
             return None;
         }
         let client = self.clients.get_mut(key)?;
@@ -407,6 +413,11 @@ impl Wire {
         self.carry_out_client(key, step);
         (step.tell == Tell::TransportError && !was_answered).then_some(unanswered)
     }
+}
+
+/// The transaction that sent something with this token.
+pub(crate) fn client_of(token: SendToken) -> ClientKey {
+    ClientKey::from(slotmap::KeyData::from_ffi(token.0))
 }
 
 pub(super) fn token_of(key: ClientKey) -> SendToken {

@@ -27,7 +27,7 @@ use crate::timers::Timers;
 use crate::view::Stats;
 
 use clients::Client;
-pub(crate) use clients::{ClientUser, Purpose, Unanswered};
+pub(crate) use clients::{ClientUser, Purpose, Unanswered, client_of};
 use servers::Server;
 
 new_key_type! {

@@ -144,3 +144,18 @@ Contact: <sip:bob@{PHONE}>
     assert!(out.text.len() > 1_300 && out.header("Via").starts_with("SIP/2.0/UDP "), "{}", out.text);
     assert_ne!(out.flow.listener, STREAM);
 }
+
+/// Nothing of it had left the box when the caller did.
+#[test]
+fn what_the_caller_has_cancelled_is_not_sent_as_a_datagram_instead() {
+    let mut world = World::new();
+    let out = call(&mut world, "1");
+    world.receive(CALLER, &cancel("1"));
+    world.expect(CALLER, "SIP/2.0 200");
+    let refused = world.expect(CALLER, "SIP/2.0 487");
+    world.receive(CALLER, &ack_failure("1", &refused));
+    world.input(Input::Undeliverable { token: out.token });
+    world.expect_silence();
+    world.expect_nothing_left();
+    world.expect_replays();
+}
