@@ -100,9 +100,32 @@ const STAY: [&[u8]; 9] = [
     b"Flow-Timer",
 ];
 
+/// Who says something and who hears it. Trunks trust each other's word for who calls, as networks do that agree on it (RFC
+/// 3325 §3); a phone's word is worth its password, which its From has been compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Between {
+    pub(crate) said_by_phone: bool,
+    pub(crate) heard_by_phone: bool,
+}
+
+impl Between {
+    /// Whether an assertion of this name stays behind: one that its sender has no right to make (RFC 3325 §5), or one that
+    /// is to be withheld from those outside (§7).
+    fn withholds(self, from: &Message<'_>, name: Name) -> bool {
+        let asserts = matches!(name, Name::PAssertedIdentity | Name::RemotePartyId);
+        asserts && (self.said_by_phone || self.heard_by_phone && is_private(from))
+    }
+}
+
+/// Whether the caller wants its asserted identity to stay among those who trust each other (RFC 3325 §9.3).
+fn is_private(message: &Message<'_>) -> bool {
+    let mut wishes = message.values(Name::Privacy).flat_map(|value| value.split(|byte| *byte == b';'));
+    wishes.any(|wish| wish.trim_ascii().eq_ignore_ascii_case(b"id"))
+}
+
 /// Copies what crosses to the side of that listener.
-pub(crate) fn copy_crossing(from: &Message<'_>, to: &mut Writer, listener: &Listener) {
-    copy_some(from, to, listener, crosses);
+pub(crate) fn copy_crossing(from: &Message<'_>, to: &mut Writer, listener: &Listener, between: Between) {
+    copy_some(from, to, listener, between, crosses);
 }
 
 /// Copies what `crosses` says, with the host of that listener for each address in an identity.
@@ -110,9 +133,11 @@ pub(crate) fn copy_some(
     from: &Message<'_>,
     to: &mut Writer,
     listener: &Listener,
+    between: Between,
     crosses: impl Fn(Name) -> bool,
 ) {
-    for header in from.headers().filter(|header| crosses(header.name)) {
+    let is_wanted = |name| crosses(name) && !between.withholds(from, name);
+    for header in from.headers().filter(|header| is_wanted(header.name)) {
         match header.name {
             Name::PAssertedIdentity
             | Name::PPreferredIdentity

@@ -13,7 +13,7 @@ use crate::bodies::{Body, sdp_of};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::family::{Families, Told};
-use crate::headers::{advertised_host, sips_not_allowed, text};
+use crate::headers::{Between, advertised_host, sips_not_allowed, text};
 use crate::io::{EventKind, Flow, Now, Output};
 use crate::leg::{Leg, LegKey, Rejection, Target};
 use crate::media::Side;
@@ -229,6 +229,10 @@ impl Core {
         let passes_credentials = self.legs.get(call.a).is_some_and(|caller| caller.trunk.is_some())
             && !is_stranger
             && trunk.and_then(|trunk| call.snapshot.trunk(trunk)).is_some_and(Trunk::passes_challenges);
+        let between = Between {
+            said_by_phone: self.legs.get(call.a).is_some_and(Leg::is_phone) && call.transfer.is_none(),
+            heard_by_phone: trunk.is_none() && !flow.is_inner(),
+        };
         let target = Target {
             uri: &uri,
             to: &to,
@@ -238,6 +242,7 @@ impl Core {
             first,
             is_stranger,
             passes_credentials,
+            between,
         };
         let wire = &mut self.wire;
         let leg = self

@@ -28,7 +28,16 @@ impl Core {
         if !leg.owns(message) {
             return None;
         }
-        (self.is_peer_of(leg, flow) || self.is_registered_peer(key, flow)).then_some(key)
+        if self.is_peer_of(leg, flow) {
+            return Some(key);
+        }
+        if !self.is_registered_peer(key, flow) {
+            return None;
+        }
+        if let Some(leg) = self.legs.get_mut(key) {
+            leg.moves_to(flow);
+        }
+        Some(key)
     }
 
     /// The INVITE that a CANCEL or an ACK is for.

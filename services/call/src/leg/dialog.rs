@@ -8,7 +8,7 @@ use super::way::next_hop;
 use super::{Exchange, Leg, LegKey, LegState, News};
 use crate::bodies::Body;
 use crate::coverage::LegInput;
-use crate::headers::{ALLOW, SUPPORTED, contact, copy_body_headers};
+use crate::headers::{ALLOW, Between, SUPPORTED, contact, copy_body_headers};
 use crate::io::{Flow, Now, SendToken};
 use crate::standalone::copy_across;
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Wire};
@@ -129,7 +129,7 @@ impl Leg {
         if matches!(request.method(), Method::Subscribe | Method::Notify | Method::Refer) {
             contact(&mut writer, listener, self.is_secure());
         }
-        copy_across(request, &mut writer, listener);
+        copy_across(request, &mut writer, listener, self.hears());
         copy_body_headers(request, &mut writer);
         let body = request.body();
         let kind = request.first(Name::ContentType).filter(|_| !body.is_empty());
@@ -259,6 +259,25 @@ impl Leg {
     pub(crate) fn heard_on(&mut self, flow: Flow) {
         let same_peer = flow.remote == self.flow.remote;
         if flow.connection != 0 && flow.listener == self.flow.listener && (self.by_flow || same_peer) {
+            self.flow = flow;
+        }
+    }
+
+    /// Whether its peer is a phone, and no trunk nor another part of this box.
+    pub(crate) fn is_phone(&self) -> bool {
+        self.trunk.is_none() && !self.flow.is_inner()
+    }
+
+    /// Who hears what is sent to this leg. That a phone asserts something within a dialog is not asked: whom the call is with
+    /// was settled by its INVITE.
+    pub(super) fn hears(&self) -> Between {
+        Between { heard_by_phone: self.is_phone(), ..Between::default() }
+    }
+
+    /// A phone has registered from there, and speaks from there: its address translator has moved it, and what it is sent goes
+    /// there from now on. A response proves nothing of the kind.
+    pub(crate) fn moves_to(&mut self, flow: Flow) {
+        if self.by_flow && flow.listener == self.flow.listener {
             self.flow = flow;
         }
     }

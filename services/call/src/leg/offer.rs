@@ -53,7 +53,7 @@ impl Leg {
             self.timer.ask(&mut writer, &wire.settings);
         }
         if let Some(from) = offer.from {
-            copy_crossing(from, &mut writer, wire.listener(flow.listener));
+            copy_crossing(from, &mut writer, wire.listener(flow.listener), self.hears());
         }
         // A peer that says 100 and then nothing must not hold the call for ever (RFC 3261 §14.1, §16.8).
         wire.limit(client, now.time + wire.settings.timer_c);

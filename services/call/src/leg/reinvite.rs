@@ -199,7 +199,7 @@ impl Leg {
         contact(&mut writer, wire.listener(self.flow.listener), self.is_secure());
         self.capabilities(&mut writer, wire);
         if let Some(from) = from {
-            copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
+            copy_crossing(from, &mut writer, wire.listener(self.flow.listener), self.hears());
         }
         let bytes = Body::finish(body, writer);
         wire.respond(server, 200, bytes, now);
@@ -220,7 +220,7 @@ impl Leg {
         let reason = from.map(Message::reason_phrase);
         if let Some(mut writer) = wire.response(server, status, reason, Some(&self.tag)) {
             if let Some(from) = from {
-                copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
+                copy_crossing(from, &mut writer, wire.listener(self.flow.listener), self.hears());
             }
             for (name, value) in headers {
                 writer.header(name, value);

@@ -10,8 +10,8 @@ use super::{AuthTries, Challenged, Leg, LegKey, LegState, News};
 use crate::bodies::Body;
 use crate::bridge::CallKey;
 use crate::headers::{
-    ALLOW, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing, copy_named, is_sips,
-    requires_reliability, takes_reliability,
+    ALLOW, Between, SUPPORTED, SUPPORTED_UNRELIABLE, advertised_host, contact, copy_crossing, copy_named,
+    is_sips, requires_reliability, takes_reliability,
 };
 use crate::io::{Flow, Now};
 use crate::media::Side;
@@ -34,6 +34,8 @@ pub(crate) struct Target<'a> {
     pub(crate) first: bool,
     /// The caller's credentials are for it.
     pub(crate) passes_credentials: bool,
+    /// Who says and who hears what crosses.
+    pub(crate) between: Between,
 }
 
 impl Leg {
@@ -76,7 +78,7 @@ impl Leg {
         if let Some(replaces) = source.first(Name::Replaces) {
             writer.header("Require", b"replaces").header("Replaces", replaces);
         }
-        copy_crossing(source, &mut writer, listener);
+        copy_crossing(source, &mut writer, listener, target.between);
         if target.passes_credentials {
             copy_named(source, &mut writer, &[Name::Authorization, Name::ProxyAuthorization]);
         }
@@ -88,6 +90,11 @@ impl Leg {
         leg.placed = true;
         leg.auth = AuthTries::begin(target.passes_credentials);
         leg
+    }
+
+    /// Whether its INVITE shall come to nothing, and no answer has come so far.
+    pub(crate) fn is_given_up(&self) -> bool {
+        matches!(self.state, LegState::CancelWaiting { .. })
     }
 
     /// The transaction of the INVITE that was sent last, while it waits for its end.

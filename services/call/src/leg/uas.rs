@@ -71,7 +71,7 @@ impl Leg {
             return false;
         };
         contact(&mut writer, wire.listener(self.flow.listener), self.is_secure());
-        copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
+        copy_crossing(from, &mut writer, wire.listener(self.flow.listener), self.hears());
         if self.goes_reliably(from) {
             self.capabilities(&mut writer, wire);
             return self.progress_reliably(server, writer, (status, body), awaited_by, wire, now);
@@ -113,7 +113,7 @@ impl Leg {
         self.grant_timer(&request, &mut writer, &wire.settings, now);
         contact(&mut writer, wire.listener(self.flow.listener), self.is_secure());
         self.capabilities(&mut writer, wire);
-        copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
+        copy_crossing(from, &mut writer, wire.listener(self.flow.listener), self.hears());
         let bytes: Bytes = Body::finish(body, writer);
         wire.respond(server, status, bytes.clone(), now);
         Some(Box::new(Unacked::new(bytes, flow, cseq, wire, now)))
@@ -127,7 +127,7 @@ impl Leg {
         let Rejection { status, reason, from, headers, body } = *said;
         if let Some(mut writer) = wire.response(server, status, reason, Some(&self.tag)) {
             if let Some(from) = from {
-                copy_crossing(from, &mut writer, wire.listener(self.flow.listener));
+                copy_crossing(from, &mut writer, wire.listener(self.flow.listener), self.hears());
                 // Redirection that is passed on is worth nothing without its contacts.
                 if (300..400).contains(&status) {
                     from.values(Name::Contact).for_each(|value| {

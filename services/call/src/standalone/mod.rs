@@ -29,7 +29,7 @@ use slotmap::{SlotMap, new_key_type};
 use crate::bodies::shows_addresses;
 use crate::bridge::Candidate;
 use crate::core::Core;
-use crate::headers::{ALLOW, contact, copy_body_headers, copy_some, crosses, is_sips};
+use crate::headers::{ALLOW, Between, contact, copy_body_headers, copy_some, crosses, is_sips};
 use crate::io::QueryId;
 use crate::leg::AuthTries;
 use crate::settings::Listener;
@@ -113,14 +113,15 @@ pub(crate) fn policy(method: Method) -> Policy {
 
 /// Copies what crosses of a request or response outside calls: besides what always does, what the two ends have to tell
 /// each other of bodies and events that the box does not look into.
-pub(crate) fn copy_across(from: &Message<'_>, to: &mut Writer, listener: &Listener) {
+pub(crate) fn copy_across(from: &Message<'_>, to: &mut Writer, listener: &Listener, between: Between) {
     let between_ends =
         |name| matches!(name, Name::Accept | Name::AcceptEncoding | Name::AllowEvents | Name::MinExpires);
     if from.method() == Method::Subscribe {
-        copy_some(from, to, listener, |name| name != Name::Expires && (crosses(name) || between_ends(name)));
+        let is_wanted = |name| name != Name::Expires && (crosses(name) || between_ends(name));
+        copy_some(from, to, listener, between, is_wanted);
         write_expires(from, to);
     } else {
-        copy_some(from, to, listener, |name| crosses(name) || between_ends(name));
+        copy_some(from, to, listener, between, |name| crosses(name) || between_ends(name));
     }
 }
 
@@ -162,7 +163,7 @@ impl Wire {
                 | Method::Unknown => {}
             }
         }
-        copy_across(response, &mut writer, listener);
+        copy_across(response, &mut writer, listener, Between::default());
         // The description in an answer to OPTIONS names addresses behind the box.
         if response.body().is_empty() || shows_addresses(response) {
             return Some(writer.finish());

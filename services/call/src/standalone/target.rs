@@ -5,7 +5,7 @@ use sip::{Message, Method, Name, Writer};
 use super::{Standalone, StandaloneKey, State, copy_across};
 use crate::bridge::{Candidate, Reach, drop_alternatives};
 use crate::core::Core;
-use crate::headers::{advertised_host, contact, copy_body_headers, is_sips};
+use crate::headers::{Between, advertised_host, contact, copy_body_headers, is_sips};
 use crate::io::{EventKind, Flow, NextHop, Now, Output};
 use crate::leg::{again_with, from_header, via};
 use crate::timers::TimerOf;
@@ -71,6 +71,12 @@ impl Core {
             Some(subscription) => self.wire.ids.subscription_tag(subscription),
             None => format!("{:016x}", self.wire.ids.random()).into(),
         };
+        let asker = self.wire.server_flow(request.server);
+        let between = Between {
+            said_by_phone: asker
+                .is_some_and(|asker| !asker.is_inner() && request.snapshot.trunk_of(asker.remote).is_none()),
+            heard_by_phone: target.trunk.is_none() && !flow.is_inner(),
+        };
         let user = ClientUser::Standalone(key);
         let (client, branch) = self.wire.prepare(source.method(), user, flow, now);
         let listener = self.wire.listener(flow.listener);
@@ -87,7 +93,7 @@ impl Core {
         if matches!(source.method(), Method::Subscribe | Method::Notify) {
             contact(&mut writer, listener, is_sips(&target.uri));
         }
-        copy_across(&source, &mut writer, listener);
+        copy_across(&source, &mut writer, listener, between);
         copy_body_headers(&source, &mut writer);
         let body = source.body();
         let kind = source.first(Name::ContentType).filter(|_| !body.is_empty());

@@ -4,7 +4,7 @@ use sip::{Dialog, Message, Method, Name};
 
 use super::{Event, Party, State, SubscriptionKey, granted, notified, step};
 use crate::core::{Arrival, Core, unsupported};
-use crate::headers::{ALLOW, contact, copy_body_headers};
+use crate::headers::{ALLOW, Between, contact, copy_body_headers};
 use crate::ids::subscription_of_tag;
 use crate::io::{Flow, Now};
 use crate::leg::via_pieces;
@@ -104,7 +104,7 @@ impl Core {
         let mut writer = dialog.request(message.method_text(), None, &pieces[1..], MAX_FORWARDS);
         writer.header("User-Agent", wire.settings.product.as_bytes());
         contact(&mut writer, listener, dialog.secure);
-        copy_across(message, &mut writer, listener);
+        copy_across(message, &mut writer, listener, Between::default());
         copy_body_headers(message, &mut writer);
         let body = message.body();
         let kind = message.first(Name::ContentType).filter(|_| !body.is_empty());

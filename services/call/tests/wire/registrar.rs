@@ -295,6 +295,79 @@ fn behind_one_address_a_phone_has_no_part_in_the_call_of_another() {
     world.expect_replays();
 }
 
+/// By UDP, in the middle of a call.
+#[test]
+fn a_phone_whose_translator_has_moved_it_is_spoken_to_where_it_has_spoken_from() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    world.receive(ALICE, &register("alice", ALICE, 1, &contact("alice", ALICE)));
+    world.expect(ALICE, "SIP/2.0 200");
+    world.receive(BOB, &register("bob", BOB, 1, &contact("bob", BOB)));
+    world.expect(BOB, "SIP/2.0 200");
+    world.receive(ALICE, &invite("1", Some(OFFER)).replace("4912345", "bob").replace(CALLER, ALICE));
+    world.expect(ALICE, "SIP/2.0 100");
+    let out = world.expect(BOB, "INVITE");
+    world.receive(BOB, &response(&out, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect(ALICE, "SIP/2.0 200");
+    world.expect(BOB, "ACK");
+    world.receive(ALICE, &from_caller("ACK", 1, &ok, ""));
+    let moved = "127.0.0.1:6500";
+    world.receive(moved, &register("alice", moved, 2, &contact("alice", moved)));
+    world.expect(moved, "SIP/2.0 200");
+    // Where it has registered from alone is where its next calls go.
+    world.receive(BOB, &from_callee("INFO", 1, &out, "").replace(CALLEE, BOB));
+    let info = world.expect(ALICE, "INFO");
+    world.receive(ALICE, &response(&info, "200 OK", "a1", None));
+    world.expect(BOB, "SIP/2.0 200");
+    world.receive(moved, &from_caller("INFO", 2, &ok, "").replace(CALLER, moved));
+    let info = world.expect(BOB, "INFO");
+    world.receive(BOB, &response(&info, "200 OK", "b1", None));
+    world.expect(moved, "SIP/2.0 200");
+    world.receive(BOB, &from_callee("BYE", 2, &out, "").replace(CALLEE, BOB));
+    world.expect(BOB, "SIP/2.0 200");
+    world.expect(moved, "BYE");
+    world.expect_replays();
+}
+
+/// RFC 3325 §5: a phone is outside of those who trust each other.
+#[test]
+fn what_a_phone_asserts_of_itself_stays_behind() {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    world.receive(BOB, &register("bob", BOB, 1, &contact("bob", BOB)));
+    world.expect(BOB, "SIP/2.0 200");
+    let asserted = "P-Asserted-Identity: <tel:+49110>\nRemote-Party-ID: <sip:110@x>;party=calling\n\
+                    P-Preferred-Identity: <sip:alice@x>\nX-Trace: 42";
+    let call = invite("1", Some(OFFER)).replace("4912345", "bob").replace(CALLER, ALICE);
+    world.receive(ALICE, &call.replace("X-Trace: 42", asserted));
+    world.expect(ALICE, "SIP/2.0 100");
+    let out = world.expect(BOB, "INVITE");
+    assert!(!out.has("P-Asserted-Identity") && !out.has("Remote-Party-ID"), "{}", out.text);
+    assert_eq!((out.header("P-Preferred-Identity"), out.header("X-Trace")), ("<sip:alice@x>", "42"));
+    let message = call.replace("INVITE", "MESSAGE").replace("application/sdp", "text/plain");
+    let message = message.replace("z9hG4bK1", "z9hG4bKm").replace("call-a@", "message-a@");
+    world.receive(ALICE, &message.replace("X-Trace: 42", asserted));
+    let out = world.expect(BOB, "MESSAGE");
+    assert!(!out.has("P-Asserted-Identity") && out.has("X-Trace"), "{}", out.text);
+}
+
+/// RFC 3325 §7.
+#[test]
+fn who_calls_is_withheld_from_a_phone_where_the_caller_wants_that() {
+    for (privacy, is_told) in
+        [("", true), ("Privacy: id\n", false), ("Privacy: header ; ID\n", false), ("Privacy: none\n", true)]
+    {
+        let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+        world.receive(BOB, &register("bob", BOB, 1, &contact("bob", BOB)));
+        world.expect(BOB, "SIP/2.0 200");
+        let asserted = format!("P-Asserted-Identity: <tel:+4930>\n{privacy}X-Trace: 42");
+        world.receive(
+            CALLER,
+            &invite("1", Some(OFFER)).replace("4912345", "bob").replace("X-Trace: 42", &asserted),
+        );
+        world.expect(CALLER, "SIP/2.0 100");
+        assert_eq!(world.expect(BOB, "INVITE").has("P-Asserted-Identity"), is_told, "{privacy}");
+    }
+}
+
 #[test]
 fn another_policy_ends_the_registrations_that_it_would_not_have_let_in() {
     let user = |name: &str, password: &str| User { name: name.into(), password: password.into() };
