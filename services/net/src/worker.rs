@@ -522,7 +522,8 @@ impl Worker {
             && !self.parts.core.has_heard(&request);
         let Some(key) = refusal::key_of(&request).filter(|_| is_new) else { return false };
         let is_copy = self.repeats.has(key, self.now.time);
-        if !is_copy && !(self.parts.overload.is_on() && self.parts.overload.refuses()) {
+        let is_refused = is_copy || self.parts.overload.is_on() && self.parts.overload.refuses();
+        if !is_refused {
             return false;
         }
         let retry_after = self.parts.overload.retry_after(self.now.time);
