@@ -294,7 +294,7 @@ fn media_that_survives_wants_the_kernel_and_calls_that_do() {
     assert_eq!(
         with("recover_calls = false", ""),
         [
-            "4: media.survive_restart: expected node.recover_calls: without it there are no calls to go on with, came true"
+            "4: media.survive_restart: true: expected node.recover_calls: without it there are no calls to go on with"
         ]
     );
     assert_eq!(
