@@ -214,7 +214,12 @@ impl Core {
         }
         let invite = self.invite_of(arrival).or_else(|| self.invite_meant(arrival));
         // A CANCEL that only knows the branch must not take the place of the one that may still come from the caller.
-        if invite.is_none() && self.wire.servers_of(via, message, Method::Invite).next().is_some() {
+        let is_of_others = invite.is_none() && {
+            // A call that the CANCEL nearly meant need not know of them.
+            let found = self.wire.servers_of(via, message, Method::Invite).next().is_some();
+            self.wire.ids.tape.yes(|| found)
+        };
+        if is_of_others {
             return self.refused(arrival, 0, "a CANCEL from elsewhere than its INVITE");
         }
         // A stateless answer leaves nothing that a CANCEL could be for (RFC 3261 §8.2.7).
