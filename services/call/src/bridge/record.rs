@@ -46,8 +46,8 @@ pub(crate) struct Record {
     pub(crate) a_reason: Option<Box<str>>,
     pub(crate) blocked: bool,
     pub(crate) codec_a: Option<Box<str>>,
-    from_a: DirectionStats,
-    from_b: DirectionStats,
+    /// What has come from A and B; nothing as long as the relay was not asked, as of most calls that are up.
+    counts: Option<Box<[DirectionStats; 2]>>,
     /// What had come from A and B when another process went on with the call.
     earlier: Option<Box<[DirectionStats; 2]>>,
     /// There when two of the call have parted and it went on.
@@ -146,8 +146,7 @@ impl Record {
             a_reason: None,
             blocked: false,
             codec_a: None,
-            from_a: DirectionStats::default(),
-            from_b: DirectionStats::default(),
+            counts: None,
             earlier: None,
             parted: None,
             counted_at: now.time,
@@ -177,18 +176,24 @@ impl Record {
 
     /// What the relay has counted, in this process.
     pub(crate) fn counted(&mut self, from_a: DirectionStats, from_b: DirectionStats) {
-        (self.from_a, self.from_b) = (from_a, from_b);
-        if let Some([a, b]) = self.earlier.as_deref() {
-            self.from_a.add(a);
-            self.from_b.add(b);
+        let mut counts = [from_a, from_b];
+        for (count, earlier) in counts.iter_mut().zip(self.earlier.iter().flat_map(|earlier| &**earlier)) {
+            count.add(earlier);
         }
+        self.counts = Some(Box::new(counts));
+    }
+
+    /// What has come from A and B since the call began.
+    fn counts(&self) -> [DirectionStats; 2] {
+        self.counts.as_deref().copied().unwrap_or_default()
     }
 
     /// What has come from A and B since two of the call parted, or since it began.
     fn stats(&self) -> (DirectionStats, DirectionStats) {
+        let [from_a, from_b] = self.counts();
         match self.parted.as_deref() {
-            Some(Parted { counted: [a, b], .. }) => (self.from_a.since(a), self.from_b.since(b)),
-            None => (self.from_a, self.from_b),
+            Some(Parted { counted: [a, b], .. }) => (from_a.since(a), from_b.since(b)),
+            None => (from_a, from_b),
         }
     }
 
@@ -200,9 +205,10 @@ impl Record {
     /// The row of those who parted, with what has been counted by now.
     pub(crate) fn parted(&mut self) -> Option<Box<CdrFact>> {
         let (from_a, from_b) = self.stats();
+        let counted = self.counts();
         let parted = self.parted.as_mut()?;
         let fact = parted.waiting.take()?;
-        parted.counted = [self.from_a, self.from_b];
+        parted.counted = counted;
         Some(Box::new(CdrFact { from_a, from_b, ..*fact }))
     }
 

@@ -34,17 +34,17 @@ impl Record {
             a_reason: self.a_reason.as_deref(),
             codec_a: self.codec_a.as_deref(),
             recordings: self.recordings.as_deref().map(Recordings::kept),
-            counted: [self.from_a, self.from_b]
-                .iter()
-                .any(|from| *from != DirectionStats::default())
-                .then_some([self.from_a, self.from_b]),
+            counted: self
+                .counts
+                .as_deref()
+                .filter(|counts| counts.iter().any(|from| *from != DirectionStats::default()))
+                .copied(),
             parted: self.parted.as_ref().map(|parted| parted.counted),
         }
     }
 
     pub(crate) fn restored(kept: &KeptRecord<'_>, now: Now) -> Record {
         let (started_at, started) = moment(kept.started_at, now);
-        let earlier = kept.counted.unwrap_or_default();
         Record {
             caller: kept.caller.into(),
             called: kept.called.into(),
@@ -69,8 +69,7 @@ impl Record {
             a_reason: owned(kept.a_reason),
             blocked: false,
             codec_a: owned(kept.codec_a),
-            from_a: earlier[0],
-            from_b: earlier[1],
+            counts: kept.counted.map(Box::new),
             earlier: kept.counted.map(Box::new),
             parted: kept.parted.map(|counted| Box::new(Parted { counted, waiting: None })),
             counted_at: now.time,
