@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use crate::certificates::Authority;
 use crate::line::{Line, Over};
+use crate::place::Place;
 
 /// A registered user, or a peer that the box has connected to, with one call at a time.
 pub struct Softphone {
@@ -52,6 +54,14 @@ impl Softphone {
         let rtp = UdpSocket::bind((media, 0)).unwrap();
         rtp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         Softphone { line, over, user: user.to_owned(), host, rtp, cseq: 1 }
+    }
+
+    /// `user` of the box at a place, registered by UDP from one of its hosts.
+    pub fn at(place: &Place, user: &str, host: u8) -> Softphone {
+        let host = IpAddr::V4(place.ip(host));
+        let tls = Authority::new("lab").client(None);
+        let line = Line::open(Over::Udp, host, place.sip(Place::BOX), &tls).unwrap();
+        Softphone::registered(line, Over::Udp, user, host)
     }
 
     /// Registers `user` over this line; its media is at `media`.

@@ -2,10 +2,9 @@
 //! `make recovery` runs it with a thousand calls and the release build, and prints the figures.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use interop::{Authority, Drawbridge, Line, Over, Place, Postgres, Sipp, Softphone, from_environment, until};
+use interop::{Drawbridge, Place, Postgres, Sipp, Softphone, from_environment, until};
 
 const LIMIT: Duration = Duration::from_secs(90);
 /// The caller and the callee of calls that the callee ends.
@@ -98,12 +97,7 @@ fn two_who_talk_hear_each_other_again_and_however_often_the_box_dies_there_is_on
     let place = Place::new("recovery-voice");
     let configuration = "[access]\nopen_loopback = true\n";
     let drawbridge = Drawbridge::start(&place, configuration);
-    let tls = Authority::new("lab").client(None);
-    let phone = |user: &str, host: u8| {
-        let host = IpAddr::V4(place.ip(host));
-        let line = Line::open(Over::Udp, host, place.sip(Place::BOX), &tls).unwrap();
-        Softphone::registered(line, Over::Udp, user, host)
-    };
+    let phone = |user: &str, host: u8| Softphone::at(&place, user, host);
     let (mut alice, mut bob) = (phone("alice", Place::A), phone("bob", Place::B));
     alice.call("bob");
     let invite = bob.answer();
@@ -147,12 +141,7 @@ fn two_who_talk_hear_each_other_again_and_however_often_the_box_dies_there_is_on
 fn a_call_that_rings_when_the_box_dies_is_closed_and_nobody_is_known_any_more() {
     let place = Place::new("recovery-ringing");
     let drawbridge = Drawbridge::start(&place, "[access]\nopen_loopback = true\n");
-    let tls = Authority::new("lab").client(None);
-    let phone = |user: &str, host: u8| {
-        let host = IpAddr::V4(place.ip(host));
-        let line = Line::open(Over::Udp, host, place.sip(Place::BOX), &tls).unwrap();
-        Softphone::registered(line, Over::Udp, user, host)
-    };
+    let phone = |user: &str, host: u8| Softphone::at(&place, user, host);
     let (mut alice, mut bob) = (phone("alice", Place::A), phone("bob", Place::B));
     alice.call("bob");
     let invite = bob.hear();

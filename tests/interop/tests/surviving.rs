@@ -1,12 +1,11 @@
 //! Media that the kernel relays while there is no box. As root, with Linux 6.6.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use interop::{Authority, Drawbridge, Line, Over, Place, Softphone, until};
+use interop::{Drawbridge, Place, Softphone, until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -55,12 +54,7 @@ fn two_who_talk_hear_each_other_while_the_box_is_dead_and_their_call_ends_with_o
         eprintln!("SKIPPED, NOT TESTED: no engine in the kernel: {}", drawbridge.log());
         return;
     }
-    let tls = Authority::new("lab").client(None);
-    let phone = |user: &str, host: u8| {
-        let host = IpAddr::V4(place.ip(host));
-        let line = Line::open(Over::Udp, host, place.sip(Place::BOX), &tls).unwrap();
-        Softphone::registered(line, Over::Udp, user, host)
-    };
+    let phone = |user: &str, host: u8| Softphone::at(&place, user, host);
     let (mut alice, mut bob) = (phone("alice", Place::A), phone("bob", Place::B));
     alice.call("bob");
     let invite = bob.answer();

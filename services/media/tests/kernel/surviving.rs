@@ -192,6 +192,14 @@ impl Story {
         reopen(bench, 7, self.ports);
     }
 
+    /// The call goes on in another process, the only one that does.
+    fn restore(&self, bench: &mut Bench) {
+        self.reopen(bench);
+        bench.describe(7, Side::A, described(&self.a));
+        bench.describe(7, Side::B, described(&self.b));
+        bench.engine.restored();
+    }
+
     fn ends(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -274,10 +282,7 @@ fn a_call_that_survives_twice_is_counted_since_the_kernel_has_it() {
     }
     story.kill();
     let mut bench = story.next_process();
-    story.reopen(&mut bench);
-    bench.describe(7, Side::A, described(&story.a));
-    bench.describe(7, Side::B, described(&story.b));
-    bench.engine.restored();
+    story.restore(&mut bench);
     let (from_a, from_b) = bench.close(7);
     assert!((62..u64::from(story.next)).contains(&from_a.packets), "{from_a:?}");
     assert_eq!((from_a.lost, from_b.lost), (2, 2));
@@ -288,10 +293,7 @@ fn a_call_that_survived_is_held_and_resumed_like_any_other() {
     let Some(mut story) = Story::begin() else { return };
     story.kill();
     let mut bench = story.next_process();
-    story.reopen(&mut bench);
-    bench.describe(7, Side::A, described(&story.a));
-    bench.describe(7, Side::B, described(&story.b));
-    bench.engine.restored();
+    story.restore(&mut bench);
     // Through userspace, and to the kernel again.
     bench.describe(7, Side::B, RemoteStream { receives: false, ..described(&story.b) });
     story.is_mute();
@@ -384,10 +386,7 @@ fn a_process_that_fails_to_start_leaves_the_streams_to_the_next() {
     drop(story.next_process());
     story.talk(5);
     let mut bench = story.next_process();
-    story.reopen(&mut bench);
-    bench.describe(7, Side::A, described(&story.a));
-    bench.describe(7, Side::B, described(&story.b));
-    bench.engine.restored();
+    story.restore(&mut bench);
     story.talk(5);
     assert_eq!(bench.relay.totals().kernel_flows, 2);
 }
@@ -431,10 +430,7 @@ fn a_lease_that_has_run_out_stops_the_program_until_its_calls_are_back() {
     let mut bench = story.next_process();
     story.is_mute();
     assert_eq!(lease.get(&0, 0).unwrap(), 1, "starts alone do not keep it alive");
-    story.reopen(&mut bench);
-    bench.describe(7, Side::A, described(&story.a));
-    bench.describe(7, Side::B, described(&story.b));
-    bench.engine.restored();
+    story.restore(&mut bench);
     story.talk(5);
     assert_eq!(bench.relay.totals().kernel_flows, 2);
 }
