@@ -10,7 +10,7 @@ use super::orders::Follow;
 use super::table::{Event, State};
 use super::transfer::Transfer;
 use super::{Attempt, CallKey, Cause, Terms};
-use crate::cdr::{EndedBy, Origin};
+use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::io::Now;
 use crate::leg::{Aim, LegKey, Offer, OfferBy, Ours};
@@ -126,18 +126,12 @@ impl Core {
         call.b = Some(party);
         call.record.attempts += 1;
         let trunk = leg.trunk.and_then(|id| call.snapshot.trunk(id));
+        let transport = self.wire.listener(leg.flow.listener).transport;
+        let tags = call.record.attempt.tags.as_ref();
         call.record.attempt = Attempt {
             number: call.record.attempts,
-            started_at: now.utc,
-            started: now.time,
-            origin: Origin::Transfer,
-            b_call_id: Some(leg.call_id.clone()),
-            trunk: leg.trunk,
-            trunk_out: trunk.map(|trunk| trunk.name.as_str().into()),
             called_sent,
-            destination: Some(leg.flow.remote),
-            transport: Some(self.wire.listener(leg.flow.listener).transport),
-            ..Attempt::default()
+            ..Attempt::of_party(leg, trunk, tags, transport, now)
         };
         let answered = Cause::new(Event::Answered);
         let answered = match cause.message {

@@ -5,7 +5,7 @@ mod kept;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use routing::Tags;
+use routing::{Tags, Trunk};
 use sip::{Message, Sdp, Stream, Time, Transport};
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ use super::cause::q850_of;
 use crate::cdr::{CdrFact, Disposition, EndedBy, Identity, Origin};
 use crate::headers::text;
 use crate::io::{EventKind, Now, TlsVersion, Utc};
+use crate::leg::Leg;
 use crate::media::{DirectionStats, Side};
 
 /// What is known so far.
@@ -106,6 +107,29 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
+    /// Of a party that is in a dialog with the box already and comes into a call, which had `tags` so far.
+    pub(super) fn of_party(
+        leg: &Leg,
+        trunk: Option<&Trunk>,
+        tags: Option<&Arc<Tags>>,
+        transport: Transport,
+        now: Now,
+    ) -> Attempt {
+        Attempt {
+            started_at: now.utc,
+            started: now.time,
+            origin: Origin::Transfer,
+            b_call_id: Some(leg.call_id.clone()),
+            trunk: leg.trunk,
+            trunk_out: trunk.map(|trunk| trunk.name.as_str().into()),
+            destination: Some(leg.flow.remote),
+            transport: Some(transport),
+            tls: leg.flow.tls(),
+            tags: Tags::merged(tags, trunk.and_then(|trunk| trunk.tags.as_ref())),
+            ..Attempt::default()
+        }
+    }
+
     /// The talk goes on with somebody else in the place of one who was replaced.
     pub(super) fn hand_over(&mut self, by: EndedBy) {
         self.ended_by = Some(by);

@@ -8,7 +8,6 @@ use super::orders::Follow;
 use super::table::{Event, State};
 use super::{Attempt, CallKey, Cause, Terms};
 use crate::bodies::{Body, sdp_of};
-use crate::cdr::Origin;
 use crate::core::Core;
 use crate::io::Now;
 use crate::leg::Rejection;
@@ -55,23 +54,15 @@ impl Core {
         let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
         let body = answer.map(|sdp| call.media.write(&sdp, leg, side, terms, &mut self.wire)).map(Body::from);
         leg.answer(&mut self.wire, response, body.as_ref(), now);
-        let trunk = leg.trunk.and_then(|id| call.snapshot.trunk(id));
         // Who comes by way of another shard has a record there.
-        let has_record = leg.flow.is_inner();
-        let newcomer = Attempt {
-            origin: Origin::Transfer,
-            started_at: now.utc,
-            started: now.time,
-            b_call_id: Some(leg.call_id.clone()),
-            trunk: leg.trunk,
-            trunk_out: trunk.map(|trunk| trunk.name.as_str().into()),
-            destination: Some(leg.flow.remote),
-            transport: Some(self.wire.listener(leg.flow.listener).transport),
-            answered: Some((now.utc, now.time)),
-            status: Some(200),
-            ..Attempt::default()
-        };
-        if !has_record {
+        if !leg.flow.is_inner() {
+            let trunk = leg.trunk.and_then(|id| call.snapshot.trunk(id));
+            let transport = self.wire.listener(leg.flow.listener).transport;
+            let newcomer = Attempt {
+                answered: Some((now.utc, now.time)),
+                status: Some(200),
+                ..Attempt::of_party(leg, trunk, call.record.attempt.tags.as_ref(), transport, now)
+            };
             let (before, kind) = call.record.replaced(side, newcomer, call.id, now);
             call.tell_talk(before, &mut self.wire);
             if let Some(kind) = kind {

@@ -257,6 +257,30 @@ fn an_invite_with_replaces_that_is_refused_or_cancelled_leaves_the_call_as_it_wa
 }
 
 #[test]
+fn who_takes_a_place_has_the_tags_of_the_call_in_its_record() {
+    let mut world = World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks[0].tags = call::Tags::new([("customer", "acme")]).unwrap();
+    });
+    let (ok, _) = call_up_in(&mut world);
+    world.receive(DESK, &pickup(&ok, ""));
+    world.expect(DESK, "SIP/2.0 100");
+    let offer = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&offer, "200 OK", "", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    let taken = world.expect(DESK, "SIP/2.0 200");
+    let bye = world.expect(CALLER, "BYE");
+    world.receive(CALLER, &response(&bye, "200 OK", "", None));
+    world.receive(DESK, &from_desk("ACK", 1, &taken));
+    world.receive(DESK, &from_desk("BYE", 2, &taken));
+    world.expect(DESK, "SIP/2.0 200");
+    let bye = world.expect(CALLEE, "BYE");
+    world.receive(CALLEE, &response(&bye, "200 OK", "", None));
+    let tags: Vec<Vec<_>> =
+        world.records.iter().map(|fact| fact.tags.iter().flat_map(|tags| tags.iter()).collect()).collect();
+    assert_eq!(tags, [[("customer", "acme")], [("customer", "acme")]]);
+}
+
+#[test]
 fn who_is_replaced_may_hang_up_first() {
     let (mut world, ok, out) = call_up();
     world.receive(DESK, &pickup(&ok, ""));
