@@ -18,17 +18,14 @@ use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::program::{KernelError, refused};
+use super::program::{KernelError, LEASE_MAP, PROGRAM, refused};
 
 /// How long packets are relayed that nobody watches over.
 pub(super) const LEASE: Duration = Duration::from_secs(60);
 
 /// What a BPF file system says that it is (`BPF_FS_MAGIC`).
 const BPF_FS: i64 = 0xcafe_4a11;
-/// There once everything else is.
-const WHOLE: &str = "drawbridge";
 const LINK: &str = "link-";
-const LEASED: &str = "LEASE";
 
 /// How long to wait for others that look through the directories: they do so in milliseconds, when they start.
 const TRIES: u32 = 200;
@@ -97,18 +94,17 @@ impl Pins {
     /// has come back for. Directories of other processes are below `root` too.
     pub(super) fn claim(root: &Path, place: &Place, digest: &str) -> Result<Pins, KernelError> {
         let name = format!("{place}_{digest}");
-        let failed = |why: String| KernelError::Pins { directory: root.display().to_string(), why };
         let there = root.ancestors().find(|path| path.exists()).unwrap_or(root);
-        let system = statfs(there).map_err(|error| failed(error.to_string()))?;
+        let system = statfs(there).map_err(|error| unusable(root, &error))?;
         if system.f_type as i64 != BPF_FS {
-            return Err(failed("expected a BPF file system, such as /sys/fs/bpf".to_owned()));
+            return Err(unusable(root, &"expected a BPF file system, such as /sys/fs/bpf"));
         }
         let directory = root.join(&name);
         // What is in it is nobody else's to see, and its lock nobody else's to take.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-        made.map_err(|error| failed(error.to_string()))?;
-        let _others = wait_for_lock(root).map_err(|error| failed(error.to_string()))?;
-        let Some(lock) = lock(&directory).map_err(|error| failed(error.to_string()))? else {
+        made.map_err(|error| unusable(root, &error))?;
+        let _others = wait_for_lock(root).map_err(|error| unusable(root, &error))?;
+        let Some(lock) = lock(&directory).map_err(|error| unusable(root, &error))? else {
             return Err(KernelError::Held { directory: directory.display().to_string() });
         };
         let mut pins = Pins { directory, ends: false, _lock: lock };
@@ -127,7 +123,7 @@ impl Pins {
 
     /// Whether a process before this one has left all of it here.
     pub(super) fn is_whole(&self) -> bool {
-        self.path(WHOLE).exists()
+        self.path(PROGRAM).exists()
     }
 
     /// Where something has its name.
@@ -167,7 +163,8 @@ impl Pins {
 
     /// Removes all of it, if it ends with this.
     pub(super) fn end(&mut self) {
-        if self.ends {
+        // Once: the place may be another process's by the time that this is dropped.
+        if std::mem::take(&mut self.ends) {
             remove(&self.directory);
         }
     }
@@ -190,20 +187,12 @@ pub(super) fn sweep(root: &Path, place: &Place) -> Result<(), KernelError> {
     if !root.exists() {
         return Ok(());
     }
-    let failed = |error: io::Error| KernelError::Pins {
-        directory: root.display().to_string(),
-        why: error.to_string(),
-    };
-    let _others = wait_for_lock(root).map_err(failed)?;
+    let _others = wait_for_lock(root).map_err(|error| unusable(root, &error))?;
     look_through(root, place, "")
 }
 
 fn look_through(root: &Path, place: &Place, mine: &str) -> Result<(), KernelError> {
-    let failed = |error: io::Error| KernelError::Pins {
-        directory: root.display().to_string(),
-        why: error.to_string(),
-    };
-    for name in names(root).map_err(failed)?.into_iter().filter(|name| name != mine) {
+    for name in names(root).map_err(|error| unusable(root, &error))?.into_iter().filter(|name| name != mine) {
         let directory = root.join(&name);
         let is_ours = Place::of(&name).is_some_and(|of| of.meets(place));
         match lock(&directory) {
@@ -221,9 +210,13 @@ fn look_through(root: &Path, place: &Place, mine: &str) -> Result<(), KernelErro
     Ok(())
 }
 
+fn unusable(root: &Path, why: &dyn fmt::Display) -> KernelError {
+    KernelError::Pins { directory: root.display().to_string(), why: why.to_string() }
+}
+
 /// Also what was not removed to its end.
 fn has_run_out(directory: &Path) -> bool {
-    let pin = directory.join(LEASED);
+    let pin = directory.join(LEASE_MAP);
     let lease = || -> Result<u64, KernelError> {
         let map = MapData::from_pin(&pin).and_then(Map::from_map_data).map_err(refused)?;
         let lease: Array<MapData, u64> = map.try_into().map_err(refused)?;
@@ -261,7 +254,7 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
 /// The links go first, without which the rest is nothing; then what says that it is whole.
 fn empty(directory: &Path) {
     let mut names = names(directory).unwrap_or_default();
-    names.sort_by_key(|name| (!name.starts_with(LINK), name != WHOLE));
+    names.sort_by_key(|name| (!name.starts_with(LINK), name != PROGRAM));
     for name in names {
         let _ = fs::remove_file(directory.join(name));
     }

@@ -229,7 +229,6 @@ fn keep(mut pins: Pins, constants: &Constants, chosen: &[Interface]) -> Result<P
     let maps = all(maps)?;
     let program = classifier(&mut loaded)?;
     program.load().map_err(refused)?;
-    // Last of all: what is whole has it.
     program.pin(pins.path(PROGRAM)).map_err(refused)?;
     for interface in chosen {
         pin_link(program, &pins, interface)?;
@@ -268,8 +267,10 @@ fn all<T>(maps: [Result<T, KernelError>; 4]) -> Result<[T; 4], KernelError> {
 }
 
 /// The maps, in the order of the fields.
-const NAMES: [&str; 4] = ["FLOWS", "COUNTS", "TOTALS", "LEASE"];
-const PROGRAM: &str = "drawbridge";
+const NAMES: [&str; 4] = ["FLOWS", "COUNTS", "TOTALS", LEASE_MAP];
+pub(super) const LEASE_MAP: &str = "LEASE";
+/// Of what is pinned it is the last: there once everything else is.
+pub(super) const PROGRAM: &str = "drawbridge";
 
 impl Program {
     fn of(maps: [Map; 4], chosen: &[Interface], hold: Hold) -> Result<Program, KernelError> {
