@@ -1,7 +1,7 @@
 //! The columns of table `cdr`, in one order, and a record as their values.
 //!
 //! Everything that writes or names columns goes by [`COLUMNS`]: the SQLite insert, the hand-over to PostgreSQL and the
-//! log line of a record that could not be kept. A new column is one line here, one in [`values`], one in
+//! log line of a record that could not be kept. A new column is one line here, one in [`encode`], one in
 //! [`Record::read`] and one in each migration directory, where PostgreSQL's makes the view `calls` anew; tests compare all of them.
 
 use std::borrow::Cow;
@@ -17,6 +17,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
+use crate::encoded::Encoder;
 use crate::error::Error;
 use crate::mos;
 
@@ -44,7 +45,7 @@ const fn column(name: &'static str, kind: Kind) -> Column {
     Column { name, kind }
 }
 
-/// All columns, in the order of [`values`].
+/// All columns, in the order of [`encode`].
 pub(crate) const COLUMNS: [Column; 79] = [
     column("id", Kind::Uuid),
     column("call_id", Kind::Uuid),
@@ -127,7 +128,7 @@ pub(crate) const COLUMNS: [Column; 79] = [
     column("tags", Kind::Json),
 ];
 
-/// What goes into one column.
+/// What is in one column.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Value<'a> {
     Null,
@@ -139,150 +140,102 @@ pub(crate) enum Value<'a> {
 /// The longest text a column takes, in bytes. Texts come from the wire; a record must not cost more than it tells.
 const MAX_TEXT: usize = 1024;
 
-/// A record as the values of [`COLUMNS`].
-pub(crate) fn values<'a>(node: &'a str, fact: &'a CdrFact) -> [Value<'a>; COLUMNS.len()] {
-    let CdrFact {
-        id,
-        call_id,
-        attempt,
-        is_last,
-        a_sip_call_id,
-        b_sip_call_id,
-        trunk_in,
-        trunk_out,
-        route,
-        caller,
-        called,
-        called_sent,
-        a_source,
-        b_destination,
-        a_transport,
-        b_transport,
-        a_tls,
-        b_tls,
-        a_user_agent,
-        b_user_agent,
-        started_at,
-        ringing_at,
-        answered_at,
-        ended_at,
-        duration_ms,
-        ring_ms,
-        disposition,
-        ended_by,
-        sip_code_a,
-        sip_reason_a,
-        sip_code_b,
-        sip_reason_b,
-        q850,
-        codec_a,
-        codec_b,
-        rank,
-        origin,
-        parent_id,
-        pdd_ms,
-        a_media,
-        b_media,
-        ptime_a,
-        ptime_b,
-        identity_in,
-        identity_out,
-        q850_a,
-        q850_b,
-        from_a,
-        from_b,
-        recording,
-        recovered,
-        tags,
-    } = fact;
-    let (came, sent) = (identity_in.as_deref(), identity_out.as_deref());
-    [
-        Value::Text(id.to_string().into()),
-        Value::Text(call_id.to_string().into()),
-        Value::Integer(i64::from(*attempt)),
-        Value::Integer(i64::from(*is_last)),
-        text(node),
-        text(a_sip_call_id),
-        optional_text(b_sip_call_id),
-        optional_text(trunk_in),
-        optional_text(trunk_out),
-        optional_text(route),
-        text(caller),
-        text(called),
-        optional_text(called_sent),
-        Value::Text(a_source.to_string().into()),
-        b_destination.map_or(Value::Null, |address| Value::Text(address.to_string().into())),
-        Value::Text(transport_name(*a_transport).into()),
-        b_transport.map_or(Value::Null, |transport| Value::Text(transport_name(transport).into())),
-        optional_text(a_user_agent),
-        optional_text(b_user_agent),
-        Value::Integer(started_at.0),
-        ringing_at.map_or(Value::Null, |at| Value::Integer(at.0)),
-        answered_at.map_or(Value::Null, |at| Value::Integer(at.0)),
-        Value::Integer(ended_at.0),
-        count(*duration_ms),
-        count(*ring_ms),
-        Value::Text(disposition.as_str().into()),
-        Value::Text(ended_by.as_str().into()),
-        code(*sip_code_a),
-        optional_text(sip_reason_a),
-        code(*sip_code_b),
-        optional_text(sip_reason_b),
-        code(*q850),
-        optional_text(codec_a),
-        optional_text(codec_b),
-        count(from_a.packets),
-        count(from_a.octets),
-        count(from_a.lost),
-        real(from_a.jitter_ms),
-        mos::estimate(codec_a, from_a, from_b).map_or(Value::Null, real),
-        count(from_b.packets),
-        count(from_b.octets),
-        count(from_b.lost),
-        real(from_b.jitter_ms),
-        mos::estimate(codec_b, from_b, from_a).map_or(Value::Null, real),
-        code(*rank),
-        Value::Text(origin.as_str().into()),
-        parent_id.map_or(Value::Null, |id| Value::Text(id.to_string().into())),
-        pdd_ms.map_or(Value::Null, count),
-        a_media.map_or(Value::Null, |address| Value::Text(address.to_string().into())),
-        b_media.map_or(Value::Null, |address| Value::Text(address.to_string().into())),
-        of(came, |identity| &identity.asserted),
-        of(sent, |identity| &identity.asserted),
-        of(came, |identity| &identity.diversion),
-        of(sent, |identity| &identity.diversion),
-        of(came, |identity| &identity.privacy),
-        of(sent, |identity| &identity.privacy),
-        code(*q850_a),
-        code(*q850_b),
-        count(from_a.reordered),
-        count(from_a.duplicates),
-        millis(from_a.round_trip_ms),
-        millis(from_a.first_media_ms),
-        count(u64::from(from_a.moves)),
-        from_a.deaf.map_or(Value::Null, |deaf| Value::Text(deaf.to_string().into())),
-        count(from_b.reordered),
-        count(from_b.duplicates),
-        millis(from_b.round_trip_ms),
-        millis(from_b.first_media_ms),
-        count(u64::from(from_b.moves)),
-        from_b.deaf.map_or(Value::Null, |deaf| Value::Text(deaf.to_string().into())),
-        optional_text(recording),
-        from_a.srtp.map_or(Value::Null, |srtp| Value::Text(srtp.to_string().into())),
-        from_b.srtp.map_or(Value::Null, |srtp| Value::Text(srtp.to_string().into())),
-        Value::Integer(i64::from(*recovered)),
-        code(*ptime_a),
-        code(*ptime_b),
-        a_tls.map_or(Value::Null, |version| Value::Text(version.as_str().into())),
-        b_tls.map_or(Value::Null, |version| Value::Text(version.as_str().into())),
-        tags.as_deref().map_or(Value::Null, |tags| Value::Text(object(tags).into())),
-    ]
+/// Appends a record as the values of [`COLUMNS`].
+pub(crate) fn encode(node: &str, fact: &CdrFact, bytes: &mut Vec<u8>) {
+    let mut to = Encoder(bytes);
+    encode_parties(node, fact, &mut to);
+    encode_outcome(fact, &mut to);
+    encode_added(fact, &mut to);
+}
+
+fn encode_parties(node: &str, fact: &CdrFact, to: &mut Encoder<'_>) {
+    to.uuid(fact.id);
+    to.uuid(fact.call_id);
+    to.integer(i64::from(fact.attempt));
+    to.integer(i64::from(fact.is_last));
+    to.text(node);
+    to.text(&fact.a_sip_call_id);
+    to.optional(fact.b_sip_call_id.as_deref(), Encoder::text);
+    to.optional(fact.trunk_in.as_deref(), Encoder::text);
+    to.optional(fact.trunk_out.as_deref(), Encoder::text);
+    to.optional(fact.route.as_deref(), Encoder::text);
+    to.text(&fact.caller);
+    to.text(&fact.called);
+    to.optional(fact.called_sent.as_deref(), Encoder::text);
+    to.shown(fact.a_source);
+    to.optional(fact.b_destination, Encoder::shown);
+    to.text(transport_name(fact.a_transport));
+    to.optional(fact.b_transport.map(transport_name), Encoder::text);
+    to.optional(fact.a_user_agent.as_deref(), Encoder::text);
+    to.optional(fact.b_user_agent.as_deref(), Encoder::text);
+}
+
+fn encode_outcome(fact: &CdrFact, to: &mut Encoder<'_>) {
+    to.integer(fact.started_at.0);
+    to.optional(fact.ringing_at.map(|at| at.0), Encoder::integer);
+    to.optional(fact.answered_at.map(|at| at.0), Encoder::integer);
+    to.integer(fact.ended_at.0);
+    to.count(fact.duration_ms);
+    to.count(fact.ring_ms);
+    to.text(fact.disposition.as_str());
+    to.text(fact.ended_by.as_str());
+    to.small(fact.sip_code_a);
+    to.optional(fact.sip_reason_a.as_deref(), Encoder::text);
+    to.small(fact.sip_code_b);
+    to.optional(fact.sip_reason_b.as_deref(), Encoder::text);
+    to.small(fact.q850);
+    to.optional(fact.codec_a.as_deref(), Encoder::text);
+    to.optional(fact.codec_b.as_deref(), Encoder::text);
+    let (a, b) = (&fact.from_a, &fact.from_b);
+    for (codec, heard, back) in [(&fact.codec_a, a, b), (&fact.codec_b, b, a)] {
+        to.count(heard.packets);
+        to.count(heard.octets);
+        to.count(heard.lost);
+        to.real(heard.jitter_ms);
+        to.optional(mos::estimate(codec, heard, back), Encoder::real);
+    }
+}
+
+/// What later versions added.
+fn encode_added(fact: &CdrFact, to: &mut Encoder<'_>) {
+    let (came, sent) = (fact.identity_in.as_deref(), fact.identity_out.as_deref());
+    to.small(fact.rank);
+    to.text(fact.origin.as_str());
+    to.optional(fact.parent_id, Encoder::uuid);
+    to.optional(fact.pdd_ms, Encoder::count);
+    to.optional(fact.a_media, Encoder::shown);
+    to.optional(fact.b_media, Encoder::shown);
+    let fields: [fn(&Identity) -> Option<&str>; 3] =
+        [|of| of.asserted.as_deref(), |of| of.diversion.as_deref(), |of| of.privacy.as_deref()];
+    for field in fields {
+        to.optional(came.and_then(field), Encoder::text);
+        to.optional(sent.and_then(field), Encoder::text);
+    }
+    to.small(fact.q850_a);
+    to.small(fact.q850_b);
+    for heard in [&fact.from_a, &fact.from_b] {
+        to.count(heard.reordered);
+        to.count(heard.duplicates);
+        to.optional(heard.round_trip_ms.map(i64::from), Encoder::integer);
+        to.optional(heard.first_media_ms.map(i64::from), Encoder::integer);
+        to.integer(i64::from(heard.moves));
+        to.optional(heard.deaf, Encoder::shown);
+    }
+    to.optional(fact.recording.as_deref(), Encoder::text);
+    to.optional(fact.from_a.srtp, Encoder::shown);
+    to.optional(fact.from_b.srtp, Encoder::shown);
+    to.integer(i64::from(fact.recovered));
+    to.small(fact.ptime_a);
+    to.small(fact.ptime_b);
+    to.optional(fact.a_tls.map(|version| version.as_str()), Encoder::text);
+    to.optional(fact.b_tls.map(|version| version.as_str()), Encoder::text);
+    to.optional(fact.tags.as_deref().map(object), Encoder::whole);
 }
 
 /// A record as one line of JSON, columns as the journal has them (times in microseconds).
-pub(crate) fn json(node: &str, fact: &CdrFact) -> String {
+pub(crate) fn json(values: Vec<Value<'_>>) -> String {
     let mut object = serde_json::Map::new();
-    for (column, value) in COLUMNS.iter().zip(values(node, fact)) {
+    for (column, value) in COLUMNS.iter().zip(values) {
         let value = match value {
             Value::Null => serde_json::Value::Null,
             Value::Text(text) => match column.kind {
@@ -319,35 +272,7 @@ fn tags(text: &str) -> Option<Option<Arc<Tags>>> {
 /// Text as both databases take it: PostgreSQL has no NUL in texts.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     let cut = if text.len() > MAX_TEXT { &text[..text.floor_char_boundary(MAX_TEXT)] } else { text };
-    if cut.bytes().any(|byte| byte == 0) { cut.replace('\0', "\u{fffd}").into() } else { cut.into() }
-}
-
-fn text(text: &str) -> Value<'_> {
-    Value::Text(clean(text))
-}
-
-fn optional_text(value: &Option<Box<str>>) -> Value<'_> {
-    value.as_deref().map_or(Value::Null, text)
-}
-
-fn of<'a>(identity: Option<&'a Identity>, field: impl Fn(&'a Identity) -> &'a Option<Box<str>>) -> Value<'a> {
-    identity.map_or(Value::Null, |identity| optional_text(field(identity)))
-}
-
-fn count(value: u64) -> Value<'static> {
-    Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
-}
-
-fn millis(value: Option<u32>) -> Value<'static> {
-    value.map_or(Value::Null, |millis| Value::Integer(i64::from(millis)))
-}
-
-fn code(value: Option<u16>) -> Value<'static> {
-    value.map_or(Value::Null, |code| Value::Integer(i64::from(code)))
-}
-
-fn real(value: f32) -> Value<'static> {
-    if value.is_finite() { Value::Real(f64::from(value)) } else { Value::Null }
+    if cut.as_bytes().contains(&0) { cut.replace('\0', "\u{fffd}").into() } else { cut.into() }
 }
 
 fn transport_name(transport: Transport) -> &'static str {

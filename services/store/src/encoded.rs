@@ -3,38 +3,85 @@
 //! Columns are only ever added at the end, so an older version's bytes are a beginning of a newer one's: what is missing is
 //! NULL, what is too much is left out.
 
-use crate::cdr::{COLUMNS, Value};
+use std::fmt;
+use std::io::Write;
+
+use uuid::Uuid;
+
+use crate::cdr::{COLUMNS, Value, clean};
 
 const NULL: u8 = 0;
 const TEXT: u8 = 1;
 const INTEGER: u8 = 2;
 const REAL: u8 = 3;
 
-/// Appends the values.
-pub(crate) fn encode(values: &[Value<'_>], bytes: &mut Vec<u8>) {
-    for value in values {
+/// Appends one value after the other. Each call of a shard's comes by here three times, so nothing is put together elsewhere first.
+pub(crate) struct Encoder<'a>(pub(crate) &'a mut Vec<u8>);
+
+impl Encoder<'_> {
+    /// What there is, or NULL.
+    pub(crate) fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         match value {
-            Value::Null => bytes.push(NULL),
-            Value::Text(text) => {
-                // Texts of records are cut to far less.
-                let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
-                bytes.push(TEXT);
-                bytes.extend(length.to_le_bytes());
-                bytes.extend(text.as_bytes().get(..usize::from(length)).unwrap_or_default());
-            }
-            Value::Integer(integer) => {
-                bytes.push(INTEGER);
-                bytes.extend(integer.to_le_bytes());
-            }
-            Value::Real(real) => {
-                bytes.push(REAL);
-                bytes.extend(real.to_le_bytes());
-            }
+            Some(value) => write(self, value),
+            None => self.0.push(NULL),
         }
+    }
+
+    /// Text from the wire, as both databases take it.
+    pub(crate) fn text(&mut self, text: &str) {
+        self.whole(clean(text));
+    }
+
+    /// Text that is clean, whole.
+    pub(crate) fn whole(&mut self, text: impl AsRef<str>) {
+        let text = text.as_ref();
+        // Texts of records are cut to far less.
+        let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        self.0.push(TEXT);
+        self.0.extend(length.to_le_bytes());
+        self.0.extend_from_slice(text.as_bytes().get(..usize::from(length)).unwrap_or_default());
+    }
+
+    /// Text of our own making.
+    pub(crate) fn shown(&mut self, value: impl fmt::Display) {
+        self.0.extend([TEXT, 0, 0]);
+        let begin = self.0.len();
+        // Writing to a vector does not fail.
+        let _ = write!(self.0, "{value}");
+        let length = u16::try_from(self.0.len() - begin).unwrap_or_default();
+        self.0.truncate(begin + usize::from(length));
+        if let Some(place) = self.0.get_mut(begin - 2..begin) {
+            place.copy_from_slice(&length.to_le_bytes());
+        }
+    }
+
+    pub(crate) fn uuid(&mut self, id: Uuid) {
+        self.whole(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    }
+
+    pub(crate) fn integer(&mut self, integer: i64) {
+        self.0.push(INTEGER);
+        self.0.extend(integer.to_le_bytes());
+    }
+
+    pub(crate) fn count(&mut self, count: u64) {
+        self.integer(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn small(&mut self, number: Option<u16>) {
+        self.optional(number.map(i64::from), Encoder::integer);
+    }
+
+    /// NULL where it is no number.
+    pub(crate) fn real(&mut self, real: f32) {
+        self.optional(real.is_finite().then_some(f64::from(real)), |to, real| {
+            to.0.push(REAL);
+            to.0.extend(real.to_le_bytes());
+        });
     }
 }
 
-/// A value for each column; `None` when the bytes are not what [`encode`] writes.
+/// A value for each column; `None` when the bytes are not what [`Encoder`] writes.
 pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<Value<'_>>> {
     let mut values = Vec::with_capacity(COLUMNS.len());
     while values.len() < COLUMNS.len() && !bytes.is_empty() {
@@ -65,29 +112,45 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<Value<'_>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]
     fn what_is_written_is_read_and_what_is_missing_is_null() {
+        let address = SocketAddr::from(([192, 0, 2, 1], 5060));
+        let mut bytes = Vec::new();
+        let mut to = Encoder(&mut bytes);
+        to.text("a\0");
+        to.optional(None, Encoder::text);
+        to.integer(-7);
+        to.real(0.25);
+        to.text("");
+        to.shown(address);
+        to.uuid(Uuid::from_u128(1));
+        to.real(f32::NAN);
         let written = [
             Value::Text("a\u{fffd}".into()),
             Value::Null,
             Value::Integer(-7),
             Value::Real(0.25),
             Value::Text("".into()),
+            Value::Text("192.0.2.1:5060".into()),
+            Value::Text("00000000-0000-0000-0000-000000000001".into()),
+            Value::Null,
         ];
-        let mut bytes = Vec::new();
-        encode(&written, &mut bytes);
         let read = decode(&bytes).unwrap_or_default();
         assert_eq!(read.len(), COLUMNS.len());
-        assert_eq!(&read[..5], &written);
-        assert!(read[5..].iter().all(|value| *value == Value::Null));
+        assert_eq!(&read[..8], &written);
+        assert!(read[8..].iter().all(|value| *value == Value::Null));
     }
 
     #[test]
     fn bytes_that_end_too_early_are_no_record() {
         let mut bytes = Vec::new();
-        encode(&[Value::Text("caller".into()), Value::Integer(1)], &mut bytes);
+        let mut to = Encoder(&mut bytes);
+        to.text("caller");
+        to.integer(1);
         for end in 1..bytes.len() {
             let whole = end == 9;
             assert_eq!(decode(&bytes[..end]).is_some(), whole, "{end}");

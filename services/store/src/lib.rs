@@ -236,6 +236,7 @@ impl Store {
             records: self.records.clone(),
             bindings: self.bindings.clone(),
             spool: spool::Spool::open(&self.spool, index, Arc::clone(&self.shared)),
+            record: Vec::with_capacity(1024),
             shared: Arc::clone(&self.shared),
         }
     }

@@ -1,5 +1,6 @@
 //! The hand-over from the shards: two bounded queues that a shard never waits for.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use call::{BindingChange, CdrFact};
@@ -7,8 +8,8 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
 
-use crate::cdr::{self, values};
-use crate::encoded::encode;
+use crate::cdr;
+use crate::encoded::decode;
 use crate::health::Shared;
 use crate::open::Open;
 use crate::spool::{Kind, Mark, Spool};
@@ -24,6 +25,8 @@ pub struct Recorder {
     pub(crate) bindings: Sender<BindingChange>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) spool: Spool,
+    /// Of the last record; kept for its room.
+    pub(crate) record: Vec<u8>,
 }
 
 /// What a shard hands over.
@@ -38,7 +41,7 @@ pub(crate) enum What {
     /// How far an attempt is that goes on.
     Open { id: Uuid, open: Open },
     /// The record of an attempt.
-    Closed(Box<CdrFact>),
+    Closed { id: Uuid, record: Box<[u8]> },
 }
 
 impl Recorder {
@@ -46,8 +49,7 @@ impl Recorder {
     /// on with its call, if one can. Records that are whole come first:
     /// these are dropped, and counted in [`JournalHealth::unopened`](crate::JournalHealth::unopened), when the queue is half full.
     pub fn open_cdr(&mut self, fact: &CdrFact, state: Option<Box<[u8]>>) {
-        let mut record = Vec::with_capacity(512);
-        encode(&values(&self.shared.node, fact), &mut record);
+        let record = self.encoded(fact);
         let mark = match &state {
             Some(state) => self.spool.push_kept(&record, state),
             None => self.spool.push(Kind::Open, &record),
@@ -55,23 +57,28 @@ impl Recorder {
         if self.records.capacity() * 2 < self.records.max_capacity() {
             return self.shared.count_unopened();
         }
-        let what = What::Open { id: fact.id, open: Open { record: record.into(), state } };
+        let what = What::Open { id: fact.id, open: Open { record, state } };
         if self.records.try_send(Handed { what, mark }).is_err() {
             self.shared.count_unopened();
         }
     }
 
     /// Takes the record of an attempt.
-    pub fn cdr(&mut self, fact: impl Into<Box<CdrFact>>) {
-        let fact = fact.into();
-        let mut record = Vec::with_capacity(512);
-        encode(&values(&self.shared.node, &fact), &mut record);
+    pub fn cdr(&mut self, fact: impl Borrow<CdrFact>) {
+        let fact = fact.borrow();
+        let record = self.encoded(fact);
         let mark = self.spool.push(Kind::Closed, &record);
-        match self.records.try_send(Handed { what: What::Closed(fact), mark }) {
+        match self.records.try_send(Handed { what: What::Closed { id: fact.id, record }, mark }) {
             Ok(()) => {}
             Err(TrySendError::Full(handed)) => self.shared.lost(handed.what, "the journal's queue is full"),
             Err(TrySendError::Closed(handed)) => self.shared.lost(handed.what, "the journal is closed"),
         }
+    }
+
+    fn encoded(&mut self, fact: &CdrFact) -> Box<[u8]> {
+        self.record.clear();
+        cdr::encode(&self.shared.node, fact, &mut self.record);
+        self.record.as_slice().into()
     }
 
     /// What was taken is where the end of the process does not reach it when this returns.
@@ -91,9 +98,10 @@ impl Shared {
     /// Says that a record could not be kept: the log is the only place left for it.
     pub(crate) fn lost(&self, what: What, why: &'static str) {
         match what {
-            What::Closed(fact) => {
-                self.count_lost(fact.id);
-                tracing::error!(why, record = %cdr::json(&self.node, &fact), "call record not kept");
+            What::Closed { id, record } => {
+                self.count_lost(id);
+                let record = cdr::json(decode(&record).unwrap_or_default());
+                tracing::error!(why, record, "call record not kept");
             }
             What::Open { .. } => self.count_unopened(),
         }

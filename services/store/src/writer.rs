@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use call::{BindingChange, CdrFact};
+use call::BindingChange;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::mpsc::Receiver;
@@ -18,8 +18,9 @@ use uuid::Uuid;
 
 use crate::backoff::Backoff;
 use crate::binding;
-use crate::cdr::{COLUMNS, Value, values};
+use crate::cdr::{COLUMNS, Value};
 use crate::crash::Later;
+use crate::encoded::decode;
 use crate::health::Shared;
 use crate::journal;
 use crate::open::{Changes, OpenRecords};
@@ -88,7 +89,8 @@ pub(crate) struct Writer {
 /// What one transaction writes.
 #[derive(Default)]
 struct Batch {
-    records: Vec<CdrFact>,
+    /// As their columns.
+    records: Vec<(Uuid, Box<[u8]>)>,
     open: Changes,
     /// How much was handed over, what it replaced included.
     handed: usize,
@@ -113,9 +115,9 @@ impl Batch {
         match what {
             What::Open { id, .. } if open.is_over(id) => {}
             What::Open { id, open } => self.open.open(id, open),
-            What::Closed(fact) => {
-                open.closed(fact.id, &mut self.open);
-                self.records.push(*fact);
+            What::Closed { id, record } => {
+                open.closed(id, &mut self.open);
+                self.records.push((id, record));
             }
         }
         open.taken();
@@ -293,19 +295,18 @@ impl Writer {
             self.inputs.later = None;
             self.inputs.shared.holds_beats(false);
         }
-        let node = &self.inputs.shared.node;
         if batch.records.is_empty() && batch.only_records() && !purge {
             return Ok(Done { seq: recovered, purged: true });
         }
         if batch.records.len() <= MOST_ROWS && batch.only_records() && !purge {
             // One statement is a transaction of its own.
-            let seq = Some(insert(connection, &self.inserts, node, &batch.records).await?);
+            let seq = Some(insert(connection, &self.inserts, &batch.records).await?);
             return Ok(Done { seq, purged: true });
         }
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let mut seq = recovered;
         for records in batch.records.chunks(MOST_ROWS) {
-            seq = Some(insert(&mut transaction, &self.inserts, node, records).await?);
+            seq = Some(insert(&mut transaction, &self.inserts, records).await?);
         }
         self.open.save(&batch.open, &mut transaction).await?;
         let now = utc_now();
@@ -350,11 +351,10 @@ impl Writer {
     }
 
     fn give_up(&self, batch: &mut Batch) {
-        for record in batch.records.drain(..) {
-            self.inputs.shared.lost(
-                What::Closed(Box::new(record)),
-                "the journal took nothing while the process was ending",
-            );
+        for (id, record) in batch.records.drain(..) {
+            self.inputs
+                .shared
+                .lost(What::Closed { id, record }, "the journal took nothing while the process was ending");
         }
         batch.clear();
         self.inputs.shared.in_flight(0);
@@ -365,12 +365,11 @@ impl Writer {
 async fn insert(
     connection: &mut SqliteConnection,
     inserts: &[Arc<str>; INSERT_ROWS.len()],
-    node: &str,
-    records: &[CdrFact],
+    records: &[(Uuid, Box<[u8]>)],
 ) -> Result<i64, sqlx::Error> {
     let size = INSERT_ROWS.iter().position(|room| *room >= records.len()).unwrap_or(INSERT_ROWS.len() - 1);
     let sql = AssertSqlSafe(Arc::clone(&inserts[size]));
-    let done = sqlx::query_with(sql, arguments(node, records)?).execute(connection).await?;
+    let done = sqlx::query_with(sql, arguments(records)?).execute(connection).await?;
     Ok(done.last_insert_rowid())
 }
 
@@ -387,11 +386,11 @@ pub(crate) fn insert_sql(rows: usize) -> String {
     )
 }
 
-fn arguments(node: &str, records: &[CdrFact]) -> Result<SqliteArguments, sqlx::Error> {
+fn arguments(records: &[(Uuid, Box<[u8]>)]) -> Result<SqliteArguments, sqlx::Error> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(records.len() * COLUMNS.len(), 0);
-    for record in records {
-        for value in values(node, record) {
+    for (_, record) in records {
+        for value in decode(record).unwrap_or_default() {
             add(value, &mut arguments)?;
         }
     }
