@@ -133,6 +133,8 @@ pub(crate) struct Sink {
     in_a_row: u32,
     /// Up to which of `refused` this round of offering them again has come.
     offered: i64,
+    /// What comes behind a position, read while the destination took what was before.
+    next: Option<(i64, Batch)>,
 }
 
 impl Sink {
@@ -149,7 +151,7 @@ impl Sink {
             .fetch_all(journal)
             .await?;
         let refused = refused.into_iter().collect();
-        Ok(Sink { name: name.into(), position, refused, shape, most, in_a_row: 0, offered: 0 })
+        Ok(Sink { name: name.into(), position, refused, shape, most, in_a_row: 0, offered: 0, next: None })
     }
 
     /// Forwards the next batch; whether there was one.
@@ -160,11 +162,23 @@ impl Sink {
         source: &Source,
         health: &SinkShared,
     ) -> Result<bool, String> {
-        let Some(batch) = Batch::read(journal, self.shape, self.position, self.most).await? else {
-            return Ok(false);
+        let batch = match self.next.take() {
+            Some((position, batch)) if position == self.position => batch,
+            Some(_) | None => match Batch::read(journal, self.shape, self.position, self.most).await? {
+                Some(batch) => batch,
+                None => return Ok(false),
+            },
         };
-        match destination.take(&batch).await {
+        // A batch that is full has more behind it: reading that takes about as long as the destination takes for this.
+        let (taken, next) = if batch.records >= self.most.unsigned_abs() {
+            tokio::join!(destination.take(&batch), Batch::read(journal, self.shape, batch.last, self.most))
+        } else {
+            (destination.take(&batch).await, Ok(None))
+        };
+        match taken {
             Ok(()) => {
+                // What could not be read is read again, and told then: this batch was taken.
+                self.next = next.ok().flatten().map(|next| (batch.last, next));
                 self.position = batch.last;
                 self.in_a_row = 0;
                 health.forwarded(batch.records);
