@@ -8,7 +8,7 @@ PROGRAMS := sipp baresip ip svmap valgrind
 
 .DEFAULT_GOAL := help
 .PHONY: help deps fmt lint build release test test-unit test-interop simulate mutants docs audit run demo docker \
-	bpf fuzz kills recovery bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-survive bench-codec bench-srtp bench-relay-srtp bench-linear bench-programs
+	bpf fuzz kills recovery bench-sipp bench-flood bench-renewal bench-signalling bench-memory bench-delay bench-media bench-kernel bench-survive bench-codec bench-records bench-srtp bench-relay-srtp bench-linear bench-programs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ bench-codec: ## reading, rewriting and writing an INVITE of 961 bytes, beside rs
 
 bench-srtp: ## what encrypting a packet of 172 bytes costs, and decrypting it, by suite; and a handshake of DTLS
 	$(CARGO) test --locked --release -p media --lib -- --ignored --nocapture --test-threads 1 figures
+
+bench-records: deps ## records a second into the journal and into PostgreSQL, RATE=6000 for SECONDS=20 into a table of ROWS=1000000
+	$(CARGO) bench --locked -p store --bench records -- $(or $(RATE),6000) $(or $(SECONDS),20) $(or $(ROWS),1000000)
 
 bench-linear: deps ## instructions a byte of the dearest headers, by valgrind; fails above three times an ordinary message
 	$(CARGO) bench --locked -p torture --bench linear

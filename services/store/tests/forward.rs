@@ -369,7 +369,7 @@ async fn cost_of_a_record() {
         let mut recorder = store.recorder();
         let made: Vec<_> = (0..rate * 4).map(record).collect();
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let before = cpu_time();
+        let before = postgres::time_of("/proc/self");
         let mut tick = tokio::time::interval(Duration::from_millis(20));
         for (n, record) in made.into_iter().enumerate() {
             if n % (rate as usize / 50) == 0 {
@@ -378,21 +378,11 @@ async fn cost_of_a_record() {
             recorder.cdr(record);
         }
         until("committed", async || store.health().journal.committed == u64::from(rate) * 4).await;
-        let spent = cpu_time() - before;
+        let spent = postgres::time_of("/proc/self") - before;
         let each = spent.as_secs_f64() * 1e6 / f64::from(rate) / 4.0;
         println!("{each:.1} µs CPU per record at {rate}/s, gathered for {gather} ms");
         store.close().await;
     }
-}
-
-/// Time that this process's threads have been on a processor.
-fn cpu_time() -> Duration {
-    let threads = std::fs::read_dir("/proc/self/task").unwrap();
-    let nanoseconds = threads.filter_map(|thread| {
-        let schedule = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        schedule.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanoseconds.sum())
 }
 
 const PARENTS_WHOLE: &str = "SELECT count(*) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid

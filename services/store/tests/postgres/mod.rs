@@ -15,6 +15,8 @@ pub struct Postgres {
     programs: PathBuf,
     port: u16,
     server: Option<Child>,
+    /// Whether what is committed is on the disk.
+    is_durable: bool,
 }
 
 impl Postgres {
@@ -25,13 +27,21 @@ impl Postgres {
         postgres
     }
 
+    /// The same, which writes to the disk what it commits.
+    pub async fn start_durable() -> Postgres {
+        let mut postgres = Postgres::prepare();
+        postgres.is_durable = true;
+        postgres.run().await;
+        postgres
+    }
+
     /// A database that exists and is not running yet.
     pub fn prepare() -> Postgres {
         let directory = tempfile::tempdir().unwrap();
         // The server runs as another user than a test run by root and must be able to enter.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let postgres = Postgres { directory, programs: programs(), port, server: None };
+        let postgres = Postgres { directory, programs: programs(), port, server: None, is_durable: false };
         if is_root() {
             let made =
                 Command::new("install").args(["-d", "-o", "postgres"]).arg(postgres.home()).status().unwrap();
@@ -83,12 +93,22 @@ impl Postgres {
             .arg("-k")
             .arg(self.home())
             .args(["-p", &self.port.to_string()])
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
+            .args(["-c", "listen_addresses=127.0.0.1"])
+            .args(["-c", if self.is_durable { "fsync=on" } else { "fsync=off" }])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap()
+    }
+
+    /// Time that the server and those of its processes that are there have been on a processor.
+    pub fn cpu_time(&self) -> Duration {
+        let Some(server) = &self.server else { return Duration::ZERO };
+        let id = server.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let all = children.split_whitespace().map(str::to_owned).chain([id.to_string()]);
+        all.map(|id| time_of(&format!("/proc/{id}"))).sum()
     }
 
     /// Ends the server the hard way.
@@ -142,6 +162,16 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Time that a process's threads have been on a processor.
+pub fn time_of(process: &str) -> Duration {
+    let Ok(threads) = std::fs::read_dir(format!("{process}/task")) else { return Duration::ZERO };
+    let nanoseconds = threads.filter_map(|thread| {
+        let schedule = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        schedule.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
 }
 
 fn is_root() -> bool {
