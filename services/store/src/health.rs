@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::spool::Marks;
@@ -83,6 +84,9 @@ pub(crate) struct Shared {
     beats_held: AtomicBool,
     /// Since when a commit is under way.
     committing: Mutex<Option<Instant>>,
+    /// How much the writer was handed, and how much of that it is done with.
+    handed: AtomicU64,
+    settled: watch::Sender<u64>,
     /// How far the spools are committed.
     pub(crate) marks: Marks,
     journal_error: Mutex<Option<String>>,
@@ -154,6 +158,22 @@ impl Shared {
         (since > SLOW_COMMIT).then(|| format!("the disk has been taking a commit for {} s", since.as_secs()))
     }
 
+    pub(crate) fn handed(&self) {
+        self.handed.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn settled(&self, entries: usize) {
+        self.settled.send_modify(|settled| *settled += entries as u64);
+    }
+
+    /// Everything that was handed over before this is asked is committed, or lost; `false`: not within so long.
+    pub(crate) async fn is_settled(&self, within: Duration) -> bool {
+        let handed = self.handed.load(Ordering::Acquire);
+        let mut settled = self.settled.subscribe();
+        let settling = settled.wait_for(|settled| *settled >= handed);
+        tokio::time::timeout(within, settling).await.is_ok()
+    }
+
     pub(crate) fn in_flight(&self, records: usize) {
         self.in_flight.store(records, Ordering::Relaxed);
     }
@@ -170,6 +190,11 @@ impl Shared {
         let news = *current != error;
         *current = error;
         news
+    }
+
+    /// An attempt is open. How many there are the writer will count; that the process lives is to be said from now on.
+    pub(crate) fn opened(&self) {
+        self.open.fetch_max(1, Ordering::Relaxed);
     }
 
     pub(crate) fn open(&self, attempts: usize) {

@@ -109,7 +109,7 @@ pub struct Store {
     bindings: mpsc::Sender<BindingChange>,
     shared: Arc<health::Shared>,
     spool: PathBuf,
-    alive: spool::Alive,
+    alive: [spool::Alive; 2],
     recorders: AtomicU16,
     readers: SqlitePool,
     listeners: Arc<[String]>,
@@ -152,7 +152,7 @@ impl Store {
             source,
         })?;
         let survivors = crash::Survivors { shards: config.recover, listeners: &config.listeners };
-        let alive = spool::Alive::last(data_dir).unwrap_or(0);
+        let alive = [data_dir, &spool].map(spool::Alive::last).into_iter().flatten().max().unwrap_or(0);
         let (found, later) = match crash::recover(&path, &mut connection, &spool, alive, survivors).await {
             Ok(found) => (found, None),
             Err(error) => match crash::Later::after(&error, &spool, alive) {
@@ -211,8 +211,10 @@ impl Store {
             forwarders.push(tokio::spawn(forward));
         }
         let tasks = Tasks { writer: tokio::spawn(writer.run()), forwarders, committed: committed_seen };
-        let alive = spool::Alive::open(data_dir);
-        tokio::spawn(live(alive.clone(), Arc::clone(&shared), closing.subscribe()));
+        let alive = [&spool, data_dir].map(spool::Alive::open);
+        for sign in &alive {
+            tokio::spawn(live(sign.clone(), Arc::clone(&shared), closing.subscribe()));
+        }
         Ok(Store {
             records: records_in,
             bindings: bindings_in,
@@ -249,11 +251,19 @@ impl Store {
         query::cdrs(&self.readers, filter).await
     }
 
-    /// Every record of a call, in the order of its attempts.
+    /// Every record of a call, in the order of its attempts. One that was handed over before this is asked is among them: what
+    /// is not committed yet is waited for.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be read, and when it takes no records for so long that they may be missing.
     pub async fn call(&self, call: Uuid) -> Result<Vec<Record>, Error> {
+        let records = query::call(&self.readers, call).await?;
+        if records.last().is_some_and(|record| record.fact.is_last) {
+            return Ok(records);
+        }
+        if !self.shared.is_settled(COMMIT).await {
+            return Err(Error::Behind(COMMIT));
+        }
         query::call(&self.readers, call).await
     }
 
@@ -292,7 +302,9 @@ impl Store {
         self.closing.send_replace(true);
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Tasks { writer, forwarders, mut committed }) = tasks else { return };
-        beat(&self.alive, &self.shared).await;
+        for sign in &self.alive {
+            beat(sign, &self.shared).await;
+        }
         self.readers.close().await;
         // An error means that the writer is gone already; joining it says why.
         let _ = committed.wait_for(|committed| committed.last).await;
@@ -307,16 +319,19 @@ impl Store {
         if let Err(error) = writer.await {
             tracing::error!(%error, "the journal's writer ended badly");
         } else if self.shared.kept_everything() {
-            spool::clear(&self.spool, true);
             if !self.shared.is_open() {
-                self.alive.clear();
+                self.alive.iter().for_each(spool::Alive::clear);
             }
+            spool::clear(&self.spool, true);
         }
     }
 }
 
+/// How long a question waits for a commit.
+const COMMIT: Duration = Duration::from_secs(2);
+
 /// How often the process says that it lives, while there are calls: how exactly the end of a call is known that it takes along.
-const BEAT: Duration = Duration::from_millis(50);
+const BEAT: Duration = Duration::from_millis(20);
 
 async fn live(alive: spool::Alive, shared: Arc<health::Shared>, mut closing: watch::Receiver<bool>) {
     // An error means that the store is gone.

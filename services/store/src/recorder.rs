@@ -57,9 +57,11 @@ impl Recorder {
         if self.records.capacity() * 2 < self.records.max_capacity() {
             return self.shared.count_unopened();
         }
+        self.shared.opened();
         let what = What::Open { id: fact.id, open: Open { record, state } };
-        if self.records.try_send(Handed { what, mark }).is_err() {
-            self.shared.count_unopened();
+        match self.records.try_send(Handed { what, mark }) {
+            Ok(()) => self.shared.handed(),
+            Err(_) => self.shared.count_unopened(),
         }
     }
 
@@ -69,7 +71,7 @@ impl Recorder {
         let record = self.encoded(fact);
         let mark = self.spool.push(Kind::Closed, &record);
         match self.records.try_send(Handed { what: What::Closed { id: fact.id, record }, mark }) {
-            Ok(()) => {}
+            Ok(()) => self.shared.handed(),
             Err(TrySendError::Full(handed)) => self.shared.lost(handed.what, "the journal's queue is full"),
             Err(TrySendError::Closed(handed)) => self.shared.lost(handed.what, "the journal is closed"),
         }

@@ -8,8 +8,8 @@
 //! There are two files a shard, written in turn. When one is long and everything in the other is committed, that one is
 //! emptied. At the start `crash.rs` reads what a process has left.
 //!
-//! Beside the journal, and not here, the process says again and again that it lives ([`Alive`]): a place in memory may be gone
-//! at the next start, with the container that it belonged to.
+//! Here, and beside the journal, the process says again and again that it lives ([`Alive`]): a place in memory may be gone at the
+//! next start, with the container that it belonged to, and a disk may be busy at the moment that counts.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -337,7 +337,7 @@ pub(crate) fn spools(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A sign of life, in the data directory. Not forced onto the disk: it is to outlive the process, as the spool is.
+/// A sign of life, in one directory. Not forced onto a disk: it is to outlive the process, as the spool is.
 #[derive(Clone, Debug)]
 pub(crate) struct Alive(Arc<Sign>);
 
@@ -348,18 +348,18 @@ struct Sign {
 }
 
 impl Alive {
-    fn path(data_dir: &Path) -> PathBuf {
-        data_dir.join("drawbridge.alive")
+    fn path(directory: &Path) -> PathBuf {
+        directory.join("drawbridge.alive")
     }
 
-    /// When the process that had this data directory was last known to live, in microseconds since 1970.
-    pub(crate) fn last(data_dir: &Path) -> Option<i64> {
-        let bytes = std::fs::read(Alive::path(data_dir)).ok()?;
+    /// When the process that had this directory was last known to live, in microseconds since 1970.
+    pub(crate) fn last(directory: &Path) -> Option<i64> {
+        let bytes = std::fs::read(Alive::path(directory)).ok()?;
         Some(i64::from_le_bytes(bytes.try_into().ok()?))
     }
 
-    pub(crate) fn open(data_dir: &Path) -> Alive {
-        let path = Alive::path(data_dir);
+    pub(crate) fn open(directory: &Path) -> Alive {
+        let path = Alive::path(directory);
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|error| {
             let path = path.display();

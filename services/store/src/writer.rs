@@ -335,6 +335,7 @@ impl Writer {
         }
         let seq = seq.unwrap_or(0).max(self.inputs.committed.borrow().seq);
         shared.committed(batch.records.len(), seq);
+        shared.settled(batch.handed);
         self.inputs.committed.send_if_modified(|committed| std::mem::replace(&mut committed.seq, seq) != seq);
         for (spool, number) in &batch.marks {
             shared.marks.committed(Mark { spool: *spool, number: *number });
@@ -356,6 +357,7 @@ impl Writer {
                 .shared
                 .lost(What::Closed { id, record }, "the journal took nothing while the process was ending");
         }
+        self.inputs.shared.settled(batch.handed);
         batch.clear();
         self.inputs.shared.in_flight(0);
     }

@@ -274,6 +274,30 @@ async fn carriers_figures_are_counted_as_carriers_count_them() {
 }
 
 #[tokio::test]
+async fn a_call_is_found_as_soon_as_it_is_over_and_not_said_to_be_unknown_while_the_disk_is_stuck() {
+    let directory = tempfile::tempdir().unwrap();
+    let gather = Duration::from_millis(400);
+    let store = Store::open(directory.path(), Config { gather, ..config() }).await.unwrap();
+    let mut recorder = store.recorder();
+    recorder.cdr(record(1));
+    assert_eq!(store.health().journal.committed, 0);
+    let found = store.call(record(1).call_id).await.unwrap();
+    assert_eq!(found.iter().map(|record| record.fact.id).collect::<Vec<_>>(), [record(1).id]);
+    assert_eq!(store.call(record(2).call_id).await.unwrap(), []);
+
+    let mut intruder = sqlite(directory.path()).await;
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut intruder).await.unwrap();
+    recorder.cdr(record(2));
+    let stuck = store.call(record(2).call_id).await.unwrap_err();
+    assert!(matches!(stuck, Error::Behind(_)), "{stuck}");
+    assert_eq!(store.call(record(1).call_id).await.unwrap().len(), 1);
+    sqlx::query("ROLLBACK").execute(&mut intruder).await.unwrap();
+    until("the rest is committed", async || store.health().journal.committed == 2).await;
+    assert_eq!(store.call(record(2).call_id).await.unwrap().len(), 1);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_cursor_that_no_page_gave_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;

@@ -103,6 +103,21 @@ fn a_call_that_somebody_had_hung_up_ends_as_and_when_that_was_said() {
     assert_eq!(records.iter().map(|record| &record.fact).collect::<Vec<_>>(), [&record(1)]);
 }
 
+#[test]
+fn a_call_that_had_just_begun_when_the_process_died_ends_when_it_was_last_alive_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut died = 0;
+    live_and_die(directory.path(), slow(), async |store| {
+        let mut recorder = store.recorder();
+        recorder.open_cdr(&CdrFact { ended_at: Utc(now()), ..standing(1) }, None);
+        recorder.flush();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        died = now();
+    });
+    let early = told_too_early(directory.path(), died);
+    assert!(early < Duration::from_millis(150), "{early:?}");
+}
+
 /// How long before `died` the only record's call is said to have ended.
 fn told_too_early(directory: &Path, died: i64) -> Duration {
     let records = found(directory);

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use interop::{
     Book, Crowd, Cut, Disk, Drawbridge, Place, Postgres, from_environment, run_command, skipped, until,
@@ -36,6 +36,11 @@ fn configuration_by(place: &Place, url: &str) -> String {
         a = place.ip(Place::A),
         b = place.ip(Place::B),
     )
+}
+
+/// Microseconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64
 }
 
 #[derive(Debug)]
@@ -80,6 +85,7 @@ fn every_call_that_a_phone_saw_has_each_record_once_however_often_the_box_is_kil
     let configuration = configuration(&place, &postgres);
     let crowd = Crowd::start(&place, rate);
     let mut moment = 7_u64;
+    let mut died = Vec::new();
     for kill in 0..kills {
         let drawbridge = Drawbridge::start_node(&place, FORGETFUL, &configuration);
         moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -87,6 +93,7 @@ fn every_call_that_a_phone_saw_has_each_record_once_however_often_the_box_is_kil
             postgres.go_away();
         }
         std::thread::sleep(Duration::from_millis(400 + (moment >> 33) % 600));
+        died.push(now());
         // The process is killed.
         drop(drawbridge);
         if kill % 5 == 2 {
@@ -101,8 +108,13 @@ fn every_call_that_a_phone_saw_has_each_record_once_however_often_the_box_is_kil
     let file = place.path("drawbridge.toml");
     println!("{}", run_command(&["cdr", "verify", "--config", &file.display().to_string()]).trim_end());
     println!("{kills} kills under {rate} calls/s");
-    let crashed = check(&book, &rows(&postgres));
+    let rows = rows(&postgres);
+    let crashed = check(&book, &rows);
     assert!(crashed > 0, "no call was up when the box was killed");
+    let ended = rows.values().flatten().filter(|row| row.ended_by == "crash").map(|row| row.ended);
+    let off = ended.filter_map(|ended| died.iter().map(|died| (died - ended).abs()).min()).max().unwrap_or(0);
+    println!("calls that a kill ended ended within {off} µs of it");
+    assert!(off <= within(), "{off} µs");
 }
 
 #[test]

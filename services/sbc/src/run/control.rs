@@ -270,7 +270,7 @@ fn unread(error: store::Error) -> RecordsError {
     match error {
         store::Error::Cursor(_) => RecordsError::Cursor(error.to_string()),
         store::Error::Deadline(_) => RecordsError::TooSlow(error.to_string()),
-        store::Error::Column { .. } | store::Error::Journal(_) => {
+        store::Error::Behind(_) | store::Error::Column { .. } | store::Error::Journal(_) => {
             RecordsError::Unavailable(error.to_string())
         }
     }
