@@ -5,7 +5,7 @@ mod harness;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use call::{Family, MediaId, MediaOrder, MediaReport, PortPair, RemoteStream, Side, StreamPorts};
 use harness::{Bench, Phone, REPORT, expect_nothing, from_relay, receive, rtp};
@@ -119,6 +119,28 @@ fn a_stranger_is_not_heard_and_its_packets_are_counted() {
     assert_eq!((from_a.packets, from_a.dropped), (1, 2));
     assert_eq!((from_b.packets, from_b.dropped), (1, 0));
     assert_eq!(bench.totals_when(|totals| totals.dropped == 2).dropped, 2);
+}
+
+#[test]
+fn a_side_that_floods_with_control_gets_a_fixed_rate_and_the_rest_is_counted() {
+    let mut bench = Bench::new(24_620..=24_639);
+    let (a, b) = (Phone::new(), Phone::new());
+    let ports = bench.call(1, &a, &b);
+    a.send(ports.a.rtp, &rtp(1));
+    receive(&b.rtp);
+    assert_eq!(bench.totals_when(|totals| totals.sockets == 4).sockets, 4);
+    let begun = Instant::now();
+    for sent in (0..2_000).step_by(50) {
+        (0..50).for_each(|_| a.send_control(ports.a.rtcp, &REPORT));
+        bench.totals_when(|totals| totals.control + totals.dropped == sent + 50);
+    }
+    let most = 201 + 200 * (begun.elapsed().as_secs() + 1);
+    let totals = bench.relay.totals();
+    assert!((200..=most).contains(&totals.control), "{totals:?}");
+    assert_eq!(totals.control + totals.dropped, 2_000);
+    a.send(ports.a.rtp, &rtp(2));
+    assert_eq!(receive(&b.rtp).0, rtp(2), "media has a limit of its own");
+    assert_eq!(bench.close(1).0.dropped, totals.dropped);
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! 2. **Reception** (`reception`, `jitter`): loss and jitter of what the side sent, whether or not it is passed on.
 //! 3. **Destination**: where latching found the other side, else where it was described; nobody who is unknown, on hold
 //!    or not receiving gets media. RTCP goes on while media is held (RFC 3264 §5.1).
-//! 4. **Pace** (`pace`): no faster than the limit.
+//! 4. **Pace** (`pace`): no faster than the limit, which for RTCP is another.
 //! 5. **Bond** (`bond`): whether its socket is, or may now be, connected to the one peer it is for.
 //! 6. **Hands** (`hands`): whether the kernel relays this direction from now on, or gives it back.
 
@@ -178,6 +178,7 @@ impl Stream {
                     Verdict::Drop
                 }
             }
+            Datagram::Rtcp if !near.control_pace.allows(Limit::CONTROL, now) => Verdict::Drop,
             Datagram::Rtcp => {
                 near.round_trip.heard(packet, now);
                 far.round_trip.sent(packet, now);
@@ -393,6 +394,7 @@ struct End {
     bond: Bond,
     hands: Hands,
     pace: Pace,
+    control_pace: Pace,
     reception: Reception,
     round_trip: RoundTrip,
     turned: Turned,

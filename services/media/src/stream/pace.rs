@@ -15,6 +15,10 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
+    /// Of RTCP, whatever that of media is: reports come every few seconds (RFC 3550 §6.2), feedback on a picture that is
+    /// breaking up some dozens of times a second (RFC 4585 §3).
+    pub(crate) const CONTROL: Limit = Limit { nanos: 1_000_000_000 / 200 };
+
     /// Zero: no limit.
     pub(crate) fn per_second(packets: u32) -> Limit {
         Limit { nanos: if packets == 0 { 0 } else { 1_000_000_000 / u64::from(packets) } }

@@ -313,6 +313,31 @@ fn is_connected(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Relay { connected: true, .. })
 }
 
+/// RTCP of somebody who keeps to RFC 3550 §6.2 comes every few seconds; feedback (RFC 4585) comes more often.
+#[test]
+fn control_has_a_limit_of_its_own_and_what_is_beyond_is_counted() {
+    let mut browser = remote("192.0.2.11:4000", "192.0.2.11");
+    browser.rtcp = browser.rtp;
+    for (terms, channel) in [(remote(PHONE_A, NAT_A), Channel::Rtcp), (browser, Channel::Rtp)] {
+        let mut stream = Stream::new(Limit::per_second(0));
+        stream.describe(Side::A, Some(terms));
+        stream.describe(Side::B, Some(remote(PHONE_B, "198.51.100.20")));
+        let mut control = |from, source, micros| {
+            stream.receive(from, channel, source, &RECEIVER_REPORT, Time::from_micros(micros))
+        };
+        let relayed = (0..100_000).filter(|n| {
+            let verdict = control(Side::A, terms.rtcp, n * 100);
+            assert!(matches!(verdict, Verdict::Relay { .. } | Verdict::Drop), "{verdict:?}");
+            verdict != Verdict::Drop
+        });
+        let relayed = relayed.count() as u64;
+        assert!((2_190..=2_210).contains(&relayed), "ten seconds and the burst of one: {relayed}");
+        let media = stream.receive(Side::A, Channel::Rtp, terms.rtp, &rtp(1), Time::from_micros(10_000_000));
+        assert_eq!(media, relayed_to(PHONE_B), "media has its own");
+        assert_eq!(dropped(&mut stream), (100_000 - relayed, 0));
+    }
+}
+
 #[test]
 fn a_port_is_connected_to_the_described_address_and_sends_there_without_naming_it() {
     let mut stream = described();
