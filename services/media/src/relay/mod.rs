@@ -59,8 +59,7 @@ pub struct Totals {
     pub kernel_flows: usize,
     /// RTCP packets relayed.
     pub control: u64,
-    /// Packets dropped by the source filter, the rate limit or encryption, as no RTP, or with no address to go to. Not those that strangers send to a media port
-    /// which is connected to its peer by then: the system refuses them.
+    /// Packets dropped by the source filter, the rate limits or encryption, as no RTP, or with no address to go to.
     pub dropped: u64,
     /// Those of them that came from where a side may send that described itself with RTP, and are none.
     pub not_rtp: u64,

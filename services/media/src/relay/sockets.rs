@@ -10,9 +10,9 @@ use call::{DirectionStats, Side};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 
-use super::{Path, Shared, worker};
+use super::{Path, PathEnd, Shared, worker};
 use crate::ports::SlotId;
 use crate::stream::{Channel, Stream};
 
@@ -28,9 +28,31 @@ pub(crate) type Socket = Arc<UdpSocket>;
 pub(crate) struct Slot {
     pub(crate) rtp: Option<Socket>,
     pub(crate) rtcp: Option<Socket>,
+    /// Beside the RTP socket, for everybody but the peer that it is connected to.
+    strangers: Option<Socket>,
     pub(crate) user: Option<(Arc<Path>, Side)>,
     /// The wake-up of the relay thread that came here last.
     visited: u32,
+}
+
+/// The sockets of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Rtp,
+    Rtcp,
+    Strangers,
+}
+
+impl Kind {
+    pub(super) const ALL: [Kind; 3] = [Kind::Rtp, Kind::Rtcp, Kind::Strangers];
+
+    /// Whose packets come there.
+    pub(super) fn channel(self) -> Channel {
+        match self {
+            Kind::Rtp | Kind::Strangers => Channel::Rtp,
+            Kind::Rtcp => Channel::Rtcp,
+        }
+    }
 }
 
 /// Why a port could not be opened.
@@ -49,13 +71,14 @@ pub(crate) enum SocketError {
 pub(crate) struct Sockets {
     limit: usize,
     open: AtomicUsize,
-    rtcp: AtomicUsize,
+    /// Those of them that a call can do without.
+    spare: AtomicUsize,
     taken: AtomicU64,
 }
 
 impl Sockets {
     pub(super) fn new(limit: usize) -> Sockets {
-        Sockets { limit, open: AtomicUsize::new(0), rtcp: AtomicUsize::new(0), taken: AtomicU64::new(0) }
+        Sockets { limit, open: AtomicUsize::new(0), spare: AtomicUsize::new(0), taken: AtomicU64::new(0) }
     }
 
     pub(super) fn open(&self) -> usize {
@@ -70,12 +93,15 @@ impl Sockets {
         self.taken.load(Relaxed)
     }
 
-    /// Media comes before control: RTCP gets two fifths of the descriptors at most, so that calls are not refused for it.
-    fn allows(&self, channel: Channel) -> bool {
+    /// Media comes before control: the rest gets two fifths of the descriptors at most, so that calls are not refused for
+    /// it; and what is there for speed half of that.
+    fn allows(&self, kind: Kind) -> bool {
         let room = self.open() < self.limit;
-        match channel {
-            Channel::Rtp => room,
-            Channel::Rtcp => room && self.rtcp.load(Relaxed) < self.limit / 5 * 2,
+        let spare = self.spare.load(Relaxed);
+        match kind {
+            Kind::Rtp => room,
+            Kind::Rtcp => room && spare < self.limit / 5 * 2,
+            Kind::Strangers => room && spare < self.limit / 5,
         }
     }
 
@@ -84,18 +110,14 @@ impl Sockets {
         self.open() <= self.limit / 4 * 3
     }
 
-    fn opened(&self, channel: Channel) {
+    fn opened(&self, kind: Kind) {
         self.open.fetch_add(1, Relaxed);
-        if channel == Channel::Rtcp {
-            self.rtcp.fetch_add(1, Relaxed);
-        }
+        self.spare.fetch_add(usize::from(kind != Kind::Rtp), Relaxed);
     }
 
-    fn closed(&self, channel: Channel) {
+    fn closed(&self, kind: Kind) {
         self.open.fetch_sub(1, Relaxed);
-        if channel == Channel::Rtcp {
-            self.rtcp.fetch_sub(1, Relaxed);
-        }
+        self.spare.fetch_sub(usize::from(kind != Kind::Rtp), Relaxed);
     }
 }
 
@@ -106,10 +128,11 @@ impl Slot {
         wakeup.wrapping_sub(before) <= 1
     }
 
-    pub(super) fn socket(&self, channel: Channel) -> Option<&Socket> {
-        match channel {
-            Channel::Rtp => self.rtp.as_ref(),
-            Channel::Rtcp => self.rtcp.as_ref(),
+    pub(super) fn socket(&self, kind: Kind) -> Option<&Socket> {
+        match kind {
+            Kind::Rtp => self.rtp.as_ref(),
+            Kind::Rtcp => self.rtcp.as_ref(),
+            Kind::Strangers => self.strangers.as_ref(),
         }
     }
 
@@ -123,7 +146,7 @@ impl Slot {
         if let Some(socket) = &self.rtp {
             return Ok(Arc::clone(socket));
         }
-        let socket = open(shared, shard, slot, Channel::Rtp)?;
+        let socket = open(shared, shard, slot, Kind::Rtp, None)?;
         self.rtp = Some(Arc::clone(&socket));
         Ok(socket)
     }
@@ -135,11 +158,12 @@ impl Slot {
         if account.keeps_resting() {
             return;
         }
-        for (socket, channel) in [(self.rtp.take(), Channel::Rtp), (self.rtcp.take(), Channel::Rtcp)] {
+        let sockets = [self.rtp.take(), self.rtcp.take(), self.strangers.take()];
+        for (socket, kind) in sockets.into_iter().zip(Kind::ALL) {
             if let Some(socket) = socket {
                 // The relay may hold the socket for another instant; it must not be woken for it any more.
                 let _ = epoll::delete(shared.epoll_of(shard), &*socket);
-                account.closed(channel);
+                account.closed(kind);
             }
         }
     }
@@ -148,10 +172,31 @@ impl Slot {
 impl Path {
     /// Connects the media port of `side` to the only peer that it is for. The caller holds the stream's lock, here and in
     /// [`Path::disconnect`], so that a socket is never connected to anybody else than its stream says.
-    pub(super) fn connect(&self, side: Side, peer: SocketAddr, state: &mut Stream) {
+    pub(super) fn connect(
+        self: &Arc<Path>,
+        shared: &Shared,
+        side: Side,
+        peer: SocketAddr,
+        state: &mut Stream,
+    ) {
         let end = self.end_towards(side, peer);
-        let done = end.is_some_and(|end| rustix::net::connect(&*end.rtp, &peer).is_ok());
+        let done = end.is_some_and(|end| {
+            self.hears_strangers(shared, end) && rustix::net::connect(&*end.rtp, &peer).is_ok()
+        });
         state.connected(side, done.then_some(peer));
+    }
+
+    /// Opens a second socket at a media port, unless it has one: what others than the peer send goes there, to be counted, once
+    /// the first is connected. Whether it is there.
+    fn hears_strangers(self: &Arc<Path>, shared: &Shared, end: &PathEnd) -> bool {
+        let Some(mut slot) = shared.slot(end.slot) else { return false };
+        // The call may have ended since the packet was read.
+        let still_ours = slot.user.as_ref().is_some_and(|(user, _)| Arc::ptr_eq(user, self));
+        if still_ours && slot.strangers.is_none() {
+            let opened = open(shared, self.shard as usize, end.slot, Kind::Strangers, Some(&end.rtp));
+            slot.strangers = opened.ok();
+        }
+        still_ours && slot.strangers.is_some()
     }
 
     /// Ends the stream; its media ports are open to everybody again, which is how they rest and how the next call finds
@@ -190,7 +235,7 @@ impl Path {
             if !still_ours || end.rtcp.get().is_some() {
                 continue;
             }
-            match open(shared, self.shard as usize, end.slot, Channel::Rtcp) {
+            match open(shared, self.shard as usize, end.slot, Kind::Rtcp, None) {
                 Ok(socket) => {
                     slot.rtcp = Some(Arc::clone(&socket));
                     let _ = end.rtcp.set(socket);
@@ -205,29 +250,35 @@ impl Path {
     }
 }
 
-/// Opens, binds and registers one port.
-fn open(shared: &Shared, shard: usize, slot: SlotId, channel: Channel) -> Result<Socket, SocketError> {
+/// Opens, binds and registers one port, or a second socket beside one that has it.
+fn open(
+    shared: &Shared,
+    shard: usize,
+    slot: SlotId,
+    kind: Kind,
+    beside: Option<&Socket>,
+) -> Result<Socket, SocketError> {
     let account = &shared.shards[shard].sockets;
-    if !account.allows(channel) {
+    if !account.allows(kind) {
         return Err(SocketError::Exhausted);
     }
     let (pair, at) = shared.plan.place(slot);
-    let port = shared.plan.rtp_port(pair) + u16::from(channel == Channel::Rtcp);
+    let port = shared.plan.rtp_port(pair) + u16::from(kind == Kind::Rtcp);
     let address = shared.address(at);
     let attempt = || -> io::Result<UdpSocket> {
-        let socket = bind(SocketAddr::new(address, port))?;
+        let socket = bind(SocketAddr::new(address, port), beside)?;
         if let Some(dscp) = shared.config.dscp {
             mark(&socket, address, dscp)?;
         }
         let socket = UdpSocket::from(socket);
         // Level-triggered: what one visit leaves unread comes up again by itself.
-        let token = epoll::EventData::new_u64(worker::token(slot, channel));
+        let token = epoll::EventData::new_u64(worker::token(slot, kind));
         epoll::add(shared.epoll_of(shard), &socket, token, epoll::EventFlags::IN)?;
         Ok(socket)
     };
     match attempt() {
         Ok(socket) => {
-            account.opened(channel);
+            account.opened(kind);
             Ok(Arc::new(socket))
         }
         Err(error) => Err(match Errno::from_io_error(&error) {
@@ -243,7 +294,7 @@ fn open(shared: &Shared, shard: usize, slot: SlotId, channel: Channel) -> Result
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<RawSocket> {
+fn bind(address: SocketAddr, beside: Option<&Socket>) -> io::Result<RawSocket> {
     // Made non-blocking by the same system call: every call opens two of them.
     let socket =
         RawSocket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
@@ -251,8 +302,15 @@ fn bind(address: SocketAddr) -> io::Result<RawSocket> {
         // Otherwise sources would come as IPv4-mapped addresses, which no description names.
         socket.set_only_v6(true)?;
     }
-    socket.bind(&address.into())?;
-    Ok(socket)
+    let Some(first) = beside.map(SockRef::from) else {
+        socket.bind(&address.into())?;
+        return Ok(socket);
+    };
+    // Both must allow it, and nobody else shall have the port in this way afterwards.
+    let shared = |on| socket.set_reuse_address(on).and_then(|()| first.set_reuse_address(on));
+    let bound = shared(true).and_then(|()| socket.bind(&address.into()));
+    shared(false)?;
+    bound.map(|()| socket)
 }
 
 fn mark(socket: &RawSocket, address: IpAddr, dscp: u8) -> io::Result<()> {
@@ -266,7 +324,7 @@ fn mark(socket: &RawSocket, address: IpAddr, dscp: u8) -> io::Result<()> {
 
 /// Whether the address is this host's: a port of the system's choice can be bound there.
 pub(super) fn probe(address: IpAddr) -> io::Result<()> {
-    bind(SocketAddr::new(address, 0)).map(drop)
+    bind(SocketAddr::new(address, 0), None).map(drop)
 }
 
 /// Raises the soft limit of file descriptors to the hard one. Returns how many sockets media may open: a tenth, and at
@@ -286,17 +344,19 @@ mod tests {
 
     fn with_open(limit: usize, rtp: usize, rtcp: usize) -> Sockets {
         let sockets = Sockets::new(limit);
-        (0..rtp).for_each(|_| sockets.opened(Channel::Rtp));
-        (0..rtcp).for_each(|_| sockets.opened(Channel::Rtcp));
+        (0..rtp).for_each(|_| sockets.opened(Kind::Rtp));
+        (0..rtcp).for_each(|_| sockets.opened(Kind::Rtcp));
         sockets
     }
 
     #[test]
-    fn control_never_takes_the_descriptors_that_media_needs() {
-        assert!(with_open(100, 0, 39).allows(Channel::Rtcp));
-        assert!(!with_open(100, 0, 40).allows(Channel::Rtcp));
-        assert!(with_open(100, 59, 40).allows(Channel::Rtp));
-        assert!(!with_open(100, 60, 40).allows(Channel::Rtp));
+    fn nothing_else_takes_the_descriptors_that_media_needs() {
+        assert!(with_open(100, 0, 39).allows(Kind::Rtcp));
+        assert!(!with_open(100, 0, 40).allows(Kind::Rtcp));
+        assert!(with_open(100, 0, 19).allows(Kind::Strangers));
+        assert!(!with_open(100, 0, 20).allows(Kind::Strangers));
+        assert!(with_open(100, 59, 40).allows(Kind::Rtp));
+        assert!(!with_open(100, 60, 40).allows(Kind::Rtp));
     }
 
     #[test]
@@ -304,7 +364,7 @@ mod tests {
         assert!(with_open(100, 75, 0).keeps_resting());
         let scarce = with_open(100, 60, 16);
         assert!(!scarce.keeps_resting());
-        scarce.closed(Channel::Rtcp);
+        scarce.closed(Kind::Rtcp);
         assert!(scarce.keeps_resting());
         assert_eq!(scarce.open(), 75);
     }

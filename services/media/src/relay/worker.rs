@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recvfrom, send, sendto};
 use sip::Time;
 
+use super::sockets::Kind;
 use super::{Path, Shared, Socket, ThreadState};
 use crate::Wake;
 use crate::ports::SlotId;
@@ -39,14 +40,16 @@ const TEND: Duration = Duration::from_millis(50);
 /// The largest UDP payload.
 const DATAGRAM: usize = 65_535;
 
-/// What epoll hands back for a port.
-pub(super) fn token(slot: SlotId, channel: Channel) -> u64 {
-    u64::from(slot.0) * 2 + u64::from(channel == Channel::Rtcp)
+/// What epoll hands back for a socket.
+pub(super) fn token(slot: SlotId, kind: Kind) -> u64 {
+    let kinds = Kind::ALL.len() as u64;
+    u64::from(slot.0) * kinds + kind as u64
 }
 
-fn port_of(token: u64) -> Option<(SlotId, Channel)> {
-    let slot = u32::try_from(token / 2).ok()?;
-    Some((SlotId(slot), if token.is_multiple_of(2) { Channel::Rtp } else { Channel::Rtcp }))
+fn socket_of(token: u64) -> Option<(SlotId, Kind)> {
+    let kinds = Kind::ALL.len() as u64;
+    let slot = u32::try_from(token / kinds).ok()?;
+    Some((SlotId(slot), *Kind::ALL.get((token % kinds) as usize)?))
 }
 
 /// Starts thread `thread`, which serves the shards of `wakers`.
@@ -193,21 +196,26 @@ impl Worker {
             let _ = rustix::io::read(&self.state().interrupt, &mut [0; 8]);
             return;
         }
-        let Some((id, channel)) = port_of(token) else { return };
+        let Some((id, kind)) = socket_of(token) else { return };
         let Some(mut slot) = self.shared.slot(id) else { return };
         let burst = if slot.comes_up_again(self.wakeup) { BURST } else { 1 };
-        match slot.user.clone() {
-            Some((path, side)) => {
-                drop(slot);
-                self.relay(&path, side, (id, channel), burst, buffer);
+        let user = slot.user.clone();
+        // The path has the others.
+        let besides =
+            (user.is_none() || kind == Kind::Strangers).then(|| slot.socket(kind).cloned()).flatten();
+        drop(slot);
+        match (user, besides) {
+            (Some((path, side)), Some(socket)) => {
+                self.relay(&path, side, &socket, kind.channel(), burst, buffer)
             }
-            None => {
-                let idle = slot.socket(channel).cloned();
-                drop(slot);
-                if let Some(socket) = idle {
-                    read(burst, &socket, buffer, |_, _, _| self.tally.late += 1);
+            (Some((path, side)), None) => {
+                let end = path.end_at(side, id);
+                if let Some(socket) = end.and_then(|end| end.socket(kind.channel())) {
+                    self.relay(&path, side, socket, kind.channel(), burst, buffer);
                 }
             }
+            (None, Some(socket)) => read(burst, &socket, buffer, |_, _, _| self.tally.late += 1),
+            (None, None) => {}
         }
     }
 
@@ -215,17 +223,17 @@ impl Worker {
         &mut self,
         path: &Arc<Path>,
         side: Side,
-        (at, channel): (SlotId, Channel),
+        socket: &Socket,
+        channel: Channel,
         burst: usize,
         buffer: &mut [u8],
     ) {
-        let Some(socket) = path.end_at(side, at).and_then(|end| end.socket(channel)) else { return };
         read(burst, socket, buffer, |buffer, length, source| {
             let ((verdict, length), news) = {
                 let mut state = path.state();
                 let verdict = state.pass(side, channel, source, buffer, length, self.now);
                 if let Some(peer) = state.ripe(side).filter(|peer| self.shared.may_connect(*peer)) {
-                    path.connect(side, peer, &mut state);
+                    path.connect(&self.shared, side, peer, &mut state);
                 }
                 if channel == Channel::Rtp {
                     self.shared.settle(path, side, &mut state);
@@ -373,8 +381,8 @@ pub(super) fn transmit(socket: &Socket, packet: &[u8], to: SocketAddr, connected
         || sendto(socket, packet, SendFlags::empty(), &to).is_ok()
 }
 
-/// Reads up to `burst` datagrams, each with its source: a connected socket still holds what strangers sent before. Errors other than "nothing there" belong to a single datagram, so reading goes on.
-/// `each` is given the whole buffer, in which a packet may grow, and how much of it the packet is.
+/// Reads up to `burst` datagrams, each with its source: a connected socket still holds what strangers sent before. Errors other
+/// than "nothing there" belong to a single datagram, so reading goes on. `each` is given the whole buffer, in which a packet may grow, and how much of it the packet is.
 fn read(
     burst: usize,
     socket: &Socket,

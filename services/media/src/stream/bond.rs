@@ -1,15 +1,16 @@
 //! Whether a side's media port is for one peer alone, so that its socket may be connected.
 //!
 //! A connected socket sends without a look at the routing table, which is a good part of what a packet costs. But it is
-//! also deaf to everybody else, before the source filter sees them; so it must wait until nobody else can be right. That
+//! also deaf to everybody else, for whom the port gets a second socket. So it must wait until nobody else can be right. That
 //! is when packets come from the very address that was described: nothing outranks it. A source that only earned its
 //! latch may yet give way to the described one, and a side that receives elsewhere than it sends from has two addresses.
 //! Neither is ever connected.
 
 use std::net::SocketAddr;
 
-/// So many packets in a row before the system calls to connect and to disconnect have paid for themselves twice.
-const RIPE: u8 = 32;
+/// So many packets in a row before the system calls to connect and to disconnect have paid for themselves twice. A stream
+/// that the kernel takes has gone there before.
+const RIPE: u8 = 64;
 
 /// What a media port knows of its one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -299,7 +299,7 @@ fn a_side_is_expected_to_be_heard_while_it_sends_and_the_other_receives() {
 
 /// Packets enough for the port of `from` to be connected, if it may be at all.
 fn settle(stream: &mut Stream, from: Side, source: &str) -> Option<SocketAddr> {
-    for _ in 0..31 {
+    for _ in 0..63 {
         media(stream, from, source);
         assert_eq!(stream.ripe(from), None, "too early");
     }
@@ -361,7 +361,7 @@ fn a_latched_source_that_the_described_address_could_still_replace_is_never_conn
 #[test]
 fn a_port_that_could_not_be_connected_is_tried_again_later() {
     let mut stream = described();
-    for _ in 0..32 {
+    for _ in 0..64 {
         media(&mut stream, Side::B, PHONE_B);
     }
     assert!(stream.ripe(Side::B).is_some());

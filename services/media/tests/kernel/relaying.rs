@@ -152,7 +152,7 @@ fn what_the_kernel_has_counted_is_told_in_between_and_the_stream_returns_there()
 }
 
 #[test]
-fn a_stranger_never_gets_through_a_stream_in_the_kernel() {
+fn a_stranger_never_gets_through_a_stream_in_the_kernel_and_is_counted() {
     let Some(network) = Network::new() else { return };
     let mut call = Call::settled(&network, config());
     let before = call.counted(u64::from(SETTLED) * 2);
@@ -166,10 +166,14 @@ fn a_stranger_never_gets_through_a_stream_in_the_kernel() {
     }
     expect_nothing(&call.a.rtp);
     expect_nothing(&call.b.rtp);
-    assert_eq!(call.bench.relay.totals().packets, before.packets);
+    let after = call.bench.totals_when(|totals| totals.dropped == before.dropped + 80);
+    assert_eq!((after.packets, after.dropped), (before.packets, before.dropped + 80));
     call.talk(5);
-    let (from_a, _) = call.bench.close(1);
-    assert_eq!((from_a.packets, from_a.lost), (u64::from(call.next), 0));
+    let last = call.counted(before.packets + 10);
+    assert_eq!(last.kernel_packets, before.kernel_packets + 10, "it stays where it is");
+    let (from_a, from_b) = call.bench.close(1);
+    assert_eq!((from_a.packets, from_a.lost, from_a.dropped), (u64::from(call.next), 0, 40));
+    assert_eq!((from_b.packets, from_b.lost, from_b.dropped), (u64::from(call.next), 0, 40));
 }
 
 /// The stack knows by which interface an address may come; the program runs before it.
