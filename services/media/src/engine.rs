@@ -9,16 +9,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use call::{
-    DirectionStats, Engine, Family, MediaId, MediaOrder, MediaReport, PortPair, Protection, RemoteStream,
-    Side, StreamPorts,
+    Deaf, DirectionStats, Engine, Family, MediaId, MediaOrder, MediaReport, PortPair, Protection,
+    RemoteStream, Side, StreamPorts,
 };
 use foldhash::{HashMap, HashMapExt};
 use sip::Time;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::ports::{At, Pair, Ports};
 use crate::relay::{Path, PathEnd, ShardState, Shared, SocketError};
-use crate::stream::{Limit, Silence};
+use crate::stream::{Limit, Silence, Stream};
 
 /// More m= lines than any call has; each costs four ports.
 const MAX_STREAMS: u8 = 16;
@@ -64,8 +64,16 @@ impl Session {
 #[derive(Debug)]
 struct Watched {
     silence: Silence,
-    /// It was reported that nothing is heard of it at all.
-    is_deaf: bool,
+    /// By stream.
+    awaited: SmallVec<[Awaited; 1]>,
+}
+
+/// Whether a side is still to be heard in one stream by the terms of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Since(Time),
+    /// It was heard, or it was reported that it is not.
+    Over,
 }
 
 impl Engine for Handle {
@@ -149,14 +157,11 @@ impl Engine for Handle {
                 session.paths.iter().for_each(|path| self.shared.recall_all(path, &mut path.state()));
             }
             let Some(watch) = session.watch.as_mut() else { continue };
-            for (side, Watched { silence, is_deaf }) in [Side::A, Side::B].into_iter().zip(watch) {
+            for (side, watched) in [Side::A, Side::B].into_iter().zip(watch) {
+                let deaf = look_for(&self.shared, &session.paths, side, &mut watched.awaited, now);
+                reports.extend(deaf.map(|deaf| MediaReport::OneWay { session: id, side, deaf }));
                 let Hearing { expected, is_mutual, heard } = hearing(&self.shared, &session.paths, side);
-                let waited = silence.waited(expected, heard, now);
-                if heard == 0 && expected && !*is_deaf && waited >= self.shared.config.one_way_after {
-                    *is_deaf = true;
-                    let deaf = session.paths.iter().find_map(|path| path.state().deaf(side));
-                    reports.extend(deaf.map(|deaf| MediaReport::OneWay { session: id, side, deaf }));
-                }
+                let silence = &mut watched.silence;
                 if silence.look(expected, heard, now, is_mutual.then_some(timeout)) {
                     reports.push(MediaReport::Silent { session: id, side });
                 }
@@ -398,6 +403,10 @@ impl Handle {
         let changed = {
             let mut state = path.state();
             let changed = state.describe(side, remote);
+            if changed {
+                let heard = [Side::A, Side::B].map(|side| self.shared.heard(path, side, &mut state));
+                state.expect_anew(heard);
+            }
             path.disconnect(side, &mut state);
             self.shared.recall(path, &mut state);
             self.shared.adopt(path, &mut state);
@@ -405,8 +414,14 @@ impl Handle {
         };
         // A refresh with the same description must not put off the report of silence.
         if changed {
-            for watched in session.watch.iter_mut().flatten() {
-                watched.silence.restart(now);
+            for Watched { silence, awaited } in session.watch.iter_mut().flatten() {
+                silence.restart(now);
+                awaited.resize(session.paths.len(), Awaited::Since(now));
+                awaited
+                    .iter_mut()
+                    .skip(usize::from(stream))
+                    .take(1)
+                    .for_each(|one| *one = Awaited::Since(now));
             }
         }
     }
@@ -470,7 +485,7 @@ impl Handle {
         session.watch = on.then(|| {
             [Side::A, Side::B].map(|side| {
                 let silence = Silence::new(hearing(&self.shared, &session.paths, side).heard, now);
-                Watched { silence, is_deaf: false }
+                Watched { silence, awaited: smallvec![Awaited::Since(now); session.paths.len()] }
             })
         });
         match (was, on) {
@@ -589,6 +604,32 @@ impl Shared {
     }
 }
 
+/// Looks for a side in each stream: a picture that arrives does not make up for speech that does not. Why it is not heard,
+/// once for the terms of now.
+fn look_for(
+    shared: &Shared,
+    paths: &[Arc<Path>],
+    side: Side,
+    awaited: &mut [Awaited],
+    now: Time,
+) -> Option<Deaf> {
+    let mut deaf = None;
+    for (path, awaited) in paths.iter().zip(awaited) {
+        let Awaited::Since(since) = *awaited else { continue };
+        let mut stream = path.state();
+        let heard = heard(shared, path, side, &mut stream);
+        if stream.is_heard(side, heard) {
+            *awaited = Awaited::Over;
+        } else if !stream.is_awaited(side) {
+            *awaited = Awaited::Since(now);
+        } else if now.since(since) >= shared.config.one_way_after {
+            *awaited = Awaited::Over;
+            deaf = deaf.or(stream.missed(side));
+        }
+    }
+    deaf
+}
+
 /// What should come from a side, and has.
 #[derive(Default)]
 struct Hearing {
@@ -603,14 +644,17 @@ struct Hearing {
 fn hearing(shared: &Shared, paths: &[Arc<Path>], side: Side) -> Hearing {
     paths.iter().fold(Hearing::default(), |Hearing { expected, is_mutual, heard }, path| {
         let mut stream = path.state();
-        let mut more = shared.heard(path, side, &mut stream);
-        if stream.takes_turns() {
-            more += shared.heard(path, side.other(), &mut stream);
-        }
+        let more = self::heard(shared, path, side, &mut stream);
         Hearing {
             expected: expected || stream.expects(side),
             is_mutual: is_mutual || stream.is_mutual(),
             heard: heard + more,
         }
     })
+}
+
+/// What has come from a side in one stream, or from either where they take turns.
+fn heard(shared: &Shared, path: &Path, side: Side, stream: &mut Stream) -> u64 {
+    let heard = shared.heard(path, side, stream);
+    if stream.takes_turns() { heard + shared.heard(path, side.other(), stream) } else { heard }
 }

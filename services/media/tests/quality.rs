@@ -6,7 +6,7 @@ mod harness;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use call::{Deaf, MediaId, MediaReport, RemoteStream, Side};
+use call::{Deaf, MediaId, MediaOrder, MediaReport, RemoteStream, Side, StreamPorts};
 use harness::{Bench, LOCAL, Phone, receive, rtp};
 use media::Config;
 
@@ -79,6 +79,94 @@ fn a_side_of_which_nothing_came_is_named_and_one_on_hold_is_not() {
     bench.watch(2, true);
     bench.pass(Duration::from_secs(30));
     assert_eq!(bench.poll(), []);
+}
+
+/// A call in which both sides were heard and nothing is wrong by now.
+fn talking(bench: &mut Bench, a: &Phone, b: &Phone) -> StreamPorts {
+    let ports = bench.call(1, a, b);
+    bench.watch(1, true);
+    talk(a, b, ports, 1);
+    bench.pass(Duration::from_secs(30));
+    assert_eq!(bench.poll(), []);
+    ports
+}
+
+fn talk(a: &Phone, b: &Phone, ports: StreamPorts, sequence: u16) {
+    a.send(ports.a.rtp, &rtp(sequence));
+    receive(&b.rtp);
+    b.send(ports.b.rtp, &rtp(sequence));
+    receive(&a.rtp);
+}
+
+/// A re-INVITE or a transfer says that a side is elsewhere, and from there nothing is heard.
+#[test]
+fn a_side_that_is_not_heard_where_it_has_moved_is_named_again() {
+    let mut bench = bench(24_140..=24_159);
+    let (a, b, moved, stranger) = (Phone::new(), Phone::new(), Phone::new(), Phone::at("127.0.0.9"));
+    let ports = talking(&mut bench, &a, &b);
+    let before = bench.relay.totals().dropped;
+    bench.describe(1, Side::A, moved.description());
+    b.send(ports.b.rtp, &rtp(2));
+    receive(&moved.rtp);
+    stranger.send(ports.a.rtp, &rtp(2));
+    bench.totals_when(|totals| totals.dropped > before);
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(bench.poll(), [], "too early");
+    bench.pass(Duration::from_secs(2));
+    let deaf = Deaf::WrongSource(stranger.rtp.local_addr().unwrap());
+    assert_eq!(bench.poll(), [MediaReport::OneWay { session: MediaId(1), side: Side::A, deaf }]);
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.poll(), [], "once");
+    assert_eq!(bench.count(1).0.deaf, Some(deaf));
+    talk(&moved, &b, ports, 3);
+    let (from_a, from_b) = bench.close(1);
+    assert_eq!((from_a.deaf, from_b.deaf), (None, None), "it came back");
+}
+
+#[test]
+fn who_is_silent_after_a_resume_is_named_and_who_holds_or_hangs_up_soon_is_not() {
+    let mut bench = bench(24_160..=24_179);
+    let (a, b) = (Phone::new(), Phone::new());
+    talking(&mut bench, &a, &b);
+    let hold = RemoteStream { receives: false, ..a.description() };
+    let is_held = RemoteStream { sends: false, ..b.description() };
+    for _ in 0..2 {
+        bench.describe(1, Side::A, hold);
+        bench.describe(1, Side::B, is_held);
+        for _ in 0..5 {
+            bench.pass(Duration::from_secs(10));
+            assert_eq!(bench.poll(), [], "nobody has to play music");
+        }
+        bench.describe(1, Side::A, a.description());
+        bench.describe(1, Side::B, b.description());
+        bench.pass(Duration::from_secs(6));
+        let named = |side| MediaReport::OneWay { session: MediaId(1), side, deaf: Deaf::Nothing };
+        assert_eq!(bench.poll(), [named(Side::A), named(Side::B)]);
+    }
+    bench.describe(1, Side::A, Phone::new().description());
+    let (from_a, from_b) = bench.close(1);
+    assert_eq!((from_a.deaf, from_b.deaf), (None, None), "there was no time to hear them");
+}
+
+#[test]
+fn speech_that_does_not_come_is_named_where_the_picture_does() {
+    let mut bench = bench(24_180..=24_199);
+    let (a, b, camera, screen) = (Phone::new(), Phone::new(), Phone::new(), Phone::new());
+    let [speech, picture] = bench.try_open(1, 2).unwrap()[..] else { panic!("two streams") };
+    for (stream, side, phone) in
+        [(0, Side::A, &a), (0, Side::B, &b), (1, Side::A, &camera), (1, Side::B, &screen)]
+    {
+        let remote = Some(phone.description());
+        let order = MediaOrder::Describe { session: MediaId(1), stream, side, remote, protection: None };
+        assert_eq!(bench.order(order), []);
+    }
+    bench.watch(1, true);
+    talk(&camera, &screen, picture, 1);
+    b.send(speech.b.rtp, &rtp(1));
+    receive(&a.rtp);
+    bench.pass(Duration::from_secs(6));
+    let deaf = Deaf::Nothing;
+    assert_eq!(bench.poll(), [MediaReport::OneWay { session: MediaId(1), side: Side::A, deaf }]);
 }
 
 #[test]

@@ -348,10 +348,39 @@ impl Stream {
         self.answered.get_or_insert(now);
     }
 
-    /// Why nothing is heard of a side that should send; `None`: it is heard, or has no reason to send.
+    /// The terms are others now: both sides ought to be heard by them. What came of A and B so far, wherever it was counted.
+    pub(crate) fn expect_anew(&mut self, heard: [u64; 2]) {
+        for (end, heard) in [&mut self.a, &mut self.b].into_iter().zip(heard) {
+            (end.before, end.is_missed, end.turned) = (heard, false, Turned::default());
+        }
+    }
+
+    /// Whether a side was heard by the terms of now; `heard` is all that has come.
+    pub(crate) fn is_heard(&self, side: Side, heard: u64) -> bool {
+        let turns = if self.takes_turns() { self.end(side.other()).before } else { 0 };
+        heard != self.end(side).before + turns
+    }
+
+    /// Whether a side that is not heard is to be reported. One that was heard before may be silent on hold as in
+    /// [`Stream::is_mutual`].
+    pub(crate) fn is_awaited(&self, side: Side) -> bool {
+        self.expects(side) && (self.end(side).before == 0 || self.is_mutual())
+    }
+
+    /// A side was awaited for long enough: why nothing is heard of it.
+    pub(crate) fn missed(&mut self, side: Side) -> Option<Deaf> {
+        let end = self.end_mut(side);
+        end.is_missed = true;
+        let remote = end.known()?;
+        Some(end.keyless().unwrap_or_else(|| end.turned.why(&remote)))
+    }
+
+    /// Why nothing is heard of a side that should send; `None`: it is heard, or has no reason to send, or was heard before
+    /// and has not been looked for in vain since.
     pub(crate) fn deaf(&self, side: Side) -> Option<Deaf> {
         let end = self.end(side);
-        let remote = end.known().filter(|_| end.heard == 0 && self.expects(side))?;
+        let is_unheard = end.heard == 0 || end.is_missed && end.heard == end.before;
+        let remote = end.known().filter(|_| is_unheard && self.expects(side))?;
         Some(end.keyless().unwrap_or_else(|| end.turned.why(&remote)))
     }
 
@@ -401,6 +430,10 @@ struct End {
     /// When its first media came.
     first: Option<Time>,
     heard: u64,
+    /// How much of that came before the terms were what they are now.
+    before: u64,
+    /// It was looked for in vain since.
+    is_missed: bool,
     /// What came last was no RTP.
     sends_other: bool,
     packets: u64,

@@ -26,11 +26,6 @@ impl Silence {
         self.since = now;
     }
 
-    /// How long the side has been waited for, as it stands before the next look.
-    pub(crate) fn waited(&self, expected: bool, heard: u64, now: Time) -> Duration {
-        if expected && heard == self.heard { now.since(self.since) } else { Duration::ZERO }
-    }
-
     /// Looks again. True once when a side that is `expected` to send has not for `timeout`, if there is one; and once more
     /// only after it was heard in between.
     pub(crate) fn look(&mut self, expected: bool, heard: u64, now: Time, timeout: Option<Duration>) -> bool {
