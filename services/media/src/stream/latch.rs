@@ -1,7 +1,8 @@
 //! The source filter of one port: symmetric RTP with latching (RFC 7362 §4.2), and no more than that.
 //!
-//! A phone behind a NAT describes an address from which its packets never come. The first authentic packet from the
-//! described host, or from the host its signalling comes from, shows the true one; from then on nobody else is heard.
+//! A phone behind a NAT describes an address from which its packets never come, and so does a gateway for its fax. The first
+//! authentic packet from the described host, or from the host its signalling comes from, shows the true one; from then on
+//! nobody else is heard.
 //! Taking packets from anywhere would hand the call to whoever sends first (the "RTP bleed").
 
 use std::net::{IpAddr, SocketAddr};

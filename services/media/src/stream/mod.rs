@@ -455,10 +455,17 @@ impl End {
         let remote = self.remote.ok_or(Verdict::Drop)?;
         match channel {
             Channel::Rtp => {
-                let datagram = header::classify_media(packet, muxed(&remote));
-                // Only real RTP earns a latch: a stray probe or an RTCP packet must not decide where the media goes. The
-                // exact described address needs no proof, so that UDPTL and DTLS pass there.
-                let authentic = matches!(datagram, Datagram::Rtp(_));
+                let datagram = header::classify_media(packet, remote.is_rtp && muxed(&remote));
+                // Only what belongs here earns a latch: a stray probe or an RTCP packet must not decide where the media goes,
+                // nor speech on its way where a fax begins. The exact described address needs no proof.
+                let authentic = match datagram {
+                    Datagram::Rtp(_) => remote.is_rtp,
+                    Datagram::Other => !remote.is_rtp,
+                    Datagram::Rtcp | Datagram::Stun => false,
+                };
+                let is_other = !remote.is_rtp && datagram != Datagram::Stun;
+                // What looks like RTP there does so by chance.
+                let datagram = if is_other { Datagram::Other } else { datagram };
                 let foreign = remote.is_rtp && datagram == Datagram::Other && !header::makes_keys(packet);
                 let useful = datagram != Datagram::Stun && !packet.is_empty() && !foreign;
                 if !useful || !self.rtp.admit(remote.rtp, remote.signalling, source, authentic) {

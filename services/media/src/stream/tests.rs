@@ -135,6 +135,41 @@ fn the_described_address_may_send_what_is_not_rtp_where_it_has_not_said_rtp() {
     assert_eq!(stream.heard(Side::B), 1);
 }
 
+/// A gateway behind a NAT describes a private address also for its fax.
+#[test]
+fn a_fax_from_behind_a_nat_shows_where_its_gateway_is_and_late_speech_does_not() {
+    let mut stream = described();
+    assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), relayed_to(PHONE_B));
+    stream.describe(Side::A, Some(RemoteStream { is_rtp: false, ..remote("192.0.2.10:4100", NAT_A) }));
+    stream.describe(Side::B, Some(RemoteStream { is_rtp: false, ..remote(PHONE_B, "198.51.100.20") }));
+    let mut fax =
+        |from, source, packet: &[u8]| stream.receive(from, Channel::Rtp, address(source), packet, Time::ZERO);
+    let to = |to| Verdict::Relay { out: Channel::Rtp, to: address(to), connected: false, media: Some(5) };
+    let udptl = [0, 0, 1, 6, 0];
+    for (source, packet, what) in [
+        ("203.0.113.1:61000", &rtp(2)[..], "speech that was on its way"),
+        (STRANGER, &udptl, "a stranger"),
+        ("203.0.113.1:61002", b"", "nothing"),
+    ] {
+        assert_eq!(fax(Side::A, source, packet), Verdict::Drop, "{what}");
+        assert_eq!(fax(Side::B, PHONE_B, &udptl), to("192.0.2.10:4100"), "{what}");
+    }
+    assert_eq!(fax(Side::A, "203.0.113.1:61004", &udptl), to(PHONE_B));
+    assert_eq!(fax(Side::B, PHONE_B, &udptl), to("203.0.113.1:61004"));
+    assert_eq!(fax(Side::A, "203.0.113.1:61006", &udptl), Verdict::Drop, "another port of the same host");
+    let mut late = [&[0x80, 0][..], &udptl, &[7; 20]].concat();
+    for high in 0..=255 {
+        late[0] = high;
+        let verdict = fax(Side::A, "203.0.113.1:61004", &late);
+        assert!(
+            matches!(verdict, Verdict::Relay { media: Some(27), .. }),
+            "whatever its number: {verdict:?}"
+        );
+    }
+    let (a, _) = stream.close();
+    assert_eq!((a.lost, a.reordered, a.jitter_ms), (0, 0, 0.0), "it has no header that would tell");
+}
+
 /// RFC 7983: what begins with another octet than those of RTP, and what that is.
 #[test]
 fn in_a_stream_of_rtp_the_described_address_may_send_rtp_and_what_keys_are_made_with() {
@@ -267,6 +302,31 @@ fn control_crosses_between_a_side_that_multiplexes_and_one_that_does_not() {
     assert_eq!(stream.heard(Side::A), 1, "control is not media");
 }
 
+/// RTCP of somebody who keeps to RFC 3550 §6.2 comes every few seconds; feedback (RFC 4585) comes more often.
+#[test]
+fn control_has_a_limit_of_its_own_and_what_is_beyond_is_counted() {
+    let mut browser = remote("192.0.2.11:4000", "192.0.2.11");
+    browser.rtcp = browser.rtp;
+    for (terms, channel) in [(remote(PHONE_A, NAT_A), Channel::Rtcp), (browser, Channel::Rtp)] {
+        let mut stream = Stream::new(Limit::per_second(0));
+        stream.describe(Side::A, Some(terms));
+        stream.describe(Side::B, Some(remote(PHONE_B, "198.51.100.20")));
+        let mut control = |from, source, micros| {
+            stream.receive(from, channel, source, &RECEIVER_REPORT, Time::from_micros(micros))
+        };
+        let relayed = (0..100_000).filter(|n| {
+            let verdict = control(Side::A, terms.rtcp, n * 100);
+            assert!(matches!(verdict, Verdict::Relay { .. } | Verdict::Drop), "{verdict:?}");
+            verdict != Verdict::Drop
+        });
+        let relayed = relayed.count() as u64;
+        assert!((2_190..=2_210).contains(&relayed), "ten seconds and the burst of one: {relayed}");
+        let media = stream.receive(Side::A, Channel::Rtp, terms.rtp, &rtp(1), Time::from_micros(10_000_000));
+        assert_eq!(media, relayed_to(PHONE_B), "media has its own");
+        assert_eq!(dropped(&mut stream), (100_000 - relayed, 0));
+    }
+}
+
 #[test]
 fn what_the_network_refused_is_not_counted_as_relayed() {
     let mut stream = described();
@@ -311,31 +371,6 @@ fn settle(stream: &mut Stream, from: Side, source: &str) -> Option<SocketAddr> {
 
 fn is_connected(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Relay { connected: true, .. })
-}
-
-/// RTCP of somebody who keeps to RFC 3550 §6.2 comes every few seconds; feedback (RFC 4585) comes more often.
-#[test]
-fn control_has_a_limit_of_its_own_and_what_is_beyond_is_counted() {
-    let mut browser = remote("192.0.2.11:4000", "192.0.2.11");
-    browser.rtcp = browser.rtp;
-    for (terms, channel) in [(remote(PHONE_A, NAT_A), Channel::Rtcp), (browser, Channel::Rtp)] {
-        let mut stream = Stream::new(Limit::per_second(0));
-        stream.describe(Side::A, Some(terms));
-        stream.describe(Side::B, Some(remote(PHONE_B, "198.51.100.20")));
-        let mut control = |from, source, micros| {
-            stream.receive(from, channel, source, &RECEIVER_REPORT, Time::from_micros(micros))
-        };
-        let relayed = (0..100_000).filter(|n| {
-            let verdict = control(Side::A, terms.rtcp, n * 100);
-            assert!(matches!(verdict, Verdict::Relay { .. } | Verdict::Drop), "{verdict:?}");
-            verdict != Verdict::Drop
-        });
-        let relayed = relayed.count() as u64;
-        assert!((2_190..=2_210).contains(&relayed), "ten seconds and the burst of one: {relayed}");
-        let media = stream.receive(Side::A, Channel::Rtp, terms.rtp, &rtp(1), Time::from_micros(10_000_000));
-        assert_eq!(media, relayed_to(PHONE_B), "media has its own");
-        assert_eq!(dropped(&mut stream), (100_000 - relayed, 0));
-    }
 }
 
 #[test]
