@@ -82,6 +82,8 @@ fn a_hold_and_a_resume_keep_the_count_of_a_key_and_another_key_begins_anew() {
             peer.send(other.b.rtp, packet);
             assert_eq!(receive(&listener.rtp).0, rtp(sequence), "{suite:?}");
         };
+        // Who began there would be given other numbers.
+        encrypted(50_000);
         let before = encrypted(65_535);
         crosses(&before, 65_535);
         // Beyond the rollover, which the receiver has seen as well; then both ends hold and resume.

@@ -12,6 +12,13 @@ const MAX_SENT: usize = 256;
 /// So many packets in a row that come too late are no late packets: the source has begun anew.
 const BEGUN_ANEW: u8 = 3;
 
+/// A source that has begun again with its numbers has one below this, unless nobody heard it for ten minutes.
+pub(super) const BEGUN: u16 = 0x8000;
+
+/// A source that begins above this may begin again with its numbers before the other end has its key or its call: this
+/// is some minutes of voice.
+const LATE: u16 = 0xe000;
+
 /// How far back an index may be and still be told from a replay.
 const WINDOW: u64 = 128;
 
@@ -83,9 +90,15 @@ impl Source {
 
     /// The index under which a packet of this number goes out; its low half is the number that it goes out with.
     ///
+    /// A receiver takes the first number that it hears for one of the first 2^16 (RFC 3711 §3.3.1). Who begins where it could be
+    /// mistaken is given others.
+    ///
     /// No index is used twice. So a source that begins anew with lower numbers is given others, which go on where it was:
     /// to refuse them would silence it until it has counted up to there again.
     pub(super) fn next_rtp(&mut self, sequence: u16) -> Result<u64, Refused> {
+        if self.rtp.highest.is_none() && sequence >= LATE {
+            self.shift = BEGUN;
+        }
         let index = match self.rtp.next(sequence.wrapping_add(self.shift)) {
             Ok(index) => index,
             Err(Refused::Replayed) if self.late + 1 >= BEGUN_ANEW => {

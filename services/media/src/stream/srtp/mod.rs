@@ -143,13 +143,31 @@ impl Context {
     pub(crate) fn unprotect_rtp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
         let packet = buffer.get_mut(..length).ok_or(Refused::Malformed)?;
         let Head { header, ssrc, sequence } = Head::of(packet)?;
-        let source = self.indices.of(ssrc);
-        let at = source.map_or(u64::from(sequence), |source| source.rtp.guess(sequence));
+        let Some(source) = self.indices.of(ssrc) else { return self.unprotect_first(packet) };
+        let at = source.rtp.guess(sequence);
         // Before the tag is looked at, which costs more.
-        if let Some(source) = source {
-            source.rtp.check(at)?;
-        }
+        source.rtp.check(at)?;
         let length = self.rtp.open_rtp(packet, header, ssrc, at)?;
+        self.indices.enter(ssrc).rtp.note(at);
+        Ok(length)
+    }
+
+    /// The first packet that is heard of a source. Its numbers may have begun again before, unheard, though they should not
+    /// begin where that can be (RFC 3711 §3.3.1).
+    fn unprotect_first(&mut self, packet: &mut [u8]) -> Result<usize, Refused> {
+        let Head { header, ssrc, sequence } = Head::of(packet)?;
+        let at = u64::from(sequence);
+        // What does not come out may have been changed.
+        let again = (sequence < index::BEGUN).then(|| packet.to_vec());
+        let (at, length) = match (self.rtp.open_rtp(packet, header, ssrc, at), again) {
+            (Ok(length), _) => (at, length),
+            (Err(Refused::Forged), Some(again)) => {
+                packet.copy_from_slice(&again);
+                let at = 1 << 16 | at;
+                (at, self.rtp.open_rtp(packet, header, ssrc, at)?)
+            }
+            (Err(why), _) => return Err(why),
+        };
         self.indices.enter(ssrc).rtp.note(at);
         Ok(length)
     }

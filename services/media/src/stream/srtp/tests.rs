@@ -176,7 +176,11 @@ fn a_packet_is_read_once_and_a_changed_one_never() {
 fn the_rollover_counter_follows_also_where_packets_are_lost_and_late() {
     let (mut one, mut other) = pair(SrtpSuite::AesCm128Sha1_80);
     let numbers = (65_500u32..65_536 + 40).filter(|number| number % 7 != 0);
-    let mut packets: Vec<Vec<u8>> = numbers.map(|number| sealed(&mut one, &rtp(7, number as u16))).collect();
+    let mut packets: Vec<Vec<u8>> = [50_000, 50_001]
+        .into_iter()
+        .chain(numbers)
+        .map(|number| sealed(&mut one, &rtp(7, number as u16)))
+        .collect();
     for pair in packets.chunks_mut(2) {
         pair.reverse();
     }
@@ -185,10 +189,47 @@ fn the_rollover_counter_follows_also_where_packets_are_lost_and_late() {
     }
 }
 
+/// Who sends before its answer is here may wrap its numbers unheard.
+#[test]
+fn a_source_whose_numbers_wrapped_before_it_was_heard_is_read() {
+    for suite in SrtpSuite::ALL {
+        let (mut one, mut other) = pair(suite);
+        for unheard in [40_000, 65_530, 65_535, 0, 1, 2] {
+            sealed(&mut one, &rtp(7, unheard));
+        }
+        let third = sealed(&mut one, &rtp(7, 3));
+        for at in [2, 20, third.len() - 1] {
+            let mut forged = third.clone();
+            forged[at] ^= 1;
+            assert_eq!(opened(&mut other, &forged), Err(Refused::Forged), "{suite:?}");
+        }
+        assert_eq!(opened(&mut other, &third), Ok(rtp(7, 3)), "{suite:?}");
+        assert_eq!(opened(&mut other, &third), Err(Refused::Replayed), "{suite:?}");
+        assert_eq!(opened(&mut other, &sealed(&mut one, &rtp(7, 4))), Ok(rtp(7, 4)), "{suite:?}");
+    }
+}
+
+/// The other end may miss all of its packets up to there, and would not know that they began again (RFC 3711 §3.3.1).
+#[test]
+fn a_source_that_begins_shortly_before_its_numbers_wrap_is_given_others() {
+    let (mut one, _) = pair(SrtpSuite::AesCm128Sha1_80);
+    let begins = |one: &mut Context, ssrc, first: u16| -> Vec<u16> {
+        let packets = (0..20).map(|n| sealed(one, &rtp(ssrc, first.wrapping_add(n))));
+        packets.map(|packet| u16::from_be_bytes([packet[2], packet[3]])).collect()
+    };
+    let shifted = begins(&mut one, 7, 65_530);
+    assert!(shifted.iter().all(|number| *number < 40_000), "{shifted:?}");
+    assert!(shifted.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{shifted:?}");
+    for first in [0, 32_760, 50_000] {
+        let numbers: Vec<u16> = (first..first + 20).collect();
+        assert_eq!(begins(&mut one, u32::from(first) + 8, first), numbers, "there is time enough");
+    }
+}
+
 #[test]
 fn every_source_counts_for_itself() {
     let (mut one, mut other) = pair(SrtpSuite::AeadAes128Gcm);
-    for sequence in [65_535, 0] {
+    for sequence in [40_000, 65_535, 0] {
         for ssrc in [7, 8] {
             let sealed = sealed(&mut one, &rtp(ssrc, sequence));
             assert_eq!(opened(&mut other, &sealed), Ok(rtp(ssrc, sequence)));
@@ -210,6 +251,7 @@ fn the_same_key_counts_on_and_another_begins_anew() {
     let keys = |first| SrtpKeys { suite, inbound: master(suite, first), outbound: master(suite, 200) };
     let mut peer = Context::new(suite, &master(suite, 1));
     let mut side = Srtp::new(keys(1));
+    sealed(&mut peer, &rtp(7, 50_000));
     let first = sealed(&mut peer, &rtp(7, 65_535));
     let second = sealed(&mut peer, &rtp(7, 0));
     assert!(opened(side.inbound(), &first).is_ok());
@@ -228,7 +270,7 @@ fn a_key_that_comes_again_goes_on_where_it_was_in_both_directions() {
     let suite = SrtpSuite::AesCm128Sha1_80;
     let keys = |first| SrtpKeys { suite, inbound: master(suite, first), outbound: master(suite, first + 1) };
     let mut peer = Context::new(suite, &master(suite, 1));
-    let [before, after] = [65_535, 0].map(|sequence| sealed(&mut peer, &rtp(7, sequence)));
+    let [_, before, after] = [50_000, 65_535, 0].map(|sequence| sealed(&mut peer, &rtp(7, sequence)));
     let mut side = Srtp::new(keys(1));
     assert!(opened(side.inbound(), &before).is_ok());
     sealed(side.outbound(), &rtp(9, 1));
