@@ -41,7 +41,13 @@ fn a_key_that_is_taken_out_is_reported_once_and_the_talk_goes_on() {
     let digit = Digit::new(7, 100).unwrap();
     assert_eq!(reports, [MediaReport::Digit { session, side: Side::A, digit }]);
     a.send(ports.a.rtp, &rtp(6));
-    assert_eq!(receive(&b.rtp).0, rtp(6), "numbers are not changed: a gap is where the key was");
+    let mut next = rtp(6);
+    next[2..4].copy_from_slice(&2u16.to_be_bytes());
+    assert_eq!(receive(&b.rtp).0, next, "no gap is where the key was");
+    a.send(ports.a.rtp, &rtp(8));
+    next = rtp(8);
+    next[2..4].copy_from_slice(&4u16.to_be_bytes());
+    assert_eq!(receive(&b.rtp).0, next, "and a packet that was lost is");
     expect_nothing(&b.rtp);
     assert_eq!(bench.poll(), []);
     bench.close(1);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use call::Digit;
 use sip::Time;
 
-use super::header::RtpHeader;
+use super::header::{self, RtpHeader};
 
 /// Of the clock of `telephone-event/8000`, in a millisecond.
 const UNITS: u32 = 8;
@@ -220,9 +220,7 @@ impl Player {
             self.shift = self.sent.sequence.wrapping_add(1).wrapping_sub(rtp.sequence);
         }
         let sequence = rtp.sequence.wrapping_add(self.shift);
-        if let Some(place) = packet.get_mut(2..4) {
-            place.copy_from_slice(&sequence.to_be_bytes());
-        }
+        header::renumber(packet, sequence);
         if rtp.ssrc != self.sent.ssrc || sequence.wrapping_sub(self.sent.sequence) < 0x8000 {
             self.is_behind = false;
             if self.sent.at.is_none() {

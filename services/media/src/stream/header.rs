@@ -67,6 +67,13 @@ pub(crate) fn payload_mut<'p>(packet: &'p mut [u8], rtp: &RtpHeader) -> &'p mut 
     start(packet).and_then(|start| packet.get_mut(start..start + rtp.payload)).unwrap_or_default()
 }
 
+/// Gives a packet of RTP another sequence number.
+pub(crate) fn renumber(packet: &mut [u8], sequence: u16) {
+    if let Some(place) = packet.get_mut(2..4) {
+        place.copy_from_slice(&sequence.to_be_bytes());
+    }
+}
+
 /// Where the payload begins: behind the sources and the extension (RFC 3550 §5.1, §5.3.1).
 fn start(packet: &[u8]) -> Option<usize> {
     let first = packet.first()?;

@@ -27,6 +27,7 @@ mod hands;
 mod header;
 mod jitter;
 mod latch;
+mod numbers;
 mod opening;
 mod pace;
 mod passage;

@@ -9,6 +9,7 @@ use sip::Time;
 
 use super::digits::{Heard, Listener, PACKET, Player, Position};
 use super::header::{self, Datagram};
+use super::numbers::Numbers;
 use super::transcode::{self, Codecs};
 use super::{Stream, Verdict};
 use crate::recording::{Tapped, g711};
@@ -24,6 +25,8 @@ pub(crate) struct Work {
     session: MediaId,
     /// Of what A sends, and of what B sends.
     listeners: [Option<Listener>; 2],
+    /// Of what A sends, and B, without what was taken.
+    numbers: [Numbers; 2],
     /// Into what A is sent, and B.
     players: [Option<Player>; 2],
     digits: Vec<(Side, Digit)>,
@@ -80,7 +83,7 @@ impl Stream {
             return;
         }
         self.work(session).listeners[place(side)] = payload_type.map(Listener::new);
-        // A player stays: what it has shifted stays shifted.
+        // What a player has shifted stays shifted, and so does what went on behind keys.
         self.work = self.work.take().filter(|work| !work.is_idle());
     }
 
@@ -162,7 +165,7 @@ impl Stream {
     /// A packet that is to be relayed, before it is: whether it still is.
     pub(super) fn worked(&mut self, from: Side, packet: &mut [u8], now: Time) -> bool {
         let Some(work) = self.work.as_mut() else { return true };
-        let Datagram::Rtp(rtp) = header::classify_media(packet, false) else { return true };
+        let Datagram::Rtp(mut rtp) = header::classify_media(packet, false) else { return true };
         let payload = header::payload(packet, &rtp);
         let is_copied = work.is_tapped && g711::decoder(rtp.payload_type).is_some();
         if is_copied && payload.len() <= MAX_COPIED && work.tapped.len() < MAX_WAITING {
@@ -185,9 +188,12 @@ impl Stream {
             let digits = digits.into_iter().flatten().filter(|_| pace.takes(now));
             work.digits.extend(digits.take(room).map(|digit| (from, digit)));
             if is_event {
+                work.numbers[place(from)].take(&rtp);
                 return false;
             }
         }
+        rtp.sequence = work.numbers[place(from)].of(&rtp);
+        header::renumber(packet, rtp.sequence);
         if let Some(codecs) = work.codecs {
             transcode::turn(codecs, from, &rtp, packet);
         }
@@ -207,6 +213,7 @@ impl Stream {
             Box::new(Work {
                 session,
                 listeners: [None, None],
+                numbers: Default::default(),
                 players: [None, None],
                 digits: Vec::new(),
                 paces: Default::default(),
@@ -221,6 +228,7 @@ impl Stream {
 impl Work {
     fn is_idle(&self) -> bool {
         self.listeners.iter().all(Option::is_none)
+            && !self.numbers.iter().any(Numbers::are_shifted)
             && self.players.iter().all(Option::is_none)
             && self.digits.is_empty()
             && self.tapped.is_empty()
@@ -259,8 +267,9 @@ mod tests {
         (verdict, buffer)
     }
 
-    fn rtp(payload_type: u8, sequence: u8, payload: &[u8]) -> Vec<u8> {
-        [&[0x80, payload_type, 0, sequence, 0, 0, 0, 0, 0, 0, 0, 9][..], payload].concat()
+    fn rtp(payload_type: u8, sequence: u16, payload: &[u8]) -> Vec<u8> {
+        let [high, low] = sequence.to_be_bytes();
+        [&[0x80, payload_type, high, low, 0, 0, 0, 0, 0, 0, 0, 9][..], payload].concat()
     }
 
     #[test]
@@ -276,10 +285,74 @@ mod tests {
         let news = stream.news().unwrap();
         assert_eq!((news.session, news.digits), (MediaId(7), vec![(Side::A, five)]));
         assert_eq!(stream.news(), None);
-        stream.take_digits(MediaId(7), Side::A, None);
-        assert!(!stream.needs_payload(), "nothing is left to do");
         let (a, _) = stream.close();
         assert_eq!((a.packets, a.octets, a.dropped), (1, 160, 0));
+    }
+
+    #[test]
+    fn who_took_no_key_out_has_nothing_left_to_do() {
+        let mut stream = described();
+        stream.take_digits(MediaId(7), Side::A, Some(101));
+        assert!(matches!(from_a(&mut stream, &rtp(0, 1, &[0xd5; 160])).0, Verdict::Relay { .. }));
+        stream.take_digits(MediaId(7), Side::A, None);
+        assert!(!stream.needs_payload());
+    }
+
+    /// What A sends, `true` for a packet of a key, and the numbers with which B is sent the others.
+    fn renumbered(sent: &[(u16, bool)]) -> Vec<u16> {
+        let mut stream = described();
+        stream.take_digits(MediaId(7), Side::A, Some(101));
+        let relayed = sent.iter().filter_map(|(sequence, is_key)| {
+            let (payload_type, payload) =
+                if *is_key { (101, &[5, 0x8a, 3, 0x20][..]) } else { (0, &[0xd5; 160][..]) };
+            let (verdict, packet) = from_a(&mut stream, &rtp(payload_type, *sequence, payload));
+            assert_eq!(matches!(verdict, Verdict::Relay { .. }), !is_key, "{sequence}");
+            (!is_key).then(|| u16::from_be_bytes([packet[2], packet[3]]))
+        });
+        relayed.collect()
+    }
+
+    #[test]
+    fn no_gap_is_left_where_a_key_was_and_what_was_lost_still_shows() {
+        let talk = |from: u16, count: u16| (0..count).map(move |n| (from.wrapping_add(n), false));
+        let keys = |from: u16, count: u16| (0..count).map(move |n| (from.wrapping_add(n), true));
+        let sent: Vec<_> = talk(65_530, 4)
+            .chain(keys(65_534, 5))
+            .chain(talk(3, 3))
+            .chain(keys(6, 2))
+            .chain(talk(8, 2))
+            .collect();
+        assert_eq!(renumbered(&sent), [65_530, 65_531, 65_532, 65_533, 65_534, 65_535, 0, 1, 2]);
+        let lost: Vec<_> = talk(10, 2).chain(keys(12, 3)).chain(talk(17, 2)).collect();
+        assert_eq!(renumbered(&lost), [10, 11, 14, 15], "two that never came");
+    }
+
+    #[test]
+    fn packets_out_of_order_around_a_key_keep_theirs() {
+        let (talk, key) = (false, true);
+        let late_talk = [(10, talk), (12, key), (13, key), (11, talk), (14, talk), (14, talk)];
+        assert_eq!(renumbered(&late_talk), [10, 11, 12, 12]);
+        let late_key =
+            [(10, talk), (11, key), (13, talk), (12, key), (14, talk), (15, key), (15, key), (16, talk)];
+        assert_eq!(renumbered(&late_key), [10, 12, 13, 14], "its place was left already");
+        let old = [(1_000, talk), (1_001, key), (1_002, talk), (900, talk), (1_003, talk)];
+        assert_eq!(renumbered(&old), [1_000, 1_001, 900, 1_002], "from before the keys that are remembered");
+        let anew = [(1_000, key), (1_001, talk), (40_000, talk), (40_001, key), (40_002, talk)];
+        assert_eq!(renumbered(&anew), [1_000, 39_999, 40_000]);
+    }
+
+    #[test]
+    fn another_source_has_its_own_numbers_and_one_that_was_shifted_stays_so() {
+        let mut stream = described();
+        stream.take_digits(MediaId(7), Side::A, Some(101));
+        from_a(&mut stream, &rtp(101, 1, &[5, 0x8a, 3, 0x20]));
+        assert_eq!(from_a(&mut stream, &rtp(0, 2, &[0xd5; 160])).1[3], 1);
+        stream.take_digits(MediaId(7), Side::A, None);
+        assert!(stream.needs_payload());
+        assert_eq!(from_a(&mut stream, &rtp(0, 3, &[0xd5; 160])).1[3], 2);
+        let mut other = rtp(0, 9, &[0xd5; 160]);
+        other[11] = 1;
+        assert_eq!(from_a(&mut stream, &other).1[3], 9);
     }
 
     #[test]
@@ -306,7 +379,7 @@ mod tests {
         stream.take_digits(MediaId(7), Side::A, Some(101));
         let mut told = 0;
         for packet in 0..1000_u32 {
-            let mut press = rtp(101, packet as u8, &[5, 0x8a, 3, 0x20]);
+            let mut press = rtp(101, packet as u16, &[5, 0x8a, 3, 0x20]);
             press[4..8].copy_from_slice(&packet.to_be_bytes());
             let mut buffer = [&press[..], &[0; OVERHEAD]].concat();
             let source = "192.0.2.10:4000".parse().unwrap();
