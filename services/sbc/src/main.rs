@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 fn carry_out(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(run) => {
-            log::start(cli.log_format, None)?;
+            let _lines = log::start(cli.log_format, None)?;
             run::run(run.config.as_deref())?;
         }
         Command::Check(check) => {
@@ -61,7 +61,7 @@ fn carry_out(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         }
         Command::Demo => {
             // The story is what somebody wants to read; only what goes wrong may interrupt it.
-            log::start(cli.log_format, Some("warn"))?;
+            let _lines = log::start(cli.log_format, Some("warn"))?;
             demo::demo()?;
         }
     }

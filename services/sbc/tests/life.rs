@@ -6,7 +6,7 @@ mod process;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-use process::{FREE_PORTS, Folder, PATIENCE, Process, get, output, post, text};
+use process::{FREE_PORTS, Folder, PATIENCE, Process, Unread, get, output, post, text};
 use rustix::process::Signal;
 
 /// A phone that speaks just enough: it sends texts and answers by copying headers.
@@ -388,4 +388,20 @@ fn a_registration_outlives_a_restart() {
     process.ready();
     alice.invite("bob", 1);
     bob.next("INVITE");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_call() {
+    let folder = Folder::new();
+    let file = folder.write("unread.toml", FREE_PORTS);
+    let (_box, sip, api) = Unread::start(&folder, &["run", "--config", &file]);
+    let phone = Phone::new("alice", sip);
+    // Far more lines than a pipe takes.
+    for cseq in 1..=400 {
+        phone.invite("nobody", cseq);
+        phone.next("SIP/2.0 4");
+    }
+    let (status, metrics) = get(api, "/metrics");
+    assert_eq!(status, 200);
+    assert!(metrics.contains("\ndrawbridge_log_lines_dropped_total "), "{metrics}");
 }

@@ -20,7 +20,9 @@ use store::{Filter, JournalHealth, SinkHealth, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::samples::{gauge, guard_samples, media_samples, net_samples, peer_samples, record_samples};
+use super::samples::{
+    gauge, guard_samples, log_samples, media_samples, net_samples, peer_samples, record_samples,
+};
 
 /// Where somebody waits to hear what a reload came to.
 pub(super) type AwaitedReload = oneshot::Sender<Result<Reloaded, ReloadError>>;
@@ -85,6 +87,7 @@ impl Glass {
         let mut more = Vec::new();
         media_samples(&self.relay.totals(), &mut more);
         net_samples(&net, &mut more);
+        log_samples(&mut more);
         record_samples(&store.journal, &mut more);
         guard_samples(&self.handle.guard_totals(), &self.handle.loads(), &mut more);
         let snapshot = self.snapshot.load();

@@ -6,6 +6,8 @@ use call::{PeerChange, PeerState};
 use media::{RecordingTotals, Totals};
 use store::JournalHealth;
 
+use crate::log;
+
 pub(super) fn gauge(name: &'static str, help: &'static str, value: f64) -> Sample {
     Sample { name, help, kind: Kind::Gauge, labels: Vec::new(), value }
 }
@@ -124,6 +126,11 @@ pub(super) fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
             sockets_limit as f64,
         ),
     ]);
+}
+
+pub(super) fn log_samples(samples: &mut Vec<Sample>) {
+    let help = "Log lines that were dropped because nobody read those before them.";
+    samples.push(counter("drawbridge_log_lines_dropped_total", help, log::dropped()));
 }
 
 pub(super) fn net_samples(totals: &NetTotals, samples: &mut Vec<Sample>) {

@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -102,12 +102,7 @@ impl Process {
     /// Waits until it serves, and gives the addresses of SIP and API.
     pub fn ready(&mut self) -> (SocketAddr, SocketAddr) {
         self.line(" ready ");
-        let find = |with: &str, before: &str| {
-            let line = self.log.iter().find(|line| line.contains(with)).unwrap();
-            let rest = line.split_once(before).unwrap().1;
-            rest.split([' ', ',']).next().unwrap().parse().unwrap()
-        };
-        (find("listening", "address="), find("API on", "http://"))
+        addresses(&self.log)
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -137,6 +132,46 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The running program whose log lines nobody reads once it serves.
+pub struct Unread {
+    child: Child,
+    _stderr: BufReader<ChildStderr>,
+}
+
+impl Unread {
+    /// With the addresses of SIP and API.
+    pub fn start(folder: &Folder, arguments: &[&str]) -> (Unread, SocketAddr, SocketAddr) {
+        let mut child =
+            command(folder, arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut log = Vec::new();
+        while log.last().is_none_or(|line: &String| !line.contains(" ready ")) {
+            let mut line = String::new();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it ended:\n{}", log.join(""));
+            log.push(line);
+        }
+        let (sip, api) = addresses(&log);
+        (Unread { child, _stderr: stderr }, sip, api)
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where it says that it listens for SIP and for the API.
+fn addresses(log: &[String]) -> (SocketAddr, SocketAddr) {
+    let find = |with: &str, before: &str| {
+        let line = log.iter().find(|line| line.contains(with)).unwrap();
+        let rest = line.split_once(before).unwrap().1;
+        rest.split([' ', ',', '\n']).next().unwrap().parse().unwrap()
+    };
+    (find("listening", "address="), find("API on", "http://"))
 }
 
 /// Asks the API; gives status and body.
