@@ -108,8 +108,9 @@ bench-codec: ## reading, rewriting and writing an INVITE of 961 bytes, beside rs
 bench-srtp: ## what encrypting a packet of 172 bytes costs, and decrypting it, by suite; and a handshake of DTLS
 	$(CARGO) test --locked --release -p media --lib -- --ignored --nocapture --test-threads 1 figures
 
-bench-records: deps ## records a second into the journal and into PostgreSQL, RATE=6000 for SECONDS=20 into a table of ROWS=1000000
+bench-records: deps release ## records a second into the journal and PostgreSQL, RATE=6000 for SECONDS=20 into a table of ROWS=1000000; then what a call costs with PostgreSQL
 	$(CARGO) bench --locked -p store --bench records -- $(or $(RATE),6000) $(or $(SECONDS),20) $(or $(ROWS),1000000)
+	tests/bench/records.py $(TARGET)/release/drawbridge
 
 bench-linear: deps ## instructions a byte of the dearest headers, by valgrind; fails above three times an ordinary message
 	$(CARGO) bench --locked -p torture --bench linear

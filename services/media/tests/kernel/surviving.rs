@@ -312,6 +312,23 @@ fn a_call_that_survived_is_held_and_resumed_like_any_other() {
 
 /// It has sent nothing yet, and what it described is not where it will send from.
 #[test]
+fn a_call_that_was_held_when_the_process_died_is_resumed() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let mut bench = story.next_process();
+    story.reopen(&mut bench);
+    // The word of the hold was kept, and the relay died before it was told.
+    bench.describe(7, Side::A, described(&story.a));
+    bench.describe(7, Side::B, RemoteStream { receives: false, ..described(&story.b) });
+    bench.engine.restored();
+    story.is_mute();
+    bench.describe(7, Side::B, described(&story.b));
+    story.talk(40);
+    // What came meanwhile was heard, and not passed on.
+    assert_eq!(bench.close(7).0.lost, 0);
+}
+
+#[test]
 fn a_side_that_was_never_heard_is_still_heard_where_it_turns_out_to_be() {
     let Some(network) = Network::new() else { return };
     let files = FileSystem::new();
