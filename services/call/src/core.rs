@@ -24,6 +24,7 @@ pub(crate) use destination::{Destination, Host};
 pub(crate) use invite::RouteQuestion;
 pub(crate) use reluctant::Heard;
 pub(crate) use sources::Peer;
+pub use steps::may_be_quoted;
 
 pub(crate) use ingress::{Arrival, Sender, unsupported};
 
@@ -188,6 +189,8 @@ impl Core {
         match input {
             Input::Message { flow, bytes } => self.step(Stimulus::Message { flow, bytes }, now),
             Input::Closed { flow } => self.on_connection_closed(flow, now),
+            Input::Lost { flow, token } => self.on_lost(flow, token, now),
+            Input::Unreachable { flow, quote } => self.on_unreachable(flow, quote, now),
             Input::Undeliverable { token } => self.step(Stimulus::Undeliverable { token }, now),
             Input::Routed { query, decision } => self.step(Stimulus::Routed { query, decision }, now),
             Input::Resolved { query, hops, note } => {

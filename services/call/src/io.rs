@@ -164,6 +164,22 @@ pub enum Input<'a> {
         /// The connection.
         flow: Flow,
     },
+    /// What was sent with this token left the box by a connection that is gone. Whether it has arrived is not known; where
+    /// anything came back of it, the news is nothing to it.
+    Lost {
+        /// The connection.
+        flow: Flow,
+        /// The token of the [`Output::Send`].
+        token: SendToken,
+    },
+    /// Somebody says that a datagram of the box's does not arrive where it was sent (ICMP). It may be anybody: it counts where
+    /// this is how a request begins that is under way, and nowhere else.
+    Unreachable {
+        /// The listener that it left by, and where it was sent.
+        flow: Flow,
+        /// What is quoted of it.
+        quote: &'a [u8],
+    },
     /// What was sent with this token could not be delivered (connection refused or reset, unreachable).
     Undeliverable {
         /// The token of the [`Output::Send`].

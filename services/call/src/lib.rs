@@ -30,7 +30,7 @@ mod view;
 mod wire;
 
 pub use crate::cdr::{CdrFact, Disposition, EndedBy, Identity, Origin};
-pub use crate::core::Core;
+pub use crate::core::{Core, may_be_quoted};
 #[cfg(feature = "coverage")]
 pub use crate::coverage::{Cell, Coverage};
 pub use crate::family::{Addresses, Families, Family};

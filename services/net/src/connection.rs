@@ -39,6 +39,10 @@ const LINGER_READS: usize = 64;
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 const LAST_LOOK: Duration = Duration::from_millis(10);
 
+/// INVITEs that are remembered beyond their being written: those of a peer that has been silent for as long as a call waits
+/// for it, at a hundred calls a second.
+const MAX_INVITES: usize = 4096;
+
 /// Something to be written, and who wants to know if it was not.
 #[derive(Debug)]
 pub(crate) struct Parcel {
@@ -46,9 +50,16 @@ pub(crate) struct Parcel {
     pub(crate) token: SendToken,
     /// The shard that the token belongs to.
     pub(crate) shard: u16,
+    /// It is written away bit by bit, so this is asked before.
+    is_invite: bool,
 }
 
 impl Parcel {
+    pub(crate) fn new(bytes: Bytes, token: SendToken, shard: u16) -> Parcel {
+        let is_invite = bytes.starts_with(b"INVITE ");
+        Parcel { bytes, token, shard, is_invite }
+    }
+
     /// The memory that it takes while it waits.
     fn weight(&self) -> usize {
         self.bytes.len() + size_of::<Parcel>()
@@ -81,6 +92,40 @@ struct Outbox {
     state: State,
     queue: VecDeque<Parcel>,
     octets: usize,
+    /// The INVITEs that were written last, with their shards: whether they were answered is not known here.
+    invites: VecDeque<(u16, SendToken)>,
+}
+
+/// What a connection leaves behind.
+pub(crate) struct Left {
+    /// Was not written, or not to its end.
+    pub(crate) unwritten: VecDeque<Parcel>,
+    /// INVITEs that were, with their shards.
+    pub(crate) invites: VecDeque<(u16, SendToken)>,
+}
+
+impl Outbox {
+    /// So many octets of what waits were written.
+    fn strike_off(&mut self, mut written: usize) {
+        self.octets = self.octets.saturating_sub(written);
+        while let Some(parcel) = self.queue.front_mut() {
+            if parcel.bytes.len() > written {
+                return parcel.bytes.advance(written);
+            }
+            written -= parcel.bytes.len();
+            self.octets = self.octets.saturating_sub(size_of::<Parcel>());
+            if let Some(parcel) = self.queue.pop_front() {
+                self.wrote(&parcel);
+            }
+        }
+    }
+
+    fn wrote(&mut self, parcel: &Parcel) {
+        if parcel.is_invite && parcel.token != SendToken::NONE {
+            self.invites.truncate(MAX_INVITES - 1);
+            self.invites.push_front((parcel.shard, parcel.token));
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -135,7 +180,8 @@ impl Connection {
         name: Option<Box<str>>,
         max_waiting: usize,
     ) -> Connection {
-        let outbox = Outbox { state: State::Connecting, queue: VecDeque::new(), octets: 0 };
+        let (queue, invites) = (VecDeque::new(), VecDeque::new());
+        let outbox = Outbox { state: State::Connecting, queue, octets: 0, invites };
         let concerned = AtomicU64::new(0);
         let (outbox, owed) = (Mutex::new(outbox), AtomicU32::new(0));
         let attention = Notify::new();
@@ -193,6 +239,7 @@ impl Connection {
                     if !line.layers.is_flushed() {
                         self.attention.notify_one();
                     }
+                    outbox.wrote(&parcel);
                     return Ok(());
                 }
                 Ok(()) => {}
@@ -229,12 +276,13 @@ impl Connection {
         self.lock().state = State::Open(Line { socket: Arc::clone(socket), layers });
     }
 
-    /// Takes nothing any more; what was not written comes back.
-    pub(crate) fn close(&self) -> VecDeque<Parcel> {
+    /// Takes nothing any more; what was not written comes back, and what may have gone with it.
+    pub(crate) fn close(&self) -> Left {
         let mut outbox = self.lock();
         outbox.state = State::Closed;
         outbox.octets = 0;
-        std::mem::take(&mut outbox.queue)
+        let Outbox { queue, invites, .. } = &mut *outbox;
+        Left { unwritten: std::mem::take(queue), invites: std::mem::take(invites) }
     }
 
     /// Whether everything is written that can be.
@@ -260,38 +308,36 @@ impl Connection {
     /// Writes what waits as far as the socket takes it.
     fn flush(&self) -> io::Result<()> {
         let mut outbox = self.lock();
-        let Outbox { state: State::Open(line), queue, octets } = &mut *outbox else { return Ok(()) };
-        if !line.layers.is_plain() {
-            while line.layers.flush(&line.socket)? {
-                let Some(parcel) = queue.pop_front() else { break };
+        let outbox = &mut *outbox;
+        loop {
+            let Outbox { state: State::Open(line), queue, octets, .. } = &mut *outbox else { return Ok(()) };
+            if !line.layers.is_plain() {
+                if !line.layers.flush(&line.socket)? {
+                    return Ok(());
+                }
+                let Some(mut parcel) = queue.pop_front() else { return Ok(()) };
                 *octets = octets.saturating_sub(parcel.weight());
-                line.layers.put(parcel.bytes, &line.socket)?;
+                let put = line.layers.put(std::mem::take(&mut parcel.bytes), &line.socket);
+                // Also where that failed: some of it may have gone.
+                outbox.wrote(&parcel);
+                put?;
+                continue;
             }
-            return Ok(());
-        }
-        while !queue.is_empty() {
+            if queue.is_empty() {
+                return Ok(());
+            }
             let mut slices = [IoSlice::new(&[]); GATHER];
             for (slice, parcel) in slices.iter_mut().zip(queue.iter()) {
                 *slice = IoSlice::new(&parcel.bytes);
             }
-            let mut written =
-                match line.socket.try_write_vectored(slices.get(..queue.len().min(GATHER)).unwrap_or(&[])) {
-                    Ok(written) => written,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                    Err(error) => return Err(error),
-                };
-            *octets = octets.saturating_sub(written);
-            while let Some(parcel) = queue.front_mut() {
-                if parcel.bytes.len() > written {
-                    parcel.bytes.advance(written);
-                    break;
-                }
-                written -= parcel.bytes.len();
-                *octets = octets.saturating_sub(size_of::<Parcel>());
-                queue.pop_front();
-            }
+            let slices = slices.get(..queue.len().min(GATHER)).unwrap_or(&[]);
+            let written = match line.socket.try_write_vectored(slices) {
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            outbox.strike_off(written);
         }
-        Ok(())
     }
 
     /// Takes off what lies round the messages that were read.
@@ -531,7 +577,7 @@ fn answer(connection: &Connection, bytes: Bytes) {
 
 /// Whether it arrives is nobody's question.
 fn send(connection: &Connection, bytes: Bytes) {
-    let _ = connection.send(Parcel { bytes, token: SendToken::NONE, shard: connection.home });
+    let _ = connection.send(Parcel::new(bytes, SendToken::NONE, connection.home));
 }
 
 fn refuse(connection: &Connection, streams: &Streams, broken: &Broken) {

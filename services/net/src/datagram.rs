@@ -2,7 +2,8 @@
 //!
 //! All sockets of a shard share one [`Inbox`] of buffers; its pages are only touched as far as datagrams reach. What
 //! cannot be sent because the socket is full waits, bounded, in order, until the socket is writable again. A datagram
-//! that the system refuses (no route, too long) is given up by itself and those behind it go on.
+//! that the system refuses (no route, too long) is given up by itself and those behind it go on. That one did not arrive
+//! the system says at whatever is done next with the socket (`unreachable`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,12 +19,17 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::totals::Counters;
+use crate::unreachable::{self, Unreachable};
 
 /// Datagrams of one system call.
 const BATCH: usize = 32;
 
 /// Room for the longest datagram.
 const ROOM: usize = 65_536;
+
+/// How often a datagram is tried again, or those that came are asked for, because of what the system had to say of others: a flood of
+/// such messages may cost one, and holds nobody up.
+const MAX_TRIES: usize = 8;
 
 /// Datagrams that may wait for a full socket; with 64 kB each at worst.
 const MAX_WAITING: usize = 4096;
@@ -114,6 +120,10 @@ pub(crate) struct Datagrams {
     /// The same socket, watched for room while it would not take more. Not longer: a socket that is watched for room
     /// all the time wakes its shard after every send, when the system has freed what was sent.
     full: Option<AsyncFd<UdpSocket>>,
+    /// What did not arrive, until somebody asks.
+    pub(crate) unreachable: Vec<Unreachable>,
+    /// The system has more to say of that.
+    has_more: bool,
 }
 
 /// What a look at a socket gave.
@@ -136,34 +146,59 @@ impl Datagrams {
     /// Needs the shard's runtime to be entered. The socket must be non-blocking.
     pub(crate) fn new(listener: ListenerId, socket: UdpSocket) -> io::Result<Datagrams> {
         stamp_arrivals(&socket);
+        unreachable::ask_for(&socket);
+        let interest = Interest::READABLE | Interest::PRIORITY;
         // SAFETY: the descriptor is the socket's own, which nothing takes out or closes before the AsyncFd is dropped.
-        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
-        Ok(Datagrams { listener, socket, outbox: VecDeque::new(), full: None })
+        let socket = unsafe { AsyncFd::register_with_interest(socket, interest) }?;
+        Ok(Datagrams {
+            listener,
+            socket,
+            outbox: VecDeque::new(),
+            full: None,
+            unreachable: Vec::new(),
+            has_more: false,
+        })
     }
 
     /// Takes a batch, if any has come. A batch that is not full says that there is no more, so the system is not
     /// asked again before it announces something.
-    pub(crate) fn poll_receive(&self, inbox: &mut Inbox, cx: &mut Context<'_>) -> Poll<Arrived> {
+    pub(crate) fn poll_receive(&mut self, inbox: &mut Inbox, cx: &mut Context<'_>) -> Poll<Arrived> {
+        if std::mem::take(&mut self.has_more) {
+            (_, self.has_more) = look_for_unreachable(self.socket.get_ref(), &mut self.unreachable);
+        }
         let mut guard = match ready!(self.socket.poll_read_ready(cx)) {
             Ok(guard) => guard,
             Err(error) => return Poll::Ready(Arrived::nothing(Some(error))),
         };
-        match inbox.receive(self.socket.as_raw_fd()) {
-            Ok((count, waited)) => {
-                if count < BATCH {
-                    guard.clear_ready();
+        let fd = self.socket.as_raw_fd();
+        let mut tries = 0;
+        loop {
+            match inbox.receive(fd) {
+                Ok((count, waited)) => {
+                    if count < BATCH && !self.has_more {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(Arrived { count, waited, error: None });
                 }
-                Poll::Ready(Arrived { count, waited, error: None })
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                guard.clear_ready();
-                Poll::Ready(Arrived::nothing(None))
-            }
-            // A pending ICMP error has been taken off the socket by being reported.
-            Err(error) if is_passing(&error) => Poll::Ready(Arrived::nothing(None)),
-            Err(error) => {
-                guard.clear_ready();
-                Poll::Ready(Arrived::nothing(Some(error)))
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.has_more {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(Arrived::nothing(None));
+                }
+                Err(error) if is_passing(&error) => return Poll::Ready(Arrived::nothing(None)),
+                // Of an earlier datagram. What has come meanwhile is not to wait for it, however much of that there is.
+                Err(error) if is_of_another(&error) => {
+                    tries += 1;
+                    (_, self.has_more) = look_for_unreachable(self.socket.get_ref(), &mut self.unreachable);
+                    if tries == MAX_TRIES {
+                        return Poll::Ready(Arrived::nothing(None));
+                    }
+                }
+                Err(error) => {
+                    guard.clear_ready();
+                    return Poll::Ready(Arrived::nothing(Some(error)));
+                }
             }
         }
     }
@@ -175,6 +210,7 @@ impl Datagrams {
 
     /// Sends what waits, in order; tokens of what could not be sent go to `failed`.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>, counters: &Counters, failed: &mut Vec<SendToken>) {
+        let mut tries = 0;
         while !self.outbox.is_empty() {
             if let Some(full) = &self.full {
                 match full.poll_write_ready(cx) {
@@ -185,6 +221,11 @@ impl Datagrams {
             }
             match send(self.socket.as_raw_fd(), self.outbox.make_contiguous()) {
                 Ok(sent) => {
+                    // A batch that stops short has met an error, which is not told any more.
+                    if sent < self.outbox.len().min(BATCH) {
+                        self.look_for_unreachable();
+                    }
+                    tries = 0;
                     counters.datagrams_out.add(sent as u64);
                     self.outbox.drain(..sent.min(self.outbox.len()));
                 }
@@ -194,7 +235,14 @@ impl Datagrams {
                     Err(_) => break,
                 },
                 Err(error) if is_passing(&error) => {}
-                Err(_) => self.give_up_first(counters, failed),
+                // Of this one or of an earlier one: when nothing is told of others any more, it is this one.
+                Err(error) if tries < MAX_TRIES && is_of_another(&error) && self.look_for_unreachable() => {
+                    tries += 1;
+                }
+                Err(_) => {
+                    tries = 0;
+                    self.give_up_first(counters, failed);
+                }
             }
         }
         while self.outbox.len() > MAX_WAITING {
@@ -211,11 +259,26 @@ impl Datagrams {
         Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) }?)
     }
 
+    /// Takes what the system has to say of earlier datagrams; whether there was anything.
+    fn look_for_unreachable(&mut self) -> bool {
+        let (any, more) = look_for_unreachable(self.socket.get_ref(), &mut self.unreachable);
+        self.has_more |= more;
+        any
+    }
+
     fn give_up_first(&mut self, counters: &Counters, failed: &mut Vec<SendToken>) {
         if let Some(parcel) = self.outbox.pop_front() {
             give_up(parcel.token, counters, failed);
         }
     }
+}
+
+/// Takes what the system has to say of datagrams that did not arrive; whether there was anything, and whether there may be
+/// more. The error that announces more is taken off the socket, so that a flood of them stands in the way of nothing.
+fn look_for_unreachable(socket: &UdpSocket, found: &mut Vec<Unreachable>) -> (bool, bool) {
+    let news = unreachable::take(socket.as_raw_fd(), found);
+    let _ = socket.take_error();
+    (news.any, news.more)
 }
 
 fn give_up(token: SendToken, counters: &Counters, failed: &mut Vec<SendToken>) {
@@ -256,10 +319,26 @@ fn waited(header: &libc::msghdr) -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(came)
 }
 
-/// Errors that say nothing about the datagram at hand: an interruption, or the ICMP answer to an earlier one, which an
-/// unconnected socket cannot tell to whom it belongs. Being told clears them, so asking again is finite.
+/// Nothing has happened.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused)
+    error.kind() == io::ErrorKind::Interrupted
+}
+
+/// Errors that may be the ICMP answer to an earlier datagram, and say nothing about the one at hand.
+fn is_of_another(error: &io::Error) -> bool {
+    let known = [
+        libc::ECONNREFUSED,
+        libc::EHOSTUNREACH,
+        libc::ENETUNREACH,
+        libc::ENOPROTOOPT,
+        libc::EPROTO,
+        libc::EOPNOTSUPP,
+        libc::EACCES,
+        libc::EMSGSIZE,
+        libc::EHOSTDOWN,
+        libc::ENONET,
+    ];
+    error.raw_os_error().is_some_and(|code| known.contains(&code))
 }
 
 /// Sends the first datagrams of the queue; how many went.
@@ -316,7 +395,7 @@ fn send_batch(fd: RawFd, parcels: &[Parcel]) -> io::Result<usize> {
 }
 
 /// Reads an address that the system wrote; `None` for a family that is not IP.
-fn decode(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+pub(crate) fn decode(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: sockaddr_storage is large enough and aligned for every address type; the family says which.

@@ -38,6 +38,7 @@ mod socket;
 mod streams;
 mod tls;
 mod totals;
+mod unreachable;
 mod upgrade;
 pub mod websocket;
 mod worker;

@@ -33,6 +33,10 @@ pub(crate) enum Letter {
     Inner { from: u16, bytes: Bytes, token: SendToken },
     /// A stream connection is gone.
     Closed { flow: Flow },
+    /// What was sent with these tokens left by a connection that is gone.
+    Lost { flow: Flow, tokens: Vec<SendToken> },
+    /// A datagram that begins like this does not arrive.
+    Unreachable { flow: Flow, quote: Bytes },
     /// Something sent could not be delivered.
     Undeliverable { token: SendToken },
     /// The servers of a name, in order.
@@ -186,6 +190,8 @@ impl Queue {
             Letter::Message { bytes, .. } => self.outside.add(bytes.len(), max_messages, max_octets),
             Letter::Inner { bytes, .. } => self.inside.add(bytes.len(), max_messages, max_octets),
             Letter::Closed { .. }
+            | Letter::Lost { .. }
+            | Letter::Unreachable { .. }
             | Letter::Undeliverable { .. }
             | Letter::Resolved { .. }
             | Letter::Bindings(_)

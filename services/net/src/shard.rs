@@ -125,7 +125,7 @@ impl Shard {
     fn take_datagrams(&mut self, cx: &mut Context<'_>) -> bool {
         let mut heard = false;
         for index in 0..self.worker.parts.sockets.len() {
-            let Some(Some(socket)) = self.worker.parts.sockets.get(index) else { continue };
+            let Some(Some(socket)) = self.worker.parts.sockets.get_mut(index) else { continue };
             let Poll::Ready(arrived) = Datagrams::poll_receive(socket, &mut self.inbox, cx) else { continue };
             // Also after none: the socket has to be polled until it says that it is waiting.
             heard = true;
@@ -137,6 +137,7 @@ impl Shard {
             if arrived.count > 0 {
                 self.waited = self.waited.max(Some(arrived.waited));
             }
+            self.worker.take_unreachable();
             for index in 0..arrived.count {
                 if let Some((bytes, remote)) = self.inbox.datagram(index) {
                     self.worker.datagram(Flow { listener, remote, connection: 0 }, bytes);

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::Limits;
 use crate::clock::system_utc;
-use crate::connection::{Connection, End, Parcel, serve};
+use crate::connection::{Connection, End, Left, Parcel, serve};
 use crate::door::{Door, Visit};
 use crate::guard::Host;
 use crate::handshakes::{Handshake, Handshakes, less_a_quarter};
@@ -447,11 +447,19 @@ impl Drop for Departure<'_> {
             End::Slow => counters.connections_slow.add(1),
             End::Idle => counters.connections_idle.add(1),
         }
-        for parcel in self.connection.close() {
+        let Left { unwritten, invites } = self.connection.close();
+        for parcel in unwritten {
             if let (false, Some(berth)) =
                 (parcel.token == SendToken::NONE, self.streams.berths.get(usize::from(parcel.shard)))
             {
                 let _ = berth.mailbox.post(Letter::Undeliverable { token: parcel.token });
+            }
+        }
+        for (shard, berth) in (0..).zip(&self.streams.berths) {
+            let of_shard = invites.iter().rev().filter(|(of, _)| *of == shard);
+            let tokens: Vec<SendToken> = of_shard.map(|(_, token)| *token).collect();
+            if !tokens.is_empty() {
+                let _ = berth.mailbox.post(Letter::Lost { flow, tokens });
             }
         }
         if self.was_open {

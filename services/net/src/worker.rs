@@ -169,6 +169,10 @@ impl Worker {
                 self.handle(Input::Message { flow: Flow::inner(from), bytes: &bytes });
             }
             Letter::Closed { flow } => self.handle(Input::Closed { flow }),
+            Letter::Lost { flow, tokens } => {
+                tokens.into_iter().for_each(|token| self.handle(Input::Lost { flow, token }));
+            }
+            Letter::Unreachable { flow, quote } => self.handle(Input::Unreachable { flow, quote: &quote }),
             Letter::Undeliverable { token } => self.handle(Input::Undeliverable { token }),
             Letter::Resolved { query, hops, note } => self.handle(Input::Resolved { query, hops, note }),
             Letter::NoStreams(remote) => self.handle(Input::NoStreams(remote)),
@@ -249,13 +253,30 @@ impl Worker {
             for socket in self.parts.sockets.iter_mut().flatten() {
                 socket.flush(cx, &self.parts.counters, &mut self.undelivered);
             }
-            if self.undelivered.is_empty() {
+            if !self.take_unreachable() && self.undelivered.is_empty() {
                 break;
             }
             for token in std::mem::take(&mut self.undelivered) {
                 self.handle(Input::Undeliverable { token });
             }
         }
+    }
+
+    /// What sockets were told of datagrams that did not arrive; whether anything. The system tells the socket that hears
+    /// the peer, and another shard may have sent it: the one that has knows it by what is quoted.
+    pub(crate) fn take_unreachable(&mut self) -> bool {
+        let mut found: Vec<(Flow, Bytes)> = Vec::new();
+        for socket in self.parts.sockets.iter_mut().flatten() {
+            let listener = socket.listener;
+            let flow = |remote| Flow { listener, remote, connection: 0 };
+            let news = socket.unreachable.drain(..).map(|news| (flow(news.remote), news.quote));
+            found.extend(news.filter(|(_, quote)| call::may_be_quoted(quote)));
+        }
+        for (flow, quote) in &found {
+            self.tell_others(|| Letter::Unreachable { flow: *flow, quote: quote.clone() });
+            self.handle(Input::Unreachable { flow: *flow, quote });
+        }
+        !found.is_empty()
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -337,7 +358,7 @@ impl Worker {
         }
     }
 
-    /// A call of the process before this one takes its places at the trunks.
+    /// A call of the process before this one takes its places at the trunks, and one whose sides change other places.
     fn resume(&mut self, event: &Event) {
         if let (Some(call), EventKind::CallRestored { trunk_in, trunk_out, attempt, .. }) =
             (event.call, &event.kind)
@@ -369,7 +390,7 @@ impl Worker {
         if let Some(shard) = flow.inner_shard() {
             return self.send_inside(shard, bytes, token);
         }
-        self.parcels.push((flow, Parcel { bytes, token, shard: self.parts.shard }));
+        self.parcels.push((flow, Parcel::new(bytes, token, self.parts.shard)));
     }
 
     /// To a call of another shard, when this batch ends.
@@ -475,6 +496,8 @@ impl Worker {
                     self.undelivered.extend(Some(token).filter(|token| *token != SendToken::NONE));
                 }
                 Letter::Closed { .. }
+                | Letter::Lost { .. }
+                | Letter::Unreachable { .. }
                 | Letter::Undeliverable { .. }
                 | Letter::Resolved { .. }
                 | Letter::Bindings(_)
@@ -549,6 +572,8 @@ fn take_impatient(letters: &mut Vec<Letter>) -> Vec<Letter> {
                 Letter::Inner { bytes, .. } => !bytes.starts_with(b"INVITE ") && waiting < MAX_HELD,
                 Letter::Message { .. }
                 | Letter::Closed { .. }
+                | Letter::Lost { .. }
+                | Letter::Unreachable { .. }
                 | Letter::Undeliverable { .. }
                 | Letter::Resolved { .. }
                 | Letter::Bindings(_)

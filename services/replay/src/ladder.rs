@@ -156,6 +156,9 @@ impl Drawing {
                 let from = self.column((*from).into());
                 return self.arrow(from, BOX, message);
             }
+            InputLine::Closed { connection, .. } if connection.connection == 0 => {
+                format!("nothing arrives at {}", connection.remote)
+            }
             InputLine::Closed { connection, .. } => format!("connection to {} closed", connection.remote),
             InputLine::Undeliverable { .. } => "undeliverable".to_owned(),
             InputLine::Routed { route, targets, parallel, .. } => {

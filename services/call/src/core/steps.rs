@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 use super::{Asker, Core};
 use crate::bridge::CallKey;
 use crate::cdr::EndedBy;
-use crate::io::Now;
+use crate::ids::client_of_branch;
+use crate::io::{Flow, Now, SendToken};
 use crate::journal::{Deed, Mark, Ordered, Owner, Stimulus, call_key, print};
 use crate::leg::LegKey;
 use crate::slab::{Touched, touch};
@@ -58,14 +59,10 @@ impl Core {
                     }
                 }
                 Owner::Server(key) => self.wire.on_closed(slotmap::KeyData::from_ffi(key).into()),
-                Owner::Client(_) | Owner::Call(_) => {}
+                Owner::Client(key) => self.on_undeliverable(SendToken(key), now),
+                Owner::Call(_) => {}
             },
-            Stimulus::Undeliverable { token } => {
-                let is_left = self.is_left(token);
-                if let Some(unanswered) = self.wire.on_undeliverable(token, is_left, now) {
-                    self.on_no_answer(unanswered, 503, now);
-                }
-            }
+            Stimulus::Undeliverable { token } => self.on_undeliverable(token, now),
             Stimulus::Routed { query, decision } => match self.queries.answered(query) {
                 Some(Asker::Call(call)) => self.on_routed(call, decision, now),
                 Some(Asker::Standalone(request)) => self.on_standalone_routed(request, decision, now),
@@ -118,7 +115,7 @@ impl Core {
     }
 
     /// Whether the request of this token is of a leg that nobody waits for any more: it had not left the box, and shall not.
-    fn is_left(&self, token: crate::io::SendToken) -> bool {
+    fn is_left(&self, token: SendToken) -> bool {
         match self.wire.client_user(client_of(token)) {
             Some(ClientUser::Leg(key, Purpose::Invite)) => {
                 self.legs.get(key).is_some_and(|leg| leg.is_given_up())
@@ -135,7 +132,7 @@ impl Core {
     }
 
     /// A connection is gone: each thing that used it hears of it for itself, for they are of many calls.
-    pub(super) fn on_connection_closed(&mut self, flow: crate::io::Flow, now: Now) {
+    pub(super) fn on_connection_closed(&mut self, flow: Flow, now: Now) {
         let ffi = |key: slotmap::KeyData| key.as_ffi();
         let legs = self.legs.iter().filter(|(_, leg)| leg.is_on(flow.connection));
         let legs = legs.map(|(key, _)| Owner::Leg(ffi(slotmap::Key::data(&key))));
@@ -145,6 +142,55 @@ impl Core {
         self.subscriptions.values_mut().for_each(|held| held.on_closed(flow.connection));
         for owner in owners {
             self.step(Stimulus::Closed { flow, owner }, now);
+        }
+    }
+
+    /// A request left by a connection that is gone since (RFC 3261 §8.1.3.1). An INVITE of which not even a 100 came back is
+    /// taken for one that did not arrive; everything else waits for its answer, which may come by another connection
+    /// (§18.2.2): a target that rings is not given up, and no call that is up.
+    pub(super) fn on_lost(&mut self, flow: Flow, token: SendToken, now: Now) {
+        let key = client_of(token);
+        let is_call = matches!(self.wire.client_user(key), Some(ClientUser::Leg(_, Purpose::Invite)));
+        if is_call && self.wire.is_unheard(key) {
+            self.step(Stimulus::Closed { flow, owner: Owner::Client(token.0) }, now);
+        }
+    }
+
+    /// A datagram does not arrive (RFC 3261 §18.4). Whoever says so has seen it, for it quotes the branch of a request of which
+    /// nothing came back; then all that begin something new there fail, and are tried elsewhere. What belongs to a call
+    /// that is up goes on as long as its timers let it.
+    pub(super) fn on_unreachable(&mut self, flow: Flow, quote: &[u8], now: Now) {
+        let Some(branch) = quoted_branch(quote) else { return };
+        let named = client_of_branch(branch).filter(|key| self.wire.has_branch(*key, branch));
+        if !named.is_some_and(|key| self.wire.is_unheard(key) && self.wire.client_flow(key) == Some(flow)) {
+            return;
+        }
+        let is_new = |user| match user {
+            ClientUser::Leg(_, Purpose::Invite) | ClientUser::Standalone(_) | ClientUser::Ping(_) => true,
+            ClientUser::Leg(
+                _,
+                Purpose::Offer
+                | Purpose::Bye
+                | Purpose::Prack
+                | Purpose::Notify
+                | Purpose::Carry(_)
+                | Purpose::Info,
+            )
+            | ClientUser::Subscription(..)
+            | ClientUser::Nobody => false,
+        };
+        for (token, user) in self.wire.unheard_at(flow) {
+            if is_new(user) {
+                self.step(Stimulus::Closed { flow, owner: Owner::Client(token.0) }, now);
+            }
+        }
+    }
+
+    /// A transport error of what was sent with this token.
+    fn on_undeliverable(&mut self, token: SendToken, now: Now) {
+        let is_left = self.is_left(token);
+        if let Some(unanswered) = self.wire.on_undeliverable(token, is_left, now) {
+            self.on_no_answer(unanswered, 503, now);
         }
     }
 
@@ -193,4 +239,17 @@ impl Core {
         self.legs.notes().clear();
         self.wire.clear_notes();
     }
+}
+
+/// The branch of the Via of a request that begins like this: ours stands first, behind the Request-URI's line.
+fn quoted_branch(quote: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = quote.split_at_checked(memchr::memmem::find(quote, b"\r\nVia: ")? + 7)?;
+    let via = rest.get(..memchr::memchr(b'\r', rest).unwrap_or(rest.len()))?;
+    let branch = via.get(memchr::memmem::find(via, b";branch=")? + 8..)?;
+    branch.get(..branch.iter().position(|byte| *byte == b';').unwrap_or(branch.len()))
+}
+
+/// Whether this may be the beginning of a request of this box's, before any shard is asked for it.
+pub fn may_be_quoted(quote: &[u8]) -> bool {
+    quoted_branch(quote).and_then(client_of_branch).is_some()
 }

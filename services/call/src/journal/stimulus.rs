@@ -26,9 +26,9 @@ pub enum Stimulus<'a> {
         /// The bytes as received.
         bytes: &'a [u8],
     },
-    /// A connection is gone that something of the call used.
+    /// A connection is gone that something of the call used, or a datagram of it did not arrive.
     Closed {
-        /// The connection.
+        /// The connection; of a datagram its flow, without one.
         flow: Flow,
         /// What used it.
         owner: Owner,

@@ -236,6 +236,20 @@ impl Wire {
         self.clients.get(key).map(|client| client.user)
     }
 
+    /// Whether nothing at all has come back of a request that is still on its way.
+    pub(crate) fn is_unheard(&self, key: ClientKey) -> bool {
+        self.clients.get(key).is_some_and(|client| match &client.machine {
+            ClientMachine::Invite(machine) => machine.state() == InviteClientState::Calling,
+            ClientMachine::Other(machine) => machine.state() == NonInviteClientState::Trying,
+        })
+    }
+
+    /// The requests on their way to a place of which nothing has come back.
+    pub(crate) fn unheard_at(&self, flow: Flow) -> Vec<(SendToken, ClientUser)> {
+        let there = self.clients.iter().filter(|(key, client)| client.flow == flow && self.is_unheard(*key));
+        there.map(|(key, client)| (token_of(key), client.user)).collect()
+    }
+
     /// Hands a response to its transaction; says whether the user is to see it. Follow with
     /// [`settle_client`](Wire::settle_client) when the user has: over a reliable transport a failure ends the transaction
     /// at once, and a user that is challenged makes the next request out of this one.

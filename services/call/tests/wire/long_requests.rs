@@ -99,6 +99,21 @@ fn what_another_shard_found_out_spares_this_one_the_connection_for_a_while() {
 }
 
 #[test]
+fn a_long_invite_whose_connection_closes_unanswered_leaves_as_a_datagram() {
+    let mut world = World::new();
+    let out = call(&mut world, "1");
+    world.input(Input::Lost { flow: over_tcp(5), token: out.token });
+    let again = world.expect(CALLEE, "INVITE");
+    assert_eq!(again.text, out.text.replace("SIP/2.0/TCP", "SIP/2.0/UDP"));
+    // It is another connection's by now, which nothing was heard of.
+    world.receive(CALLEE, &response(&again, "180 Ringing", "b1", None));
+    world.expect(CALLER, "SIP/2.0 180");
+    world.input(Input::Lost { flow: over_tcp(5), token: out.token });
+    world.expect_silence();
+    world.expect_replays();
+}
+
+#[test]
 fn a_connection_that_breaks_after_the_callee_rang_ends_the_attempt() {
     let mut world = World::new();
     let out = call(&mut world, "1");

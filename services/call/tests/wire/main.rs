@@ -45,6 +45,7 @@ mod teardown;
 mod transfer;
 mod transfer_races;
 mod transports;
+mod unreachable;
 mod update;
 mod ways;
 mod withdrawn_offer;

@@ -79,6 +79,74 @@ fn a_target_that_cannot_be_connected_to_is_unreachable_and_the_next_is_tried() {
     assert_eq!((world.records[0].sip_code_b, world.records[0].ended_by), (None, call::EndedBy::Error));
 }
 
+/// A call to a TCP peer that may be followed by another: the INVITE.
+fn call_placed_over_tcp(world: &mut World) -> Sent {
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    world.expect(CALLEE, "INVITE")
+}
+
+fn world_with_spare() -> World {
+    World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks[1].peers = vec![format!("sip:{CALLEE};transport=tcp"), format!("sip:{SPARE}")];
+    })
+}
+
+#[test]
+fn an_invite_of_which_nothing_came_back_is_lost_with_its_connection_and_the_next_target_is_tried() {
+    let mut world = world_with_spare();
+    let out = call_placed_over_tcp(&mut world);
+    world.input(Input::Lost { flow: over(CALLEE, 8), token: out.token });
+    world.input(Input::Closed { flow: over(CALLEE, 8) });
+    let next = world.expect(SPARE, "INVITE");
+    assert_eq!((world.records[0].sip_code_b, world.records[0].ended_by), (None, call::EndedBy::Error));
+    // It had arrived after all.
+    world.receive_on(over(CALLEE, 9), &response(&out, "200 OK", "b1", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    let bye = world.expect(CALLEE, "BYE");
+    world.receive_on(bye.flow, &response(&bye, "200 OK", "", None));
+    world.receive(SPARE, &response(&next, "486 Busy Here", "s", None));
+    world.expect(SPARE, "ACK");
+    let busy = world.expect(CALLER, "SIP/2.0 486");
+    world.receive(CALLER, &ack_failure("1", &busy));
+    world.expect_nothing_left();
+}
+
+#[test]
+fn what_was_answered_in_any_way_is_not_lost_with_its_connection() {
+    for line in ["100 Trying", "180 Ringing", "183 Session Progress"] {
+        let mut world = world_with_spare();
+        let out = call_placed_over_tcp(&mut world);
+        world.receive_on(over(CALLEE, 8), &response(&out, line, "b1", None));
+        world.sent.clear();
+        world.input(Input::Lost { flow: over(CALLEE, 8), token: out.token });
+        world.input(Input::Closed { flow: over(CALLEE, 8) });
+        world.expect_silence();
+        // RFC 3261 §18.2.2: the answer comes by a connection of the callee's own.
+        world.receive_on(over(CALLEE, 9), &response(&out, "200 OK", "b1", Some(ANSWER)));
+        world.expect(CALLER, "SIP/2.0 200");
+        world.expect(CALLEE, "ACK");
+        world.expect_replays();
+    }
+}
+
+#[test]
+fn a_call_that_is_up_outlives_the_connection_that_its_re_invite_left_by() {
+    let mut world = world();
+    let (ok, _) = call_up_over_tcp(&mut world);
+    let again = from_caller("INVITE", 2, &ok, "").replace("UDP", "TCP") + KIND + OFFER;
+    world.receive_on(over("10.1.1.1:40001", 7), &again);
+    world.expect("10.1.1.1:40001", "SIP/2.0 100");
+    let offer = world.expect(CALLEE, "INVITE");
+    world.input(Input::Lost { flow: over(CALLEE, 8), token: offer.token });
+    world.input(Input::Closed { flow: over(CALLEE, 8) });
+    world.expect_silence();
+    world.receive_on(over(CALLEE, 9), &response(&offer, "200 OK", "b1", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    world.expect("10.1.1.1:40001", "SIP/2.0 200");
+    world.expect_replays();
+}
+
 #[test]
 fn cancel_c10_a_487_before_the_200_of_the_cancel_leaves_no_transaction_behind() {
     let mut world = world();

@@ -28,6 +28,8 @@ pub(super) struct Connection {
     is_open: bool,
     /// Towards the box, towards the phone.
     ways: [Way; 2],
+    /// The INVITEs that the box sent on it, with their shards.
+    invites: Vec<(usize, SendToken)>,
 }
 
 /// One direction.
@@ -59,7 +61,12 @@ impl World {
         };
         let call = sip::call_id_of(bytes).and_then(|id| self.oracle.call_of(id)).map(|(call, _)| call);
         match found {
-            Some(at) => self.push(at, 1, bytes),
+            Some(at) => {
+                if token != SendToken::NONE && bytes.starts_with(b"INVITE ") {
+                    self.connections[at].invites.push((shard, token));
+                }
+                self.push(at, 1, bytes);
+            }
             None if token == SendToken::NONE => {}
             None => {
                 let bytes = bytes.clone();
@@ -81,7 +88,8 @@ impl World {
     }
 
     fn connect(&mut self, phone: SocketAddr, remote: SocketAddr) -> usize {
-        self.connections.push(Connection { phone, remote, is_open: true, ways: Default::default() });
+        let (ways, invites) = (Default::default(), Vec::new());
+        self.connections.push(Connection { phone, remote, is_open: true, ways, invites });
         self.connections.len() - 1
     }
 
@@ -150,6 +158,9 @@ impl World {
         self.tape.note(self.now, None, format!("the connection of {phone} is reset"));
         self.oracle.calls.iter_mut().for_each(|call| call.broken = true);
         let flow = Flow { listener: STREAMS, remote, connection: at as u64 + 1 };
+        for (shard, token) in std::mem::take(&mut self.connections[at].invites) {
+            self.input(shard, Input::Lost { flow, token })?;
+        }
         for shard in 0..self.cores.len() {
             self.input(shard, Input::Closed { flow })?;
         }
