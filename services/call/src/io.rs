@@ -360,6 +360,8 @@ pub enum Output {
     Peer(Box<PeerChange>),
     /// A peer is better left alone for a while: so a call found out.
     Aside(Box<PeerAside>),
+    /// A server of a name is better tried after the others for a while: so a call found out.
+    ServerAside(ServerAside),
     /// Something an operator may want to read.
     Event(Event),
     /// The answer to a command.
@@ -394,6 +396,18 @@ pub struct PeerAside {
     /// When.
     pub at: Utc,
     /// How long it is left alone.
+    pub left: Duration,
+}
+
+/// A server of a name that wants no calls for a while, or that nothing comes of. It is still one of those that the name
+/// stands for, and the last of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerAside {
+    /// Which.
+    pub server: NextHop,
+    /// What it said; 0: nothing.
+    pub status: u16,
+    /// How long others are tried before it.
     pub left: Duration,
 }
 

@@ -1,11 +1,11 @@
 //! What is known of the life of trunk peers, for all shards: one of them asks (`Core::watch_peers`), calls find out besides,
 //! all know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use call::{PeerAside, PeerChange, PeerLife, PeerState};
+use call::{NextHop, PeerAside, PeerChange, PeerLife, PeerState, ServerAside};
 use routing::{Plan, Snapshot, Target};
 use sip::Time;
 use tracing::{info, warn};
@@ -19,7 +19,14 @@ pub(crate) struct Peers {
     known: Mutex<Known>,
     /// How many are down or aside. While there are none, a call costs one look at this.
     away: AtomicUsize,
+    /// Servers of names, and until when others are tried before them.
+    last: Mutex<HashMap<NextHop, Time>>,
+    /// How many of these there are, for the same reason.
+    lasts: AtomicUsize,
 }
+
+/// More servers than this are not remembered at a time.
+const MAX_LAST: usize = 1024;
 
 #[derive(Debug, Default)]
 struct Known {
@@ -87,6 +94,40 @@ impl Peers {
             let (trunk, peer) = (&*trunk, &*peer);
             warn!(target: "net", trunk, peer, status, seconds, "peer gets no calls for a while");
         }
+    }
+
+    /// A call found a server of a name unwilling: until then the others of its name are tried before it.
+    pub(crate) fn put_last(&self, ServerAside { server, status, left }: ServerAside, now: Time) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|_, until| *until > now);
+        let until = now + left;
+        let is_new = !last.contains_key(&server) && last.len() < MAX_LAST;
+        if is_new {
+            last.insert(server, until);
+        } else if let Some(known) = last.get_mut(&server) {
+            *known = until.max(*known);
+        }
+        self.lasts.store(last.len(), Ordering::Relaxed);
+        drop(last);
+        if is_new {
+            let (server, transport, seconds) = (server.address, server.transport.as_str(), left.as_secs());
+            warn!(target: "net", %server, transport, status, seconds, "server is tried last for a while");
+        }
+    }
+
+    /// How many servers are remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.lasts.load(Ordering::Relaxed)
+    }
+
+    /// Puts servers that calls found unwilling behind the others, which stay in their order (RFC 2782).
+    pub(crate) fn willing_first(&self, servers: &mut [NextHop], now: Time) {
+        if servers.len() < 2 || self.lasts.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.sort_by_key(|server| last.get(server).is_some_and(|until| *until > now));
     }
 
     /// Takes peers that are away out of a plan, unless that leaves nobody: then they are tried all the same, for what is

@@ -174,7 +174,10 @@ impl Worker {
             }
             Letter::Unreachable { flow, quote } => self.handle(Input::Unreachable { flow, quote: &quote }),
             Letter::Undeliverable { token } => self.handle(Input::Undeliverable { token }),
-            Letter::Resolved { query, hops, note } => self.handle(Input::Resolved { query, hops, note }),
+            Letter::Resolved { query, mut hops, note } => {
+                self.parts.dispatch.peers().willing_first(&mut hops, self.now.time);
+                self.handle(Input::Resolved { query, hops, note });
+            }
             Letter::NoStreams(remote) => self.handle(Input::NoStreams(remote)),
             Letter::Bindings(bindings) => {
                 for binding in bindings.iter() {
@@ -327,6 +330,7 @@ impl Worker {
             }
             Output::NoStreams(remote) => self.tell_others(|| Letter::NoStreams(remote)),
             Output::Peer(change) => self.parts.dispatch.peers().learn(*change),
+            Output::ServerAside(aside) => self.parts.dispatch.peers().put_last(aside, self.now.time),
             Output::Aside(aside) => self.parts.dispatch.peers().put_aside(*aside, self.now.time),
             Output::Reply { id, reply } => self.reply(id, reply),
         }
@@ -405,7 +409,8 @@ impl Worker {
     fn resolve(&mut self, query: QueryId, draw: u64, question: Question) {
         let Parts { resolver, shard, counters, .. } = &self.parts;
         match resolver.resolve(question, Asker { shard: *shard, query, draw }, counters) {
-            resolver::Answer::Now { hops, note } => {
+            resolver::Answer::Now { mut hops, note } => {
+                self.parts.dispatch.peers().willing_first(&mut hops, self.now.time);
                 self.answers.push_back(Input::Resolved { query, hops, note });
             }
             resolver::Answer::Later => {}

@@ -39,6 +39,7 @@ fn add(output: &Output, hasher: &mut impl Hasher) {
         | Output::NoStreams(_)
         | Output::Peer(_)
         | Output::Aside(_)
+        | Output::ServerAside(_)
         | Output::Reply { .. } => {}
     }
 }

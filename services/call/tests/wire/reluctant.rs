@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use call::{Input, NextHop, PeerAside, RegistrarPolicy};
+use call::{Input, NextHop, PeerAside, RegistrarPolicy, ServerAside};
 use sip::Transport;
 
 const SILENCE: Duration = Duration::from_secs(33);
@@ -94,6 +94,78 @@ fn a_name_is_put_aside_when_the_last_of_its_servers_is_unwilling() {
     refuse(&mut world, &second, "503 Overloaded", "Retry-After: 90\n");
     assert_eq!(said(&world), [("sip:carrier.example", 503, 90)]);
     world.expect("10.5.5.5:5060", "INVITE");
+}
+
+/// A call to a name with two servers: the INVITE to the first.
+fn placed_to_a_name(world: &mut World, branch: &str) -> Sent {
+    let call = invite(branch, Some(OFFER)).replace("call-a", &format!("call-{branch}"));
+    world.receive(CALLER, &call);
+    world.expect(CALLER, "SIP/2.0 100");
+    let query = *world.resolves.last().unwrap();
+    world.input(found(query, &[CALLEE, SPARE]));
+    world.expect(CALLEE, "INVITE")
+}
+
+fn named() -> World {
+    World::with(RegistrarPolicy::Closed, |trunks| trunks[1].peers = vec!["sip:carrier.example".into()])
+}
+
+/// Which servers are said to be tried last, what they said, and for how many seconds.
+fn tried_last(world: &World) -> Vec<(String, u16, u64)> {
+    let of = |aside: &ServerAside| (aside.server.address.to_string(), aside.status, aside.left.as_secs());
+    assert!(world.servers_aside.iter().all(|aside| aside.server.transport == Transport::Udp));
+    world.servers_aside.iter().map(of).collect()
+}
+
+#[test]
+fn a_server_of_a_name_that_is_silent_busy_or_out_of_reach_is_tried_last_by_the_next_calls() {
+    let mut world = named();
+    placed_to_a_name(&mut world, "1");
+    world.pass(SILENCE);
+    assert_eq!(tried_last(&world), [(CALLEE.to_owned(), 0, 32)]);
+    world.expect_replays();
+
+    let mut world = named();
+    let first = placed_to_a_name(&mut world, "1");
+    refuse(&mut world, &first, "503 Overloaded", "Retry-After: 86400\n");
+    assert_eq!(tried_last(&world), [(CALLEE.to_owned(), 503, 300)]);
+    world.expect(SPARE, "INVITE");
+    assert_eq!(said(&world), [], "the name is not what is unwilling");
+
+    let mut world = named();
+    let first = placed_to_a_name(&mut world, "1");
+    world.input(Input::Undeliverable { token: first.token });
+    assert_eq!(tried_last(&world), [(CALLEE.to_owned(), 0, 32)]);
+    world.expect(SPARE, "INVITE");
+    world.expect_replays();
+}
+
+#[test]
+fn a_server_that_answers_other_calls_is_not_tried_last_for_the_one_that_it_leaves_alone() {
+    let mut world = named();
+    placed_to_a_name(&mut world, "1");
+    world.pass(Duration::from_secs(20));
+    world.sent.clear();
+    let other = placed_to_a_name(&mut world, "2");
+    world.receive(CALLEE, &response(&other, "180 Ringing", "b2", None));
+    world.pass(Duration::from_secs(13));
+    assert_eq!(tried_last(&world), []);
+    world.expect_replays();
+}
+
+#[test]
+fn of_a_peer_with_an_address_no_server_is_spoken_of_nor_of_one_that_answers_anything_but_a_wait() {
+    let mut world = World::new();
+    let first = call_placed(&mut world);
+    refuse(&mut world, &first, "503 Overloaded", "Retry-After: 120\n");
+    assert_eq!(tried_last(&world), []);
+    // RFC 3261 §21.5.4: without a Retry-After it is a 500, of this one call.
+    for line in ["503 Overloaded", "486 Busy Here"] {
+        let mut world = named();
+        let first = placed_to_a_name(&mut world, "1");
+        refuse(&mut world, &first, line, "");
+        assert_eq!(tried_last(&world), [], "{line}");
+    }
 }
 
 #[test]

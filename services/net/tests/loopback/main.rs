@@ -5,6 +5,7 @@ mod bench;
 mod calls;
 mod certificates;
 mod datagrams;
+mod failover;
 mod guard;
 mod hairpin;
 mod operator;

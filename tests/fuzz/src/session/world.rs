@@ -342,6 +342,7 @@ impl World {
                 | Output::NoStreams(_)
                 | Output::Peer(_)
                 | Output::Aside(_)
+                | Output::ServerAside(_)
                 | Output::Event(_) => {}
             }
         }

@@ -73,7 +73,11 @@ impl World {
                         call.map(|call| self.calls.insert(call, uuid));
                     }
                 }
-                Output::NoStreams(_) | Output::Peer(_) | Output::Aside(_) | Output::Reply { .. } => {}
+                Output::NoStreams(_)
+                | Output::Peer(_)
+                | Output::Aside(_)
+                | Output::ServerAside(_)
+                | Output::Reply { .. } => {}
             }
         }
         self.check()

@@ -10,7 +10,7 @@ use std::time::Duration;
 use call::{
     Addresses, CdrFact, Command, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits,
     Listener, ListenerId, MediaOrder, MediaReport, NextHop, Now, Output, PeerAside, PeerChange, PortPair,
-    QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken, Settings, StreamPorts, Utc,
+    QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken, ServerAside, Settings, StreamPorts, Utc,
 };
 use routing::{Query, Route, Snapshot, Source, Trunk};
 use sip::{Message, Time, Timing, Transport};
@@ -111,6 +111,8 @@ pub struct World {
     pub peers: Vec<PeerChange>,
     /// Peers that calls found unwilling.
     pub aside: Vec<PeerAside>,
+    /// Servers of names that calls found unwilling.
+    pub servers_aside: Vec<ServerAside>,
     /// What the operator was warned of.
     pub warnings: Vec<String>,
     /// The calls that began.
@@ -236,6 +238,7 @@ impl World {
             no_streams: Vec::new(),
             peers: Vec::new(),
             aside: Vec::new(),
+            servers_aside: Vec::new(),
             warnings: Vec::new(),
             begun: Vec::new(),
         }
@@ -323,6 +326,7 @@ impl World {
                 Output::NoStreams(remote) => self.no_streams.push(remote),
                 Output::Peer(change) => self.peers.push(*change),
                 Output::Aside(aside) => self.aside.push(*aside),
+                Output::ServerAside(aside) => self.servers_aside.push(aside),
                 Output::Binding(_) | Output::Event(_) => {}
             }
             self.core.check_invariants().unwrap();
