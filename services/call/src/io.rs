@@ -463,6 +463,8 @@ pub struct RouteQuery {
     pub query: QueryId,
     /// The call, which takes places on its trunks until it ends. `None`: a request outside calls, which takes none.
     pub call: Option<Uuid>,
+    /// The target of a transfer is asked for: those who talk have their places, and only the target takes another.
+    pub transfer: bool,
     /// The snapshot that the call or request began with.
     pub snapshot: Arc<Snapshot>,
     /// Whose request it is; absent: a registered user's or an open listener's.
@@ -535,6 +537,14 @@ pub enum EventKind {
     },
     /// Both sides talk.
     CallAnswered,
+    /// These two are the call from now on: it was answered, a side was exchanged, or a transfer came to nothing. Nobody else
+    /// has a place in it.
+    Joined {
+        /// The trunk of A; absent: a phone, or another shard.
+        trunk_a: Option<TrunkId>,
+        /// The trunk of B.
+        trunk_b: Option<TrunkId>,
+    },
     /// The call is over and everything it held is free.
     CallEnded {
         /// Source trunk.

@@ -2,7 +2,8 @@
 //!
 //! A trunk's calls are counted once for each side on which it takes part: when a call comes from it, and when one goes
 //! to it. The first target's place is taken together with the decision, so that two calls cannot both see the last
-//! one free. What is taken is written down by call and given back by what the Core reports of it.
+//! one free. What is taken is written down by call and given back by what the Core reports of it. While two talk, their
+//! places are theirs: a transfer takes one for its target besides, and once a side is exchanged it is the newcomer's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +30,9 @@ struct Held {
     /// The ids are this snapshot's; a reload may give them to others.
     snapshot: Arc<Snapshot>,
     inbound: Option<TrunkId>,
-    /// One after the other, unless the trunks of the route are called at once.
+    /// The trunk of B, once there is one.
+    callee: Option<TrunkId>,
+    /// Of targets that are tried: one after the other, unless the trunks of the route are called at once.
     outbound: SmallVec<[Place; 1]>,
     fork: Fork,
 }
@@ -56,7 +59,11 @@ impl Dispatch {
     /// called at once, of each.
     pub(crate) fn decide(&mut self, query: &RouteQuery, now: Time) -> Decision {
         // Asked again for the same call: the old places go back first.
-        query.call.into_iter().for_each(|call| self.give_back(call));
+        match query.call {
+            Some(call) if query.transfer => self.give_back_targets(call),
+            Some(call) => self.give_back(call),
+            None => {}
+        }
         let snapshot = &query.snapshot;
         let question = Query {
             trunk: query.trunk,
@@ -72,7 +79,9 @@ impl Dispatch {
         let passed_over = self.peers.pass_over(&mut plan, snapshot, now);
         let Some(call) = query.call else { return Decision::Route(plan) };
         let mut admission = lock(&self.admission);
-        let source = query.trunk.and_then(|id| snapshot.trunk(id));
+        // Who asks for a transfer is in the call already.
+        let inbound = query.trunk.filter(|_| !query.transfer);
+        let source = inbound.and_then(|id| snapshot.trunk(id));
         if let Some(Err(refusal)) = source.map(|trunk| admission.admit(trunk, now)) {
             return Decision::Refuse(refusal);
         }
@@ -95,10 +104,10 @@ impl Dispatch {
         };
         drop(admission);
         let to_trunk = plan.targets.iter().any(|target| matches!(target, Target::Trunk { .. }));
-        if query.trunk.is_some() || to_trunk {
-            let snapshot = Arc::clone(snapshot);
-            let held = Held { snapshot, inbound: query.trunk, outbound, fork: plan.fork };
-            self.held.insert(call, held);
+        if inbound.is_some() || to_trunk {
+            let held = self.held.entry(call).or_insert_with(|| Held::new(snapshot));
+            held.inbound = held.inbound.or(inbound);
+            (held.outbound, held.fork) = (outbound, plan.fork);
         }
         Decision::Route(plan)
     }
@@ -117,6 +126,7 @@ impl Dispatch {
             | EventKind::CallRestored { .. }
             | EventKind::AttemptEnded { .. }
             | EventKind::CallAnswered
+            | EventKind::Joined { .. }
             | EventKind::Refused { .. }
             | EventKind::OneWay { .. }
             | EventKind::Registered { .. }
@@ -124,27 +134,35 @@ impl Dispatch {
         }
     }
 
-    /// A call of the process before this one goes on: it has the places that it had.
-    pub(crate) fn resume(
+    /// These are the trunks of the two who talk in a call: whoever else had a place in it has it no more. A place that nobody
+    /// had is taken whatever the limits say, for they talk already.
+    pub(crate) fn seat(
         &mut self,
         call: Uuid,
         snapshot: &Arc<Snapshot>,
         inbound: Option<TrunkId>,
-        outbound: Option<(TrunkId, u32)>,
+        callee: Option<TrunkId>,
         now: Time,
     ) {
+        if !self.held.contains_key(&call) && inbound.is_none() && callee.is_none() {
+            return;
+        }
+        let held = self.held.entry(call).or_insert_with(|| Held::new(snapshot));
         let mut admission = lock(&self.admission);
-        for trunk in inbound.into_iter().chain(outbound.map(|(trunk, _)| trunk)) {
-            if let Some(trunk) = snapshot.trunk(trunk) {
-                admission.count(trunk, now);
+        let mut taken: SmallVec<[TrunkId; 4]> = held.trunks().collect();
+        for wanted in inbound.into_iter().chain(callee) {
+            match taken.iter().position(|trunk| *trunk == wanted) {
+                Some(index) => {
+                    taken.remove(index);
+                }
+                None => held.snapshot.trunk(wanted).into_iter().for_each(|trunk| admission.count(trunk, now)),
             }
         }
-        drop(admission);
-        if inbound.is_some() || outbound.is_some() {
-            let place = |(trunk, attempt)| Place { trunk, attempt: Some(attempt) };
-            let outbound = outbound.map(place).into_iter().collect();
-            let held = Held { snapshot: Arc::clone(snapshot), inbound, outbound, fork: Fork::Serial };
-            self.held.insert(call, held);
+        held.release(taken, &mut admission);
+        (held.inbound, held.callee) = (inbound, callee);
+        held.outbound.clear();
+        if inbound.is_none() && callee.is_none() {
+            self.held.remove(&call);
         }
     }
 
@@ -155,8 +173,7 @@ impl Dispatch {
 
     /// How many places are taken by this shard's calls.
     pub(crate) fn places(&self) -> u64 {
-        let taken = |held: &Held| u64::from(held.inbound.is_some()) + held.outbound.len() as u64;
-        self.held.values().map(taken).sum()
+        self.held.values().map(|held| held.trunks().count() as u64).sum()
     }
 
     fn begin(&mut self, call: Uuid, attempt: u32, trunk: Option<TrunkId>, now: Time) {
@@ -169,7 +186,7 @@ impl Dispatch {
         }
         // One after the other: whatever was taken before belongs to a target that was passed over.
         if held.fork == Fork::Serial {
-            held.release_outbound(&mut lock(&self.admission));
+            held.release_targets(&mut lock(&self.admission));
         }
         let Some((id, trunk)) = trunk.and_then(|id| Some((id, held.snapshot.trunk(id)?))) else { return };
         // The attempt has left already. A trunk that filled up since the decision is over its limit by the
@@ -189,21 +206,39 @@ impl Dispatch {
     }
 
     fn give_back(&mut self, call: Uuid) {
-        let Some(mut held) = self.held.remove(&call) else { return };
-        let mut admission = lock(&self.admission);
-        held.release_outbound(&mut admission);
-        if let Some(trunk) = held.inbound.and_then(|id| held.snapshot.trunk(id)) {
-            admission.release(&trunk.name);
+        let Some(held) = self.held.remove(&call) else { return };
+        let taken: SmallVec<[TrunkId; 4]> = held.trunks().collect();
+        held.release(taken, &mut lock(&self.admission));
+    }
+
+    /// Those who talk keep their places.
+    fn give_back_targets(&mut self, call: Uuid) {
+        if let Some(held) = self.held.get_mut(&call) {
+            held.release_targets(&mut lock(&self.admission));
         }
     }
 }
 
 impl Held {
-    fn release_outbound(&mut self, admission: &mut Admission) {
-        for place in self.outbound.drain(..) {
-            if let Some(trunk) = self.snapshot.trunk(place.trunk) {
-                admission.release(&trunk.name);
-            }
+    fn new(snapshot: &Arc<Snapshot>) -> Held {
+        let (snapshot, outbound) = (Arc::clone(snapshot), SmallVec::new());
+        Held { snapshot, inbound: None, callee: None, outbound, fork: Fork::Serial }
+    }
+
+    /// Of each place.
+    fn trunks(&self) -> impl Iterator<Item = TrunkId> + '_ {
+        let targets = self.outbound.iter().map(|place| place.trunk);
+        self.inbound.into_iter().chain(self.callee).chain(targets)
+    }
+
+    fn release_targets(&mut self, admission: &mut Admission) {
+        let targets: SmallVec<[Place; 1]> = std::mem::take(&mut self.outbound);
+        self.release(targets.into_iter().map(|place| place.trunk), admission);
+    }
+
+    fn release(&self, taken: impl IntoIterator<Item = TrunkId>, admission: &mut Admission) {
+        for trunk in taken.into_iter().filter_map(|id| self.snapshot.trunk(id)) {
+            admission.release(&trunk.name);
         }
     }
 }

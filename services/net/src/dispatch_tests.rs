@@ -38,6 +38,7 @@ fn query(snapshot: &Arc<Snapshot>, call: u128) -> RouteQuery {
     RouteQuery {
         query: QueryId(1),
         call: Some(Uuid::from_u128(call)),
+        transfer: false,
         snapshot: Arc::clone(snapshot),
         trunk: Some(PBX),
         source: "127.0.0.1:5060".parse().unwrap(),
@@ -300,4 +301,135 @@ fn an_answer_to_a_ping_ends_what_a_call_found_out_and_a_missed_one_does_not() {
     dispatch.peers().put_aside(unwilling(first, Duration::from_secs(60)), Time::ZERO);
     dispatch.peers().learn(call::PeerChange { life: None, ..answered(2) });
     assert_eq!(asked(&mut dispatch), 4, "asked no more, and forgotten");
+}
+
+#[test]
+fn servers_that_calls_found_unwilling_are_behind_the_others_for_their_time() {
+    let peers = Peers::default();
+    let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+    let server = |host: u8| call::NextHop {
+        address: std::net::SocketAddr::from(([10, 0, 0, host], 5060)),
+        transport: sip::Transport::Udp,
+    };
+    let order = |seconds| {
+        let mut servers = [1, 2, 3].map(server);
+        peers.willing_first(&mut servers, at(seconds));
+        servers.map(|hop| hop.address.to_string().as_bytes()[7] - b'0')
+    };
+    let aside =
+        |host, left| call::ServerAside { server: server(host), status: 0, left: Duration::from_secs(left) };
+    assert_eq!(order(0), [1, 2, 3]);
+    peers.put_last(aside(1, 32), at(0));
+    assert_eq!(order(1), [2, 3, 1]);
+    peers.put_last(aside(2, 300), at(1));
+    peers.put_last(aside(2, 5), at(2));
+    assert_eq!(order(2), [3, 1, 2], "they keep their own order");
+    assert_eq!(order(31), [3, 1, 2]);
+    assert_eq!(order(32), [1, 3, 2]);
+    peers.put_last(aside(3, 300), at(32));
+    peers.put_last(aside(1, 300), at(32));
+    assert_eq!(order(33), [1, 2, 3], "when all are unwilling nothing is gained");
+    for host in 0..5_000_u32 {
+        let address = std::net::SocketAddr::from((host.to_be_bytes(), 5060));
+        let server = call::NextHop { address, transport: sip::Transport::Udp };
+        peers.put_last(call::ServerAside { server, status: 0, left: Duration::from_secs(9) }, at(34));
+    }
+    assert!(peers.remembered() <= 1024);
+}
+
+fn asked_by_refer(snapshot: &Arc<Snapshot>, call: u128, by: TrunkId) -> RouteQuery {
+    RouteQuery { transfer: true, trunk: Some(by), ..query(snapshot, call) }
+}
+
+/// A call of the pbx that the carrier answered.
+fn answered(dispatch: &mut Dispatch, snapshot: &Arc<Snapshot>, call: u128) {
+    dispatch.decide(&query(snapshot, call), Time::ZERO);
+    dispatch.observe(&started(call, 1, CARRIER), Time::ZERO);
+    dispatch.observe(&event(call, EventKind::CallAnswered), Time::ZERO);
+    dispatch.seat(Uuid::from_u128(call), snapshot, Some(PBX), Some(CARRIER), Time::ZERO);
+    assert_eq!(calls(dispatch), [1, 1, 0]);
+}
+
+#[test]
+fn those_who_talk_keep_their_places_while_the_target_of_a_transfer_is_tried() {
+    let snapshot = snapshot_with([1, 1, 1], |route| route.to = vec![SECOND]);
+    let id = Uuid::from_u128(1);
+    for (by, a, b, after) in [(CARRIER, PBX, SECOND, [1, 0, 1]), (PBX, SECOND, CARRIER, [0, 1, 1])] {
+        let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
+        // The call goes to the carrier, however the route is now.
+        dispatch.seat(id, &snapshot, Some(PBX), Some(CARRIER), Time::ZERO);
+        let decision = dispatch.decide(&asked_by_refer(&snapshot, 1, by), Time::ZERO);
+        assert_eq!(trunks_of(decision), [SECOND, SECOND]);
+        assert_eq!(calls(&dispatch), [1, 1, 1]);
+        dispatch.observe(&started(1, 2, SECOND), Time::ZERO);
+        assert_eq!(calls(&dispatch), [1, 1, 1]);
+        assert!(
+            matches!(dispatch.decide(&query(&snapshot, 2), Time::ZERO), Decision::Refuse(_)),
+            "there is no room for another"
+        );
+        dispatch.seat(id, &snapshot, Some(a), Some(b), Time::ZERO);
+        assert_eq!(calls(&dispatch), after);
+        dispatch.observe(&ended(1), Time::ZERO);
+        assert_eq!(calls(&dispatch), [0, 0, 0]);
+        assert!(dispatch.held.is_empty());
+    }
+}
+
+#[test]
+fn a_transfer_that_comes_to_nothing_leaves_the_places_as_they_were() {
+    let snapshot = snapshot([0, 0, 1]);
+    let id = Uuid::from_u128(1);
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
+    answered(&mut dispatch, &snapshot, 1);
+    // Its first target is at the carrier, where the call is already: a place of its own.
+    dispatch.decide(&asked_by_refer(&snapshot, 1, CARRIER), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 2, 0]);
+    dispatch.observe(&started(1, 2, CARRIER), Time::ZERO);
+    dispatch.observe(&failed(1, 2, CARRIER), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 1, 0]);
+    dispatch.observe(&started(1, 3, SECOND), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 1, 1]);
+    // Asked once more, and refused.
+    dispatch.decide(&asked_by_refer(&snapshot, 1, CARRIER), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 2, 0]);
+    dispatch.seat(id, &snapshot, Some(PBX), Some(CARRIER), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 1, 0]);
+    dispatch.observe(&ended(1), Time::ZERO);
+    assert_eq!(calls(&dispatch), [0, 0, 0]);
+}
+
+#[test]
+fn a_party_that_comes_without_being_routed_takes_the_place_of_who_leaves() {
+    let snapshot = snapshot([1, 1, 1]);
+    let id = Uuid::from_u128(1);
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
+    answered(&mut dispatch, &snapshot, 1);
+    dispatch.seat(id, &snapshot, Some(PBX), Some(SECOND), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 0, 1]);
+    // A phone comes, and then another shard.
+    dispatch.seat(id, &snapshot, None, Some(SECOND), Time::ZERO);
+    assert_eq!(calls(&dispatch), [0, 0, 1]);
+    dispatch.seat(id, &snapshot, None, None, Time::ZERO);
+    assert_eq!(calls(&dispatch), [0, 0, 0]);
+    assert!(dispatch.held.is_empty());
+    // A call between phones holds nothing, and takes a place for a target of its transfer.
+    dispatch.decide(&RouteQuery { trunk: None, ..asked_by_refer(&snapshot, 2, PBX) }, Time::ZERO);
+    assert_eq!(calls(&dispatch), [0, 1, 0]);
+    dispatch.observe(&ended(2), Time::ZERO);
+    assert_eq!(calls(&dispatch), [0, 0, 0]);
+}
+
+#[test]
+fn the_call_of_one_of_several_branches_gives_the_places_of_the_others_back() {
+    let snapshot = snapshot_with([0, 0, 0], |route| route.fork = Fork::Parallel);
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
+    dispatch.decide(&query(&snapshot, 1), Time::ZERO);
+    dispatch.observe(&started(1, 1, CARRIER), Time::ZERO);
+    dispatch.observe(&started(1, 2, SECOND), Time::ZERO);
+    dispatch.seat(Uuid::from_u128(1), &snapshot, Some(PBX), Some(SECOND), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 0, 1]);
+    dispatch.observe(&failed(1, 1, CARRIER), Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 0, 1]);
+    dispatch.observe(&ended(1), Time::ZERO);
+    assert_eq!(calls(&dispatch), [0, 0, 0]);
 }

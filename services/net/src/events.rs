@@ -46,6 +46,10 @@ impl EventLog {
                 debug!(target: "call", %call, trunk = name_of(trunk), %source, ?caller, ?called, "call started");
             }
             EventKind::CallAnswered => debug!(target: "call", %call, "call answered"),
+            EventKind::Joined { trunk_a, trunk_b } => {
+                let (trunk_a, trunk_b) = (name_of(trunk_a), name_of(trunk_b));
+                debug!(target: "call", %call, trunk_a, trunk_b, "sides joined");
+            }
             // One line for each call: at hundreds of calls a second the lines would cost as much as the calls.
             EventKind::CallEnded { trunk, caller, called, status, disposition, ended_by, duration_ms } => {
                 let trunk = name_of(trunk);

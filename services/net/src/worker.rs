@@ -355,6 +355,7 @@ impl Worker {
             | EventKind::AttemptStarted { .. }
             | EventKind::AttemptEnded { .. }
             | EventKind::CallAnswered
+            | EventKind::Joined { .. }
             | EventKind::CallEnded { .. }
             | EventKind::OneWay { .. }
             | EventKind::Registered { .. }
@@ -364,12 +365,13 @@ impl Worker {
 
     /// A call of the process before this one takes its places at the trunks, and one whose sides change other places.
     fn resume(&mut self, event: &Event) {
-        if let (Some(call), EventKind::CallRestored { trunk_in, trunk_out, attempt, .. }) =
-            (event.call, &event.kind)
-        {
-            let Parts { dispatch, snapshot, .. } = &mut self.parts;
-            let outbound = trunk_out.map(|trunk| (trunk, *attempt));
-            dispatch.resume(call, snapshot, *trunk_in, outbound, self.now.time);
+        let Some(call) = event.call else { return };
+        let Parts { dispatch, snapshot, .. } = &mut self.parts;
+        if let EventKind::CallRestored { trunk_in, trunk_out, .. } = &event.kind {
+            dispatch.seat(call, snapshot, *trunk_in, *trunk_out, self.now.time);
+        }
+        if let EventKind::Joined { trunk_a, trunk_b } = &event.kind {
+            dispatch.seat(call, snapshot, *trunk_a, *trunk_b, self.now.time);
         }
     }
 

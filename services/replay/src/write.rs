@@ -237,10 +237,12 @@ pub(crate) fn output_line(output: &Output) -> OutputLine {
             message: Bytes::of(bytes),
         },
         Output::Route(query) => {
-            let RouteQuery { query, call, snapshot: _, trunk, source, caller, uri, local_user } = &**query;
+            let RouteQuery { query, call, transfer, snapshot: _, trunk, source, caller, uri, local_user } =
+                &**query;
+            let transfer = if *transfer { ", transfer" } else { "" };
             OutputLine::Note(format!(
-                "Route {{ query: {}, call: {call:?}, trunk: {trunk:?}, source: {source}, caller: {caller:?}, \
-                 uri: {uri:?}, local_user: {local_user} }}",
+                "Route {{ query: {}, call: {call:?}{transfer}, trunk: {trunk:?}, source: {source}, \
+                 caller: {caller:?}, uri: {uri:?}, local_user: {local_user} }}",
                 query.0
             ))
         }

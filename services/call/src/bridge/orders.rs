@@ -335,6 +335,7 @@ impl Core {
         }
         self.wire.stats.calls_answered += 1;
         self.wire.event(Some(call.id), EventKind::CallAnswered);
+        self.tell_who_talks(key);
         self.open_record(key, now);
     }
 

@@ -79,6 +79,7 @@ impl Core {
         {
             leg.hang_up(goes, &mut self.wire, None, now);
         }
+        self.tell_who_talks(key);
         self.open_record(key, now);
     }
 

@@ -18,7 +18,7 @@ use super::{Attempt, Call, CallKey, Candidate, Cause, Setup};
 use crate::bodies::sdp_of;
 use crate::cdr::{CdrFact, EndedBy};
 use crate::core::{Core, RouteQuestion};
-use crate::io::{Now, Output};
+use crate::io::{EventKind, Now, Output};
 use crate::leg::{LegKey, Referral};
 use crate::media::{MediaOrder, Side};
 use crate::wire::Wire;
@@ -231,9 +231,19 @@ impl Core {
             call.record.attempt = talk.attempt;
             call.record.route = talk.route;
         }
+        self.tell_who_talks(key);
         if let Some(other) = transfer.claimed {
             self.drive(other, Cause::new(Event::Cancelled), now);
         }
+    }
+
+    /// The outside keeps places at trunks for those who talk.
+    pub(super) fn tell_who_talks(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get(key) else { return };
+        let [trunk_a, trunk_b] = [Some(call.a), call.b]
+            .map(|leg| leg.and_then(|leg| self.legs.get(leg)).and_then(|leg| leg.trunk));
+        let id = call.id;
+        self.wire.event(Some(id), EventKind::Joined { trunk_a, trunk_b });
     }
 
     /// Tells the journal how far the attempt is that brought together those of whom one has left: nobody can go on with it.
@@ -292,6 +302,7 @@ impl Core {
         if let Some(transfer) = &mut call.transfer {
             (transfer.newcomer, transfer.trunk) = (newcomer, leg.trunk);
         }
+        self.tell_who_talks(key);
         self.open_record(key, now);
     }
 

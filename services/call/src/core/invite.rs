@@ -220,6 +220,7 @@ impl Core {
         self.wire.outputs.push_back(Output::Route(Box::new(RouteQuery {
             query,
             call: Some(call.id),
+            transfer: call.transfer.is_some(),
             snapshot: call.snapshot.clone(),
             trunk,
             source,

@@ -24,8 +24,9 @@ fn add(output: &Output, hasher: &mut impl Hasher) {
             hasher.write(&masked(bytes));
         }
         Output::Route(query) => {
-            let RouteQuery { query, call, snapshot: _, trunk, source, caller, uri, local_user } = &**query;
-            (query, call, trunk, source, caller, uri, local_user).hash(hasher);
+            let RouteQuery { query, call, transfer, snapshot: _, trunk, source, caller, uri, local_user } =
+                &**query;
+            (query, call, transfer, trunk, source, caller, uri, local_user).hash(hasher);
         }
         Output::Resolve { query, host, port, transport, secure, draw } => {
             (query, host, port, transport, secure, draw).hash(hasher);

@@ -106,6 +106,7 @@ impl Core {
         self.wire.outputs.push_back(Output::Route(Box::new(RouteQuery {
             query,
             call: None,
+            transfer: false,
             snapshot: request.snapshot.clone(),
             trunk,
             source: flow.remote,

@@ -59,6 +59,22 @@ fn is_described(world: &World, side: Side, address: &str) -> bool {
 }
 
 #[test]
+fn who_talks_is_told_at_the_answer_and_when_a_side_is_exchanged_or_stays() {
+    let [pbx, carrier] = [0, 1].map(|id| Some(routing::TrunkId(id)));
+    let (mut world, ok, _) = call_up();
+    assert_eq!(world.joined, [[pbx, carrier]]);
+    let target = caller_transfers(&mut world, &ok);
+    assert_eq!(world.joined.len(), 1, "the target is none of them yet");
+    target_answers(&mut world, &target);
+    assert_eq!(world.joined[1..], [[carrier, carrier]]);
+
+    let (mut world, ok, _) = call_up();
+    let target = caller_transfers(&mut world, &ok);
+    world.receive(CALLEE, &response(&target, "486 Busy Here", "c1", None));
+    assert_eq!(world.joined, [[pbx, carrier], [pbx, carrier]]);
+}
+
+#[test]
 fn refer_of_the_caller_brings_the_target_to_the_callee() {
     let (mut world, ok, out) = call_up();
     let target = caller_transfers(&mut world, &ok);

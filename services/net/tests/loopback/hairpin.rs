@@ -16,7 +16,7 @@ fn call_id(start: &str, shard: u16) -> String {
 }
 
 /// The next message to the callee that is a request of this method.
-fn next(callee: &UdpSocket, method: &str) -> String {
+pub fn next(callee: &UdpSocket, method: &str) -> String {
     let mut room = [0; 65_536];
     loop {
         let length = callee.recv(&mut room).unwrap();
@@ -28,7 +28,7 @@ fn next(callee: &UdpSocket, method: &str) -> String {
 }
 
 /// 200 with a description, from there.
-fn accepted(request: &str, callee: &UdpSocket) -> String {
+pub fn accepted(request: &str, callee: &UdpSocket) -> String {
     let body =
         "v=0\r\no=- 2 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4002 RTP/AVP 0\r\n";
     let copied =
@@ -45,7 +45,7 @@ fn accepted(request: &str, callee: &UdpSocket) -> String {
 }
 
 /// The same request under another method and without its body.
-fn renamed(invite: &str, method: &str, to: &str) -> String {
+pub fn renamed(invite: &str, method: &str, to: &str) -> String {
     let head = invite.split("\r\n\r\n").next().unwrap();
     let lines = head.lines().filter(|line| !line.starts_with("Content-"));
     let lines = lines.map(|line| if line.starts_with("To:") { format!("To: {to}") } else { line.to_owned() });

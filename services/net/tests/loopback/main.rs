@@ -13,5 +13,6 @@ mod smuggling;
 mod start;
 mod streams;
 mod tls;
+mod transfers;
 mod websocket;
 mod websocket_out;

@@ -12,7 +12,7 @@ use call::{
     Listener, ListenerId, MediaOrder, MediaReport, NextHop, Now, Output, PeerAside, PeerChange, PortPair,
     QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken, ServerAside, Settings, StreamPorts, Utc,
 };
-use routing::{Query, Route, Snapshot, Source, Trunk};
+use routing::{Query, Route, Snapshot, Source, Trunk, TrunkId};
 use sip::{Message, Time, Timing, Transport};
 
 pub const BOX: &str = "192.0.2.1:5060";
@@ -115,6 +115,8 @@ pub struct World {
     pub servers_aside: Vec<ServerAside>,
     /// What the operator was warned of.
     pub warnings: Vec<String>,
+    /// Of whom it was told that they talk.
+    pub joined: Vec<[Option<TrunkId>; 2]>,
     /// The calls that began.
     pub begun: Vec<uuid::Uuid>,
 }
@@ -240,6 +242,7 @@ impl World {
             aside: Vec::new(),
             servers_aside: Vec::new(),
             warnings: Vec::new(),
+            joined: Vec::new(),
             begun: Vec::new(),
         }
     }
@@ -323,6 +326,9 @@ impl World {
                     kind: EventKind::CallStarted { .. } | EventKind::CallRestored { .. },
                 }) => self.begun.push(call),
                 Output::Event(Event { kind: EventKind::Warning { what }, .. }) => self.warnings.push(what),
+                Output::Event(Event { kind: EventKind::Joined { trunk_a, trunk_b }, .. }) => {
+                    self.joined.push([trunk_a, trunk_b]);
+                }
                 Output::NoStreams(remote) => self.no_streams.push(remote),
                 Output::Peer(change) => self.peers.push(*change),
                 Output::Aside(aside) => self.aside.push(*aside),
