@@ -50,7 +50,7 @@ impl Core {
             }
             Some(ClientUser::Standalone(key)) => self.on_standalone_response(key, client, message, now),
             Some(ClientUser::Subscription(key, server)) => {
-                self.on_subscription_response(key, server, message, now);
+                self.on_subscription_response(key, server, client, message, now);
             }
             Some(ClientUser::Ping(peer)) => self.on_ping_response(peer, client, message, now),
             Some(ClientUser::Nobody) | None => {}

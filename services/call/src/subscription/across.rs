@@ -7,7 +7,7 @@ use crate::core::{Arrival, Core, unsupported};
 use crate::headers::{ALLOW, Between, contact, copy_body_headers};
 use crate::ids::subscription_of_tag;
 use crate::io::{Flow, Now};
-use crate::leg::via_pieces;
+use crate::leg::{again_with, via_pieces};
 use crate::standalone::copy_across;
 use crate::timers::TimerOf;
 use crate::wire::{ClientKey, ClientUser, ServerKey};
@@ -152,11 +152,17 @@ impl Core {
         &mut self,
         key: SubscriptionKey,
         server: ServerKey,
+        client: ClientKey,
         response: &Message<'_>,
         now: Now,
     ) {
         let status = response.status().unwrap_or(500);
         if status < 200 {
+            return;
+        }
+        if matches!(status, 401 | 407)
+            && self.answer_subscription_challenge(key, server, client, response, now)
+        {
             return;
         }
         self.carry_back(server, response, now);
@@ -175,6 +181,43 @@ impl Core {
             _ if method == Method::Notify => self.step_subscription(key, Event::NotifyAnswered, None, now),
             _ => {}
         }
+    }
+
+    /// Whether the request was sent again with the credentials of the trunk that asks for them (RFC 3261 §22): the next of its
+    /// dialog, as within calls.
+    fn answer_subscription_challenge(
+        &mut self,
+        key: SubscriptionKey,
+        server: ServerKey,
+        client: ClientKey,
+        response: &Message<'_>,
+        now: Now,
+    ) -> bool {
+        let party = if response.method() == Method::Notify { Party::Subscriber } else { Party::Notifier };
+        let Some(subscription) = self.subscriptions.get_mut(key) else { return false };
+        let snapshot = subscription.snapshot.clone();
+        let trunk = subscription.peer_mut(party).and_then(|peer| snapshot.trunk(peer.trunk?));
+        let credentials = trunk.and_then(|trunk| trunk.auth.as_ref());
+        let (Some(credentials), Some(old)) = (credentials, self.wire.client_request(client)) else {
+            return false;
+        };
+        let Ok(old) = Message::parse(&old) else { return false };
+        let Some(auth) = subscription.auth_mut(party) else { return false };
+        let Some(answers) = auth.answer(response, credentials, &old, &mut self.wire) else { return false };
+        let Some((flow, dialog)) = self.wire.client_flow(client).zip(subscription.dialog_mut(party)) else {
+            return false;
+        };
+        let cseq = dialog.local_cseq.saturating_add(1);
+        let user = ClientUser::Subscription(key, server);
+        let (next, branch) = self.wire.prepare(old.method(), user, flow, now);
+        let listener = self.wire.listener(flow.listener);
+        let Some(bytes) = again_with(&old, listener, &branch, cseq, &answers, old.body()) else {
+            self.wire.abandon(next);
+            return false;
+        };
+        dialog.local_cseq = cseq;
+        self.wire.launch(next, bytes, now);
+        true
     }
 
     /// Timer F: a NOTIFY that nobody answers ends the subscription (RFC 6665 §4.2.2), a refresh only fails (§4.1.2.2).

@@ -27,7 +27,7 @@ use slotmap::{SlotMap, new_key_type};
 
 use crate::bridge::{Candidate, Reach};
 use crate::io::{Flow, QueryId};
-use crate::leg::{UnknownWay, Way, by_way, unknown_way};
+use crate::leg::{AuthTries, UnknownWay, Way, by_way, unknown_way};
 use crate::wire::Wire;
 
 new_key_type! {
@@ -123,6 +123,8 @@ pub(crate) struct Subscription {
     pub(crate) armed: Option<Time>,
     /// To the ends whose route or Contact is a name.
     ways: [Option<Box<Way>>; 2],
+    /// What each end was shown of who asks.
+    auth: [AuthTries; 2],
 }
 
 /// The side that sends SUBSCRIBE.
@@ -181,6 +183,7 @@ impl Subscription {
             deadline,
             armed: None,
             ways: [None, None],
+            auth: [AuthTries::default(), AuthTries::default()],
         }
     }
 
@@ -256,6 +259,11 @@ impl Subscription {
 
     pub(crate) fn way_mut(&mut self, party: Party) -> Option<&mut Way> {
         self.ways.get_mut(party as usize)?.as_deref_mut()
+    }
+
+    /// The challenges of one end.
+    pub(crate) fn auth_mut(&mut self, party: Party) -> Option<&mut AuthTries> {
+        self.auth.get_mut(party as usize)
     }
 
     /// A look-up has begun; the one that it takes the place of.

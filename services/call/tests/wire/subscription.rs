@@ -121,6 +121,64 @@ fn subscription_refreshed_lasts_longer_and_given_back_ends_with_its_last_notify(
     world.expect_nothing_left();
 }
 
+/// A challenge with this nonce.
+fn challenged(request: &Sent, nonce: &str) -> String {
+    let ask = format!("WWW-Authenticate: Digest realm=\"c\", nonce=\"{nonce}\", qop=\"auth\"");
+    let refused = response(request, "401 Unauthorized", "b1", None);
+    refused.replacen("Contact:", &format!("{ask}\nContact:"), 1)
+}
+
+#[test]
+fn a_refresh_and_a_notify_that_a_trunk_challenges_are_sent_again_with_its_credentials() {
+    let credentials =
+        |name: &str| Some(routing::Credentials { username: name.into(), password: "secret".into() });
+    let mut world = World::with(call::RegistrarPolicy::Closed, |trunks| {
+        (trunks[0].auth, trunks[1].auth) = (credentials("in"), credentials("out"));
+    });
+    let (out, ok) = subscribed(&mut world);
+    for (cseq, expires) in [(2, 600), (3, 0)] {
+        world.receive(CALLER, &refresh(&ok, cseq, expires));
+        let first = world.expect(CALLEE, "SUBSCRIBE");
+        world.receive(CALLEE, &challenged(&first, &format!("n{cseq}")));
+        let again = world.expect(CALLEE, "SUBSCRIBE sip:bob@");
+        assert!(again.header("Authorization").contains("username=\"out\""), "{}", again.text);
+        assert_eq!(again.header("CSeq"), format!("{} SUBSCRIBE", 2 * cseq - 1));
+        assert_eq!((again.tag("To"), again.header("Expires")), ("b1", &*expires.to_string()));
+        assert_ne!(again.header("Via"), first.header("Via"));
+        world.receive(CALLEE, &granted(&again, expires));
+        assert_eq!(world.expect(CALLER, "SIP/2.0 200").header("CSeq"), format!("{cseq} SUBSCRIBE"));
+    }
+    world.receive(CALLEE, &notify(&out, "b1", 2, "terminated;reason=timeout"));
+    let heard = world.expect(CALLER, "NOTIFY");
+    world.receive(CALLER, &challenged(&heard, "s1"));
+    let again = world.expect(CALLER, "NOTIFY");
+    assert!(again.header("Authorization").contains("username=\"in\""), "{}", again.text);
+    assert_eq!(again.body(), "<dialog-info/>");
+    world.receive(CALLER, &response(&again, "200 OK", "", None));
+    world.expect(CALLEE, "SIP/2.0 200");
+    world.expect_nothing_left();
+}
+
+#[test]
+fn a_refresh_whose_credentials_are_refused_is_not_sent_for_ever_and_its_challenge_not_passed_on() {
+    let mut world = World::with(call::RegistrarPolicy::Closed, |trunks| {
+        trunks[1].auth = Some(routing::Credentials { username: "box".into(), password: "secret".into() });
+    });
+    let (_, ok) = subscribed(&mut world);
+    world.receive(CALLER, &refresh(&ok, 2, 600));
+    let first = world.expect(CALLEE, "SUBSCRIBE");
+    world.receive(CALLEE, &challenged(&first, "n1"));
+    let again = world.expect(CALLEE, "SUBSCRIBE");
+    world.receive(CALLEE, &challenged(&again, "n2"));
+    let refused = world.expect(CALLER, "SIP/2.0 502");
+    assert!(!refused.has("WWW-Authenticate"), "{}", refused.text);
+    world.expect_silence();
+    // The refresh failed, the subscription is as it was (RFC 6665 §4.1.2.2).
+    assert_eq!(world.core.stats().subscriptions, 1);
+    world.receive(CALLER, &refresh(&ok, 3, 600));
+    assert_eq!(world.expect(CALLEE, "SUBSCRIBE").header("CSeq"), "4 SUBSCRIBE");
+}
+
 #[test]
 fn subscription_whose_notify_overtakes_the_2xx_is_made_by_the_notify() {
     let mut world = World::new();
