@@ -38,6 +38,11 @@ impl Core {
         let (snapshot, line) = (call.snapshot.clone(), current.line());
         let trunk = match current.trunk.and_then(|trunk| snapshot.trunk(trunk)) {
             Some(trunk) if trunk.redirect == Redirect::Follow => trunk,
+            // Where a phone sends others on to is the phone's own address book, in its own network: what is left for the
+            // caller is that it is not there now.
+            None if matches!(current.reach, Reach::Flow { registered: true, .. }) => {
+                return (480, GoesOn::AsListed);
+            }
             Some(_) | None => return passed,
         };
         let secure = self.legs.get(call.a).is_some_and(crate::leg::Leg::is_secure);

@@ -192,3 +192,45 @@ fn cancel_c9_a_302_after_the_cancel_is_not_followed() {
     world.expect(CALLEE, "ACK");
     world.expect_silence();
 }
+
+/// A phone that is registered as bob, and calls to it.
+const PHONE: &str = "127.0.0.1:6002";
+
+fn world_with_phone() -> World {
+    let mut world = World::with(RegistrarPolicy::OpenLoopback, |_| {});
+    let register = format!(
+        "REGISTER sip:127.0.0.1 SIP/2.0
+Via: SIP/2.0/UDP {PHONE};branch=z9hG4bKr;rport
+Max-Forwards: 70
+From: <sip:bob@127.0.0.1>;tag=r
+To: <sip:bob@127.0.0.1>
+Call-ID: reg-bob
+CSeq: 1 REGISTER
+Contact: <sip:bob@{PHONE}>
+
+"
+    );
+    world.receive(PHONE, &register);
+    world.expect(PHONE, "SIP/2.0 200");
+    world
+}
+
+#[test]
+fn where_a_phone_sends_its_calls_on_to_is_not_shown_to_the_caller() {
+    for line in ["302 Moved Temporarily", "300 Multiple Choices", "305 Use Proxy", "380 Alternative"] {
+        let mut world = world_with_phone();
+        world.receive(CALLER, &invite("1", Some(OFFER)).replace("4912345", "bob"));
+        world.expect(CALLER, "SIP/2.0 100");
+        let out = world.expect(PHONE, "INVITE");
+        world.receive(PHONE, &moved(&out, line, &["<sip:4930555@192.168.7.7:5099>"]));
+        world.expect(PHONE, "ACK");
+        let away = world.expect(CALLER, "SIP/2.0 480 ");
+        assert!(!away.has("Contact") && !away.text.contains("192.168.7.7"), "{line}: {}", away.text);
+        world.receive(CALLER, &ack_failure("1", &away));
+        let status: u16 = line[..3].parse().unwrap();
+        let row = world.records.last().map(|row| (row.sip_code_a, row.sip_code_b));
+        assert_eq!(row, Some((Some(480), Some(status))));
+        world.pass(std::time::Duration::from_secs(300));
+        world.expect_replays();
+    }
+}
