@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     in_flight: AtomicUsize,
     committed: AtomicU64,
     lost: AtomicU64,
+    /// Of these, those that the journal does not count yet.
+    lost_uncounted: AtomicI64,
     bindings_lost: AtomicU64,
     open: AtomicUsize,
     unopened: AtomicU64,
@@ -244,10 +246,16 @@ impl Shared {
 
     pub(crate) fn count_lost(&self, attempt: Uuid) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+        self.lost_uncounted.fetch_add(1, Ordering::Relaxed);
         let mut over = lock(&self.over);
         if over.len() < MOST_OVER {
             over.push(attempt);
         }
+    }
+
+    /// Records that went to the log since this was asked last.
+    pub(crate) fn take_lost(&self) -> i64 {
+        self.lost_uncounted.swap(0, Ordering::Relaxed)
     }
 
     /// Those that are over without a record, each once: nothing may say of them any more that they are open.

@@ -13,8 +13,8 @@ use crate::error::OpenError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
-/// Records that are dropped at once.
-const MOST_DROPPED: u32 = 20_000;
+/// The most records that are dropped at once.
+pub(crate) const MOST_DROPPED: u32 = 20_000;
 
 /// How long a statement waits for a lock that somebody else has on the file (an operator's `sqlite3`, a backup).
 const BUSY: Duration = Duration::from_secs(2);
@@ -82,12 +82,13 @@ pub(crate) async fn open(path: &Path) -> Result<SqliteConnection, OpenError> {
     Ok(connection)
 }
 
-/// Drops some of the records that began before this time and that every sink has, and says whether those were all. A few at a
-/// time: what is dropped waits in one transaction with what is written. One that a sink refuses stays until it has been taken.
+/// Drops some of the records that began before this time and that every sink has, and says whether those were all. So many at a
+/// time: what is written waits for it. One that a sink refuses stays until it has been taken.
 pub(crate) async fn drop_before(
     connection: &mut SqliteConnection,
     before: i64,
     forwarded_to: i64,
+    most: u32,
 ) -> Result<bool, sqlx::Error> {
     let dropped = sqlx::query(
         "DELETE FROM cdr WHERE seq IN
@@ -96,11 +97,21 @@ pub(crate) async fn drop_before(
     )
     .bind(before)
     .bind(forwarded_to)
-    .bind(MOST_DROPPED)
+    .bind(most)
     .execute(connection)
     .await?
     .rows_affected();
-    Ok(dropped < u64::from(MOST_DROPPED))
+    Ok(dropped < u64::from(most))
+}
+
+/// Tells this journal from every other.
+pub(crate) async fn identity(connection: &mut SqliteConnection) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar("SELECT id FROM journal LIMIT 1").fetch_one(connection).await
+}
+
+/// Counts records that went to the log instead.
+pub(crate) async fn add_lost(connection: &mut SqliteConnection, lost: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE journal SET lost = lost + ?").bind(lost).execute(connection).await.map(|_| ())
 }
 
 /// The `seq` of the last record, 0 in an empty journal. Ends the connection.

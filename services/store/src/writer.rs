@@ -5,7 +5,7 @@
 //! them full goes to the log. Nothing is forwarded before it is committed here.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -43,6 +43,12 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// How often expired registrations are dropped.
 const EXPIRY: Duration = Duration::from_secs(60);
+
+/// The fewest records that are dropped at once.
+const LEAST_PURGED: u32 = 64;
+
+/// How soon what is too old is looked for again when it could not be dropped.
+const PURGE_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long a closing store keeps trying a commit that fails.
 const LAST_TRIES: Duration = Duration::from_secs(5);
@@ -82,6 +88,8 @@ pub(crate) struct Writer {
     connection: Option<SqliteConnection>,
     /// When what is too old is looked for again.
     purge_at: Instant,
+    /// Records that are dropped at once. Fewer where there was no room on the disk for what that writes.
+    purge_most: u32,
     /// What every sink had before the batch was gathered.
     forwarded_to: i64,
 }
@@ -98,6 +106,8 @@ struct Batch {
     marks: BTreeMap<u16, u64>,
     bindings: Vec<BindingChange>,
     progress: Vec<Progress>,
+    /// Records that went to the log instead.
+    lost: i64,
 }
 
 impl Batch {
@@ -106,7 +116,7 @@ impl Batch {
     }
 
     fn only_records(&self) -> bool {
-        self.bindings.is_empty() && self.progress.is_empty() && self.open.is_empty()
+        self.bindings.is_empty() && self.progress.is_empty() && self.open.is_empty() && self.lost == 0
     }
 
     fn take(&mut self, Handed { what, mark }: Handed, open: &mut OpenRecords) {
@@ -130,15 +140,8 @@ impl Batch {
         self.marks.clear();
         self.bindings.clear();
         self.progress.clear();
+        self.lost = 0;
     }
-}
-
-/// What a commit has done.
-struct Done {
-    /// Of the last record.
-    seq: Option<i64>,
-    /// Nothing that is too old is left.
-    purged: bool,
 }
 
 /// What woke the writer.
@@ -157,6 +160,7 @@ impl Writer {
             open,
             connection: None,
             purge_at: Instant::now(),
+            purge_most: journal::MOST_DROPPED,
             forwarded_to: 0,
         }
     }
@@ -178,6 +182,10 @@ impl Writer {
                     self.commit(&mut batch).await;
                 }
                 Wake::Closing => break,
+            }
+            // A store that closes writes what there is, and does nothing else.
+            if Instant::now() >= self.purge_at && !*self.inputs.closing.borrow() {
+                self.purge().await;
             }
         }
         self.finish(batch).await;
@@ -206,6 +214,7 @@ impl Writer {
         // What was said of them before is in the queue at the latest now.
         let over = self.inputs.shared.take_over();
         self.open.over(over, self.inputs.records.len(), &mut batch.open);
+        batch.lost += self.inputs.shared.take_lost();
         while batch.handed < MAX_BATCH
             && let Ok(record) = self.inputs.records.try_recv()
         {
@@ -248,9 +257,7 @@ impl Writer {
 
     /// Writes the batch and empties it, however long that takes; gives up only when the store is closing.
     async fn commit(&mut self, batch: &mut Batch) {
-        // A store that closes writes what there is, and does nothing else.
-        let purge = Instant::now() >= self.purge_at && !*self.inputs.closing.borrow();
-        if batch.is_empty() && !purge && self.inputs.later.is_none() {
+        if batch.is_empty() && self.inputs.later.is_none() {
             return;
         }
         self.inputs.shared.in_flight(batch.records.len());
@@ -258,15 +265,10 @@ impl Writer {
         let mut give_up_at = None;
         loop {
             self.inputs.shared.commits(Some(Instant::now()));
-            let tried = self.try_commit(batch, purge).await;
+            let tried = self.try_commit(batch).await;
             self.inputs.shared.commits(None);
             match tried {
-                Ok(Done { seq, purged }) => {
-                    if purge {
-                        self.purge_at = Instant::now() + if purged { EXPIRY } else { HOUSEKEEPING };
-                    }
-                    return self.committed(batch, seq);
-                }
+                Ok(seq) => return self.committed(batch, seq),
                 Err(error) => self.failed(&error, batch),
             }
             // After an error SQLite may have rolled back by itself; a new connection has no doubt about it.
@@ -284,24 +286,21 @@ impl Writer {
         }
     }
 
-    async fn try_commit(&mut self, batch: &Batch, purge: bool) -> Result<Done, sqlx::Error> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            empty @ None => empty.insert(journal::connect_writer(&self.inputs.path).await?),
-        };
+    /// The `seq` of the last record, if there was one.
+    async fn try_commit(&mut self, batch: &Batch) -> Result<Option<i64>, sqlx::Error> {
+        let connection = connected(&mut self.connection, &self.inputs.path).await?;
         let mut recovered = None;
         if let Some(later) = &self.inputs.later {
             recovered = Some(later.commit(connection).await?);
             self.inputs.later = None;
             self.inputs.shared.holds_beats(false);
         }
-        if batch.records.is_empty() && batch.only_records() && !purge {
-            return Ok(Done { seq: recovered, purged: true });
+        if batch.is_empty() {
+            return Ok(recovered);
         }
-        if batch.records.len() <= MOST_ROWS && batch.only_records() && !purge {
+        if batch.records.len() <= MOST_ROWS && batch.only_records() {
             // One statement is a transaction of its own.
-            let seq = Some(insert(connection, &self.inserts, &batch.records).await?);
-            return Ok(Done { seq, purged: true });
+            return insert(connection, &self.inserts, &batch.records).await.map(Some);
         }
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let mut seq = recovered;
@@ -316,16 +315,48 @@ impl Writer {
         for progress in &batch.progress {
             progress.save(&mut transaction).await?;
         }
-        let mut purged = true;
-        if purge {
-            binding::purge(&mut transaction, now).await?;
-            if let Some(retention) = self.inputs.retention {
-                let before = now - i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-                purged = journal::drop_before(&mut transaction, before, self.forwarded_to).await?;
-            }
+        if batch.lost > 0 {
+            journal::add_lost(&mut transaction, batch.lost).await?;
         }
         transaction.commit().await?;
-        Ok(Done { seq, purged })
+        Ok(seq)
+    }
+
+    /// Drops what is too old. In a transaction of its own and tried once: a disk that has no room for what that writes may
+    /// have room for records, which wait for nothing.
+    async fn purge(&mut self) {
+        self.inputs.shared.commits(Some(Instant::now()));
+        let tried = self.try_purge().await;
+        self.inputs.shared.commits(None);
+        self.purge_at = Instant::now()
+            + match tried {
+                Ok(true) => EXPIRY,
+                Ok(false) => HOUSEKEEPING,
+                Err(error) => {
+                    tracing::warn!(%error, "what is too old could not be dropped from the journal");
+                    // After an error SQLite may have rolled back by itself.
+                    self.connection = None;
+                    self.purge_most = (self.purge_most / 4).max(LEAST_PURGED);
+                    PURGE_AGAIN
+                }
+            };
+    }
+
+    /// Whether nothing that is too old is left.
+    async fn try_purge(&mut self) -> Result<bool, sqlx::Error> {
+        let connection = connected(&mut self.connection, &self.inputs.path).await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let now = utc_now();
+        binding::purge(&mut transaction, now).await?;
+        let mut purged = true;
+        if let Some(retention) = self.inputs.retention {
+            let before = now - i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+            let (to, most) = (self.forwarded_to, self.purge_most);
+            purged = journal::drop_before(&mut transaction, before, to, most).await?;
+        }
+        transaction.commit().await?;
+        self.purge_most = self.purge_most.saturating_mul(2).min(journal::MOST_DROPPED);
+        Ok(purged)
     }
 
     fn committed(&mut self, batch: &mut Batch, seq: Option<i64>) {
@@ -359,7 +390,20 @@ impl Writer {
         }
         self.inputs.shared.settled(batch.handed);
         batch.clear();
+        // Who ends does not wait for a disk a second time, to count them.
+        self.inputs.shared.take_lost();
         self.inputs.shared.in_flight(0);
+    }
+}
+
+/// The connection that there is, or a new one.
+async fn connected<'a>(
+    connection: &'a mut Option<SqliteConnection>,
+    path: &Path,
+) -> Result<&'a mut SqliteConnection, sqlx::Error> {
+    match connection {
+        Some(connection) => Ok(connection),
+        empty @ None => Ok(empty.insert(journal::connect_writer(path).await?)),
     }
 }
 
