@@ -1,7 +1,9 @@
 //! From the journal to PostgreSQL: every committed record, in order, exactly once, whatever dies.
 //!
 //! Records are inserted under their primary keys, and a repeated record is dropped by its key. The position (`sink.rs`)
-//! belongs to one database (its `installation` id): pointed at another, the forwarder begins at the start of the journal.
+//! belongs to one database (its `installation` id): pointed at another, the forwarder begins at the start of the journal. The
+//! database keeps it as well, in the transaction of each batch (table `forwarded`): one that comes back without its last
+//! transactions says so itself, and gets what it has lost once more.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use crate::backoff::Backoff;
 use crate::health::{Shared, SinkShared};
 use crate::indexes;
 use crate::journal;
-use crate::postgres::{Database, Dropped, Target};
+use crate::postgres::{Database, Dropped, Origin, Target};
 use crate::sink::{GATHER, Refusal, Shape, Sink, Source};
 
 /// Records of one batch.
@@ -81,15 +83,22 @@ async fn session(
     health: &SinkShared,
     backoff: &mut Backoff,
 ) -> Result<(), String> {
-    let mut journal = journal::connect_reader(&source.path).await.map_err(|error| error.to_string())?;
-    let mut database = target.connect().await.map_err(Refusal::into_reason)?;
+    let unread = |error: sqlx::Error| format!("reading the journal: {error}");
+    let mut journal = journal::connect_reader(&source.path).await.map_err(unread)?;
+    let journal_id = journal::identity(&mut journal).await.map_err(unread)?;
+    let from = Origin { journal: journal_id.into(), node: old.node.into() };
+    let mut database = target.connect(from).await.map_err(Refusal::into_reason)?;
     let name = format!("postgres:{}", database.installation);
     let sink = match sink {
         Some(known) if *known.name == *name => known,
-        other => other.insert(
-            Sink::load(&mut journal, &name, Shape::Stored, BATCH).await.map_err(|error| error.to_string())?,
-        ),
+        other => other.insert(Sink::load(&mut journal, &name, Shape::Stored, BATCH).await.map_err(unread)?),
     };
+    let has = database.position().await.map_err(Refusal::into_reason)?;
+    sink.go_back(&mut journal, has).await.map_err(unread)?;
+    if has.is_none() {
+        database.begin(sink.position).await.map_err(Refusal::into_reason)?;
+    }
+    sink.told(source, health).await;
     health.position(sink.position);
     health.refused(sink.refused.len() as u64);
     if health.link(true, None) {

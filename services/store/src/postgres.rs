@@ -44,7 +44,7 @@ impl Target {
 
     /// Connects and brings the schema up to date. A schema newer than this program's is left alone, so that boxes can
     /// be upgraded one after another.
-    pub(crate) async fn connect(&self) -> Result<Database, Refusal> {
+    pub(crate) async fn connect(&self, from: Origin) -> Result<Database, Refusal> {
         let mut connection = within(CONNECT, "a connection", self.0.connect()).await?;
         within(CONNECT, "a connection", sqlx::query(PATIENCE).execute(&mut connection)).await?;
         match tokio::time::timeout(MIGRATE, migrate(&mut connection)).await {
@@ -60,7 +60,7 @@ impl Target {
             sqlx::query_scalar("SELECT id::text FROM installation LIMIT 1").fetch_one(&mut connection).await
         };
         let installation = within(CONNECT, "a connection", known).await?;
-        Ok(Database { connection, installation, months: BTreeSet::new(), insert: insert_sql().into() })
+        Ok(Database { connection, installation, from, months: BTreeSet::new(), insert: insert_sql().into() })
     }
 
     /// A connection for what takes long.
@@ -136,27 +136,40 @@ pub(crate) enum Dropped {
 
 /// A connection whose schema is known to fit.
 pub(crate) struct Database {
+/// Whose records these are.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) journal: Arc<str>,
+    pub(crate) node: Arc<str>,
+}
+
     connection: PgConnection,
     /// Tells this database from every other.
     pub(crate) installation: String,
     /// Those that are known to have a table.
     months: BTreeSet<String>,
+    from: Origin,
     insert: Arc<str>,
 }
 
 impl Destination for Database {
-    async fn take(&mut self, batch: &Batch) -> Result<(), Refusal> {
+    async fn take(&mut self, batch: &Batch, position: i64) -> Result<(), Refusal> {
         self.months(&batch.months).await?;
-        self.insert(&batch.json).await
+        self.insert(&batch.json, position).await
     }
 }
 
 impl Database {
     /// Inserts a JSON array of records, all or none. Those that are there already are left as they are: the batch may
-    /// be one whose first try was cut off after it had been committed.
-    async fn insert(&mut self, records: &str) -> Result<(), Refusal> {
+    /// be one whose first try was cut off after it had been committed. The position is kept or lost with them.
+    async fn insert(&mut self, records: &str, position: i64) -> Result<(), Refusal> {
         let sql = AssertSqlSafe(Arc::clone(&self.insert));
-        let inserting = sqlx::query(sql).bind(records).execute(&mut self.connection);
+        let inserting = sqlx::query(sql)
+            .bind(records)
+            .bind(&*self.from.journal)
+            .bind(&*self.from.node)
+            .bind(position)
+            .execute(&mut self.connection);
         match tokio::time::timeout(BATCH, inserting).await {
             Ok(Err(error)) if is_without_month(&error) => {
                 // Another box has dropped it, in which nothing was: it is made again.
@@ -170,6 +183,26 @@ impl Database {
 
     /// Makes the tables of the months that a batch needs: `2026-01`, separated by commas.
     async fn months(&mut self, months: &str) -> Result<(), Refusal> {
+    /// How far this journal has come; `None`: nothing is known of it.
+    pub(crate) async fn position(&mut self) -> Result<Option<i64>, Refusal> {
+        let position = sqlx::query_scalar("SELECT position FROM forwarded WHERE journal = $1")
+            .bind(&*self.from.journal)
+            .fetch_optional(&mut self.connection);
+        within(BATCH, "the position", position).await
+    }
+
+    /// From now on this journal is known.
+    pub(crate) async fn begin(&mut self, position: i64) -> Result<(), Refusal> {
+        let sql =
+            "INSERT INTO forwarded (journal, node, position) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        let beginning = sqlx::query(sql)
+            .bind(&*self.from.journal)
+            .bind(&*self.from.node)
+            .bind(position)
+            .execute(&mut self.connection);
+        within(BATCH, "the position", beginning).await.map(|_| ())
+    }
+
         for month in months.split(',') {
             if !self.months.contains(month) {
                 let first = format!("{month}-01T00:00:00Z");
@@ -221,11 +254,15 @@ impl Database {
 }
 
 /// One parameter for a whole batch: the number of records does not change the statement, and a record's forty values
-/// are not encoded one by one.
+/// are not encoded one by one. One statement is one transaction and one round trip.
 fn insert_sql() -> String {
     let names = COLUMNS.map(|column| column.name).join(", ");
     format!(
-        "INSERT INTO cdr ({names}) SELECT {} FROM json_to_recordset($1::json) AS r({}) ON CONFLICT DO NOTHING",
+        "WITH taken AS (
+             INSERT INTO cdr ({names}) SELECT {} FROM json_to_recordset($1::json) AS r({}) ON CONFLICT DO NOTHING
+         )
+         INSERT INTO forwarded (journal, node, position) VALUES ($2, $3, $4)
+         ON CONFLICT (journal) DO UPDATE SET node = excluded.node, position = excluded.position",
         record_values(),
         record_columns()
     )

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
@@ -31,8 +31,9 @@ const AGAIN: usize = 100;
 
 /// What gets every record that the journal has.
 pub(crate) trait Destination: Send {
-    /// Takes a batch, all or none of it. One that it has taken before it leaves as it is.
-    fn take(&mut self, batch: &Batch) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Takes a batch, all or none of it, with which it has everything up to `position`. One that it has taken before it leaves as
+    /// it is.
+    fn take(&mut self, batch: &Batch, position: i64) -> impl Future<Output = Result<(), Refusal>> + Send;
 }
 
 /// Why a destination did not take something.
@@ -85,8 +86,8 @@ impl Progress {
 
     pub(crate) async fn save(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         sqlx::query(
-            "INSERT INTO sink (name, position) VALUES (?, ?)
-             ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position)",
+            "INSERT INTO sink (name, position, revision) VALUES (?, ?, 1)
+             ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position), revision = 1",
         )
         .bind(&*self.sink)
         .bind(self.position)
@@ -116,8 +117,38 @@ impl Progress {
 
 /// How far a sink has come, as the journal knows.
 pub(crate) async fn position(journal: &mut SqliteConnection, sink: &str) -> Result<i64, sqlx::Error> {
-    let position = sqlx::query_scalar("SELECT position FROM sink WHERE name = ?").bind(sink);
-    Ok(position.fetch_optional(journal).await?.unwrap_or(0))
+    Ok(known(journal, sink).await?.map_or(0, |(position, _)| position))
+}
+
+/// The same, and by which revision of the sinks; `None`: the sink is a new one.
+async fn known(journal: &mut SqliteConnection, sink: &str) -> Result<Option<(i64, i64)>, sqlx::Error> {
+    let known = sqlx::query_as("SELECT position, revision FROM sink WHERE name = ?").bind(sink);
+    known.fetch_optional(journal).await
+}
+
+/// What an earlier version kept under another name is kept under this one, unless that is known already.
+pub(crate) async fn rename(
+    journal: &mut SqliteConnection,
+    earlier: &str,
+    name: &str,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = journal.begin().await?;
+    let renamed = sqlx::query(
+        "UPDATE sink SET name = ?2, revision = 1
+         WHERE name = ?1 AND revision = 0 AND NOT EXISTS (SELECT 1 FROM sink WHERE name = ?2)",
+    )
+    .bind(earlier)
+    .bind(name)
+    .execute(&mut *transaction)
+    .await?;
+    if renamed.rows_affected() > 0 {
+        sqlx::query("UPDATE sink_refused SET sink = ?2 WHERE sink = ?1")
+            .bind(earlier)
+            .bind(name)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await
 }
 
 /// What is known of one destination.
@@ -126,6 +157,8 @@ pub(crate) struct Sink {
     /// Everything up to here is there, or in `refused`.
     pub(crate) position: i64,
     pub(crate) refused: BTreeSet<i64>,
+    /// An earlier version kept the position, which did not tell the destination.
+    is_untold: bool,
     shape: Shape,
     /// Records of one batch.
     most: i64,
@@ -145,13 +178,54 @@ impl Sink {
         shape: Shape,
         most: i64,
     ) -> Result<Sink, sqlx::Error> {
-        let position = position(journal, name).await?;
+        let known = known(journal, name).await?;
         let refused: Vec<i64> = sqlx::query_scalar("SELECT seq FROM sink_refused WHERE sink = ?")
             .bind(name)
             .fetch_all(journal)
             .await?;
-        let refused = refused.into_iter().collect();
-        Ok(Sink { name: name.into(), position, refused, shape, most, in_a_row: 0, offered: 0, next: None })
+        Ok(Sink {
+            name: name.into(),
+            position: known.map_or(0, |(position, _)| position),
+            refused: refused.into_iter().collect(),
+            is_untold: known.is_some_and(|(_, revision)| revision == 0),
+            shape,
+            most,
+            in_a_row: 0,
+            offered: 0,
+            next: None,
+        })
+    }
+
+    /// Goes back to where a destination says that it is, which may have lost what it had taken: a standby took over, or somebody
+    /// has restored a backup. `None`: it knows of no position. What is put aside is no reason to go back, or those in
+    /// front of it would be refused again, and again.
+    pub(crate) async fn go_back(
+        &mut self,
+        journal: &mut SqliteConnection,
+        has: Option<i64>,
+    ) -> Result<(), sqlx::Error> {
+        let has = match has {
+            None if self.is_untold => return Ok(()),
+            has => has.unwrap_or(0),
+        };
+        let lost: Vec<i64> =
+            sqlx::query_scalar("SELECT seq FROM cdr WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?")
+                .bind(has)
+                .bind(self.position)
+                .bind(i64::try_from(self.refused.len()).unwrap_or(i64::MAX).saturating_add(1))
+                .fetch_all(journal)
+                .await?;
+        if let Some(first) = lost.into_iter().find(|seq| !self.refused.contains(seq)) {
+            let (sink, from) = (&*self.name, self.position);
+            tracing::warn!(
+                sink,
+                from,
+                to = first - 1,
+                "records that were taken are gone; they are sent again"
+            );
+            self.position = first - 1;
+        }
+        Ok(())
     }
 
     /// Forwards the next batch; whether there was one.
@@ -171,9 +245,12 @@ impl Sink {
         };
         // A batch that is full has more behind it: reading that takes about as long as the destination takes for this.
         let (taken, next) = if batch.records >= self.most.unsigned_abs() {
-            tokio::join!(destination.take(&batch), Batch::read(journal, self.shape, batch.last, self.most))
+            tokio::join!(
+                destination.take(&batch, batch.last),
+                Batch::read(journal, self.shape, batch.last, self.most)
+            )
         } else {
-            (destination.take(&batch).await, Ok(None))
+            (destination.take(&batch, batch.last).await, Ok(None))
         };
         match taken {
             Ok(()) => {
@@ -204,7 +281,7 @@ impl Sink {
         while self.position < last {
             let Some(one) = Batch::read(journal, self.shape, self.position, 1).await? else { return Ok(()) };
             let mut refused = Vec::new();
-            match destination.take(&one).await {
+            match destination.take(&one, one.last).await {
                 Ok(()) => {
                     self.in_a_row = 0;
                     health.forwarded(1);
@@ -242,7 +319,7 @@ impl Sink {
         let mut away = None;
         for seq in &next {
             match Batch::read(journal, self.shape, seq - 1, 1).await? {
-                Some(one) if one.last == *seq => match destination.take(&one).await {
+                Some(one) if one.last == *seq => match destination.take(&one, self.position).await {
                     Ok(()) => {
                         health.forwarded(1);
                         taken.push(*seq);
@@ -270,6 +347,13 @@ impl Sink {
             self.offered = 0;
         }
         Ok(more)
+    }
+
+    /// The destination knows the position, which is kept.
+    pub(crate) async fn told(&mut self, source: &Source, health: &SinkShared) {
+        if std::mem::take(&mut self.is_untold) {
+            self.report(source, health, Vec::new(), Vec::new()).await;
+        }
     }
 
     async fn report(

@@ -114,7 +114,7 @@ impl Caller {
 }
 
 impl Destination for Caller {
-    async fn take(&mut self, batch: &Batch) -> Result<(), Refusal> {
+    async fn take(&mut self, batch: &Batch, _position: i64) -> Result<(), Refusal> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let request = self
             .client

@@ -119,6 +119,18 @@ impl Postgres {
         }
     }
 
+    /// Keeps everything that is there now, while the server is killed.
+    pub fn back_up(&self) {
+        copy(&self.home().join("data"), &self.home().join("backup"));
+    }
+
+    /// Everything is as it was when it was kept.
+    pub fn restore(&self) {
+        assert!(self.server.is_none());
+        std::fs::remove_dir_all(self.home().join("data")).unwrap();
+        copy(&self.home().join("backup"), &self.home().join("data"));
+    }
+
     /// What `cdr.postgres` would say.
     pub fn url(&self) -> String {
         self.url_of("postgres")
@@ -172,6 +184,12 @@ pub fn time_of(process: &str) -> Duration {
         schedule.split(' ').next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(nanoseconds.sum())
+}
+
+/// With owners and rights.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success(), "cp -a");
 }
 
 fn is_root() -> bool {
