@@ -166,6 +166,10 @@ impl Store {
             connection = journal::open(&path).await?;
         }
         let last_seq = journal::last_seq(&path, connection).await?;
+        if let Some(webhook) = &webhook {
+            let renamed = sink::rename(&mut connection, &webhook.earlier_name(), &webhook.name()).await;
+            renamed.map_err(|source| OpenError::Journal { path: path.clone(), source })?;
+        }
         let readers = journal::readers(&path);
 
         let sinks = [target.is_some(), config.lines.is_some(), webhook.is_some()];

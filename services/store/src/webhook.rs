@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::backoff::Backoff;
 use crate::error::OpenError;
@@ -72,8 +72,18 @@ impl Caller {
         Ok(Caller { client, url, secret: webhook.secret.clone(), node: node.to_owned(), put_off: None })
     }
 
-    /// What the journal keeps its position under: the address without what is secret in it.
-    fn name(&self) -> String {
+    /// What the journal keeps its position under: the address without what is secret in it. Of what is behind the `?`, which may
+    /// say whose records these are, there is a digest.
+    pub(crate) fn name(&self) -> String {
+        let name = self.earlier_name();
+        let Some(query) = self.url.query() else { return name };
+        let digest: String =
+            Sha256::digest(query).iter().take(8).map(|octet| format!("{octet:02x}")).collect();
+        format!("{name}?{digest}")
+    }
+
+    /// The same as earlier versions had it.
+    pub(crate) fn earlier_name(&self) -> String {
         let mut shown = self.url.clone();
         // Fails only for URLs that have no place for it.
         let _ = shown.set_password(None);

@@ -15,6 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use records::{config, record, until};
 use serde_json::Value;
 use sha2::Sha256;
+use sqlx::{Connection, SqliteConnection};
 use store::{Config, Lines, Store, Webhook};
 
 const SECRET: &str = "sixteen letters and more";
@@ -99,6 +100,47 @@ async fn has_all(store: &Store) {
         health.journal.pending == 0 && health.webhook.is_some_and(|web| web.connected && web.behind == 0)
     })
     .await;
+}
+
+/// Tenants of one address.
+fn tenant(address: SocketAddr, name: &str) -> Config {
+    let url = format!("http://{address}/records?tenant={name}");
+    Config { webhook: Some(Webhook { url, secret: SECRET.into() }), ..config() }
+}
+
+#[tokio::test]
+async fn an_address_with_something_else_behind_the_question_mark_is_another_webhook() {
+    let (web, directory) = (Web::default(), tempfile::tempdir().unwrap());
+    let address = web.begin().await;
+    for (name, calls) in [("a", 0..3), ("b", 3..4), ("a", 4..5)] {
+        let store = open(directory.path(), tenant(address, name), calls).await;
+        has_all(&store).await;
+        end(store).await;
+    }
+    assert_eq!(web.taken(), [1, 2, 3, 1, 2, 3, 4, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_webhook_that_an_earlier_version_has_called_goes_on_where_it_was() {
+    let (web, directory) = (Web::default(), tempfile::tempdir().unwrap());
+    let address = web.begin().await;
+    let store = open(directory.path(), tenant(address, "a"), 0..3).await;
+    has_all(&store).await;
+    end(store).await;
+    let file = directory.path().join("drawbridge.db");
+    let mut journal = SqliteConnection::connect(file.to_str().unwrap()).await.unwrap();
+    sqlx::query("UPDATE sink SET name = ?, revision = 0")
+        .bind(format!("webhook:http://{address}/records"))
+        .execute(&mut journal)
+        .await
+        .unwrap();
+    journal.close().await.unwrap();
+    for (name, calls) in [("a", 3..4), ("b", 4..5)] {
+        let store = open(directory.path(), tenant(address, name), calls).await;
+        has_all(&store).await;
+        end(store).await;
+    }
+    assert_eq!(web.taken(), [1, 2, 3, 4, 1, 2, 3, 4, 5], "and the next one begins at the beginning");
 }
 
 #[tokio::test]
