@@ -34,11 +34,15 @@ pub fn verify(settings: &Settings) -> Result<String, RecordsError> {
         &settings.node.data_dir,
         url.reveal(),
         &settings.node.name,
+        settings.cdr.retention(),
     ))?;
-    let Verified { journal, waiting, postgres, differences, named } = found;
+    let Verified { journal, waiting, postgres, lost, differences, named } = found;
     let mut text = format!(
         "{journal} records of the journal in PostgreSQL, {waiting} on their way; {postgres} of this box there: "
     );
+    if lost > 0 {
+        let _ = write!(text, "{lost} are in the log alone, for the journal could not keep them; ");
+    }
     if differences == 0 {
         text.push_str("nothing differs\n");
         return Ok(text);

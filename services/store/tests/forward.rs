@@ -125,7 +125,7 @@ async fn verifying_names_what_is_missing_other_or_nobodys() {
     until("forwarded", async || store.health().postgres.unwrap().forwarded == 1_200).await;
     // The position is kept with the next commit.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    let verify = async || store::verify(directory.path(), &postgres.url(), "edge-1").await.unwrap();
+    let verify = async || store::verify(directory.path(), &postgres.url(), "edge-1", None).await.unwrap();
     let same = verify().await;
     assert_eq!(
         (same.journal, same.waiting, same.postgres, same.differences),

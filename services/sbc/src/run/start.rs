@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::Duration;
 
 use ::net::{HandleError, Limits, Listen, Net, NetError, Wakers};
 use call::{BindingChange, CdrFact, Listener, RegistrarPolicy};
@@ -310,9 +309,7 @@ fn store_config(settings: &Settings) -> store::Config {
         listeners: settings.listeners.iter().map(|listener| listener.name.clone()).collect(),
         spool: settings.cdr.spool.clone(),
         recover: settings.node.recover_calls.then(|| u16::try_from(shards(settings)).unwrap_or(u16::MAX)),
-        retention: Some(settings.cdr.retention_days)
-            .filter(|days| *days != 0)
-            .map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
+        retention: settings.cdr.retention(),
         postgres: settings.cdr.postgres.as_ref().map(|url| url.reveal().to_owned()),
         lines: settings.cdr.lines.clone().map(|path| store::Lines {
             path,

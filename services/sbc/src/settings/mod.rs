@@ -249,6 +249,14 @@ pub struct Cdr {
     pub webhook_secret: Option<Secret>,
 }
 
+impl Cdr {
+    /// How long records are kept; for ever when absent.
+    pub fn retention(&self) -> Option<Duration> {
+        let days = u64::from(self.retention_days);
+        (days != 0).then(|| Duration::from_secs(days * 24 * 60 * 60))
+    }
+}
+
 /// `[recording]`: where calls are recorded, of trunks that say so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recording {
