@@ -2,7 +2,7 @@
 //!
 //! Everything that writes or names columns goes by [`COLUMNS`]: the SQLite insert, the hand-over to PostgreSQL and the
 //! log line of a record that could not be kept. A new column is one line here, one in [`encode`], one in
-//! [`Record::read`] and one in each migration directory, where PostgreSQL's makes the view `calls` anew; tests compare all of them.
+//! [`Record::read`] and one in each migration directory, where PostgreSQL's ends with `SELECT cdr_calls()`; tests compare all of them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

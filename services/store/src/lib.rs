@@ -28,6 +28,7 @@ mod sink;
 mod spool;
 mod stats;
 mod verify;
+mod view;
 mod webhook;
 mod writer;
 
@@ -165,11 +166,11 @@ impl Store {
             // After an error SQLite may have rolled back by itself; a new connection has no doubt about it.
             connection = journal::open(&path).await?;
         }
-        let last_seq = journal::last_seq(&path, connection).await?;
         if let Some(webhook) = &webhook {
             let renamed = sink::rename(&mut connection, &webhook.earlier_name(), &webhook.name()).await;
             renamed.map_err(|source| OpenError::Journal { path: path.clone(), source })?;
         }
+        let last_seq = journal::last_seq(&path, connection).await?;
         let readers = journal::readers(&path);
 
         let sinks = [target.is_some(), config.lines.is_some(), webhook.is_some()];

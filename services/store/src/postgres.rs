@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use crate::cdr::{COLUMNS, Kind};
 use crate::error::OpenError;
 use crate::sink::{Batch, Destination, Refusal};
+use crate::view;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -92,6 +93,7 @@ async fn within<T>(
 /// Several boxes may do this at once: sqlx takes an advisory lock. `run_direct` is what `Migrator::run` calls; `run`
 /// itself cannot be part of a spawned future here (its bound `Acquire<'a>` is "not general enough" to be `Send`).
 async fn migrate(connection: &mut PgConnection) -> Result<(), MigrateError> {
+    view::put_aside(connection).await.map_err(MigrateError::Execute)?;
     let mut migrations = sqlx::migrate!("../../migrations/postgres");
     migrations.set_ignore_missing(true);
     migrations.run_direct(None, connection, false).await
@@ -134,8 +136,6 @@ pub(crate) enum Dropped {
     Later,
 }
 
-/// A connection whose schema is known to fit.
-pub(crate) struct Database {
 /// Whose records these are.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
@@ -143,12 +143,14 @@ pub(crate) struct Origin {
     pub(crate) node: Arc<str>,
 }
 
+/// A connection whose schema is known to fit.
+pub(crate) struct Database {
     connection: PgConnection,
     /// Tells this database from every other.
     pub(crate) installation: String,
+    from: Origin,
     /// Those that are known to have a table.
     months: BTreeSet<String>,
-    from: Origin,
     insert: Arc<str>,
 }
 
@@ -181,8 +183,6 @@ impl Database {
         }
     }
 
-    /// Makes the tables of the months that a batch needs: `2026-01`, separated by commas.
-    async fn months(&mut self, months: &str) -> Result<(), Refusal> {
     /// How far this journal has come; `None`: nothing is known of it.
     pub(crate) async fn position(&mut self) -> Result<Option<i64>, Refusal> {
         let position = sqlx::query_scalar("SELECT position FROM forwarded WHERE journal = $1")
@@ -203,6 +203,8 @@ impl Database {
         within(BATCH, "the position", beginning).await.map(|_| ())
     }
 
+    /// Makes the tables of the months that a batch needs: `2026-01`, separated by commas.
+    async fn months(&mut self, months: &str) -> Result<(), Refusal> {
         for month in months.split(',') {
             if !self.months.contains(month) {
                 let first = format!("{month}-01T00:00:00Z");

@@ -91,6 +91,47 @@ pub fn record(n: u32) -> CdrFact {
     }
 }
 
+/// A call from 03:04:05 on whose first target fails, whose second talks for ten minutes and is transferred, and which goes on for
+/// one with the third.
+pub fn transferred() -> [CdrFact; 3] {
+    let at = |seconds: i64| Utc(START + seconds * 1_000_000);
+    let attempt = |n: u32, started: i64| CdrFact {
+        call_id: record(1).call_id,
+        attempt: n,
+        is_last: n == 3,
+        trunk_out: Some(format!("carrier-{n}").into()),
+        rank: Some(1),
+        started_at: at(started),
+        ..record(n)
+    };
+    let failed = CdrFact {
+        disposition: Disposition::Failed,
+        origin: Origin::Route,
+        sip_code_b: Some(503),
+        ringing_at: None,
+        answered_at: None,
+        pdd_ms: None,
+        duration_ms: 0,
+        ..attempt(1, 0)
+    };
+    let talk = CdrFact {
+        origin: Origin::Failover,
+        ringing_at: Some(at(8)),
+        answered_at: Some(at(10)),
+        pdd_ms: Some(3_000),
+        duration_ms: 600_000,
+        ..attempt(2, 5)
+    };
+    let newcomer = CdrFact {
+        ringing_at: Some(at(606)),
+        answered_at: Some(at(610)),
+        pdd_ms: Some(1_000),
+        duration_ms: 60_000,
+        ..attempt(3, 605)
+    };
+    [failed, talk, newcomer]
+}
+
 /// A journal without a sink.
 pub async fn open(directory: &Path) -> Store {
     Store::open(directory, config()).await.unwrap()
