@@ -1,9 +1,12 @@
 //! What carriers measure each other by, out of the journal: ASR, NER, ACD and PDD by trunk and interval (ITU-T E.425, RFC 6076).
+//!
+//! A target is measured by what it said itself; what the caller got of it may be another target's. So a trunk that calls come
+//! from is measured by the whole call, of which a transfer makes several attempts that talked.
 
 use std::time::Duration;
 
 use call::Utc;
-use sqlx::{QueryBuilder, Row, SqlitePool};
+use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
 
 use crate::error::Error;
 use crate::query::fetch;
@@ -17,10 +20,10 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Which trunks are measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum By {
-    /// Those that calls were sent to: each attempt counts.
+    /// Those that calls were sent to: each attempt counts that left the box, but those that were sent elsewhere by 3xx (RFC 6076 §4.6).
     #[default]
     TrunkOut,
-    /// Those that calls came from: each call counts once, as it ended.
+    /// Those that calls came from: each call that is over counts once, as it ended, in the time in which it began.
     TrunkIn,
 }
 
@@ -50,13 +53,14 @@ pub struct Figures {
     pub seizures: u64,
     /// Those that were answered.
     pub answered: u64,
-    /// Those that reached who was called (ITU-T E.425: answered, busy, rung without an answer, refused by the terminal): busy,
-    /// whatever became of them when it had rung, and what only a user says (480, 603). What the network failed or refused, what
-    /// policy refused and what a caller took back before it rang did not.
+    /// Those that reached who was called (RFC 6076 §4.7, ITU-T E.425): answered, busy (486, 600), refused by the terminal (480, 603),
+    /// or rung without an answer. What the network failed or refused, what policy refused and what a caller took back before it
+    /// rang did not. 183 counts as ringing, since that is how gateways to the telephone network ring.
     pub effective: u64,
     /// Time that was talked, in milliseconds.
     pub talked_ms: u64,
-    /// Mean post-dial delay in milliseconds, of those that rang or were answered.
+    /// Mean post-dial delay in milliseconds, of those that rang or were answered; of a call, with the time that was spent on targets
+    /// before the one that rang.
     pub pdd_ms: Option<f64>,
 }
 
@@ -77,30 +81,36 @@ impl Figures {
     }
 }
 
+/// Attempts of trunks that were asked. A party that was in a call already when another took it over, which has no rank, was not.
+/// Attempts before there were origins have none.
+const ATTEMPTS: &str = "
+    SELECT trunk_out AS trunk, started_at AS began, duration_ms AS talked_ms, pdd_ms,
+           coalesce(sip_code_b BETWEEN 200 AND 299, false) AS answered,
+           CASE WHEN sip_code_b BETWEEN 200 AND 299 THEN true
+                WHEN sip_code_b IN (480, 486, 600, 603) THEN true
+                WHEN sip_code_b IS NULL OR sip_code_b IN (408, 487) THEN ringing_at IS NOT NULL
+                ELSE false END AS effective
+    FROM cdr
+    WHERE attempt > 0 AND b_destination IS NOT NULL AND (origin IS NOT 'transfer' OR rank IS NOT NULL)
+      AND coalesce(sip_code_b, 0) NOT BETWEEN 300 AND 399";
+
+/// Calls that are over, by all their rows; which calls, comes behind it.
+const CALLS: &str = "
+    SELECT trunk, began, talked_ms, pdd_ms, disposition = 'answered' AS answered,
+           CASE WHEN disposition IN ('answered', 'busy') THEN true
+                WHEN disposition IN ('no_answer', 'cancelled') AND rang THEN true
+                WHEN disposition IN ('no_answer', 'rejected') THEN code IN (480, 603) AND said
+                ELSE false END AS effective
+    FROM (SELECT max(trunk_in) AS trunk, min(started_at) AS began,
+                 max(iif(is_last, disposition, NULL)) AS disposition, max(iif(is_last, sip_code_a, NULL)) AS code,
+                 max(ringing_at IS NOT NULL) AS rang, max(sip_code_b IN (480, 603)) AS said,
+                 sum(iif(disposition = 'answered', duration_ms, 0)) AS talked_ms,
+                 (min(started_at + pdd_ms * 1000) - min(started_at)) / 1000 AS pdd_ms
+          FROM cdr WHERE call_id IN";
+
 pub(crate) async fn stats(pool: &SqlitePool, question: &Question) -> Result<Vec<Figures>, Error> {
-    let (column, rows) = match question.by {
-        By::TrunkOut => ("trunk_out", "attempt > 0 AND trunk_out IS NOT NULL"),
-        By::TrunkIn => ("trunk_in", "is_last"),
-    };
-    let interval = i64::try_from(question.interval.as_micros()).unwrap_or(i64::MAX).max(1);
-    let mut query = QueryBuilder::new("SELECT ");
-    query.push(column).push(" AS trunk, started_at / ").push_bind(interval).push(" * ").push_bind(interval);
-    query.push(
-        " AS slot, count(*) AS seizures, sum(disposition = 'answered') AS answered,
-          sum(disposition IN ('answered', 'busy')
-              OR ringing_at IS NOT NULL AND disposition IN ('no_answer', 'rejected', 'cancelled')
-              OR disposition IN ('no_answer', 'rejected') AND sip_code_b IN (480, 603)) AS effective,
-          sum(duration_ms) AS talked_ms, avg(pdd_ms) AS pdd_ms
-          FROM cdr WHERE ",
-    );
-    query.push(rows).push(" AND started_at >= ").push_bind(question.from.0);
-    query.push(" AND started_at < ").push_bind(question.to.0);
-    if let Some(trunk) = &question.trunk {
-        query.push(" AND ").push(column).push(" = ").push_bind(trunk.clone());
-    }
-    query.push(" GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ").push_bind(MAX_ROWS as i64);
     let count = |value: i64| value.unsigned_abs();
-    fetch(pool, &mut query, DEADLINE)
+    fetch(pool, &mut asked(question), DEADLINE)
         .await?
         .iter()
         .map(|row| {
@@ -115,4 +125,34 @@ pub(crate) async fn stats(pool: &SqlitePool, question: &Question) -> Result<Vec<
             })
         })
         .collect()
+}
+
+fn asked(question: &Question) -> QueryBuilder<Sqlite> {
+    let interval = i64::try_from(question.interval.as_micros()).unwrap_or(i64::MAX).max(1);
+    let (from, to) = (question.from.0, question.to.0);
+    let mut query = QueryBuilder::new("SELECT trunk, began / ");
+    query.push_bind(interval).push(" * ").push_bind(interval);
+    query.push(
+        " AS slot, count(*) AS seizures, sum(answered) AS answered, sum(effective) AS effective,
+          sum(talked_ms) AS talked_ms, avg(pdd_ms) AS pdd_ms FROM (",
+    );
+    match question.by {
+        By::TrunkOut => {
+            query.push(ATTEMPTS).push(" AND trunk_out IS NOT NULL AND started_at >= ").push_bind(from);
+            query.push(" AND started_at < ").push_bind(to);
+        }
+        // The first attempt begins with the call, and so does the row of one that never had any.
+        By::TrunkIn => {
+            query.push(CALLS).push(" (SELECT call_id FROM cdr WHERE attempt <= 1 AND started_at >= ");
+            query.push_bind(from).push(" AND started_at < ").push_bind(to);
+            query.push(") GROUP BY call_id HAVING max(is_last))");
+            query.push(" WHERE coalesce(code, 0) NOT BETWEEN 300 AND 399");
+        }
+    }
+    query.push(")");
+    if let Some(trunk) = &question.trunk {
+        query.push(" WHERE trunk = ").push_bind(trunk.clone());
+    }
+    query.push(" GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ").push_bind(MAX_ROWS as i64);
+    query
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use call::{BindingChange, CdrFact, Disposition, EndedBy, Flow, ListenerId, Origin, Utc};
 use records::{START, all, config, open, record, until};
 use sqlx::{Connection, Row, SqliteConnection};
-use store::{By, Config, Error, Filter, OpenError, Order, Page, Question, Store};
+use store::{Config, Error, Filter, OpenError, Order, Page, Store};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -195,81 +195,6 @@ async fn records_are_found_by_how_they_ended_and_by_their_call() {
     let call = store.call(record(1).call_id).await.unwrap();
     assert_eq!(call.iter().map(|record| record.fact.attempt).collect::<Vec<_>>(), [1, 2]);
     assert!(store.call(record(9).call_id).await.unwrap().is_empty());
-    store.close().await;
-}
-
-#[tokio::test]
-async fn carriers_figures_are_counted_as_carriers_count_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path()).await;
-    let mut recorder = store.recorder();
-    let dispositions = [
-        Disposition::Answered,
-        Disposition::Busy,
-        Disposition::NoAnswer,
-        Disposition::Rejected,
-        Disposition::Failed,
-        Disposition::Blocked,
-        Disposition::Cancelled,
-        Disposition::Cancelled,
-    ];
-    for (n, disposition) in (0..).zip(dispositions) {
-        let mut attempt = record(n);
-        attempt.trunk_out = Some("carrier".into());
-        attempt.disposition = disposition;
-        if disposition != Disposition::Answered {
-            attempt.duration_ms = 0;
-        }
-        if n == 7 {
-            attempt.ringing_at = None;
-            attempt.pdd_ms = None;
-        }
-        recorder.cdr(attempt);
-    }
-    // A trunk that is dead, that knows nobody, that does not let in or cannot speak: none of them reached anybody.
-    let unheard = [
-        (Disposition::Failed, None),
-        (Disposition::Rejected, Some(404)),
-        (Disposition::Rejected, Some(403)),
-        (Disposition::Rejected, Some(488)),
-        (Disposition::NoAnswer, Some(408)),
-    ];
-    let heard = [
-        (Disposition::NoAnswer, Some(480)),
-        (Disposition::Rejected, Some(603)),
-        (Disposition::Busy, Some(486)),
-    ];
-    for (n, (disposition, code)) in (20..).zip(unheard.into_iter().chain(heard)) {
-        let rest = record(n);
-        let silent =
-            call::CdrFact { ringing_at: None, answered_at: None, pdd_ms: None, duration_ms: 0, ..rest };
-        let trunk_out = Some("carrier-c".into());
-        recorder.cdr(call::CdrFact { disposition, sip_code_b: code, trunk_out, ..silent });
-    }
-    let mut hour_later = record(8);
-    hour_later.started_at.0 += 3_600_000_000;
-    recorder.cdr(hour_later);
-    until("all", async || store.health().journal.committed == 17).await;
-    let question = Question {
-        from: Utc(START),
-        to: Utc(START + 7_200_000_000),
-        interval: Duration::from_secs(3600),
-        by: By::TrunkOut,
-        trunk: None,
-    };
-    let figures = store.stats(&question).await.unwrap();
-    let [carrier, odd, other] = &figures[..] else { panic!("{figures:?}") };
-    assert_eq!((odd.trunk.as_deref(), odd.seizures, odd.effective), (Some("carrier-c"), 8, 3));
-    assert_eq!((carrier.trunk.as_deref(), carrier.from), (Some("carrier"), Utc(1_767_322_800_000_000)));
-    assert_eq!((carrier.seizures, carrier.answered, carrier.effective), (8, 1, 5));
-    assert_eq!(
-        (carrier.asr(), carrier.ner(), carrier.acd(), carrier.pdd_ms),
-        (12.5, 62.5, Some(60.0), Some(1000.0))
-    );
-    assert_eq!((other.trunk.as_deref(), other.seizures, other.asr()), (Some("carrier-a"), 1, 100.0));
-    let by_source =
-        store.stats(&Question { by: By::TrunkIn, trunk: Some("pbx".into()), ..question }).await.unwrap();
-    assert_eq!(by_source.iter().map(|row| row.seizures).collect::<Vec<_>>(), [16, 1]);
     store.close().await;
 }
 
