@@ -168,6 +168,22 @@ async fn records_are_found_by_time_trunk_and_number() {
 }
 
 #[tokio::test]
+async fn a_number_is_looked_for_in_an_index_that_has_the_numbers() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).await.close().await;
+    let mut database = sqlite(directory.path()).await;
+    // Rows that the search passes over are not read: a row is as long as ten entries.
+    let columns = "SELECT name FROM pragma_index_info('cdr_started') ORDER BY seqno";
+    let columns: Vec<String> = sqlx::query_scalar(columns).fetch_all(&mut database).await.unwrap();
+    assert_eq!(columns, ["started_at", "id", "caller", "called", "called_sent"]);
+    let search =
+        "EXPLAIN QUERY PLAN SELECT * FROM cdr WHERE true AND (caller = ?1 OR called = ?1 OR called_sent = ?1)
+                  AND seq + 0 <= 9 ORDER BY started_at DESC, id DESC LIMIT 100";
+    let plan = sqlx::query(search).fetch_all(&mut database).await.unwrap();
+    assert_eq!(plan[0].get::<String, _>("detail"), "SCAN cdr USING INDEX cdr_started");
+}
+
+#[tokio::test]
 async fn records_are_found_by_how_they_ended_and_by_their_call() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;
