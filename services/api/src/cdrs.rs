@@ -34,7 +34,7 @@ pub(crate) struct Cdrs {
 }
 
 /// The record of an attempt to reach a target; of a call that never had one, the only record.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 pub(crate) struct Cdr {
     #[schema(format = "uuid")]
     id: String,
@@ -326,14 +326,12 @@ pub(crate) async fn csv(
     Query(given): Query<Vec<(String, String)>>,
 ) -> Result<impl IntoResponse, Problem> {
     let page = api.records.cdrs(filter(given)?).await?;
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut has_names = false;
+    // RFC 4180 §2 ends lines with CRLF.
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let names = Row::of(&Cdr::default()).map_err(|error| unwritten(&error))?;
+    writer.write_record(names.names()).map_err(|error| unwritten(&error))?;
     for record in page.records {
         let row = Row::of(&Cdr::from(record)).map_err(|error| unwritten(&error))?;
-        if !has_names {
-            writer.write_record(row.names()).map_err(|error| unwritten(&error))?;
-            has_names = true;
-        }
         writer.write_record(row.cells()).map_err(|error| unwritten(&error))?;
     }
     let body = writer.into_inner().unwrap_or_default();

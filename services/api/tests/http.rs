@@ -182,13 +182,14 @@ async fn records_are_exported_as_csv_page_by_page() {
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/csv; charset=utf-8")));
     assert_eq!((page.header("next-cursor"), page.header("follow-cursor")), (Some("more"), Some("later")));
     assert_eq!(page.header("more"), Some("true"));
-    let lines: Vec<&str> = page.body.lines().collect();
+    let lines: Vec<&str> = page.body.split("\r\n").collect();
     assert!(lines[0].starts_with("id,call_id,attempt,is_last,node,"), "{}", lines[0]);
     assert!(lines[1].contains(",alice,+15550001,15550001,192.0.2.1:5060,"), "{}", lines[1]);
     assert!(lines[1].ends_with(",20,,,1.2,\"{\"\"customer\"\":\"\"=acme\"\"}\""), "{}", lines[1]);
-    assert_eq!(lines.len(), 2);
+    assert_eq!((lines.len(), lines[2]), (3, ""), "each line ends as RFC 4180 says");
     let last = server.get("/v1/cdrs.csv?cursor=more").await;
-    assert_eq!((last.header("next-cursor"), last.body.as_str()), (None, ""));
+    let names = format!("{}\r\n", lines[0]);
+    assert_eq!((last.header("next-cursor"), last.body.as_str()), (None, names.as_str()));
 }
 
 #[tokio::test]
