@@ -39,7 +39,7 @@ pub struct CdrFact {
     pub caller: Box<str>,
     /// User part of the Request-URI as received.
     pub called: Box<str>,
-    /// User part of the Request-URI as sent.
+    /// User part of the Request-URI as sent; of one who came with Replaces: of its From.
     pub called_sent: Option<Box<str>>,
     /// Signalling address of the caller.
     pub a_source: SocketAddr,
@@ -73,7 +73,7 @@ pub struct CdrFact {
     pub disposition: Disposition,
     /// Who ended it.
     pub ended_by: EndedBy,
-    /// Final status that the caller got (absent where the call went on with another attempt).
+    /// Final status that the caller got (absent where the call went on with another attempt, unless the two talked).
     pub sip_code_a: Option<u16>,
     /// Its reason phrase.
     pub sip_reason_a: Option<Box<str>>,
@@ -83,9 +83,9 @@ pub struct CdrFact {
     pub sip_reason_b: Option<Box<str>>,
     /// Cause of a Reason header with protocol Q.850.
     pub q850: Option<u16>,
-    /// First codec of the description that A got.
+    /// What A talks in: the first codec of the description that answered last.
     pub codec_a: Option<Box<str>>,
-    /// First codec of the description that B gave.
+    /// What B talks in.
     pub codec_b: Option<Box<str>>,
     /// The place of the target among those that the route named, from 1. Several servers of one name share it.
     pub rank: Option<u16>,
@@ -95,7 +95,8 @@ pub struct CdrFact {
     pub parent_id: Option<Uuid>,
     /// INVITE to the first sign that somebody is there: 18x of ringing, or the answer. From the monotonic clock.
     pub pdd_ms: Option<u64>,
-    /// Where the caller wants its media.
+    /// Where the caller wants its media; of the target of a transfer: where the one does who stayed, whose is all of A's
+    /// media then.
     pub a_media: Option<SocketAddr>,
     /// Where the callee wants its media.
     pub b_media: Option<SocketAddr>,
@@ -105,7 +106,7 @@ pub struct CdrFact {
     pub ptime_b: Option<u16>,
     /// Who the caller is, as the INVITE came.
     pub identity_in: Option<Box<Identity>>,
-    /// Who the caller is, as the INVITE was sent.
+    /// Who the caller is, as the INVITE was sent; of one who came with Replaces: who that is, as its INVITE came.
     pub identity_out: Option<Box<Identity>>,
     /// Cause of the caller's side: what it said, else what its status means (RFC 3398 §8.2.6.1).
     pub q850_a: Option<u16>,
@@ -208,7 +209,7 @@ impl Disposition {
     }
 }
 
-/// Who ended an attempt.
+/// Who ended an attempt. In the row of a transfer's target this is the callee, and who stayed the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndedBy {
     /// BYE or CANCEL of leg A.

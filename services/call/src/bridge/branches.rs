@@ -22,6 +22,7 @@ use crate::cdr::{EndedBy, Origin};
 use crate::core::Core;
 use crate::io::{EventKind, Now, Output, QueryId, TlsVersion};
 use crate::leg::LegKey;
+use crate::media::Side;
 
 /// Said to those who are called no longer because somebody else answered (row C12, RFC 3326).
 const ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
@@ -184,7 +185,7 @@ impl Core {
     /// Another attempt begins: with the invitation, or with finding out where it goes.
     fn begin_branch(&mut self, key: CallKey, candidate: Candidate, follow: &mut Follow<'_>, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let parent = call.talking_attempt();
+        let (parent, target_side) = (call.talking_attempt(), call.target_side());
         let Some(setup) = call.setup.as_mut() else { return };
         call.record.attempts += 1;
         let number = call.record.attempts;
@@ -202,6 +203,7 @@ impl Core {
                 (None, 0, false) => Origin::Route,
             },
             parent,
+            on_a: target_side == Side::A,
             trunk: candidate.trunk,
             trunk_out: trunk.map(|trunk| trunk.name.as_str().into()),
             tags: Tags::merged(setup.tags.as_ref(), trunk.and_then(|trunk| trunk.tags.as_ref())),
@@ -272,7 +274,7 @@ impl Core {
         let early = call.setup.as_ref().and_then(|setup| setup.early);
         // The target of a transfer is not described to the relay before it is joined.
         if call.transfer.is_none() && (call.others.is_empty() || early == call.b) {
-            call.media.forget(crate::media::Side::B, &mut self.wire);
+            call.media.forget(Side::B, &mut self.wire);
         }
         call.former.extend(call.b.take());
         let fact = call.record.fact(&call.record.attempt, call.id, false, now);

@@ -100,20 +100,12 @@ impl Core {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(claimant) = call.transfer.take().and_then(|transfer| transfer.claimant) else { return };
         let Some(party) = call.leg(side.other()) else { return };
-        call.record.ended_by = Some(match side {
-            Side::A => EndedBy::Caller,
-            Side::B => EndedBy::Callee,
-        });
-        let called_sent = match side.other() {
-            Side::A => {
-                call.a = LegKey::default();
-                Some(call.record.caller.clone())
-            }
-            Side::B => {
-                call.b = None;
-                call.record.attempt.called_sent.clone()
-            }
-        };
+        call.record.ended_by = Some(call.record.attempt.who(side));
+        let known = call.record.who_is(side.other());
+        match side.other() {
+            Side::A => call.a = LegKey::default(),
+            Side::B => call.b = None,
+        }
         let (Some(call), Some(leg)) = (self.calls.get_mut(claimant), self.legs.get_mut(party)) else {
             return;
         };
@@ -130,7 +122,10 @@ impl Core {
         let tags = call.record.attempt.tags.as_ref();
         call.record.attempt = Attempt {
             number: call.record.attempts,
-            called_sent,
+            parent: call.talking_attempt(),
+            on_a: call.target_side() == Side::A,
+            called_sent: known.name,
+            user_agent: known.agent,
             ..Attempt::of_party(leg, trunk, tags, transport, now)
         };
         let answered = Cause::new(Event::Answered);

@@ -51,6 +51,7 @@ impl Core {
             let terms = Terms::of(&call.snapshot, target.trunk, reader);
             call.media.describe(&sdp, Side::B, target, &mut self.wire);
             call.media.agree(&sdp, Side::A, terms, &mut self.wire);
+            call.note_answer(Side::B, &sdp);
             return None;
         }
         self.describe_to(key, Side::B, &Cause::new(Event::Answered).sdp(&sdp))

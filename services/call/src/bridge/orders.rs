@@ -6,7 +6,7 @@ use routing::Trunk;
 use sip::{Message, Method, Sdp};
 
 use super::security::is_plain;
-use super::session::{MediaState, codec, warning};
+use super::session::{MediaState, warning};
 use super::table::{Event, Order, State, step};
 use super::{Call, CallKey, Candidate, Cause, GoesOn, LocalSession, Reach, Terms};
 use crate::bodies::{Body, sdp_of};
@@ -59,7 +59,7 @@ impl Core {
                 }
                 call.record.ends(cause.by.unwrap_or(EndedBy::Error), now);
                 if let Some(message) = cause.message {
-                    call.record.saw_reason(message, cause.by.unwrap_or(EndedBy::Error));
+                    call.saw_reason(message, &cause);
                 }
             }
             for order in orders {
@@ -440,8 +440,7 @@ impl Core {
         let from = call.leg(side).and_then(|leg| self.legs.get_mut(leg))?;
         let trunk = from.trunk;
         call.media.describe(sdp, side, from, &mut self.wire);
-        note_codec(call, side, sdp);
-        call.record.described(side, sdp);
+        call.note_media(side, sdp);
         if let (Side::B, Some(setup)) = (side, call.setup.as_mut()) {
             setup.early = call.b;
         }
@@ -450,9 +449,7 @@ impl Core {
         let leg = self.legs.get_mut(to)?;
         let terms = Terms::of(&call.snapshot, trunk, leg.trunk);
         let written = call.media.write(sdp, leg, side.other(), terms, &mut self.wire);
-        if let (Side::B, Some([told, _])) = (side, call.media.translated()) {
-            call.record.codec_a = Some(told.name().into());
-        }
+        call.note_answer(side, sdp);
         Some(Body::in_place(cause.message, written, bodies))
     }
 
@@ -468,6 +465,7 @@ impl Core {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(leg) = call.leg(side).and_then(|leg| self.legs.get_mut(leg)) else { return };
         call.media.describe(&sdp, side, leg, &mut self.wire);
+        call.note_media(side, &sdp);
     }
 
     /// The same where it answers what the other side was told, which hears no more of it.
@@ -483,6 +481,7 @@ impl Core {
         let terms = Terms::of(&call.snapshot, leg.trunk, reader);
         call.media.describe(&sdp, side, leg, &mut self.wire);
         call.media.agree(&sdp, side.other(), terms, &mut self.wire);
+        call.note_answer(side, &sdp);
     }
 
     /// Why this description cannot be used: a value for Warning.
@@ -531,17 +530,6 @@ impl Core {
 /// RFC 3261 §20.43: incompatible media format.
 fn no_common_codec(host: &str) -> String {
     format!("305 {host} \"Expected a codec that is allowed between these trunks\"")
-}
-
-fn note_codec(call: &mut Call, side: Side, sdp: &Sdp<'_>) {
-    let name = codec(sdp);
-    match side {
-        Side::B => {
-            call.record.codec_a.clone_from(&name);
-            call.record.codec_b(name);
-        }
-        Side::A => {}
-    }
 }
 
 /// Whether a provisional response of the target only shows what it may offer later: an offer comes reliably (RFC 3261

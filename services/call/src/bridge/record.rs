@@ -1,21 +1,23 @@
 //! The record in the making: what a call and its current attempt will have to say.
 
+mod agreed;
+mod ends;
 mod kept;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use routing::{Tags, Trunk};
-use sip::{Message, Sdp, Stream, Time, Transport};
+use sip::{Message, Time, Transport};
 use uuid::Uuid;
 
 use super::Recordings;
-use super::cause::q850_of;
 use crate::cdr::{CdrFact, Disposition, EndedBy, Identity, Origin};
 use crate::headers::text;
 use crate::io::{EventKind, Now, TlsVersion, Utc};
 use crate::leg::Leg;
 use crate::media::{DirectionStats, Side};
+use agreed::Described;
 
 /// What is known so far.
 #[derive(Debug)]
@@ -34,8 +36,8 @@ pub(crate) struct Record {
     identity: Option<Box<Identity>>,
     /// What the caller's side gave as its cause.
     q850: Option<u16>,
-    a_media: Option<SocketAddr>,
-    a_ptime: Option<u16>,
+    /// What A of the row said of its media: the caller, or who stayed when somebody took the caller's place.
+    described: Described,
     /// Of the branch that the call speaks of.
     pub(crate) attempt: Attempt,
     /// How many there were.
@@ -46,7 +48,6 @@ pub(crate) struct Record {
     pub(crate) a_status: Option<u16>,
     pub(crate) a_reason: Option<Box<str>>,
     pub(crate) blocked: bool,
-    pub(crate) codec_a: Option<Box<str>>,
     /// What has come from A and B; nothing as long as the relay was not asked, as of most calls that are up.
     counts: Option<Box<[DirectionStats; 2]>>,
     /// What had come from A and B when another process went on with the call.
@@ -64,8 +65,8 @@ pub(crate) struct Record {
 /// Two who talked and do so no longer, in a call that goes on with somebody else.
 #[derive(Debug, Default)]
 struct Parted {
-    /// Their row, while it waits for what the relay has counted.
-    waiting: Option<Box<CdrFact>>,
+    /// Their row, while it waits for what the relay has counted, and the side of its B.
+    waiting: Option<(Box<CdrFact>, Side)>,
     /// What had come from A and B when they parted: it stands in rows that are written.
     counted: [DirectionStats; 2],
 }
@@ -81,8 +82,10 @@ pub(crate) struct Attempt {
     /// Of the target of a transfer: the number of the attempt that talked before.
     pub(crate) parent: Option<u32>,
     pub(super) identity: Option<Box<Identity>>,
-    pub(super) b_media: Option<SocketAddr>,
-    pub(super) b_ptime: Option<u16>,
+    /// What its party said of its media.
+    pub(super) described: Described,
+    /// Its party is on side A: it came in the place of the caller. It is the B of its row all the same.
+    pub(super) on_a: bool,
     pub(crate) b_call_id: Option<Box<str>>,
     pub(crate) trunk_out: Option<Box<str>>,
     pub(crate) trunk: Option<routing::TrunkId>,
@@ -96,7 +99,6 @@ pub(crate) struct Attempt {
     pub(crate) status: Option<u16>,
     pub(super) reason: Option<Box<str>>,
     pub(super) q850: Option<u16>,
-    pub(super) codec_b: Option<Box<str>>,
     pub(crate) tags: Option<Arc<Tags>>,
     /// Of an attempt that was followed by another.
     pub(super) ended_by: Option<EndedBy>,
@@ -104,6 +106,12 @@ pub(crate) struct Attempt {
     pub(super) dropped: bool,
     /// Both talked, and one of them was replaced.
     pub(super) handed_over: bool,
+}
+
+/// What another row says of a party that comes over into a call.
+pub(super) struct Known {
+    pub(super) name: Option<Box<str>>,
+    pub(super) agent: Option<Box<str>>,
 }
 
 impl Attempt {
@@ -130,9 +138,38 @@ impl Attempt {
         }
     }
 
-    /// The talk goes on with somebody else in the place of one who was replaced.
-    pub(super) fn hand_over(&mut self, by: EndedBy) {
-        self.ended_by = Some(by);
+    /// The same of one who comes with an INVITE of its own.
+    pub(super) fn arrived(self, invite: Option<&Message<'_>>, now: Now) -> Attempt {
+        let from = invite.and_then(|invite| invite.from().ok());
+        let uri = from.and_then(|from| from.parsed_uri().ok());
+        Attempt {
+            answered: Some((now.utc, now.time)),
+            status: Some(200),
+            identity: invite.and_then(identity),
+            user_agent: invite.and_then(|invite| invite.first(sip::Name::UserAgent)).map(text),
+            called_sent: uri.and_then(|uri| uri.user.map(|_| text(&uri.unescaped_user()))),
+            ..self
+        }
+    }
+
+    /// The side that its party is on.
+    pub(super) fn side(&self) -> Side {
+        if self.on_a { Side::A } else { Side::B }
+    }
+
+    /// Who this side is in its row.
+    pub(super) fn who(&self, side: Side) -> EndedBy {
+        if side == self.side() { EndedBy::Callee } else { EndedBy::Caller }
+    }
+
+    /// What A and B of its row have, of what both sides have.
+    fn of_row<T>(&self, [a, b]: [T; 2]) -> [T; 2] {
+        if self.on_a { [b, a] } else { [a, b] }
+    }
+
+    /// The talk goes on with somebody else in the place of the party of this side.
+    pub(super) fn hand_over(&mut self, side: Side) {
+        self.ended_by = Some(self.who(side));
         self.handed_over = true;
     }
 }
@@ -160,8 +197,7 @@ impl Record {
             started: now.time,
             identity: identity(invite),
             q850: None,
-            a_media: None,
-            a_ptime: None,
+            described: Described::default(),
             attempt: Attempt { started_at: now.utc, started: now.time, ..Attempt::default() },
             attempts: 0,
             ended_by: None,
@@ -169,7 +205,6 @@ impl Record {
             a_status: None,
             a_reason: None,
             blocked: false,
-            codec_a: None,
             counts: None,
             earlier: None,
             parted: None,
@@ -189,13 +224,37 @@ impl Record {
         now: Now,
     ) -> (CdrFact, Option<EventKind>) {
         self.attempts += 1;
-        let newcomer = Attempt { number: self.attempts, parent: Some(self.attempt.number), ..newcomer };
-        let mut talk = std::mem::replace(&mut self.attempt, newcomer);
-        talk.hand_over(match side {
-            Side::A => EndedBy::Caller,
-            Side::B => EndedBy::Callee,
-        });
-        (self.fact(&talk, call, false, now), talk.ended_event())
+        let on_a = side == Side::A;
+        let newcomer = Attempt { number: self.attempts, parent: Some(self.attempt.number), on_a, ..newcomer };
+        let talk = std::mem::replace(&mut self.attempt, newcomer);
+        self.hand_over(talk, side, call, now)
+    }
+
+    /// The row of a talk that ends because the record's attempt has taken the place of its party on this side.
+    pub(super) fn hand_over(
+        &mut self,
+        mut talk: Attempt,
+        side: Side,
+        call: Uuid,
+        now: Now,
+    ) -> (CdrFact, Option<EventKind>) {
+        talk.hand_over(side);
+        let fact = self.fact(&talk, call, false, now);
+        // Who stays is A of the next row.
+        if talk.side() != side {
+            self.described = std::mem::take(&mut talk.described);
+        }
+        (fact, talk.ended_event())
+    }
+
+    /// What the row knows of its party on this side.
+    pub(super) fn who_is(&self, side: Side) -> Known {
+        let attempt = &self.attempt;
+        if side == attempt.side() {
+            Known { name: attempt.called_sent.clone(), agent: attempt.user_agent.clone() }
+        } else {
+            Known { name: Some(self.caller.clone()), agent: self.a_user_agent.clone() }
+        }
     }
 
     /// What the relay has counted, in this process.
@@ -213,26 +272,27 @@ impl Record {
     }
 
     /// What has come from A and B since two of the call parted, or since it began.
-    fn stats(&self) -> (DirectionStats, DirectionStats) {
+    fn stats(&self) -> [DirectionStats; 2] {
         let [from_a, from_b] = self.counts();
         match self.parted.as_deref() {
-            Some(Parted { counted: [a, b], .. }) => (from_a.since(a), from_b.since(b)),
-            None => (from_a, from_b),
+            Some(Parted { counted: [a, b], .. }) => [from_a.since(a), from_b.since(b)],
+            None => [from_a, from_b],
         }
     }
 
     /// Two of the call part, and it goes on: their row waits for what the relay has counted by now.
-    pub(super) fn part(&mut self, fact: CdrFact) {
-        self.parted.get_or_insert_default().waiting = Some(Box::new(fact));
+    pub(super) fn part(&mut self, fact: CdrFact, b: Side) {
+        self.parted.get_or_insert_default().waiting = Some((Box::new(fact), b));
     }
 
     /// The row of those who parted, with what has been counted by now.
     pub(crate) fn parted(&mut self) -> Option<Box<CdrFact>> {
-        let (from_a, from_b) = self.stats();
+        let [from_a, from_b] = self.stats();
         let counted = self.counts();
         let parted = self.parted.as_mut()?;
-        let fact = parted.waiting.take()?;
+        let (fact, b) = parted.waiting.take()?;
         parted.counted = counted;
+        let (from_a, from_b) = if b == Side::B { (from_a, from_b) } else { (from_b, from_a) };
         Some(Box::new(CdrFact { from_a, from_b, ..*fact }))
     }
 
@@ -258,12 +318,13 @@ impl Record {
         if status >= 200 {
             attempt.status = Some(status);
             attempt.reason = Some(text(response.reason_phrase()));
-            self.saw_reason(response, EndedBy::Callee);
+            self.saw_reason(None, response, EndedBy::Callee);
         }
     }
 
-    /// A Reason header with a Q.850 cause, in whatever message of that side.
-    pub(crate) fn saw_reason(&mut self, message: &Message<'_>, by: EndedBy) {
+    /// A Reason header with a Q.850 cause, in whatever message of that side. `talk`: whose row it belongs into, where the
+    /// record speaks of another attempt.
+    pub(super) fn saw_reason(&mut self, talk: Option<&mut Attempt>, message: &Message<'_>, by: EndedBy) {
         let cause = message.elements(sip::Name::Reason).find_map(|value| {
             let reason = sip::Reason::parse(value).ok()?;
             if reason.protocol.eq_ignore_ascii_case(b"Q.850") { reason.cause } else { None }
@@ -277,7 +338,7 @@ impl Record {
                 | EndedBy::MediaTimeout
                 | EndedBy::Api
                 | EndedBy::Error
-                | EndedBy::Crash => self.attempt.q850 = cause,
+                | EndedBy::Crash => talk.unwrap_or(&mut self.attempt).q850 = cause,
             }
         }
     }
@@ -290,22 +351,6 @@ impl Record {
     /// Whether the INVITE says more of its caller than From.
     pub(crate) fn has_identity(&self) -> bool {
         self.identity.is_some()
-    }
-
-    /// Where this side wants its media, and how much of it in a packet.
-    pub(crate) fn described(&mut self, side: Side, sdp: &Sdp<'_>) {
-        let stream = sdp.streams().iter().find(|stream| !stream.is_rejected());
-        let (address, ptime) = (stream.and_then(Stream::rtp), stream.and_then(Stream::ptime));
-        match side {
-            Side::A => (self.a_media, self.a_ptime) = (address, ptime),
-            Side::B => (self.attempt.b_media, self.attempt.b_ptime) = (address, ptime),
-        }
-    }
-
-    pub(crate) fn codec_b(&mut self, codec: Option<Box<str>>) {
-        if codec.is_some() {
-            self.attempt.codec_b = codec;
-        }
     }
 
     /// The call begins to end; the first cause counts.
@@ -323,7 +368,7 @@ impl Record {
         let is_answered = attempt.answered.is_some();
         let fact = self.fact(attempt, call, is_answered, now);
         let disposition = if is_answered { Disposition::Answered } else { Disposition::Failed };
-        let (from_a, from_b) = self.stats();
+        let [from_a, from_b] = attempt.of_row(self.stats());
         CdrFact { is_last: false, disposition, ended_by: EndedBy::Crash, from_a, from_b, ..fact }
     }
 
@@ -337,7 +382,11 @@ impl Record {
         let first = attempt.number <= 1;
         let began = if first { self.started } else { attempt.started };
         let heard = attempt.ringing.or(attempt.answered).map(|(_, time)| time);
-        let (from_a, from_b) = if is_last { self.stats() } else { Default::default() };
+        let [from_a, from_b] = if is_last { attempt.of_row(self.stats()) } else { Default::default() };
+        // Of those who talked the row says what the caller was told, also where the call went on without one of them.
+        let tells = is_last || attempt.handed_over;
+        let Described { media: a_media, ptime: ptime_a, codec: codec_a } = self.described.clone();
+        let Described { media: b_media, ptime: ptime_b, codec: codec_b } = attempt.described.clone();
         let rang_until = attempt.answered.map_or(ended.time, |(_, time)| time);
         CdrFact {
             id,
@@ -367,26 +416,26 @@ impl Record {
             duration_ms: ms(attempt.answered, ended.time),
             ring_ms: ms(attempt.ringing, rang_until),
             disposition: self.disposition(attempt, is_last),
-            ended_by: if is_last { self.ended_by } else { attempt.ended_by }.unwrap_or(EndedBy::Error),
-            sip_code_a: self.a_status.filter(|_| is_last),
-            sip_reason_a: self.a_reason.clone().filter(|_| is_last),
+            ended_by: self.ender(attempt, is_last).unwrap_or(EndedBy::Error),
+            sip_code_a: self.a_status.filter(|_| tells),
+            sip_reason_a: self.a_reason.clone().filter(|_| tells),
             sip_code_b: attempt.status,
             sip_reason_b: attempt.reason.clone(),
-            q850: self.q850.filter(|_| is_last).or(attempt.q850),
-            codec_a: self.codec_a.clone().filter(|_| is_last),
-            codec_b: attempt.codec_b.clone(),
+            q850: self.q850.filter(|_| tells).or(attempt.q850),
+            codec_a: codec_a.filter(|_| tells),
+            codec_b,
             rank: Some(attempt.rank).filter(|rank| *rank != 0),
             origin: attempt.origin,
             parent_id: attempt.parent.map(|parent| row_id(call, parent, self.attempts)),
             pdd_ms: heard.map(|heard| u64::try_from(heard.since(began).as_millis()).unwrap_or(u64::MAX)),
-            a_media: self.a_media,
-            b_media: attempt.b_media,
-            ptime_a: self.a_ptime,
-            ptime_b: attempt.b_ptime,
+            a_media,
+            b_media,
+            ptime_a,
+            ptime_b,
             identity_in: self.identity.clone(),
             identity_out: attempt.identity.clone(),
-            q850_a: self.q850_a().filter(|_| is_last),
-            q850_b: self.q850_b(attempt),
+            q850_a: self.q850_a(attempt, is_last).filter(|_| tells),
+            q850_b: self.q850_b(attempt, is_last),
             from_a,
             from_b,
             recording: self.recordings.as_ref().filter(|_| is_last).and_then(|made| made.names(call)),
@@ -400,49 +449,6 @@ impl Record {
     fn civil(&self, time: Time) -> Utc {
         let since = i64::try_from(time.since(self.started).as_micros()).unwrap_or(i64::MAX);
         Utc(self.started_at.0.saturating_add(since))
-    }
-
-    /// What the caller said, else what it was told; an answered call that ends is cleared normally.
-    fn q850_a(&self) -> Option<u16> {
-        let status = self.a_status?;
-        let told =
-            if status < 300 { self.ended.map(|_| self.attempt.q850.unwrap_or(16)) } else { q850_of(status) };
-        self.q850.or(told)
-    }
-
-    /// What the target said, else what its status means; who is hung up is told why.
-    fn q850_b(&self, attempt: &Attempt) -> Option<u16> {
-        let status = attempt.status?;
-        let meant = if status < 300 { self.ended.map(|_| self.q850.unwrap_or(16)) } else { q850_of(status) };
-        attempt.q850.or(meant)
-    }
-
-    fn disposition(&self, attempt: &Attempt, is_last: bool) -> Disposition {
-        if self.blocked {
-            return Disposition::Blocked;
-        }
-        // What the caller was told decides; a 2xx that crossed a CANCEL answered nobody.
-        if is_last && self.a_status.is_some_and(|status| (200..300).contains(&status)) {
-            return Disposition::Answered;
-        }
-        if attempt.handed_over {
-            return Disposition::Answered;
-        }
-        if attempt.dropped || (is_last && self.ended_by == Some(EndedBy::Caller)) {
-            return Disposition::Cancelled;
-        }
-        let status = if is_last { self.a_status.or(attempt.status) } else { attempt.status };
-        match status {
-            Some(486 | 600) => Disposition::Busy,
-            // Nothing at all was heard of it.
-            Some(408) if attempt.status.is_none() && attempt.ringing.is_none() => Disposition::Failed,
-            Some(408 | 480) => Disposition::NoAnswer,
-            // The caller's own time was up (RFC 3261 §13.3.1).
-            Some(487) if is_last && self.ended_by == Some(EndedBy::Timer) => Disposition::NoAnswer,
-            Some(400..500 | 601..700) => Disposition::Rejected,
-            None if attempt.ringing.is_some() => Disposition::NoAnswer,
-            Some(_) | None => Disposition::Failed,
-        }
     }
 }
 

@@ -39,6 +39,7 @@ impl Core {
     /// Who stays accepted: who comes is answered, and who is replaced hung up.
     pub(super) fn replace(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         let Some(response) = cause.message else { return };
+        self.begin_newcomer(key, side, now);
         self.take_answer(key, side.other(), cause, now);
         let Some(call) = self.calls.get_mut(key) else { return };
         let stays = call.leg(side.other()).and_then(|leg| self.legs.get(leg)).and_then(|leg| leg.trunk);
@@ -50,25 +51,11 @@ impl Core {
             && let Some(sdp) = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok())
         {
             call.media.describe(&sdp, side, leg, &mut self.wire);
+            call.record.described(side, &sdp);
         }
         let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
         let body = answer.map(|sdp| call.media.write(&sdp, leg, side, terms, &mut self.wire)).map(Body::from);
         leg.answer(&mut self.wire, response, body.as_ref(), now);
-        // Who comes by way of another shard has a record there.
-        if !leg.flow.is_inner() {
-            let trunk = leg.trunk.and_then(|id| call.snapshot.trunk(id));
-            let transport = self.wire.listener(leg.flow.listener).transport;
-            let newcomer = Attempt {
-                answered: Some((now.utc, now.time)),
-                status: Some(200),
-                ..Attempt::of_party(leg, trunk, call.record.attempt.tags.as_ref(), transport, now)
-            };
-            let (before, kind) = call.record.replaced(side, newcomer, call.id, now);
-            call.tell_talk(before, &mut self.wire);
-            if let Some(kind) = kind {
-                self.wire.event(Some(call.id), kind);
-            }
-        }
         let goes = match side {
             Side::A => Some(std::mem::replace(&mut call.a, comes)),
             Side::B => call.b.replace(comes),
@@ -81,6 +68,28 @@ impl Core {
         }
         self.tell_who_talks(key);
         self.open_record(key, now);
+    }
+
+    /// The row of the talk so far, and the attempt of who comes.
+    fn begin_newcomer(&mut self, key: CallKey, side: Side, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(leg) = call.arrival().and_then(|leg| self.legs.get(leg)) else { return };
+        // Who comes by way of another shard has a record there.
+        if leg.flow.is_inner() {
+            return;
+        }
+        let trunk = leg.trunk.and_then(|id| call.snapshot.trunk(id));
+        let transport = self.wire.listener(leg.flow.listener).transport;
+        let party = Attempt::of_party(leg, trunk, call.record.attempt.tags.as_ref(), transport, now);
+        let invite = leg.open_invite(&self.wire);
+        let invite = invite.as_ref().and_then(|invite| Message::parse(invite).ok());
+        let newcomer = party.arrived(invite.as_ref(), now);
+        let b = call.record.attempt.side();
+        let (before, kind) = call.record.replaced(side, newcomer, call.id, now);
+        call.tell_talk(before, b, &mut self.wire);
+        if let Some(kind) = kind {
+            self.wire.event(Some(call.id), kind);
+        }
     }
 
     pub(super) fn refuse_replacement(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {

@@ -54,6 +54,16 @@ impl Transfer {
         Transfer { claimant: Some(claimant), newcomer: stood.into(), ..Transfer::default() }
     }
 
+    /// The attempt that brought those together who talk while a target is tried.
+    pub(super) fn talking(&self) -> Option<&Attempt> {
+        self.talk.as_ref().map(|talk| &talk.attempt)
+    }
+
+    /// The same.
+    pub(super) fn talk(&mut self) -> Option<&mut Attempt> {
+        self.talk.as_mut().map(|talk| &mut talk.attempt)
+    }
+
     /// This leg is to take a place.
     pub(crate) fn arrival(leg: LegKey) -> Transfer {
         Transfer { arrival: Some(leg), ..Transfer::default() }
@@ -211,7 +221,13 @@ impl Core {
             leg.hang_up(target, &mut self.wire, cause.reason_value().as_deref(), now);
         }
         if call.record.attempt.number != 0 {
-            self.record_attempt(key, cause, now);
+            // Who stayed would have been its caller, and waits no more.
+            let left = matches!(cause.event, Event::Bye(_) | Event::Lost(_) | Event::Silent(_));
+            let by = if matches!(cause.event, Event::Bye(_)) { Some(EndedBy::Caller) } else { cause.by };
+            if let Some(call) = self.calls.get_mut(key) {
+                call.record.attempt.dropped = left || cause.event == Event::Operator;
+            }
+            self.record_attempt(key, &Cause { by, ..*cause }, now);
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.record.attempt = Attempt::default();
@@ -263,21 +279,18 @@ impl Core {
     pub(super) fn join(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         let Some(response) = cause.message else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
-        let (Some(target), Some(mut talk)) =
+        let (Some(target), Some(talk)) =
             (call.b, call.transfer.as_mut().and_then(|transfer| transfer.talk.take()))
         else {
             return;
         };
         call.setup = None;
-        talk.attempt.hand_over(match side {
-            Side::A => EndedBy::Caller,
-            Side::B => EndedBy::Callee,
-        });
+        let b = talk.attempt.side();
         let route = std::mem::replace(&mut call.record.route, talk.route);
-        let fact = call.record.fact(&talk.attempt, call.id, false, now);
+        let (fact, kind) = call.record.hand_over(talk.attempt, side, call.id, now);
         call.record.route = route;
-        call.tell_talk(fact, &mut self.wire);
-        if let Some(kind) = talk.attempt.ended_event() {
+        call.tell_talk(fact, b, &mut self.wire);
+        if let Some(kind) = kind {
             self.wire.event(Some(call.id), kind);
         }
         call.record.heard(response, now);
@@ -298,6 +311,7 @@ impl Core {
         }
         if let Ok(sdp) = Sdp::parse(&newcomer) {
             call.media.describe(&sdp, side, leg, &mut self.wire);
+            call.note_newcomer(side, &sdp);
         }
         if let Some(transfer) = &mut call.transfer {
             (transfer.newcomer, transfer.trunk) = (newcomer, leg.trunk);
@@ -336,11 +350,11 @@ impl Core {
 }
 
 impl Call {
-    /// Two who talked do so no longer: their row waits for what the relay has counted.
-    pub(super) fn tell_talk(&mut self, fact: CdrFact, wire: &mut Wire) {
+    /// Two who talked do so no longer, the row's B on this side: their row waits for what the relay has counted.
+    pub(super) fn tell_talk(&mut self, fact: CdrFact, b: Side, wire: &mut Wire) {
         // Of those who part before the relay has said how it was, what is known is written.
         wire.outputs.extend(self.record.parted().map(Output::Cdr));
-        self.record.part(fact);
+        self.record.part(fact, b);
         if self.media.is_open() {
             wire.outputs.push_back(Output::Media(MediaOrder::Count { session: self.media.id }));
         } else {

@@ -284,10 +284,7 @@ impl Core {
             Side::B if news != News::Nothing && !call.focus_leg(leg) => News::Nothing,
             Side::A | Side::B => news,
         };
-        let who = match side {
-            Side::A => EndedBy::Caller,
-            Side::B => EndedBy::Callee,
-        };
+        let who = call.who(side);
         if news == News::Answered && message.is_some_and(|message| self.hold_answer(call_key, leg, message)) {
             return self.settle(call_key, now);
         }

@@ -14,7 +14,7 @@ use crate::bridge::Heard;
 use crate::media::{DirectionStats, RemoteStream, StreamPorts};
 
 /// Of everything in this file. Whoever changes it raises this: an older process's calls are not guessed at.
-pub(super) const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = 4;
 
 /// The version, and the checksum of what follows.
 const HEAD: usize = 1 + 8;
@@ -122,14 +122,13 @@ pub(crate) struct KeptRecord<'a> {
     #[serde(borrow)]
     pub(crate) identity: Option<KeptIdentity<'a>>,
     pub(crate) q850: Option<u16>,
-    pub(crate) a_media: Option<SocketAddr>,
-    pub(crate) a_ptime: Option<u16>,
+    #[serde(borrow)]
+    pub(crate) described: KeptDescribed<'a>,
     #[serde(borrow)]
     pub(crate) attempt: KeptAttempt<'a>,
     pub(crate) attempts: u32,
     pub(crate) a_status: Option<u16>,
     pub(crate) a_reason: Option<&'a str>,
-    pub(crate) codec_a: Option<&'a str>,
     /// How many recordings there were, and whether there is one now.
     pub(crate) recordings: Option<(u8, bool)>,
     /// What had come from A and B when that was last counted.
@@ -148,8 +147,9 @@ pub(crate) struct KeptAttempt<'a> {
     pub(crate) parent: Option<u32>,
     #[serde(borrow)]
     pub(crate) identity: Option<KeptIdentity<'a>>,
-    pub(crate) b_media: Option<SocketAddr>,
-    pub(crate) b_ptime: Option<u16>,
+    #[serde(borrow)]
+    pub(crate) described: KeptDescribed<'a>,
+    pub(crate) on_a: bool,
     pub(crate) b_call_id: Option<&'a str>,
     pub(crate) trunk_out: Option<&'a str>,
     pub(crate) called_sent: Option<&'a str>,
@@ -162,9 +162,16 @@ pub(crate) struct KeptAttempt<'a> {
     pub(crate) status: Option<u16>,
     pub(crate) reason: Option<&'a str>,
     pub(crate) q850: Option<u16>,
-    pub(crate) codec_b: Option<&'a str>,
     #[serde(borrow)]
     pub(crate) tags: Vec<(&'a str, &'a str)>,
+}
+
+/// What one of the two said of its media.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct KeptDescribed<'a> {
+    pub(crate) media: Option<SocketAddr>,
+    pub(crate) ptime: Option<u16>,
+    pub(crate) codec: Option<&'a str>,
 }
 
 /// What an INVITE says of its caller.

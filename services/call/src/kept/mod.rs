@@ -17,7 +17,8 @@ use crate::settings::shard_of;
 pub(crate) use restore::moment;
 
 pub(crate) use format::{
-    Kept, KeptAttempt, KeptDialog, KeptIdentity, KeptLeg, KeptMedia, KeptRecord, KeptSession, Octets,
+    Kept, KeptAttempt, KeptDescribed, KeptDialog, KeptIdentity, KeptLeg, KeptMedia, KeptRecord, KeptSession,
+    Octets,
 };
 
 /// Why a call cannot go on in this process. Its record is closed.

@@ -199,7 +199,7 @@ fn an_attended_transfer_across_shards_joins_the_two_who_are_left() {
     shards.receive(CALLEE, &response(&bye, "200 OK", "", None));
     assert_eq!((shards.rows(0), shards.rows(1)), (vec![(1, false), (2, true)], vec![(2, true)]));
     let [ended, last] = [&shards.worlds[1].records[0], &shards.worlds[0].records[1]];
-    assert_eq!((ended.ended_by, last.ended_by), (EndedBy::Callee, EndedBy::Caller));
+    assert_eq!((ended.ended_by, last.ended_by), (EndedBy::Callee, EndedBy::Callee));
     // What stayed inside went to no address.
     assert_eq!((last.b_destination, last.b_transport, last.sip_code_b), (None, None, Some(200)));
     shards.expect_nothing_left();

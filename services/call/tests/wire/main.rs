@@ -44,6 +44,7 @@ mod subscription;
 mod teardown;
 mod transfer;
 mod transfer_races;
+mod transfer_records;
 mod transports;
 mod unreachable;
 mod update;

@@ -135,3 +135,101 @@ fn a_call_without_tags_has_none() {
     let (world, ..) = call_up();
     assert_eq!(world.open_records.last().unwrap().tags, None);
 }
+
+/// Where A and B want their media, and the codecs of both.
+fn media(fact: &call::CdrFact) -> (Option<String>, Option<String>, Option<&str>, Option<&str>) {
+    let [a, b] = [fact.a_media, fact.b_media].map(|at| at.map(|at| at.to_string()));
+    (a, b, fact.codec_a.as_deref(), fact.codec_b.as_deref())
+}
+
+fn talks(
+    a: &str,
+    b: &str,
+    codec: &'static str,
+) -> (Option<String>, Option<String>, Option<&'static str>, Option<&'static str>) {
+    (Some(a.into()), Some(b.into()), Some(codec), Some(codec))
+}
+
+#[test]
+fn a_record_names_the_codec_of_the_last_answer_and_where_media_went_then() {
+    let (mut world, ok, out) = call_up();
+    let moved = ANSWER.replace("5000 RTP/AVP 0", "5100 RTP/AVP 18 8");
+    world.receive(CALLEE, &(from_callee("INVITE", 1, &out, KIND) + &moved));
+    world.expect(CALLEE, "SIP/2.0 100");
+    let across = world.expect(CALLER, "INVITE");
+    let answer = OFFER.replace("4000 RTP/AVP 0 101", "4100 RTP/AVP 8") + "a=ptime:40\n";
+    world.receive(CALLER, &response(&across, "200 OK", "", Some(&answer)));
+    world.expect(CALLER, "ACK");
+    world.expect(CALLEE, "SIP/2.0 200");
+    world.receive(CALLEE, &from_callee("ACK", 1, &out, ""));
+    let open = world.open_records.last().unwrap();
+    assert_eq!(media(open), talks("10.1.1.1:4100", "10.2.2.2:5100", "PCMA"), "the process may die now");
+
+    // What is refused changes nothing, and a hold names no other place.
+    world.receive(CALLEE, &(from_callee("INVITE", 2, &out, KIND) + ANSWER));
+    world.expect(CALLEE, "SIP/2.0 100");
+    let across = world.expect(CALLER, "INVITE");
+    world.receive(CALLER, &response(&across, "488 Not Acceptable Here", "", None));
+    world.expect(CALLER, "ACK");
+    world.expect(CALLEE, "SIP/2.0 488");
+    world.receive(CALLEE, &from_callee("ACK", 2, &out, "").replace("bKbACK2", "bKbINVITE2"));
+    let hold = moved.replace("c=IN IP4 10.2.2.2", "c=IN IP4 0.0.0.0");
+    world.receive(CALLEE, &(from_callee("INVITE", 3, &out, KIND) + &hold));
+    world.expect(CALLEE, "SIP/2.0 100");
+    let across = world.expect(CALLER, "INVITE");
+    world.receive(CALLER, &response(&across, "200 OK", "", Some(&answer)));
+    world.expect(CALLER, "ACK");
+    world.expect(CALLEE, "SIP/2.0 200");
+    world.receive(CALLEE, &from_callee("ACK", 3, &out, ""));
+    ends_by_the_caller(&mut world, &ok, 2);
+    let record = &world.records[0];
+    assert_eq!(media(record), talks("10.1.1.1:4100", "10.2.2.2:5100", "PCMA"));
+    assert_eq!((record.ptime_a, record.ptime_b), (Some(40), None));
+}
+
+#[test]
+fn a_fax_that_the_callee_asks_for_is_in_the_record() {
+    let (mut world, ok, out) = call_up();
+    let fax = ANSWER.replace("m=audio 5000 RTP/AVP 0", "m=image 5200 udptl t38");
+    world.receive(CALLEE, &(from_callee("INVITE", 1, &out, KIND) + &fax));
+    world.expect(CALLEE, "SIP/2.0 100");
+    let across = world.expect(CALLER, "INVITE");
+    let answer = fax.replace("10.2.2.2", "10.1.1.1").replace("5200", "4200");
+    world.receive(CALLER, &response(&across, "200 OK", "", Some(&answer)));
+    world.expect(CALLER, "ACK");
+    world.expect(CALLEE, "SIP/2.0 200");
+    world.receive(CALLEE, &from_callee("ACK", 1, &out, ""));
+    ends_by_the_caller(&mut world, &ok, 2);
+    assert_eq!(media(&world.records[0]), talks("10.1.1.1:4200", "10.2.2.2:5200", "t38"));
+}
+
+#[test]
+fn an_offer_of_the_caller_that_is_accepted_is_in_the_record() {
+    let (mut world, ok, _) = call_up();
+    let moved = OFFER.replace("4000 RTP/AVP 0 101", "4300 RTP/AVP 8 0");
+    world.receive(CALLER, &(from_caller("INVITE", 2, &ok, KIND) + &moved));
+    world.expect(CALLER, "SIP/2.0 100");
+    let across = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&across, "200 OK", "", Some(ANSWER)));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLER, &from_caller("ACK", 2, &ok, ""));
+    ends_by_the_caller(&mut world, &ok, 3);
+    assert_eq!(media(&world.records[0]), talks("10.1.1.1:4300", "10.2.2.2:5000", "PCMU"));
+}
+
+#[test]
+fn a_caller_that_offers_nothing_picks_the_codec_of_the_record_in_its_ack() {
+    let mut world = World::new();
+    world.receive(CALLER, &invite("1", None));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    let offer = ANSWER.replace("RTP/AVP 0", "RTP/AVP 18 8");
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(&offer)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    let picked = OFFER.replace("RTP/AVP 0 101", "RTP/AVP 8");
+    world.receive(CALLER, &(from_caller("ACK", 1, &ok, KIND) + &picked));
+    world.expect(CALLEE, "ACK");
+    ends_by_the_caller(&mut world, &ok, 2);
+    assert_eq!(media(&world.records[0]), talks("10.1.1.1:4000", "10.2.2.2:5000", "PCMA"));
+}

@@ -15,7 +15,8 @@ fn consultation(world: &mut World) -> (Sent, Sent) {
     world.receive(CALLEE, &response(&first, "503 Service Unavailable", "x", None));
     world.expect(CALLEE, "ACK");
     let out = world.expect(FAR, "INVITE sip:888@");
-    world.receive(FAR, &response(&out, "200 OK", "f1", Some(&ANSWER.replace("10.2.2.2", "10.3.3.3"))));
+    let answer = response(&out, "200 OK", "f1", Some(&ANSWER.replace("10.2.2.2", "10.3.3.3")));
+    world.receive(FAR, &answer.replacen("Contact:", "Server: Far/2\nContact:", 1));
     let ok = world.expect(CALLER, "SIP/2.0 200");
     world.expect(FAR, "ACK");
     world.receive(CALLER, &of_second(&from_caller("ACK", 1, &ok, "")));
@@ -184,7 +185,7 @@ pub fn pickup(ok: &Sent, extra: &str) -> String {
         )
 }
 
-fn from_desk(method: &str, cseq: u32, ok: &Sent) -> String {
+pub fn from_desk(method: &str, cseq: u32, ok: &Sent) -> String {
     from_caller(method, cseq, ok, "")
         .replace(CALLER, DESK)
         .replace("call-a@10.1.1.1", "call-p@10.1.1.7")

@@ -21,7 +21,7 @@ fn caller_refers(world: &mut World, ok: &Sent, extra: &str) {
 }
 
 /// The same up to the INVITE of the target; the first NOTIFY is answered.
-fn caller_transfers(world: &mut World, ok: &Sent) -> Sent {
+pub fn caller_transfers(world: &mut World, ok: &Sent) -> Sent {
     caller_refers(world, ok, "");
     let accepted = world.expect(CALLER, "SIP/2.0 202");
     assert!(accepted.has("Contact"));
@@ -30,7 +30,7 @@ fn caller_transfers(world: &mut World, ok: &Sent) -> Sent {
 }
 
 /// The next message is a NOTIFY with this state and status line; it is answered with 200.
-fn notified(world: &mut World, who: &str, state: &str, line: &str) -> Sent {
+pub fn notified(world: &mut World, who: &str, state: &str, line: &str) -> Sent {
     let notify = world.expect(who, "NOTIFY");
     assert!(notify.header("Event").starts_with("refer"), "{}", notify.text);
     assert!(notify.header("Subscription-State").starts_with(state), "{}", notify.text);
@@ -42,11 +42,16 @@ fn notified(world: &mut World, who: &str, state: &str, line: &str) -> Sent {
 
 /// 2xx of the target with tag `c1`, and what the box does before it turns to who stays.
 fn target_answers(world: &mut World, target: &Sent) {
-    world.receive(CALLEE, &response(target, "200 OK", "c1", Some(TARGET_ANSWER)));
+    target_answers_with(world, target, TARGET_ANSWER);
+}
+
+/// The same with this description.
+pub fn target_answers_with(world: &mut World, target: &Sent, answer: &str) {
+    world.receive(CALLEE, &response(target, "200 OK", "c1", Some(answer)));
 }
 
 /// A request of the target within its dialog.
-fn from_target(method: &str, cseq: u32, invite: &Sent) -> String {
+pub fn from_target(method: &str, cseq: u32, invite: &Sent) -> String {
     from_callee(method, cseq, invite, "").replace("tag=b1", "tag=c1").replace("bKb", "bKc")
 }
 
@@ -524,7 +529,7 @@ fn what_was_heard_before_a_transfer_and_after_it_stands_in_a_row_each() {
     world.receive(CALLEE, &response(&bye, "200 OK", "", None));
     assert_eq!(
         counted(world.records.last().unwrap()),
-        [8, 18],
+        [18, 8],
         "together they are what was heard in the call"
     );
     world.expect_replays();

@@ -3,11 +3,11 @@
 use routing::Tags;
 use sip::Transport;
 
-use super::{Attempt, Parted, Record};
+use super::{Attempt, Described, Parted, Record};
 use crate::bridge::recording::Recordings;
 use crate::cdr::Identity;
 use crate::io::{Now, TlsVersion};
-use crate::kept::{KeptAttempt, KeptIdentity, KeptRecord, moment};
+use crate::kept::{KeptAttempt, KeptDescribed, KeptIdentity, KeptRecord, moment};
 use crate::media::DirectionStats;
 
 impl Record {
@@ -26,13 +26,11 @@ impl Record {
             started_at: self.started_at.0,
             identity: self.identity.as_deref().map(identity),
             q850: self.q850,
-            a_media: self.a_media,
-            a_ptime: self.a_ptime,
+            described: self.described.kept(),
             attempt: self.attempt.kept(),
             attempts: self.attempts,
             a_status: self.a_status,
             a_reason: self.a_reason.as_deref(),
-            codec_a: self.codec_a.as_deref(),
             recordings: self.recordings.as_deref().map(Recordings::kept),
             counted: self
                 .counts
@@ -59,8 +57,7 @@ impl Record {
             started,
             identity: kept.identity.as_ref().map(owned_identity),
             q850: kept.q850,
-            a_media: kept.a_media,
-            a_ptime: kept.a_ptime,
+            described: Described::restored(&kept.described),
             attempt: Attempt::restored(&kept.attempt, now),
             attempts: kept.attempts,
             ended_by: None,
@@ -68,7 +65,6 @@ impl Record {
             a_status: kept.a_status,
             a_reason: owned(kept.a_reason),
             blocked: false,
-            codec_a: owned(kept.codec_a),
             counts: kept.counted.map(Box::new),
             earlier: kept.counted.map(Box::new),
             parted: kept.parted.map(|counted| Box::new(Parted { counted, waiting: None })),
@@ -88,8 +84,8 @@ impl Attempt {
             origin: self.origin,
             parent: self.parent,
             identity: self.identity.as_deref().map(identity),
-            b_media: self.b_media,
-            b_ptime: self.b_ptime,
+            described: self.described.kept(),
+            on_a: self.on_a,
             b_call_id: self.b_call_id.as_deref(),
             trunk_out: self.trunk_out.as_deref(),
             called_sent: self.called_sent.as_deref(),
@@ -102,7 +98,6 @@ impl Attempt {
             status: self.status,
             reason: self.reason.as_deref(),
             q850: self.q850,
-            codec_b: self.codec_b.as_deref(),
             tags: self.tags.iter().flat_map(|tags| tags.iter()).collect(),
         }
     }
@@ -118,8 +113,8 @@ impl Attempt {
             origin: kept.origin,
             parent: kept.parent,
             identity: kept.identity.as_ref().map(owned_identity),
-            b_media: kept.b_media,
-            b_ptime: kept.b_ptime,
+            described: Described::restored(&kept.described),
+            on_a: kept.on_a,
             b_call_id: owned(kept.b_call_id),
             trunk_out: owned(kept.trunk_out),
             trunk: None,
@@ -133,12 +128,21 @@ impl Attempt {
             status: kept.status,
             reason: owned(kept.reason),
             q850: kept.q850,
-            codec_b: owned(kept.codec_b),
             tags: Tags::kept(kept.tags.iter().copied()),
             ended_by: None,
             dropped: false,
             handed_over: false,
         }
+    }
+}
+
+impl Described {
+    fn kept(&self) -> KeptDescribed<'_> {
+        KeptDescribed { media: self.media, ptime: self.ptime, codec: self.codec.as_deref() }
+    }
+
+    fn restored(kept: &KeptDescribed<'_>) -> Described {
+        Described { media: kept.media, ptime: kept.ptime, codec: owned(kept.codec) }
     }
 }
 
