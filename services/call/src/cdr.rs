@@ -177,7 +177,7 @@ pub enum Disposition {
     Cancelled,
     /// The target said no (other 4xx, 6xx).
     Rejected,
-    /// 5xx, unreachable, no route, no ports.
+    /// 5xx, unreachable, no route, no ports; an operator ended it before the answer.
     Failed,
     /// Policy refused it.
     Blocked,

@@ -295,6 +295,9 @@ impl Core {
             {
                 return Err(format!("call {key:?} is ending and has no legs left"));
             }
+            if call.record.waits_for().any(|leg| self.legs.get(leg).is_none_or(Leg::is_over)) {
+                return Err(format!("call {key:?} holds back the row of a leg that is over"));
+            }
             if call.armed != call.due(self.wire.settings.interim) {
                 return Err(format!("call {key:?}: its deadline is not armed"));
             }
@@ -304,6 +307,7 @@ impl Core {
 
     /// After a step: what is over goes, what waits is armed.
     pub(crate) fn settle(&mut self, key: CallKey, now: Now) {
+        self.tell_given_up(key);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.deadline = match call.state {
             State::Routing | State::Opening | State::Resolving | State::Restoring => {
@@ -605,10 +609,8 @@ impl Core {
             }
             Decision::Refuse(refusal) => {
                 call.tagged(refusal.tags.as_ref());
-                if call.transfer.is_none() {
-                    call.record.blocked = refusal.blocked;
-                    call.record.route = refusal.route.map(String::into_boxed_str);
-                }
+                call.record.attempt.blocked = refusal.blocked;
+                call.record.route = refusal.route.map(String::into_boxed_str);
                 if let Some(setup) = call.setup.as_mut() {
                     setup.query = None;
                 }

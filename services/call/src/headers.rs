@@ -265,6 +265,12 @@ pub(crate) fn takes_reliability(message: &Message<'_>) -> bool {
     message.token_list(Name::Supported).any(|tag| tag.eq_ignore_ascii_case(RELIABLE))
 }
 
+/// The user part of a URI for a record, its escapes undone; `None` when it has none.
+pub(crate) fn dialled(uri: &[u8]) -> Option<Box<str>> {
+    let uri = sip::Uri::parse(uri).ok()?;
+    uri.user.map(|_| text(&uri.unescaped_user()))
+}
+
 /// Text of a header for a record: at most 255 octets, what is not UTF-8 replaced.
 pub(crate) fn text(value: &[u8]) -> Box<str> {
     let end = value.len().min(255);

@@ -21,7 +21,7 @@ use super::{Attempt, Call, CallKey, Candidate, Cause, Reach};
 use crate::cdr::{EndedBy, Origin};
 use crate::core::Core;
 use crate::io::{EventKind, Now, Output, QueryId, TlsVersion};
-use crate::leg::LegKey;
+use crate::leg::{Leg, LegKey};
 use crate::media::Side;
 
 /// Said to those who are called no longer because somebody else answered (row C12, RFC 3326).
@@ -276,13 +276,42 @@ impl Core {
         if call.transfer.is_none() && (call.others.is_empty() || early == call.b) {
             call.media.forget(Side::B, &mut self.wire);
         }
-        call.former.extend(call.b.take());
-        let fact = call.record.fact(&call.record.attempt, call.id, false, now);
-        let kind = call.record.attempt.ended_event();
-        let id = call.id;
-        self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
-        if let Some(kind) = kind {
-            self.wire.event(Some(id), kind);
+        let leg = call.b.take();
+        call.former.extend(leg);
+        let attempt = std::mem::take(&mut call.record.attempt);
+        self.tell_attempt(key, leg, attempt, now);
+    }
+
+    /// An attempt is over for its call: its row, as soon as its leg has heard how it ended.
+    fn tell_attempt(&mut self, key: CallKey, leg: Option<LegKey>, mut attempt: Attempt, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        // Its place at its trunk is free, also where it has answered in vain.
+        if let Some(kind) = attempt.ended_event() {
+            self.wire.event(Some(call.id), kind);
+        }
+        let told = leg.and_then(|key| self.legs.get(key));
+        // A 2xx that waited for ports or for a PRACK of the caller.
+        let heard = told.map(|leg| leg.final_status).filter(|status| *status != 0);
+        attempt.status = attempt.status.or(heard);
+        let fact = Box::new(call.record.fact(&attempt, call.id, false, now));
+        match leg.filter(|_| heard.is_none() && told.is_some_and(|leg| !leg.is_over())) {
+            Some(leg) => {
+                self.wire.outputs.push_back(Output::OpenCdr { fact: fact.clone(), state: None });
+                call.record.wait_for(leg, attempt, fact);
+            }
+            None => self.wire.outputs.push_back(Output::Cdr(fact)),
+        }
+    }
+
+    /// Writes the rows of attempts that were given up and will say nothing more.
+    pub(crate) fn tell_given_up(&mut self, key: CallKey) {
+        let legs = &self.legs;
+        let is_over = |leg: LegKey| legs.get(leg).is_none_or(Leg::is_over);
+        if !self.calls.get(key).is_some_and(|call| call.record.waits_for().any(is_over)) {
+            return;
+        }
+        if let Some(call) = self.calls.get_mut(key) {
+            self.wire.outputs.extend(call.record.take_given_up(is_over).map(Output::Cdr));
         }
     }
 
@@ -301,25 +330,23 @@ impl Core {
             refused = format!("SIP;cause={}", cause.status);
             (Some(refused.as_bytes()), EndedBy::Policy)
         } else {
-            (carried.as_deref(), cause.by.unwrap_or(EndedBy::Policy))
+            (carried.as_deref(), call.gave_up(cause).unwrap_or(EndedBy::Policy))
         };
         for mut branch in std::mem::take(&mut call.others) {
             if let Some(query) = branch.query {
                 self.queries.forget(query);
             }
-            if let Some(key) = branch.leg {
-                if let Some(leg) = self.legs.get_mut(key) {
-                    leg.hang_up(key, &mut self.wire, reason, now);
+            if let Some(leg_key) = branch.leg {
+                if let Some(leg) = self.legs.get_mut(leg_key) {
+                    leg.hang_up(leg_key, &mut self.wire, reason, now);
                 }
-                call.former.push(key);
+                if let Some(call) = self.calls.get_mut(key) {
+                    call.former.push(leg_key);
+                }
             }
             branch.attempt.ended_by = Some(by);
             branch.attempt.dropped = true;
-            let fact = call.record.fact(&branch.attempt, call.id, false, now);
-            self.wire.outputs.push_back(Output::Cdr(Box::new(fact)));
-            if let Some(kind) = branch.attempt.ended_event() {
-                self.wire.event(Some(call.id), kind);
-            }
+            self.tell_attempt(key, branch.leg, branch.attempt, now);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::bodies::{Body, sdp_of};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::family::{Families, Told};
-use crate::headers::{Between, advertised_host, sips_not_allowed, text};
+use crate::headers::{Between, advertised_host, dialled, sips_not_allowed, text};
 use crate::io::{EventKind, Flow, Now, Output};
 use crate::leg::{Leg, LegKey, Rejection, Target};
 use crate::media::Side;
@@ -57,7 +57,7 @@ impl Core {
                 if !cause.is_of_target() {
                     call.focus_furthest();
                 }
-                call.record.ends(cause.by.unwrap_or(EndedBy::Error), now);
+                call.record.ends(cause.by.unwrap_or(EndedBy::Error), cause.own_q850(), now);
                 if let Some(message) = cause.message {
                     call.saw_reason(message, &cause);
                 }
@@ -264,7 +264,7 @@ impl Core {
         }
         let attempt = &mut call.record.attempt;
         attempt.b_call_id = self.legs.get(leg).map(|leg| leg.call_id.clone());
-        attempt.called_sent = sip::Uri::parse(&uri).ok().and_then(|uri| uri.user.map(text));
+        attempt.called_sent = dialled(&uri);
         // What stays inside goes to no place, and takes none at a trunk.
         if flow.is_inner() {
             return self.open_record(key, now);
@@ -398,6 +398,7 @@ impl Core {
         {
             record.attempt.status = Some(leg.final_status);
         }
+        self.wire.outputs.extend(record.take_given_up(|_| true).map(Output::Cdr));
         let parted = record.parted();
         let fact = record.fact(&record.attempt, call.id, true, now);
         let attempt_ended = record.attempt.ended_event();

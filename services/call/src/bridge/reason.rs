@@ -16,6 +16,19 @@ impl Cause<'_> {
         self.reason.map(<[u8]>::to_vec).or_else(|| self.own_reason())
     }
 
+    /// The Q.850 cause that a side is told of by the box itself.
+    pub(super) fn own_q850(&self) -> Option<u16> {
+        let has_said = self.message.is_some_and(|message| message.has(sip::Name::Reason));
+        let own = self.reason.map(<[u8]>::to_vec).or_else(|| self.own_reason()).filter(|_| !has_said)?;
+        let elements = own
+            .split(|byte| *byte == b',')
+            .filter_map(|element| sip::Reason::parse(element.trim_ascii()).ok());
+        let (q850, sip): (Vec<_>, Vec<_>) =
+            elements.partition(|reason| reason.protocol.eq_ignore_ascii_case(b"Q.850"));
+        let meant = || sip.first().and_then(|reason| reason.cause).and_then(q850_of);
+        q850.first().and_then(|reason| reason.cause).or_else(meant)
+    }
+
     /// For what the box ends by itself. A BYE that says no more stays as it is.
     fn own_reason(&self) -> Option<Vec<u8>> {
         let (status, text) = if matches!(self.event, Event::Silent(_)) {

@@ -2,6 +2,7 @@
 
 mod agreed;
 mod ends;
+mod given_up;
 mod kept;
 
 use std::net::SocketAddr;
@@ -13,11 +14,12 @@ use uuid::Uuid;
 
 use super::Recordings;
 use crate::cdr::{CdrFact, Disposition, EndedBy, Identity, Origin};
-use crate::headers::text;
+use crate::headers::{dialled, text};
 use crate::io::{EventKind, Now, TlsVersion, Utc};
 use crate::leg::Leg;
 use crate::media::{DirectionStats, Side};
 use agreed::Described;
+use given_up::GivenUp;
 
 /// What is known so far.
 #[derive(Debug)]
@@ -47,17 +49,20 @@ pub(crate) struct Record {
     pub(crate) ended: Option<Now>,
     pub(crate) a_status: Option<u16>,
     pub(crate) a_reason: Option<Box<str>>,
-    pub(crate) blocked: bool,
     /// What has come from A and B; nothing as long as the relay was not asked, as of most calls that are up.
     counts: Option<Box<[DirectionStats; 2]>>,
     /// What had come from A and B when another process went on with the call.
     earlier: Option<Box<[DirectionStats; 2]>>,
     /// There when two of the call have parted and it went on.
     parted: Option<Box<Parted>>,
+    /// Attempts that were given up and may still say how they ended.
+    given_up: Vec<GivenUp>,
     /// When the relay was last asked what it has counted, at first when the call began.
     pub(crate) counted_at: Time,
     /// There where the call is recorded, or its route wants it.
     pub(crate) recordings: Option<Box<Recordings>>,
+    /// The Q.850 cause that the box ended the call with.
+    told: Option<u16>,
     /// How often another process went on with the call.
     recovered: u32,
 }
@@ -100,6 +105,8 @@ pub(crate) struct Attempt {
     pub(super) reason: Option<Box<str>>,
     pub(super) q850: Option<u16>,
     pub(crate) tags: Option<Arc<Tags>>,
+    /// A policy of ours forbade it.
+    pub(crate) blocked: bool,
     /// Of an attempt that was followed by another.
     pub(super) ended_by: Option<EndedBy>,
     /// It was given up although it might have answered: somebody else did, or nobody waits any more.
@@ -141,15 +148,28 @@ impl Attempt {
     /// The same of one who comes with an INVITE of its own.
     pub(super) fn arrived(self, invite: Option<&Message<'_>>, now: Now) -> Attempt {
         let from = invite.and_then(|invite| invite.from().ok());
-        let uri = from.and_then(|from| from.parsed_uri().ok());
         Attempt {
             answered: Some((now.utc, now.time)),
             status: Some(200),
             identity: invite.and_then(identity),
             user_agent: invite.and_then(|invite| invite.first(sip::Name::UserAgent)).map(text),
-            called_sent: uri.and_then(|uri| uri.user.map(|_| text(&uri.unescaped_user()))),
+            called_sent: from.and_then(|from| dialled(from.uri)),
             ..self
         }
+    }
+
+    fn hear_agent(&mut self, response: &Message<'_>) {
+        let agent = response.first(sip::Name::UserAgent).or(response.first(sip::Name::Server));
+        if self.user_agent.is_none() {
+            self.user_agent = agent.map(text);
+        }
+    }
+
+    fn hear_final(&mut self, response: &Message<'_>) {
+        self.hear_agent(response);
+        self.status = response.status();
+        self.reason = Some(text(response.reason_phrase()));
+        self.q850 = q850_in(response).or(self.q850);
     }
 
     /// The side that its party is on.
@@ -204,12 +224,13 @@ impl Record {
             ended: None,
             a_status: None,
             a_reason: None,
-            blocked: false,
             counts: None,
             earlier: None,
             parted: None,
+            given_up: Vec::new(),
             counted_at: now.time,
             recordings: None,
+            told: None,
             recovered: 0,
         }
     }
@@ -305,10 +326,6 @@ impl Record {
     pub(crate) fn heard(&mut self, response: &Message<'_>, now: Now) {
         let status = response.status().unwrap_or(0);
         let attempt = &mut self.attempt;
-        let agent = response.first(sip::Name::UserAgent).or(response.first(sip::Name::Server));
-        if attempt.user_agent.is_none() {
-            attempt.user_agent = agent.map(text);
-        }
         if matches!(status, 180 | 183) && attempt.ringing.is_none() {
             attempt.ringing = Some((now.utc, now.time));
         }
@@ -316,19 +333,16 @@ impl Record {
             attempt.answered = Some((now.utc, now.time));
         }
         if status >= 200 {
-            attempt.status = Some(status);
-            attempt.reason = Some(text(response.reason_phrase()));
-            self.saw_reason(None, response, EndedBy::Callee);
+            attempt.hear_final(response);
+        } else {
+            attempt.hear_agent(response);
         }
     }
 
     /// A Reason header with a Q.850 cause, in whatever message of that side. `talk`: whose row it belongs into, where the
     /// record speaks of another attempt.
     pub(super) fn saw_reason(&mut self, talk: Option<&mut Attempt>, message: &Message<'_>, by: EndedBy) {
-        let cause = message.elements(sip::Name::Reason).find_map(|value| {
-            let reason = sip::Reason::parse(value).ok()?;
-            if reason.protocol.eq_ignore_ascii_case(b"Q.850") { reason.cause } else { None }
-        });
+        let cause = q850_in(message);
         if cause.is_some() {
             match by {
                 EndedBy::Caller => self.q850 = cause,
@@ -353,8 +367,11 @@ impl Record {
         self.identity.is_some()
     }
 
-    /// The call begins to end; the first cause counts.
-    pub(crate) fn ends(&mut self, by: EndedBy, now: Now) {
+    /// The call begins to end; the first cause counts. `told`: what the box tells the sides of it in Q.850.
+    pub(crate) fn ends(&mut self, by: EndedBy, told: Option<u16>, now: Now) {
+        if self.ended.is_none() {
+            self.told = told;
+        }
         self.ended_by.get_or_insert(by);
         self.ended.get_or_insert(now);
     }
@@ -450,6 +467,14 @@ impl Record {
         let since = i64::try_from(time.since(self.started).as_micros()).unwrap_or(i64::MAX);
         Utc(self.started_at.0.saturating_add(since))
     }
+}
+
+/// The Q.850 cause of a message's Reason header.
+fn q850_in(message: &Message<'_>) -> Option<u16> {
+    message.elements(sip::Name::Reason).find_map(|value| {
+        let reason = sip::Reason::parse(value).ok()?;
+        if reason.protocol.eq_ignore_ascii_case(b"Q.850") { reason.cause } else { None }
+    })
 }
 
 /// The primary key of a row: the call's id with the attempt in it. So the row that is opened at the INVITE and the one that

@@ -16,8 +16,9 @@ use super::session::without_hold;
 use super::table::{Event, State};
 use super::{Attempt, Call, CallKey, Candidate, Cause, Setup};
 use crate::bodies::sdp_of;
-use crate::cdr::{CdrFact, EndedBy};
+use crate::cdr::{CdrFact, EndedBy, Origin};
 use crate::core::{Core, RouteQuestion};
+use crate::headers::dialled;
 use crate::io::{EventKind, Now, Output};
 use crate::leg::{LegKey, Referral};
 use crate::media::{MediaOrder, Side};
@@ -89,6 +90,12 @@ impl Call {
     /// On which side a target that is invited now will be.
     pub(super) fn target_side(&self) -> Side {
         self.asked_by().unwrap_or(Side::B)
+    }
+
+    /// Who gave a target up: who stays in a transfer would have been its caller.
+    pub(super) fn gave_up(&self, cause: &Cause<'_>) -> Option<EndedBy> {
+        let left = matches!(cause.event, Event::Bye(_)) && self.talking_callee().is_some();
+        if left { Some(EndedBy::Caller) } else { cause.by }
     }
 
     /// The side whose REFER is being followed.
@@ -220,18 +227,40 @@ impl Core {
         {
             leg.hang_up(target, &mut self.wire, cause.reason_value().as_deref(), now);
         }
-        if call.record.attempt.number != 0 {
-            // Who stayed would have been its caller, and waits no more.
+        if cause.event == Event::NoRoute && call.record.attempt.number == 0 {
+            self.number_refused(key, now);
+        }
+        if self.calls.get(key).is_some_and(|call| call.record.attempt.number != 0) {
             let left = matches!(cause.event, Event::Bye(_) | Event::Lost(_) | Event::Silent(_));
-            let by = if matches!(cause.event, Event::Bye(_)) { Some(EndedBy::Caller) } else { cause.by };
+            let mut by = cause.by;
             if let Some(call) = self.calls.get_mut(key) {
                 call.record.attempt.dropped = left || cause.event == Event::Operator;
+                by = call.gave_up(cause);
             }
             self.record_attempt(key, &Cause { by, ..*cause }, now);
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.record.attempt = Attempt::default();
         }
+    }
+
+    /// A target that routing refuses has a row as a call has: who sent the REFER answers for it.
+    fn number_refused(&mut self, key: CallKey, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let parent = call.talking_attempt();
+        let invite = call.setup.as_ref().map(|setup| setup.invite.clone()).unwrap_or_default();
+        let invite = Message::parse(&invite).ok();
+        call.record.attempts += 1;
+        call.record.attempt = Attempt {
+            number: call.record.attempts,
+            started_at: now.utc,
+            started: now.time,
+            origin: Origin::Transfer,
+            parent,
+            called_sent: invite.and_then(|invite| dialled(invite.request_uri()?)),
+            ..std::mem::take(&mut call.record.attempt)
+        };
+        self.open_record(key, now);
     }
 
     /// Nothing came of a transfer: the call speaks of its callee again.

@@ -11,7 +11,7 @@ use crate::bridge::{CallKey, Cause, Failure, GoesOn};
 use crate::cdr::EndedBy;
 use crate::core::Core;
 use crate::coverage::LegInput;
-use crate::io::{Flow, Now};
+use crate::io::{Flow, Now, Output};
 use crate::leg::{Challenged, Leg, LegKey, News, acknowledge_late, end_fork};
 use crate::media::Side;
 use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Unanswered};
@@ -454,17 +454,21 @@ impl Core {
         self.settle(call, now);
     }
 
-    /// What leg B said after the call began to end belongs into the record: the 487 of a cancelled call.
+    /// What leg B said after the call began to end belongs into the record: the 487 of a cancelled call. What a target that was
+    /// given up says belongs into its own.
     fn note_final(&mut self, call: CallKey, leg: LegKey, message: Option<&Message<'_>>, now: Now) {
         let Some(call) = self.calls.get_mut(call) else { return };
+        let last_word = message.filter(|message| {
+            message.method() == Method::Invite && message.status().is_some_and(|status| status >= 200)
+        });
+        let given_up = last_word.and_then(|message| call.record.heard_late(leg, message));
+        self.wire.outputs.extend(given_up.map(Output::Cdr));
         // A 2xx that waits for the caller's PRACK and is repeated meanwhile has not been heard yet.
         if matches!(call.state, State::Resolving | State::Calling | State::Ringing) {
             return;
         }
-        if let Some(message) = message
+        if let Some(message) = last_word
             && call.b == Some(leg)
-            && message.method() == Method::Invite
-            && message.status().is_some_and(|status| status >= 200)
             && call.record.attempt.status.is_none()
         {
             call.record.heard(message, now);

@@ -83,7 +83,7 @@ fn cancel_c12_one_answers_and_the_others_learn_that_the_call_was_completed_elsew
     assert_eq!(
         rows(&world),
         [
-            (2, false, Disposition::Cancelled, EndedBy::Policy, None),
+            (2, false, Disposition::Cancelled, EndedBy::Policy, Some(487)),
             (1, true, Disposition::Answered, EndedBy::Caller, Some(200)),
         ]
     );
@@ -162,7 +162,7 @@ fn cancel_c11_the_caller_leaves_and_every_branch_is_cancelled() {
     assert_eq!(
         rows(&world),
         [
-            (1, false, Disposition::Cancelled, EndedBy::Caller, None),
+            (1, false, Disposition::Cancelled, EndedBy::Caller, Some(487)),
             (2, true, Disposition::Cancelled, EndedBy::Caller, Some(487)),
         ]
     );
@@ -264,7 +264,7 @@ fn a_603_speaks_for_every_place_and_ends_the_other_branches() {
     assert_eq!(
         rows(&world),
         [
-            (1, false, Disposition::Cancelled, EndedBy::Policy, None),
+            (1, false, Disposition::Cancelled, EndedBy::Policy, Some(487)),
             (2, true, Disposition::Rejected, EndedBy::Callee, Some(603)),
         ]
     );
@@ -468,4 +468,75 @@ fn update_of_a_target_while_the_callers_is_with_another_is_refused_and_the_calle
     world.expect_silence();
     world.receive(OTHER, &response(&across, "200 OK", "", Some(ANSWER)));
     assert_eq!(world.expect(CALLER, "SIP/2.0 200").header("CSeq"), "4 UPDATE");
+}
+
+#[test]
+fn the_row_of_a_branch_that_was_given_up_waits_for_its_last_word() {
+    let mut world = parallel();
+    let (one, other) = both_ring(&mut world);
+    world.receive(CALLEE, &response(&one, "200 OK", "b1", Some(ANSWER)));
+    world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    world.expect(OTHER, "CANCEL");
+    assert!(world.records.is_empty(), "{:#?}", world.records);
+    let open = world.open_records.iter().rfind(|fact| fact.attempt == 2).unwrap().clone();
+    assert_eq!(
+        (open.disposition, open.ended_by, open.is_last),
+        (Disposition::Cancelled, EndedBy::Policy, false),
+        "the process may die now"
+    );
+    world.pass(Duration::from_secs(2));
+    world.sent.clear();
+    let late = response(&other, "200 OK", "c1", Some(ANSWER));
+    world.receive(OTHER, &late.replacen("Contact:", "Server: Late/1\nReason: Q.850;cause=26\nContact:", 1));
+    world.expect(OTHER, "ACK");
+    let bye = world.expect(OTHER, "BYE");
+    let [row] = &world.records[..] else { panic!("{:#?}", world.records) };
+    assert_eq!((row.sip_code_b, row.sip_reason_b.as_deref(), row.q850_b), (Some(200), Some("OK"), Some(26)));
+    assert_eq!(row.b_user_agent.as_deref(), Some("Late/1"));
+    assert_eq!((row.disposition, row.answered_at, row.duration_ms), (Disposition::Cancelled, None, 0));
+    assert_eq!((row.id, row.ended_at, row.ended_by), (open.id, open.ended_at, EndedBy::Policy));
+    world.receive(OTHER, &response(&bye, "200 OK", "", None));
+    world.expect_silence();
+    assert_eq!(world.records.len(), 1);
+}
+
+#[test]
+fn the_row_of_a_branch_that_never_agrees_to_its_cancel_comes_when_it_is_given_up_for_good() {
+    let mut world = parallel();
+    let (one, _) = both_ring(&mut world);
+    world.receive(CALLEE, &response(&one, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    let ended = world.now.utc;
+    world.pass(Duration::from_secs(31));
+    assert!(world.records.is_empty());
+    world.pass(Duration::from_secs(3));
+    let [row] = &world.records[..] else { panic!("{:#?}", world.records) };
+    assert_eq!((row.attempt, row.sip_code_b, row.ended_at), (2, None, ended));
+}
+
+#[test]
+fn a_process_that_ends_writes_the_rows_of_those_who_were_given_up_before_the_last() {
+    let mut world = parallel();
+    let (one, _) = both_ring(&mut world);
+    world.receive(CALLEE, &response(&one, "200 OK", "b1", Some(ANSWER)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    world.input(call::Input::Command { id: 1, command: call::Command::Abandon });
+    let rows: Vec<_> = world.records.iter().map(|fact| (fact.attempt, fact.is_last)).collect();
+    assert_eq!(rows, [(2, false), (1, true)]);
+}
+
+#[test]
+fn a_target_that_rang_too_long_says_so_in_its_row() {
+    let mut world = World::new();
+    let (out, _) = call_ringing(&mut world);
+    world.pass(Duration::from_secs(180));
+    world.sent.retain(|sent| sent.to == CALLEE.parse().unwrap());
+    leaves(&mut world, CALLEE, &out, "b1");
+    let [row] = &world.records[..] else { panic!("{:#?}", world.records) };
+    assert_eq!((row.disposition, row.ended_by), (Disposition::NoAnswer, EndedBy::Timer));
+    assert_eq!((row.sip_code_b, row.q850_b), (Some(487), Some(16)));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use call::{Disposition, EndedBy, Origin, RegistrarPolicy};
+use call::{Command, Disposition, EndedBy, Input, MediaOrder, MediaReport, Origin, RegistrarPolicy, Side};
 
 #[test]
 fn an_attempt_is_told_at_the_invite_when_it_is_sent_on_and_at_the_answer() {
@@ -232,4 +232,65 @@ fn a_caller_that_offers_nothing_picks_the_codec_of_the_record_in_its_ack() {
     world.expect(CALLEE, "ACK");
     ends_by_the_caller(&mut world, &ok, 2);
     assert_eq!(media(&world.records[0]), talks("10.1.1.1:4000", "10.2.2.2:5000", "PCMA"));
+}
+
+/// The Q.850 cause in a Reason.
+fn told(reason: &str) -> Option<u16> {
+    reason.split("Q.850;cause=").nth(1)?.parse().ok()
+}
+
+#[test]
+fn a_call_that_the_box_drops_has_the_cause_that_both_sides_were_told() {
+    let (mut world, ..) = call_up();
+    let session = world.orders.iter().find_map(|order| match order {
+        MediaOrder::Open { session, .. } => Some(*session),
+        _ => None,
+    });
+    world.input(Input::Media(MediaReport::Silent { session: session.unwrap(), side: Side::B }));
+    let reason = ends_by_the_box(&mut world);
+    let record = &world.records[0];
+    assert_eq!((told(&reason), record.ended_by), (Some(102), EndedBy::MediaTimeout));
+    assert_eq!((record.q850_a, record.q850_b), (Some(102), Some(102)));
+
+    let (mut world, ..) = call_up();
+    world.input(Input::Command { id: 1, command: Command::EndAll });
+    let reason = ends_by_the_box(&mut world);
+    let record = &world.records[0];
+    assert_eq!((told(&reason), record.q850_a, record.q850_b), (Some(41), Some(41), Some(41)));
+
+    let (mut world, ok, _) = call_up();
+    ends_by_the_caller(&mut world, &ok, 2);
+    assert_eq!((world.records[0].q850_a, world.records[0].q850_b), (Some(16), Some(16)));
+}
+
+#[test]
+fn numbers_stand_in_a_record_as_they_are_dialled() {
+    let mut world = World::new();
+    world.receive(CALLER, &invite("1", Some(OFFER)).replace("sip:4912345@", "sip:%2B49%31@"));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&out, "404 Not Found", "b1", None));
+    let record = &world.records[0];
+    assert_eq!((&*record.called, record.called_sent.as_deref()), ("+491", Some("+491")));
+}
+
+#[test]
+fn nobody_answered_only_where_it_rang_and_nobody_hung_up() {
+    let refused = |rings: bool| {
+        let mut world = World::new();
+        let out = if rings { call_ringing(&mut world).0 } else { call_placed(&mut world) };
+        world.receive(CALLEE, &response(&out, "480 Temporarily Unavailable", "b1", None));
+        world.records[0].disposition
+    };
+    assert_eq!((refused(true), refused(false)), (Disposition::NoAnswer, Disposition::Rejected));
+
+    let mut world = World::new();
+    let (out, _) = call_ringing(&mut world);
+    let call = world.begun[0];
+    world.input(Input::Command { id: 1, command: Command::HangUp(call) });
+    world.expect(CALLER, "SIP/2.0 480");
+    world.expect(CALLEE, "CANCEL");
+    world.receive(CALLEE, &response(&out, "487 Request Terminated", "b1", None));
+    let record = &world.records[0];
+    assert_eq!((record.disposition, record.ended_by), (Disposition::Failed, EndedBy::Api));
 }

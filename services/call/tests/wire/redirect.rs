@@ -46,7 +46,7 @@ fn the_contacts_of_a_302_are_tried_in_the_order_of_their_preference() {
     world.expect("10.9.9.9:5071", "SIP/2.0 200");
     world.expect(CALLER, "BYE");
     let rows: Vec<_> = world.records.iter().map(|r| (r.attempt, r.sip_code_b, r.disposition)).collect();
-    assert_eq!(rows, [(1, Some(302), Disposition::Failed), (2, Some(480), Disposition::NoAnswer)]);
+    assert_eq!(rows, [(1, Some(302), Disposition::Failed), (2, Some(480), Disposition::Rejected)]);
 }
 
 #[test]

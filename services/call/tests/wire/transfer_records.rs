@@ -2,8 +2,9 @@
 
 use crate::harness::*;
 use crate::replaces::{self, DESK, FAR, pickup, to_consulted, two_calls};
-use crate::transfer::{caller_transfers, from_target, notified, target_answers_with};
-use call::{CdrFact, Disposition, EndedBy, Origin};
+use crate::transfer::{caller_refers, caller_transfers, from_target, notified, target_answers_with};
+use call::{CdrFact, Disposition, EndedBy, Input, Origin};
+use routing::{Decision, Refusal};
 
 /// The target takes PCMA, in packets of 30 ms.
 const CAROL: &str = "v=0
@@ -97,6 +98,7 @@ fn who_stays_and_leaves_while_the_target_rings_cancels_it() {
     world.receive(CALLER, &response(&bye, "200 OK", "", None));
     let [given_up, last] = &world.records[..] else { panic!("{:#?}", world.records) };
     assert_eq!((given_up.attempt, given_up.disposition), (2, Disposition::Cancelled));
+    assert_eq!(given_up.sip_code_b, Some(487));
     assert_eq!(given_up.ended_by, EndedBy::Caller, "who would have been its caller left");
     assert_eq!((last.attempt, last.ended_by, last.q850_b), (1, EndedBy::Callee, Some(31)));
     world.expect_nothing_left();
@@ -172,4 +174,30 @@ fn who_comes_over_from_another_call_names_the_talk_before_it_and_keeps_its_agent
     assert_eq!((joined.origin, joined.parent_id), (Origin::Transfer, Some(talk.id)));
     assert_eq!(joined.b_user_agent.as_deref(), Some("Far/2"));
     assert_eq!(joined.b_media, Some("10.3.3.3:7000".parse().unwrap()));
+}
+
+#[test]
+fn a_transfer_that_routing_refuses_has_a_row() {
+    let (mut world, ok, _) = call_up();
+    let talk = world.open_records.last().unwrap().clone();
+    world.slow_routing = true;
+    caller_refers(&mut world, &ok, "");
+    world.expect(CALLER, "SIP/2.0 202");
+    notified(&mut world, CALLER, "active", "SIP/2.0 100 Trying");
+    let query = world.questions.pop().unwrap().query;
+    let tags = call::Tags::new([("tariff", "premium")]).unwrap();
+    let refusal = Refusal { route: Some("premium".into()), tags, ..Refusal::new(603, "no".into(), true) };
+    world.input(Input::Routed { query, decision: Decision::Refuse(refusal) });
+    notified(&mut world, CALLER, "terminated", "SIP/2.0 603 Decline");
+    let [row] = &world.records[..] else { panic!("{:#?}", world.records) };
+    assert_eq!((row.attempt, row.is_last, row.origin), (2, false, Origin::Transfer));
+    assert_eq!((row.disposition, row.ended_by), (Disposition::Blocked, EndedBy::Policy));
+    assert_eq!((row.called_sent.as_deref(), row.route.as_deref()), (Some("777"), Some("premium")));
+    assert_eq!((row.parent_id, row.b_destination), (Some(talk.id), None));
+    assert_eq!(row.tags.as_ref().unwrap().iter().collect::<Vec<_>>(), [("tariff", "premium")]);
+    assert_eq!((row.started_at, row.duration_ms), (row.ended_at, 0));
+    ends_by_the_caller(&mut world, &ok, 3);
+    let last = world.records.last().unwrap();
+    assert_eq!((last.attempt, last.is_last, &last.route), (1, true, &talk.route));
+    assert_eq!(last.disposition, Disposition::Answered, "the two went on");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use call::{CdrFact, Disposition, EndedBy, Utc};
+use sip::Message;
 use uuid::Uuid;
 
 use super::Oracle;
@@ -13,6 +14,8 @@ pub(super) struct Records {
     calls: BTreeMap<Uuid, Vec<CdrFact>>,
     /// Attempts that the journal was told of and that are not over.
     open: BTreeMap<Uuid, CdrFact>,
+    /// What targets have said last to their INVITEs, by Call-ID.
+    finals: BTreeMap<Vec<u8>, u16>,
 }
 
 impl Oracle {
@@ -39,6 +42,13 @@ impl Oracle {
             && (before.call_id, before.started_at) != (fact.call_id, fact.started_at)
         {
             self.fail(call, "an attempt has another beginning than it had");
+        }
+    }
+
+    /// The Core is about to hear the final response of a target.
+    pub(super) fn target_said(&mut self, response: &Message<'_>, status: u16) {
+        if let Ok(call_id) = response.call_id() {
+            self.records.finals.insert(call_id.to_vec(), status);
         }
     }
 
@@ -73,6 +83,13 @@ impl Oracle {
                     wrong.push("two records with one id".to_owned());
                 }
             }
+        }
+        // A challenge, and an interval that is too small, are answered with another INVITE.
+        let said = fact.b_sip_call_id.as_deref().and_then(|id| self.records.finals.get(id.as_bytes()));
+        if let Some(said) = said.filter(|said| !matches!(said, 401 | 407 | 422))
+            && fact.sip_code_b.is_none()
+        {
+            wrong.push(format!("a record without the {said} of its target"));
         }
         let times = [Some(fact.started_at), fact.ringing_at, fact.answered_at, Some(fact.ended_at)];
         let times: Vec<_> = times.into_iter().flatten().collect();

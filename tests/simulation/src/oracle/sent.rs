@@ -204,6 +204,10 @@ impl Oracle {
         let before = *sent.end.get_or_insert(status);
         let (method, is_first_invite) = (sent.method, sent.is_first_invite);
         let withdrawn = sent.cancelled.is_some();
+        // Of an INVITE that was given up for good the record may be written.
+        let is_awaited = sent.undelivered.is_none()
+            && (sent.provisional || now.since(sent.at) < PATIENCE)
+            && sent.cancelled.is_none_or(|at| now.since(at) < PATIENCE);
         // Row C6: how long after the end of the transaction a 2xx is still looked after.
         let ghost_until = match (sent.undelivered, sent.cancelled, sent.provisional) {
             (Some(at), _, _) => Some(at + PATIENCE),
@@ -211,6 +215,9 @@ impl Oracle {
             (None, None, true) => None,
             (None, None, false) => Some(sent.at + PATIENCE * 2),
         };
+        if first && is_first_invite && is_awaited {
+            self.target_said(response, status);
+        }
         let Some((call, side)) = call else { return };
         if method == Method::Invite && (200..300).contains(&status) && before < 300 {
             let known =

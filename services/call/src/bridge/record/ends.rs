@@ -10,11 +10,11 @@ impl Record {
         if is_last { self.ended_by } else { attempt.ended_by }
     }
 
-    /// What the caller said, else what it was told; an answered call that ends is cleared normally.
+    /// What the caller said, else what it was told, else what an answered call that ends so means.
     pub(super) fn q850_a(&self, attempt: &Attempt, is_last: bool) -> Option<u16> {
         let status = self.a_status?;
         let told = if status < 300 {
-            self.ender(attempt, is_last).map(|_| attempt.q850.unwrap_or(16))
+            self.ender(attempt, is_last).map(|by| attempt.q850.unwrap_or(self.cleared(by, is_last)))
         } else {
             q850_of(status)
         };
@@ -25,15 +25,26 @@ impl Record {
     pub(super) fn q850_b(&self, attempt: &Attempt, is_last: bool) -> Option<u16> {
         let status = attempt.status?;
         let meant = if status < 300 {
-            self.ender(attempt, is_last).map(|_| self.q850.unwrap_or(16))
+            self.ender(attempt, is_last).map(|by| self.q850.unwrap_or(self.cleared(by, is_last)))
         } else {
             q850_of(status)
         };
         attempt.q850.or(meant)
     }
 
+    /// The cause of a talk that ended so where no side named one: what the box told both, if it did.
+    fn cleared(&self, by: EndedBy, is_last: bool) -> u16 {
+        let meant = match by {
+            EndedBy::Caller | EndedBy::Callee | EndedBy::Policy | EndedBy::Api => 16,
+            EndedBy::MediaTimeout => 27,
+            EndedBy::Timer => 102,
+            EndedBy::Error | EndedBy::Crash => 41,
+        };
+        self.told.filter(|_| is_last).unwrap_or(meant)
+    }
+
     pub(super) fn disposition(&self, attempt: &Attempt, is_last: bool) -> Disposition {
-        if self.blocked {
+        if attempt.blocked {
             return Disposition::Blocked;
         }
         // What the caller was told decides; a 2xx that crossed a CANCEL answered nobody.
@@ -51,6 +62,9 @@ impl Record {
             Some(486 | 600) => Disposition::Busy,
             // Nothing at all was heard of it.
             Some(408) if attempt.status.is_none() && attempt.ringing.is_none() => Disposition::Failed,
+            // Not of the target's own: a user who is not registered, an operator.
+            Some(480) if self.ender(attempt, is_last) != Some(EndedBy::Callee) => Disposition::Failed,
+            Some(480) if attempt.ringing.is_none() => Disposition::Rejected,
             Some(408 | 480) => Disposition::NoAnswer,
             // The caller's own time was up (RFC 3261 §13.3.1).
             Some(487) if is_last && self.ended_by == Some(EndedBy::Timer) => Disposition::NoAnswer,
