@@ -193,13 +193,17 @@ async fn exists(connection: &mut SqliteConnection, sql: &'static str, id: &str) 
     Ok(sqlx::query(sql).bind(id).fetch_optional(connection).await?.is_some())
 }
 
-/// Of the open attempts of a call the one that tells how the call ended: who talked, else the one that began last.
+/// Of the open attempts of a call the one that tells how the call ended: who talked, else the one that began last of those that
+/// were not given up.
 fn last_of_each(open: &BTreeMap<String, Attempt<'_>>) -> BTreeSet<String> {
     let mut calls: BTreeMap<String, Vec<(&String, &Attempt<'_>)>> = BTreeMap::new();
     for (id, attempt) in open {
         calls.entry(attempt.text("call_id")).or_default().push((id, attempt));
     }
-    let rank = |attempt: &Attempt<'_>| (attempt.integer("answered_at"), attempt.integer("attempt"));
+    let rank = |attempt: &Attempt<'_>| {
+        let went_on = attempt.text("ended_by") == EndedBy::Crash.as_str();
+        (attempt.integer("answered_at"), went_on, attempt.integer("attempt"))
+    };
     let last = calls.values().filter_map(|attempts| attempts.iter().max_by_key(|(_, attempt)| rank(attempt)));
     last.map(|(id, _)| (*id).clone()).collect()
 }

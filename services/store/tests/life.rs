@@ -367,11 +367,14 @@ fn of_a_call_that_rang_at_two_places_one_record_tells_how_it_ended() {
         {
             recorder.open_cdr(&attempt(call, number, answered), None);
         }
+        // One that rings at the first of two, while the second has not agreed to its CANCEL.
+        recorder.open_cdr(&attempt(4, 1, false), None);
+        recorder.open_cdr(&CdrFact { ended_by: EndedBy::Timer, ..attempt(4, 2, false) }, None);
         recorder.cdr(CdrFact { attempt: 2, is_last: true, ..attempt(3, 2, false) });
         recorder.flush();
     });
     let last: Vec<_> = found(directory.path()).iter().map(|record| record.fact.is_last).collect();
-    assert_eq!(last, [false, true, true, false, false, true]);
+    assert_eq!(last, [false, true, true, false, false, true, true, false]);
 }
 
 #[test]
