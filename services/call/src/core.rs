@@ -610,6 +610,7 @@ impl Core {
             Decision::Refuse(refusal) => {
                 call.tagged(refusal.tags.as_ref());
                 call.record.attempt.blocked = refusal.blocked;
+                call.no_room_at(refusal.trunk);
                 call.record.route = refusal.route.map(String::into_boxed_str);
                 if let Some(setup) = call.setup.as_mut() {
                     setup.query = None;

@@ -83,7 +83,7 @@ impl Dispatch {
         let inbound = query.trunk.filter(|_| !query.transfer);
         let source = inbound.and_then(|id| snapshot.trunk(id));
         if let Some(Err(refusal)) = source.map(|trunk| admission.admit(trunk, now)) {
-            return Decision::Refuse(refusal);
+            return Decision::Refuse(on_its_way(plan, refusal));
         }
         let outbound = reserve(&mut plan, snapshot, &mut admission, now).or_else(|refusal| {
             if passed_over.is_empty() {
@@ -99,7 +99,7 @@ impl Dispatch {
                 if let Some(trunk) = source {
                     admission.release(&trunk.name);
                 }
-                return Decision::Refuse(refusal);
+                return Decision::Refuse(on_its_way(plan, refusal));
             }
         };
         drop(admission);
@@ -278,7 +278,7 @@ fn reserve(
                 true
             }
             Err(refusal) => {
-                refused.push((*id, refusal));
+                refused.push((*id, Refusal { trunk: Some(*id), ..refusal }));
                 false
             }
         }
@@ -287,6 +287,11 @@ fn reserve(
         Some((_, refusal)) if plan.targets.is_empty() => Err(refusal),
         Some(_) | None => Ok(taken),
     }
+}
+
+/// What the record says of a call that a limit refused is what it says of one that its route lets pass.
+fn on_its_way(plan: Plan, refusal: Refusal) -> Refusal {
+    Refusal { route: plan.route, tags: plan.tags, ..refusal }
 }
 
 fn lock(admission: &Mutex<Admission>) -> MutexGuard<'_, Admission> {

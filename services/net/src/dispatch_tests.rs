@@ -146,6 +146,7 @@ fn the_last_place_goes_to_one_call_even_before_its_attempt_begins() {
         panic!("both targets are full");
     };
     assert_eq!((refusal.status, refusal.blocked), (503, true));
+    assert_eq!((refusal.route.as_deref(), refusal.trunk), (Some("out"), Some(SECOND)));
     assert_eq!(calls(&dispatch), [2, 1, 1], "a refused call holds nothing");
 
     dispatch.observe(&ended(1), Time::ZERO);
@@ -154,10 +155,14 @@ fn the_last_place_goes_to_one_call_even_before_its_attempt_begins() {
 
 #[test]
 fn a_source_at_its_limit_is_refused_and_costs_its_targets_nothing() {
-    let snapshot = snapshot([1, 0, 0]);
+    let tags = routing::Tags::new([("tariff", "night")]).unwrap();
+    let snapshot = snapshot_with([1, 0, 0], |route| route.tags.clone_from(&tags));
     let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
     dispatch.decide(&query(&snapshot, 1), Time::ZERO);
-    assert!(matches!(dispatch.decide(&query(&snapshot, 2), Time::ZERO), Decision::Refuse(_)));
+    let Decision::Refuse(refusal) = dispatch.decide(&query(&snapshot, 2), Time::ZERO) else {
+        panic!("the source is full");
+    };
+    assert_eq!((refusal.route.as_deref(), refusal.tags, refusal.trunk), (Some("out"), tags, None));
     assert_eq!(calls(&dispatch), [1, 1, 0]);
 }
 

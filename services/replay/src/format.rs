@@ -310,6 +310,8 @@ pub(crate) enum InputLine {
         phrase: Option<String>,
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         tags: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trunk: Option<u16>,
     },
     Resolved {
         query: u64,

@@ -47,8 +47,9 @@ pub(crate) fn input_line(stimulus: &Stimulus<'_>) -> InputLine {
             }
         }
         Stimulus::Routed { query, decision: Decision::Refuse(refusal) } => {
-            let Refusal { status, why, blocked, route, phrase, tags } = refusal.clone();
-            InputLine::Refused { query: query.0, status, why, blocked, route, phrase, tags: tag_lines(&tags) }
+            let Refusal { status, why, blocked, route, phrase, tags, trunk } = refusal.clone();
+            let (tags, trunk) = (tag_lines(&tags), trunk.map(|trunk| trunk.0));
+            InputLine::Refused { query: query.0, status, why, blocked, route, phrase, tags, trunk }
         }
         Stimulus::Resolved { query, hops, note } => {
             let server = |&NextHop { address, transport }: &NextHop| ServerLine {
@@ -106,7 +107,7 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
             };
             Stimulus::Routed { query: QueryId(*query), decision: Decision::Route(plan) }
         }
-        InputLine::Refused { query, status, why, blocked, route, phrase, tags: lines } => {
+        InputLine::Refused { query, status, why, blocked, route, phrase, tags: lines, trunk } => {
             let (route, phrase) = (route.clone(), phrase.clone());
             let refusal = Refusal {
                 status: *status,
@@ -115,6 +116,7 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
                 route,
                 phrase,
                 tags: tags(lines),
+                trunk: trunk.map(TrunkId),
             };
             Stimulus::Routed { query: QueryId(*query), decision: Decision::Refuse(refusal) }
         }

@@ -78,18 +78,20 @@ pub struct Refusal {
     pub why: String,
     /// A policy of ours forbade the call; `false` when there is simply nowhere to go.
     pub blocked: bool,
-    /// The name of the route that said so.
+    /// The name of the route that said so, or that had been chosen before a limit was met.
     pub route: Option<String>,
     /// The reason phrase; `None`: the usual one.
     pub phrase: Option<String>,
     /// What the route has for the call's record besides.
     pub tags: Option<Arc<Tags>>,
+    /// The trunk that it would have gone to, and that has no room.
+    pub trunk: Option<TrunkId>,
 }
 
 impl Refusal {
     /// Of no route, with the usual reason phrase.
     pub fn new(status: u16, why: String, blocked: bool) -> Refusal {
-        Refusal { status, why, blocked, route: None, phrase: None, tags: None }
+        Refusal { status, why, blocked, route: None, phrase: None, tags: None, trunk: None }
     }
 }
 

@@ -234,7 +234,7 @@ fn a_route_that_rejects_says_so_with_its_name_and_is_a_policy() {
         Decision::Refuse(refusal) => refusal,
         Decision::Route(plan) => panic!("{plan:?}"),
     };
-    let Refusal { status, why, blocked, route, phrase, tags: _ } = refused("sip:19005550123@x");
+    let Refusal { status, why, blocked, route, phrase, tags: _, trunk: _ } = refused("sip:19005550123@x");
     assert_eq!((status, blocked, phrase.as_deref()), (403, true, Some("Premium")));
     assert_eq!((route.as_deref(), why.as_str()), (Some("premium"), "route \"premium\" rejects it"));
     let refusal = refused("sip:alice@x");

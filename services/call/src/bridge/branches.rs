@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use routing::Tags;
+use routing::{Tags, TrunkId};
 use sip::Message;
 
 use super::orders::Follow;
@@ -105,6 +105,14 @@ impl Call {
             setup.tags.clone_from(&tags);
         }
         self.record.attempt.tags = tags;
+    }
+
+    /// A limit of the trunk that it would have gone to refuses it.
+    pub(crate) fn no_room_at(&mut self, trunk: Option<TrunkId>) {
+        let Some(trunk) = trunk.and_then(|trunk| self.snapshot.trunk(trunk)) else { return };
+        let attempt = &mut self.record.attempt;
+        attempt.trunk_out = Some(trunk.name.as_str().into());
+        attempt.tags = Tags::merged(attempt.tags.as_ref(), trunk.tags.as_ref());
     }
 
     /// The URIs of all that were tried or are being tried.

@@ -136,11 +136,13 @@ pub(super) fn put(stimulus: &Stimulus<'_>, to: &mut Vec<u8>) {
             put_plan(to, plan);
         }
         Stimulus::Routed { query, decision: Decision::Refuse(refusal) } => {
-            let Refusal { status, why, blocked, route, phrase, tags } = refusal;
+            let Refusal { status, why, blocked, route, phrase, tags, trunk } = refusal;
             to.push(REFUSED);
             to.extend_from_slice(&query.0.to_le_bytes());
             to.extend_from_slice(&status.to_le_bytes());
             to.push(u8::from(*blocked));
+            to.push(u8::from(trunk.is_some()));
+            to.extend_from_slice(&trunk.map_or(0, |trunk| trunk.0).to_le_bytes());
             for text in [Some(why), route.as_ref(), phrase.as_ref()] {
                 to.push(u8::from(text.is_some()));
                 put_bytes(to, text.map_or(&[][..], |text| text.as_bytes()));
@@ -198,12 +200,14 @@ pub(super) fn take<'a>(mut from: Reader<'a>) -> Option<Stimulus<'a>> {
         REFUSED => {
             let query = QueryId(from.u64()?);
             let (status, blocked) = (from.u16()?, from.u8()? != 0);
+            let has_trunk = from.u8()? != 0;
+            let trunk = Some(TrunkId(from.u16()?)).filter(|_| has_trunk);
             let mut text = || {
                 let is_there = from.u8()? != 0;
                 Some(Some(from.text()?.to_owned()).filter(|_| is_there))
             };
             let (why, route, phrase) = (text()?.unwrap_or_default(), text()?, text()?);
-            let refusal = Refusal { status, why, blocked, route, phrase, tags: tags(from)? };
+            let refusal = Refusal { status, why, blocked, route, phrase, tags: tags(from)?, trunk };
             Stimulus::Routed { query, decision: Decision::Refuse(refusal) }
         }
         RESOLVED => {

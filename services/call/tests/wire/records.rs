@@ -136,6 +136,33 @@ fn a_call_without_tags_has_none() {
     assert_eq!(world.open_records.last().unwrap().tags, None);
 }
 
+#[test]
+fn a_call_that_a_limit_refuses_has_its_route_its_tags_and_the_trunk_that_is_full() {
+    let tags = |pairs: &[(&str, &str)]| call::Tags::new(pairs.iter().copied()).unwrap();
+    let mut world = World::with(RegistrarPolicy::Closed, |trunks| {
+        trunks[0].tags = tags(&[("customer", "acme")]);
+        trunks[1].tags = tags(&[("supplier", "tele")]);
+    });
+    world.slow_routing = true;
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    let query = world.questions.pop().unwrap().query;
+    let refusal = routing::Refusal {
+        route: Some("out".into()),
+        tags: tags(&[("tariff", "night")]),
+        trunk: Some(routing::TrunkId(1)),
+        ..routing::Refusal::new(503, "full".into(), true)
+    };
+    world.input(Input::Routed { query, decision: routing::Decision::Refuse(refusal) });
+    world.expect(CALLER, "SIP/2.0 503");
+    let record = &world.records[0];
+    assert_eq!((record.attempt, record.disposition, record.is_last), (0, Disposition::Blocked, true));
+    assert_eq!((record.route.as_deref(), record.trunk_out.as_deref()), (Some("out"), Some("carrier")));
+    assert_eq!(tagged(record), [("customer", "acme"), ("supplier", "tele"), ("tariff", "night")]);
+    assert_eq!((record.b_destination, record.b_sip_call_id.as_deref()), (None, None));
+    world.expect_replays();
+}
+
 /// Where A and B want their media, and the codecs of both.
 fn media(fact: &call::CdrFact) -> (Option<String>, Option<String>, Option<&str>, Option<&str>) {
     let [a, b] = [fact.a_media, fact.b_media].map(|at| at.map(|at| at.to_string()));
