@@ -228,7 +228,7 @@ impl Core {
             leg.hang_up(target, &mut self.wire, cause.reason_value().as_deref(), now);
         }
         if cause.event == Event::NoRoute && call.record.attempt.number == 0 {
-            self.number_refused(key, now);
+            self.number_refused(key, cause, now);
         }
         if self.calls.get(key).is_some_and(|call| call.record.attempt.number != 0) {
             let left = matches!(cause.event, Event::Bye(_) | Event::Lost(_) | Event::Silent(_));
@@ -245,7 +245,7 @@ impl Core {
     }
 
     /// A target that routing refuses has a row as a call has: who sent the REFER answers for it.
-    fn number_refused(&mut self, key: CallKey, now: Now) {
+    fn number_refused(&mut self, key: CallKey, cause: &Cause<'_>, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let parent = call.talking_attempt();
         let invite = call.setup.as_ref().map(|setup| setup.invite.clone()).unwrap_or_default();
@@ -258,9 +258,11 @@ impl Core {
             origin: Origin::Transfer,
             parent,
             called_sent: invite.and_then(|invite| dialled(invite.request_uri()?)),
+            ended_by: cause.by,
             ..std::mem::take(&mut call.record.attempt)
         };
-        self.open_record(key, now);
+        let fact = Box::new(call.record.fact(&call.record.attempt, call.id, false, now));
+        self.wire.outputs.push_back(Output::OpenCdr { fact, state: None });
     }
 
     /// Nothing came of a transfer: the call speaks of its callee again.

@@ -201,3 +201,26 @@ fn a_transfer_that_routing_refuses_has_a_row() {
     assert_eq!((last.attempt, last.is_last, &last.route), (1, true, &talk.route));
     assert_eq!(last.disposition, Disposition::Answered, "the two went on");
 }
+
+#[test]
+fn a_transfer_that_is_refused_when_who_asked_has_left_is_a_row_beside_the_last() {
+    let (mut world, ok, _) = call_up();
+    world.slow_routing = true;
+    caller_refers(&mut world, &ok, "");
+    world.expect(CALLER, "SIP/2.0 202");
+    notified(&mut world, CALLER, "active", "SIP/2.0 100 Trying");
+    world.receive(CALLER, &from_caller("BYE", 3, &ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    let query = world.questions.pop().unwrap().query;
+    let refusal = Refusal::new(404, "nowhere".into(), false);
+    world.input(Input::Routed { query, decision: Decision::Refuse(refusal) });
+    world.sent.retain(|sent| sent.text.starts_with("BYE"));
+    let bye = world.expect(CALLEE, "BYE");
+    world.receive(CALLEE, &response(&bye, "200 OK", "", None));
+    let rows: Vec<_> = world.records.iter().map(|row| (row.attempt, row.is_last, row.disposition)).collect();
+    assert_eq!(rows, [(2, false, Disposition::Failed), (1, true, Disposition::Answered)]);
+    let told = world.open_records.iter().find(|open| open.attempt == 2).unwrap();
+    assert_eq!((told.disposition, told.ended_by), (Disposition::Failed, EndedBy::Policy));
+    world.sent.clear();
+    world.expect_nothing_left();
+}
