@@ -41,7 +41,7 @@ pub use crate::io::{
 pub use crate::kept::{Interrupted, NotRestorable, shard_of_kept};
 pub use crate::media::{
     Codec, Deaf, Digit, DirectionStats, DtlsTerms, Engine, IceTerms, KeySource, Keying, MediaId, MediaOrder,
-    MediaReport, PortPair, Protection, RemoteStream, Side, SrtpKeys, SrtpUse, StreamPorts,
+    MediaReport, PortPair, Protection, RemoteStream, Side, Speech, SrtpKeys, SrtpUse, StreamPorts,
 };
 pub use crate::registrar::BindingChange;
 pub use crate::settings::{JournalLimits, Listener, ListenerId, RegistrarPolicy, Settings, User, shard_of};

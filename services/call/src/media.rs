@@ -168,6 +168,8 @@ pub struct RemoteStream {
     pub receives: bool,
     /// Whether the transport of its m= line is RTP: then nothing else is relayed.
     pub is_rtp: bool,
+    /// Whether its m= line is of audio: how the first such stream sounded is counted apart.
+    pub is_audio: bool,
 }
 
 impl RemoteStream {
@@ -396,16 +398,18 @@ pub struct DirectionStats {
     pub octets: u64,
     /// Packets that never came (RFC 3550 §A.3), never negative.
     pub lost: u64,
-    /// Interarrival jitter (RFC 3550 §A.8) in milliseconds.
+    /// Interarrival jitter (RFC 3550 §A.8) in milliseconds, of the first stream of audio where there is one.
     pub jitter_ms: f32,
-    /// Packets dropped by the source filter, as no RTP, or before an address was known. What strangers send to a port that the relay has
-    /// connected to its peer is refused by the system and not counted.
+    /// Packets dropped by the source filter or a rate limit, as no RTP, or before an address was known.
     pub dropped: u64,
     /// Packets that came behind a later one.
     pub reordered: u64,
     /// Packets that came more than once.
     pub duplicates: u64,
-    /// The round trip between the relay and this side, from the last report in which it said so (RFC 3550 §6.4.1).
+    /// What an estimate of quality is made of, where there was audio.
+    pub speech: Option<Speech>,
+    /// The round trip between the relay and this side, from the last report in which it said so (RFC 3550 §6.4.1), of the same
+    /// stream where that said so.
     #[serde(skip)]
     pub round_trip_ms: Option<u32>,
     /// From the answer to the first packet; 0 where media was there before.
@@ -421,17 +425,33 @@ pub struct DirectionStats {
     pub srtp: Option<SrtpUse>,
 }
 
+/// What came over the first stream of audio.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Speech {
+    /// RTP packets relayed.
+    pub packets: u64,
+    /// Packets that never came.
+    pub lost: u64,
+}
+
 impl DirectionStats {
-    /// Adds what came over another stream, or at another time. Jitters do not add up: the worst counts.
+    /// Adds what came over another stream, behind this one. Jitters and round trips do not add up: those of audio count, or the
+    /// worst.
     pub fn add(&mut self, other: &DirectionStats) {
         self.packets += other.packets;
         self.octets += other.octets;
         self.lost += other.lost;
-        self.jitter_ms = self.jitter_ms.max(other.jitter_ms);
+        (self.jitter_ms, self.round_trip_ms) = match (self.speech, other.speech) {
+            (Some(_), _) => (self.jitter_ms, self.round_trip_ms.or(other.round_trip_ms)),
+            (None, Some(_)) => (other.jitter_ms, other.round_trip_ms.or(self.round_trip_ms)),
+            (None, None) => {
+                (self.jitter_ms.max(other.jitter_ms), self.round_trip_ms.max(other.round_trip_ms))
+            }
+        };
+        self.speech = self.speech.or(other.speech);
         self.dropped += other.dropped;
         self.reordered += other.reordered;
         self.duplicates += other.duplicates;
-        self.round_trip_ms = self.round_trip_ms.max(other.round_trip_ms);
         self.first_media_ms = match (self.first_media_ms, other.first_media_ms) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -439,6 +459,21 @@ impl DirectionStats {
         self.moves += other.moves;
         self.deaf = self.deaf.or(other.deaf);
         self.srtp = self.srtp.or(other.srtp);
+    }
+
+    /// All that came, where this came after something else in the process before this one. Of both jitters the worse counts.
+    #[must_use]
+    pub fn with_earlier(&self, earlier: &DirectionStats) -> DirectionStats {
+        let mut all = *self;
+        all.add(earlier);
+        all.jitter_ms = self.jitter_ms.max(earlier.jitter_ms);
+        if let (Some(speech), Some(earlier)) =
+            (&mut all.speech, earlier.speech.filter(|_| self.speech.is_some()))
+        {
+            speech.packets += earlier.packets;
+            speech.lost += earlier.lost;
+        }
+        all
     }
 
     /// What came after this had come. Jitter, round trip and keys are those of the end.
@@ -451,6 +486,13 @@ impl DirectionStats {
             dropped: self.dropped.saturating_sub(earlier.dropped),
             reordered: self.reordered.saturating_sub(earlier.reordered),
             duplicates: self.duplicates.saturating_sub(earlier.duplicates),
+            speech: self.speech.map(|speech| {
+                let earlier = earlier.speech.unwrap_or_default();
+                Speech {
+                    packets: speech.packets.saturating_sub(earlier.packets),
+                    lost: speech.lost.saturating_sub(earlier.lost),
+                }
+            }),
             moves: self.moves.saturating_sub(earlier.moves),
             first_media_ms: self.first_media_ms.filter(|_| earlier.first_media_ms.is_none()),
             ..*self
@@ -610,6 +652,7 @@ impl Hash for DirectionStats {
             dropped,
             reordered,
             duplicates,
+            speech,
             round_trip_ms,
             first_media_ms,
             moves,
@@ -617,7 +660,7 @@ impl Hash for DirectionStats {
             srtp,
         } = self;
         (packets, octets, lost, jitter_ms.to_bits(), dropped).hash(state);
-        (reordered, duplicates, round_trip_ms, first_media_ms, moves, deaf, srtp).hash(state);
+        (reordered, duplicates, speech, round_trip_ms, first_media_ms, moves, deaf, srtp).hash(state);
     }
 }
 

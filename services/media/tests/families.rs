@@ -231,6 +231,7 @@ fn two_calls_of_a_box_behind_two_nats_hear_each_other_in_either_family() {
             sends: true,
             receives: true,
             is_rtp: true,
+            is_audio: true,
         };
         let (a, b) = (phone(V4), phone(V4));
         bench.describe(1, Side::A, a.description());

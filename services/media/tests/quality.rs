@@ -6,7 +6,7 @@ mod harness;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use call::{Deaf, MediaId, MediaOrder, MediaReport, RemoteStream, Side, StreamPorts};
+use call::{Deaf, MediaId, MediaOrder, MediaReport, RemoteStream, Side, Speech, StreamPorts};
 use harness::{Bench, LOCAL, Phone, receive, rtp};
 use media::Config;
 
@@ -167,6 +167,31 @@ fn speech_that_does_not_come_is_named_where_the_picture_does() {
     bench.pass(Duration::from_secs(6));
     let deaf = Deaf::Nothing;
     assert_eq!(bench.poll(), [MediaReport::OneWay { session: MediaId(1), side: Side::A, deaf }]);
+}
+
+#[test]
+fn how_speech_sounded_is_counted_apart_from_the_picture_beside_it() {
+    let mut bench = bench(24_200..=24_219);
+    let (a, b, camera, screen) = (Phone::new(), Phone::new(), Phone::new(), Phone::new());
+    let [picture, speech] = bench.try_open(1, 2).unwrap()[..] else { panic!("two streams") };
+    for (stream, side, phone) in
+        [(0, Side::A, &camera), (0, Side::B, &screen), (1, Side::A, &a), (1, Side::B, &b)]
+    {
+        let remote = Some(RemoteStream { is_audio: stream == 1, ..phone.description() });
+        let order = MediaOrder::Describe { session: MediaId(1), stream, side, remote, protection: None };
+        assert_eq!(bench.order(order), []);
+    }
+    for sequence in [1, 100, 200] {
+        talk(&camera, &screen, picture, sequence);
+    }
+    for sequence in [1, 2, 4, 5] {
+        talk(&a, &b, speech, sequence);
+    }
+    for (from_a, _) in [bench.count(1), bench.close(1)] {
+        assert_eq!((from_a.packets, from_a.lost), (7, 198));
+        assert_eq!(from_a.speech, Some(Speech { packets: 4, lost: 1 }));
+        assert!(from_a.jitter_ms < 20.0, "that of the picture is more: {}", from_a.jitter_ms);
+    }
 }
 
 #[test]

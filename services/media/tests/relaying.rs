@@ -74,6 +74,7 @@ fn two_calls_of_a_box_behind_a_nat_hear_each_other_without_leaving_it() {
             sends: true,
             receives: true,
             is_rtp: true,
+            is_audio: true,
         };
         let (a, b) = (Phone::new(), Phone::new());
         bench.describe(1, Side::A, a.description());

@@ -429,6 +429,10 @@ pub(crate) struct CountersLine {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) duplicates: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) speech_packets: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) speech_lost: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) round_trip_ms: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) first_media_ms: Option<u32>,

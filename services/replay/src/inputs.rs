@@ -8,7 +8,7 @@ use std::sync::Arc;
 use call::journal::{Fact, Keys, Ordered, Owner, Stimulus};
 use call::{
     Addresses, Deaf, Digit, DirectionStats, MediaId, MediaReport, NextHop, PortPair, QueryId, SendToken,
-    Side, SrtpUse, StreamPorts,
+    Side, Speech, SrtpUse, StreamPorts,
 };
 use routing::{Decision, Fork, Plan, Refusal, Tags, Target, TrunkId};
 use sip::Transport;
@@ -249,6 +249,7 @@ fn counters_line(stats: DirectionStats) -> CountersLine {
         dropped,
         reordered,
         duplicates,
+        speech,
         round_trip_ms,
         first_media_ms,
         moves,
@@ -263,6 +264,8 @@ fn counters_line(stats: DirectionStats) -> CountersLine {
         dropped,
         reordered,
         duplicates,
+        speech_packets: speech.map(|speech| speech.packets),
+        speech_lost: speech.map(|speech| speech.lost),
         round_trip_ms,
         first_media_ms,
         moves,
@@ -280,6 +283,8 @@ fn counters(line: &CountersLine) -> DirectionStats {
         dropped,
         reordered,
         duplicates,
+        speech_packets,
+        speech_lost,
         round_trip_ms,
         first_media_ms,
         moves,
@@ -294,6 +299,7 @@ fn counters(line: &CountersLine) -> DirectionStats {
         dropped: *dropped,
         reordered: *reordered,
         duplicates: *duplicates,
+        speech: speech_packets.zip(*speech_lost).map(|(packets, lost)| Speech { packets, lost }),
         round_trip_ms: *round_trip_ms,
         first_media_ms: *first_media_ms,
         moves: *moves,

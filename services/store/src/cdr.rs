@@ -397,6 +397,7 @@ fn heard(
         dropped: 0,
         reordered: optional_number(row, reordered)?.unwrap_or_default(),
         duplicates: optional_number(row, duplicates)?.unwrap_or_default(),
+        speech: None,
         round_trip_ms: optional_number(row, round_trip)?,
         first_media_ms: optional_number(row, first)?,
         moves: optional_number(row, moves)?.unwrap_or_default(),

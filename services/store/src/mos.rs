@@ -7,7 +7,7 @@
 //! half of both round trips and twice the jitter, which a phone keeps for its buffer. Without RTCP the way counts as none,
 //! so that the score is never too low. MOS of R is Annex B.
 
-use call::DirectionStats;
+use call::{DirectionStats, Speech};
 
 /// What a codec costs without loss and how it bears it (ITU-T G.113, appendix I): Ie and Bpl.
 const CODECS: [(&str, f32, f32); 6] = [
@@ -29,14 +29,17 @@ pub(crate) fn estimate(
     let codec = codec.as_deref()?;
     let (_, impairment, robustness) =
         CODECS.into_iter().find(|(name, ..)| name.eq_ignore_ascii_case(codec))?;
-    if heard.packets == 0 {
+    // Other streams have other codecs. Rows of a process that died do not say what came over which.
+    let Speech { packets, lost } =
+        heard.speech.unwrap_or(Speech { packets: heard.packets, lost: heard.lost });
+    if packets == 0 {
         return None;
     }
     let way = |stats: &DirectionStats| stats.round_trip_ms.unwrap_or(0) as f32 / 2.0;
     let delay = way(heard) + way(other_way) + 2.0 * heard.jitter_ms.max(0.0);
     let delayed = 0.024 * delay + 0.11 * (delay - 177.3).max(0.0);
-    let (heard, lost) = (heard.packets as f32, heard.lost as f32);
-    let loss = lost * 100.0 / (heard + lost);
+    let (came, lost) = (packets as f32, lost as f32);
+    let loss = lost * 100.0 / (came + lost);
     let effective = impairment + (95.0 - impairment) * loss / (loss + robustness);
     let r = (93.2 - delayed - effective).clamp(0.0, 100.0);
     let mos = 1.0 + 0.035 * r + r * (r - 60.0) * (100.0 - r) * 7e-6;
@@ -59,6 +62,16 @@ mod tests {
         let lossy = mos("pcma", 950, 50);
         assert!(lossy > Some(3.5) && lossy < Some(4.1), "{lossy:?}");
         assert!(mos("PCMU", 1, 1_000_000) < Some(1.2));
+    }
+
+    #[test]
+    fn what_a_picture_lost_does_not_count() {
+        let speech = Some(Speech { packets: 1000, lost: 0 });
+        let heard = DirectionStats { packets: 9000, lost: 3000, speech, ..DirectionStats::default() };
+        let none = DirectionStats::default();
+        assert_eq!(estimate(&Some("PCMU".into()), &heard, &none), Some(4.41));
+        let unheard = DirectionStats { speech: Some(Speech::default()), ..heard };
+        assert_eq!(estimate(&Some("PCMU".into()), &unheard, &none), None);
     }
 
     #[test]

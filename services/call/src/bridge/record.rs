@@ -282,7 +282,7 @@ impl Record {
     pub(crate) fn counted(&mut self, from_a: DirectionStats, from_b: DirectionStats) {
         let mut counts = [from_a, from_b];
         for (count, earlier) in counts.iter_mut().zip(self.earlier.iter().flat_map(|earlier| &**earlier)) {
-            count.add(earlier);
+            *count = count.with_earlier(earlier);
         }
         self.counts = Some(Box::new(counts));
     }

@@ -546,7 +546,8 @@ fn remote_of(stream: &Stream<'_>, is_muxed: bool, signalling: IpAddr) -> Option<
         Direction::Inactive => (false, false),
     };
     let is_rtp = security::is_rtp(stream);
-    Some(RemoteStream { rtp, rtcp, signalling, sends, receives, is_rtp })
+    let is_audio = stream.kind.eq_ignore_ascii_case(b"audio");
+    Some(RemoteStream { rtp, rtcp, signalling, sends, receives, is_rtp, is_audio })
 }
 
 /// A description without what it says of hold: what was held was held by one who is going.

@@ -13,7 +13,9 @@ use smallvec::SmallVec;
 use super::bytes::{Reader, put_address, put_bytes};
 use crate::family::Addresses;
 use crate::io::{Flow, NextHop, QueryId, SendToken};
-use crate::media::{Deaf, Digit, DirectionStats, MediaId, MediaReport, PortPair, Side, SrtpUse, StreamPorts};
+use crate::media::{
+    Deaf, Digit, DirectionStats, MediaId, MediaReport, PortPair, Side, Speech, SrtpUse, StreamPorts,
+};
 use crate::settings::ListenerId;
 
 /// Something that happened to a call.
@@ -392,6 +394,7 @@ fn put_stats(to: &mut Vec<u8>, stats: &DirectionStats) {
         dropped,
         reordered,
         duplicates,
+        speech,
         round_trip_ms,
         first_media_ms,
         moves,
@@ -402,6 +405,11 @@ fn put_stats(to: &mut Vec<u8>, stats: &DirectionStats) {
         to.extend_from_slice(&count.to_le_bytes());
     }
     to.extend_from_slice(&jitter_ms.to_le_bytes());
+    to.push(u8::from(speech.is_some()));
+    if let Some(Speech { packets, lost }) = speech {
+        to.extend_from_slice(&packets.to_le_bytes());
+        to.extend_from_slice(&lost.to_le_bytes());
+    }
     for time in [round_trip_ms, first_media_ms] {
         to.push(u8::from(time.is_some()));
         to.extend_from_slice(&time.unwrap_or(0).to_le_bytes());
@@ -415,6 +423,10 @@ fn stats(from: &mut Reader<'_>) -> Option<DirectionStats> {
     let [packets, octets, lost, dropped] = [from.u64()?, from.u64()?, from.u64()?, from.u64()?];
     let [reordered, duplicates] = [from.u64()?, from.u64()?];
     let jitter_ms = f32::from_bits(from.u32()?);
+    let speech = match from.u8()? {
+        0 => None,
+        _ => Some(Speech { packets: from.u64()?, lost: from.u64()? }),
+    };
     let mut time = || {
         let is_there = from.u8()? != 0;
         Some(Some(from.u32()?).filter(|_| is_there))
@@ -431,6 +443,7 @@ fn stats(from: &mut Reader<'_>) -> Option<DirectionStats> {
         dropped,
         reordered,
         duplicates,
+        speech,
         round_trip_ms,
         first_media_ms,
         moves,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use call::{
-    Disposition, EndedBy, Input, MediaOrder, MediaReport, NotRestorable, Side, StreamPorts, shard_of_kept,
+    Disposition, EndedBy, Input, MediaOrder, MediaReport, NotRestorable, Side, Speech, StreamPorts,
+    shard_of_kept,
 };
 use routing::MediaSecurity;
 
@@ -94,6 +95,7 @@ fn what_was_heard_before_the_crash_is_in_the_record_as_far_as_it_was_counted() {
     ends_by_the_caller(&mut world, &ok, 2);
     let record = &world.records[0];
     assert_eq!((record.from_a.packets, record.from_b.packets), (3 + 11, 4 + 22), "{record:?}");
+    assert_eq!(record.from_b.speech, Some(Speech { packets: 3 + 21, lost: 1 + 1 }));
 }
 
 #[test]

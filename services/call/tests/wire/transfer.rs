@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::*;
-use call::{Command, Disposition, EndedBy, Input, MediaOrder, MediaReport, RegistrarPolicy, Side};
+use call::{Command, Disposition, EndedBy, Input, MediaOrder, MediaReport, RegistrarPolicy, Side, Speech};
 
 const TARGET_ANSWER: &str = "v=0
 o=carol 5 5 IN IP4 10.2.2.9
@@ -533,6 +533,7 @@ fn what_was_heard_before_a_transfer_and_after_it_stands_in_a_row_each() {
         [18, 8],
         "together they are what was heard in the call"
     );
+    assert_eq!(world.records.last().unwrap().from_a.speech, Some(Speech { packets: 8, lost: 0 }));
     world.expect_replays();
 }
 

@@ -46,6 +46,11 @@ fn every_profile_of_rtp_is_rtp_and_a_fax_or_what_nobody_knows_is_not() {
         world.expect(CALLEE, "ACK");
         world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
         assert_eq!(is_rtp(&world), [[Some(expected); 2]], "m={line}");
+        let is_audio = world.orders.iter().all(|order| match order {
+            MediaOrder::Describe { remote: Some(remote), .. } => remote.is_audio,
+            _ => true,
+        });
+        assert_eq!(is_audio, line.starts_with("audio"), "m={line}");
         ends_by_the_caller(&mut world, &ok, 2);
         world.expect_replays();
     }

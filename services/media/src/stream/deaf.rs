@@ -78,6 +78,7 @@ mod tests {
             sends: true,
             receives: true,
             is_rtp: true,
+            is_audio: true,
         }
     }
 

@@ -105,7 +105,15 @@ mod tests {
         for (side, at) in [(Side::A, A), (Side::B, B)] {
             let rtp = address(at);
             let (sends, receives, is_rtp) = (true, true, true);
-            let remote = RemoteStream { rtp, rtcp: rtp, signalling: rtp.ip(), sends, receives, is_rtp };
+            let remote = RemoteStream {
+                rtp,
+                rtcp: rtp,
+                signalling: rtp.ip(),
+                sends,
+                receives,
+                is_rtp,
+                is_audio: false,
+            };
             stream.describe(side, Some(remote));
         }
         stream

@@ -40,7 +40,7 @@ mod work;
 
 use std::net::SocketAddr;
 
-use call::{Deaf, DirectionStats, RemoteStream, Side};
+use call::{Deaf, DirectionStats, RemoteStream, Side, Speech};
 use sip::Time;
 
 use self::attempts::LaidBy;
@@ -174,7 +174,9 @@ impl Stream {
                 near.sends_other = true;
                 near.hands.came(false);
                 if near.pace.allows(limit, now) {
-                    near.count(far.media_target(), packet.len())
+                    let verdict = near.count(far.media_target(), packet.len());
+                    near.others += u64::from(matches!(verdict, Verdict::Relay { .. }));
+                    verdict
                 } else {
                     Verdict::Drop
                 }
@@ -437,6 +439,10 @@ struct End {
     is_missed: bool,
     /// What came last was no RTP.
     sends_other: bool,
+    /// It is, or was, described as one of audio.
+    is_audio: bool,
+    /// Packets relayed that were no RTP: a fax in the place of speech.
+    others: u64,
     packets: u64,
     octets: u64,
     dropped: u64,
@@ -562,6 +568,7 @@ impl End {
     fn describe(&mut self, remote: Option<RemoteStream>) -> bool {
         let changed = self.remote != remote;
         self.remote = remote;
+        self.is_audio |= remote.is_some_and(|remote| remote.is_audio);
         if changed && self.hands == Hands::Kept {
             self.hands = Hands::default();
         }
@@ -578,6 +585,10 @@ impl End {
         changed
     }
 
+    fn speech(&self) -> Speech {
+        Speech { packets: self.packets.saturating_sub(self.others), lost: self.reception.lost() }
+    }
+
     fn stats(&self) -> DirectionStats {
         DirectionStats {
             packets: self.packets,
@@ -587,6 +598,7 @@ impl End {
             dropped: self.dropped,
             reordered: self.reception.reordered(),
             duplicates: self.reception.duplicates(),
+            speech: self.is_audio.then(|| self.speech()),
             round_trip_ms: self.round_trip.milliseconds(),
             first_media_ms: None,
             moves: self.rtp.moves(),

@@ -248,7 +248,15 @@ mod tests {
 
     fn remote(rtp: &str) -> RemoteStream {
         let rtp = address(rtp);
-        RemoteStream { rtp, rtcp: rtp, signalling: rtp.ip(), sends: true, receives: true, is_rtp: true }
+        RemoteStream {
+            rtp,
+            rtcp: rtp,
+            signalling: rtp.ip(),
+            sends: true,
+            receives: true,
+            is_rtp: true,
+            is_audio: true,
+        }
     }
 
     fn ice() -> IceTerms {

@@ -21,6 +21,7 @@ fn remote(rtp: &str, signalling: &str) -> RemoteStream {
         sends: true,
         receives: true,
         is_rtp: true,
+        is_audio: true,
     }
 }
 
@@ -168,6 +169,7 @@ fn a_fax_from_behind_a_nat_shows_where_its_gateway_is_and_late_speech_does_not()
     }
     let (a, _) = stream.close();
     assert_eq!((a.lost, a.reordered, a.jitter_ms), (0, 0, 0.0), "it has no header that would tell");
+    assert_eq!((a.packets, a.speech), (258, Some(Speech { packets: 1, lost: 0 })));
 }
 
 /// RFC 7983: what begins with another octet than those of RTP, and what that is.

@@ -248,7 +248,15 @@ mod tests {
     fn remote(rtp: &str) -> RemoteStream {
         let rtp: SocketAddr = rtp.parse().unwrap();
         let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
-        RemoteStream { rtp, rtcp, signalling: rtp.ip(), sends: true, receives: true, is_rtp: true }
+        RemoteStream {
+            rtp,
+            rtcp,
+            signalling: rtp.ip(),
+            sends: true,
+            receives: true,
+            is_rtp: true,
+            is_audio: true,
+        }
     }
 
     fn described() -> Stream {

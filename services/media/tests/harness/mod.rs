@@ -163,6 +163,7 @@ impl Phone {
             sends: true,
             receives: true,
             is_rtp: true,
+            is_audio: true,
         }
     }
 

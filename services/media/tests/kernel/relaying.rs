@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use call::{DirectionStats, Family, MediaId, MediaReport, RemoteStream, Side, StreamPorts};
+use call::{DirectionStats, Family, MediaId, MediaReport, RemoteStream, Side, Speech, StreamPorts};
 use media::{Config, EngineChoice, OtherFamily, Totals};
 use rustix::net::{SendFlags, sendto};
 
@@ -123,6 +123,7 @@ fn a_settled_stream_is_moved_by_the_kernel_and_every_packet_is_counted_once() {
         packets: u64::from(call.next),
         octets: u64::from(call.next) * 160,
         jitter_ms: from_a.jitter_ms,
+        speech: Some(Speech { packets: u64::from(call.next), lost: 0 }),
         first_media_ms: from_a.first_media_ms,
         ..DirectionStats::default()
     };

@@ -96,6 +96,7 @@ fn relays_a_call_until_it_is_killed() {
         sends: true,
         receives: true,
         is_rtp: true,
+        is_audio: true,
     };
     let mut bench = Bench::with(config(pins.into()));
     let before = std::env::var(PORTS).ok().map(|text| pairs(&text));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use call::{
     Addresses, CdrFact, Command, Core, DirectionStats, Event, EventKind, Flow, Input, JournalLimits,
     Listener, ListenerId, MediaOrder, MediaReport, NextHop, Now, Output, PeerAside, PeerChange, PortPair,
-    QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken, ServerAside, Settings, StreamPorts, Utc,
+    QueryId, RegistrarPolicy, Reply, RouteQuery, SendToken, ServerAside, Settings, Speech, StreamPorts, Utc,
 };
 use routing::{Query, Route, Snapshot, Source, Trunk, TrunkId};
 use sip::{Message, Time, Timing, Transport};
@@ -77,6 +77,12 @@ pub struct Name {
     pub transport: Option<Transport>,
     pub secure: bool,
     pub draw: u64,
+}
+
+/// What has come of a side: all of it but one packet was speech, of which another was lost.
+fn heard(packets: u64) -> DirectionStats {
+    let speech = Some(Speech { packets: packets - 1, lost: 1 });
+    DirectionStats { packets, lost: 1, speech, ..DirectionStats::default() }
 }
 
 pub struct World {
@@ -394,16 +400,12 @@ impl World {
             | MediaOrder::PlayDigit { .. }
             | MediaOrder::Record { .. }
             | MediaOrder::Watch { .. } => None,
-            MediaOrder::Count { session } => Some(MediaReport::Counted {
-                session: *session,
-                from_a: DirectionStats { packets: 3, ..DirectionStats::default() },
-                from_b: DirectionStats { packets: 4, ..DirectionStats::default() },
-            }),
-            MediaOrder::Close { session } => Some(MediaReport::Closed {
-                session: *session,
-                from_a: DirectionStats { packets: 11, ..DirectionStats::default() },
-                from_b: DirectionStats { packets: 22, ..DirectionStats::default() },
-            }),
+            MediaOrder::Count { session } => {
+                Some(MediaReport::Counted { session: *session, from_a: heard(3), from_b: heard(4) })
+            }
+            MediaOrder::Close { session } => {
+                Some(MediaReport::Closed { session: *session, from_a: heard(11), from_b: heard(22) })
+            }
         };
         self.orders.push(order);
         if let Some(report) = report {
