@@ -72,7 +72,7 @@ impl Core {
         // More streams than there are ports for can be had when the call is answered.
         let sdp = sdp.filter(|sdp| call.media.covers(sdp));
         let Some(offerer) = self.legs.get_mut(from) else { return };
-        let sdp = sdp.filter(|sdp| call.media.takes(sdp, offerer));
+        let sdp = sdp.filter(|sdp| call.media.takes_offer(sdp, offerer));
         let trunk = offerer.trunk;
         let bodies = call.bodies_of(trunk);
         let (Some(leg), Some(sdp)) = (self.legs.get_mut(to), sdp) else {

@@ -29,7 +29,7 @@ impl Core {
         }
         let Some(offerer) = self.legs.get_mut(from) else { return };
         if let Some(sdp) = &sdp
-            && !call.media.takes(sdp, offerer)
+            && !call.media.takes_offer(sdp, offerer)
         {
             return follow.push_back(Cause::new(Event::OfferRefused).status(488));
         }
@@ -53,6 +53,9 @@ impl Core {
             Body::in_place(Some(&message), written, bodies)
         });
         let ours = Ours::new(leg.carrier_of(message.method()), Aim::Carried, body.is_none());
+        if ours.offerless {
+            leg.session.peer_offers(false);
+        }
         let offer = Offer { ours, from: Some(&message), body: body.as_ref() };
         if !leg.offer(to, &offer, &mut self.wire, now) {
             follow.push_back(Cause::new(Event::OfferRefused).status(491));
@@ -106,7 +109,8 @@ impl Core {
         let Some((to, gone)) = self.pair(key, side) else { return };
         let offered = self.legs.get(gone).map(|leg| leg.session.streams());
         let Some(leg) = self.legs.get_mut(to).filter(|leg| leg.owes_ack()) else { return };
-        let answer = if offered == Some(leg.session.streams()) { leg.session.again() } else { None };
+        let is_answered = offered == Some(leg.session.streams());
+        let answer = if is_answered { leg.session.answer_heard(&mut self.wire.ids) } else { None };
         let answer = answer.map(Body::from);
         leg.acknowledge(&mut self.wire, answer.as_ref());
     }

@@ -177,17 +177,26 @@ impl Security {
 
     /// Whether a description is one that its author may make now.
     pub(crate) fn check(&self, sdp: &Sdp<'_>) -> Result<(), Forbidden> {
-        (0..sdp.streams().len()).try_for_each(|index| self.kind(sdp, index).map(drop))
+        self.check_in(self.turn, sdp)
+    }
+
+    /// Whether an offer is one that its author may make.
+    pub(crate) fn check_offer(&self, sdp: &Sdp<'_>) -> Result<(), Forbidden> {
+        self.check_in(Turn::PeerOffers, sdp)
+    }
+
+    fn check_in(&self, turn: Turn, sdp: &Sdp<'_>) -> Result<(), Forbidden> {
+        (0..sdp.streams().len()).try_for_each(|index| self.kind(turn, sdp, index).map(drop))
     }
 
     /// How a described stream is protected; the line of SDES with it.
-    fn kind(&self, sdp: &Sdp<'_>, index: usize) -> Result<(Kind, Option<Crypto>), Forbidden> {
+    fn kind(&self, turn: Turn, sdp: &Sdp<'_>, index: usize) -> Result<(Kind, Option<Crypto>), Forbidden> {
         let Some(stream) = sdp.streams().get(index).filter(|stream| !stream.is_rejected()) else {
             return Ok((Kind::Plain, None));
         };
         let state = self.streams.get(index);
         let may_be_plain = self.policy == MediaSecurity::Optional;
-        let may_be = |kind: Kind| match self.turn {
+        let may_be = |kind: Kind| match turn {
             Turn::Open | Turn::PeerOffers => match self.policy {
                 MediaSecurity::None => false,
                 MediaSecurity::Sdes => kind == Kind::Sdes,
@@ -197,7 +206,7 @@ impl Security {
             Turn::WeOffer => state.is_some_and(|state| state.kind == kind),
         };
         let transport = Transport::of(stream.proto).0;
-        let crypto = if may_be(Kind::Sdes) { self.choose(state, stream) } else { None };
+        let crypto = if may_be(Kind::Sdes) { turn.choose(state, stream) } else { None };
         let has_dtls = self.fingerprint.is_some() && sdp.fingerprint(index).is_some();
         match transport {
             Transport::Tls if has_dtls && may_be(Kind::Dtls) => Ok((Kind::Dtls, None)),
@@ -206,24 +215,6 @@ impl Security {
             Transport::Plain | Transport::Secure if has_dtls && may_be(Kind::Dtls) => Ok((Kind::Dtls, None)),
             Transport::Plain | Transport::Other if may_be_plain => Ok((Kind::Plain, None)),
             Transport::Plain | Transport::Secure | Transport::Tls | Transport::Other => Err(Forbidden),
-        }
-    }
-
-    /// Of an offer the line to use, of an answer the one that was chosen.
-    fn choose(&self, state: Option<&Secured>, stream: &Stream<'_>) -> Option<Crypto> {
-        match self.turn {
-            Turn::Open | Turn::PeerOffers => {
-                let used = state.and_then(|state| state.agreed.as_ref()).map(|(_, keys)| keys.suite);
-                let again = stream.crypto().find(|crypto| Some(crypto.suite) == used);
-                again.or_else(|| stream.crypto().next())
-            }
-            Turn::WeOffer => {
-                let own = &state?.own;
-                let offered = |crypto: &Crypto| {
-                    own.iter().zip(1..).any(|((suite, _), tag)| (*suite, tag) == (crypto.suite, crypto.tag))
-                };
-                stream.crypto().next().filter(offered)
-            }
         }
     }
 
@@ -241,7 +232,7 @@ impl Security {
             self.turn = Turn::PeerOffers;
         }
         self.bundled = sdp.bundles();
-        let (kind, crypto) = self.kind(sdp, index)?;
+        let (kind, crypto) = self.kind(self.turn, sdp, index)?;
         let we_offered = self.turn == Turn::WeOffer;
         let fingerprint = sdp.fingerprint(index);
         let setup = sdp.setup(index);
@@ -363,8 +354,11 @@ impl Security {
                     session.push("a=ice-lite".to_owned());
                 }
             }
-            if !is_offer && stream.mid().is_none() && !state.mid.is_empty() {
-                lines.push(format!("a=mid:{}", state.mid));
+            let is_own = stream.mid().is_none_or(|mid| mid == state.mid.as_bytes());
+            if !is_offer && is_own && !state.mid.is_empty() {
+                if stream.mid().is_none() {
+                    lines.push(format!("a=mid:{}", state.mid));
+                }
                 if bundled && index == 0 {
                     session.push(format!("a=group:BUNDLE {}", state.mid));
                 }
@@ -382,6 +376,26 @@ impl Security {
             self.streams.resize_with(index + 1, Secured::default);
         }
         self.streams.get_mut(index)
+    }
+}
+
+impl Turn {
+    /// Of an offer the line to use, of an answer the one that was chosen.
+    fn choose(self, state: Option<&Secured>, stream: &Stream<'_>) -> Option<Crypto> {
+        match self {
+            Turn::Open | Turn::PeerOffers => {
+                let used = state.and_then(|state| state.agreed.as_ref()).map(|(_, keys)| keys.suite);
+                let again = stream.crypto().find(|crypto| Some(crypto.suite) == used);
+                again.or_else(|| stream.crypto().next())
+            }
+            Turn::WeOffer => {
+                let own = &state?.own;
+                let offered = |crypto: &Crypto| {
+                    own.iter().zip(1..).any(|((suite, _), tag)| (*suite, tag) == (crypto.suite, crypto.tag))
+                };
+                stream.crypto().next().filter(offered)
+            }
+        }
     }
 }
 

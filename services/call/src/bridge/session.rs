@@ -1,5 +1,6 @@
 //! Descriptions: what of an offer or answer is ours, and what it tells the relay.
 
+mod again;
 mod kept;
 mod payloads;
 
@@ -10,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use sip::{Direction, Edit, Encryption, Host, Sdp, SdpError, Stream};
 use smallvec::SmallVec;
 
-use super::security::{self, Security};
+use super::security::{self, Forbidden, Security};
 use super::terms::{Said, Terms};
 use crate::family::{Addresses, Families, Family, Told};
 use crate::ids::Ids;
 use crate::io::Output;
 use crate::leg::Leg;
-use crate::media::{Codec, MediaId, MediaOrder, RemoteStream, Side, StreamPorts};
+use crate::media::{Codec, MediaId, MediaOrder, PortPair, RemoteStream, Side, StreamPorts};
 use crate::wire::Wire;
 
 /// Our side of a session as one leg sees it: the `o=` line, whose version rises by one for each changed description
@@ -36,21 +37,20 @@ pub(crate) struct LocalSession {
 }
 
 /// The relay as a side is told of it.
-#[derive(Clone, Copy)]
-pub(crate) struct Place<'p> {
+pub(crate) struct Place {
     address: IpAddr,
-    ports: &'p [StreamPorts],
-    side: Side,
+    /// A stream without any is rejected.
+    ports: SmallVec<[Option<PortPair>; 4]>,
     /// The box encrypts the media of a leg of the call.
     is_secured: bool,
     /// What is written is an offer; else an answer, if there is anything to answer.
     is_offer: bool,
 }
 
-impl Place<'_> {
+impl Place {
     /// Its only candidates are its own addresses (RFC 8445 §2.5).
     fn candidates(&self, index: usize, muxed: bool) -> Vec<String> {
-        let Some(pair) = self.ports.get(index).map(|pair| pair.side(self.side)) else { return Vec::new() };
+        let Some(pair) = self.ports.get(index).copied().flatten() else { return Vec::new() };
         let ports = [Some(pair.rtp), Some(pair.rtcp).filter(|_| !muxed)];
         let of = |(component, port): (u32, u16)| {
             // RFC 8445 §5.1.2.1: a host's own address, of the only interface.
@@ -69,7 +69,7 @@ impl LocalSession {
 
     /// [`write`](LocalSession::write) for an offer within the dialog, which [`accepted`](LocalSession::accepted) makes
     /// stand and [`refused`](LocalSession::refused) does not.
-    pub(crate) fn propose(&mut self, sdp: &Sdp<'_>, place: Place<'_>, ids: &mut Ids) -> Vec<u8> {
+    pub(crate) fn propose(&mut self, sdp: &Sdp<'_>, place: &Place, ids: &mut Ids) -> Vec<u8> {
         let stood = self.before.take().unwrap_or_else(|| self.text.clone());
         let written = self.write(sdp, place, ids);
         self.before = Some(stood);
@@ -112,38 +112,9 @@ impl LocalSession {
         Sdp::parse(&self.text).map_or(0, |sdp| sdp.streams().len())
     }
 
-    /// The description that stands, to be sent again. Its version rises only where another was written meanwhile.
-    pub(crate) fn again(&mut self) -> Option<Vec<u8>> {
-        if self.text.is_empty() {
-            return None;
-        }
-        if fingerprint(&self.text) == self.last {
-            return Some(self.text.to_vec());
-        }
-        // What was refused last may have said the same as what stands.
-        let same = self.numbered(self.version)?;
-        if fingerprint(&same) != self.last {
-            self.version += 1;
-        }
-        let text = self.numbered(self.version)?;
-        self.last = fingerprint(&text);
-        self.text = text.clone().into_boxed_slice();
-        Some(text)
-    }
-
-    /// The description that stands with another version in its origin line, which is our own: `o=- id version IN …`.
-    fn numbered(&self, version: u32) -> Option<Vec<u8>> {
-        let head = format!("o=- {} ", self.id);
-        let begins = self.text.windows(head.len()).position(|window| window == head.as_bytes())?;
-        let at = begins + head.len();
-        let behind = self.text.get(at..)?;
-        let behind = behind.get(behind.iter().position(|byte| !byte.is_ascii_digit())?..)?;
-        Some([self.text.get(..at)?, version.to_string().as_bytes(), behind].concat())
-    }
-
     /// The peer's description with our address and ports in it.
-    pub(crate) fn write(&mut self, sdp: &Sdp<'_>, place: Place<'_>, ids: &mut Ids) -> Vec<u8> {
-        let Place { address, ports, side, is_secured, is_offer } = place;
+    pub(crate) fn write(&mut self, sdp: &Sdp<'_>, place: &Place, ids: &mut Ids) -> Vec<u8> {
+        let Place { address, is_secured, is_offer, .. } = *place;
         let encryption = is_secured.then(|| match &mut self.security {
             Some(security) => {
                 security.encryption(sdp, is_offer, |index, muxed| place.candidates(index, muxed), ids)
@@ -155,9 +126,8 @@ impl LocalSession {
         let muxed =
             |index| !is_offer && self.security.as_ref().is_some_and(|security| security.is_muxed(index));
         let ports: SmallVec<[sip::StreamPorts; 4]> = (0..sdp.streams().len())
-            .map(|index| match ports.get(index) {
+            .map(|index| match place.ports.get(index).copied().flatten() {
                 Some(pair) => {
-                    let pair = pair.side(side);
                     let rtcp = if muxed(index) { pair.rtp } else { pair.rtcp };
                     sip::StreamPorts { rtp: pair.rtp, rtcp }
                 }
@@ -311,7 +281,7 @@ impl CallMedia {
         let shaped = terms.shape(sdp, said, said.is_none(), translation);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         let place = self.place(side, leg.told, &leg.session, false, wire);
-        leg.session.write(shaped.as_ref().unwrap_or(sdp), place, &mut wire.ids)
+        leg.session.write(shaped.as_ref().unwrap_or(sdp), &place, &mut wire.ids)
     }
 
     /// The same for the first offer of a leg that is to be.
@@ -327,7 +297,7 @@ impl CallMedia {
         let shaped = terms.shape(sdp, None, true, terms.translation(sdp, None));
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         let place = self.place(side, told, session, true, wire);
-        session.write(shaped.as_ref().unwrap_or(sdp), place, &mut wire.ids)
+        session.write(shaped.as_ref().unwrap_or(sdp), &place, &mut wire.ids)
     }
 
     /// The same for an offer within the dialog.
@@ -342,7 +312,7 @@ impl CallMedia {
         let shaped = self.shape(sdp, side, terms);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
         let place = self.place(side, leg.told, &leg.session, true, wire);
-        leg.session.propose(shaped.as_ref().unwrap_or(sdp), place, &mut wire.ids)
+        leg.session.propose(shaped.as_ref().unwrap_or(sdp), &place, &mut wire.ids)
     }
 
     fn place(
@@ -352,10 +322,11 @@ impl CallMedia {
         session: &LocalSession,
         is_offer: bool,
         wire: &mut Wire,
-    ) -> Place<'_> {
+    ) -> Place {
         self.is_secured |= session.security.is_some();
         let address = self.address(side, told, wire);
-        Place { address, ports: &self.streams, side, is_secured: self.is_secured, is_offer }
+        let ports = self.streams.iter().map(|ports| Some(ports.side(side))).collect();
+        Place { address, ports, is_secured: self.is_secured, is_offer }
     }
 
     /// Whether the box encrypts the media of a leg of the call, so that no description has anything of another leg's keys.
@@ -366,8 +337,22 @@ impl CallMedia {
     /// Whether the peer of this leg may describe itself so: where its encryption ends here as its trunk says, else
     /// plainly, if the other side's does.
     pub(crate) fn takes(&self, sdp: &Sdp<'_>, leg: &Leg) -> bool {
+        self.may(sdp, leg, Security::check)
+    }
+
+    /// Whether it may make this offer, whoever made the last.
+    pub(crate) fn takes_offer(&self, sdp: &Sdp<'_>, leg: &Leg) -> bool {
+        self.may(sdp, leg, Security::check_offer)
+    }
+
+    fn may(
+        &self,
+        sdp: &Sdp<'_>,
+        leg: &Leg,
+        check: impl FnOnce(&Security, &Sdp<'_>) -> Result<(), Forbidden>,
+    ) -> bool {
         match &leg.session.security {
-            Some(security) => security.check(sdp).is_ok(),
+            Some(security) => check(security, sdp).is_ok(),
             None => !self.is_secured || security::is_plain(sdp),
         }
     }

@@ -137,7 +137,7 @@ impl Leg {
         // Of a body in parts the description is one: it goes as it went.
         let is_sdp = |kind: &[u8]| kind.get(..SDP.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(SDP));
         let offers = purpose == Purpose::Invite && old.first(Name::ContentType).is_some_and(is_sdp);
-        let offer = if offers { self.session.again() } else { None };
+        let offer = if offers { self.session.offer_again(&mut wire.ids) } else { None };
         let body = offer.as_deref().unwrap_or(old.body());
         let unreliable = purpose == Purpose::Invite && self.has_heard_offer();
         let supported = unreliable.then(|| (Name::Supported, SUPPORTED_UNRELIABLE.to_vec()));

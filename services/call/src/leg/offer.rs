@@ -73,7 +73,7 @@ impl Leg {
     pub(crate) fn put_back(&mut self, key: LegKey, wire: &mut Wire, now: Now) -> bool {
         wire.coverage.leg(self, LegInput::PutBack);
         self.session.refused();
-        let body = self.session.again().map(Body::from);
+        let body = self.session.offer_again(&mut wire.ids).map(Body::from);
         let ours = Ours::new(OfferBy::Invite, Aim::PutBack, false);
         body.is_some_and(|body| self.offer(key, &Offer { ours, from: None, body: Some(&body) }, wire, now))
     }
@@ -342,7 +342,7 @@ impl Leg {
             self.way_due = true;
         }
         // An offer in the 2xx is answered with what we had, where that answers as many streams.
-        let answer = if ours.offerless { self.answer_as_before(response) } else { None };
+        let answer = if ours.offerless { self.answer_as_before(response, wire) } else { None };
         if ours.by == OfferBy::Invite {
             self.send_ack(client, cseq, answer.as_ref(), wire);
         }
@@ -393,9 +393,9 @@ impl Leg {
         true
     }
 
-    fn answer_as_before(&mut self, response: &Message<'_>) -> Option<Body> {
-        let offered = Sdp::parse(sdp_of(response)?).ok()?.streams().len();
-        if self.session.streams() == offered { self.session.again().map(Body::from) } else { None }
+    fn answer_as_before(&mut self, response: &Message<'_>, wire: &mut Wire) -> Option<Body> {
+        let offer = Sdp::parse(sdp_of(response)?).ok()?;
+        self.session.answer_again(&offer, &mut wire.ids).map(Body::from)
     }
 
     /// Which methods the peer says it takes (RFC 3261 §20.5); a message without Allow says nothing.

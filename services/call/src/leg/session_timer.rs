@@ -124,7 +124,7 @@ impl Leg {
         let by = if self.allows_update { OfferBy::Update } else { OfferBy::Invite };
         let body = match by {
             OfferBy::Update => None,
-            OfferBy::Invite => self.session.again().map(Body::from),
+            OfferBy::Invite => self.session.offer_again(&mut wire.ids).map(Body::from),
         };
         let ours = Ours::new(by, Aim::Refresh, body.is_none());
         self.offer(key, &Offer { ours, from: None, body: body.as_ref() }, wire, now)

@@ -21,6 +21,7 @@ mod journal;
 mod long_calls;
 mod long_requests;
 mod names;
+mod offerless;
 mod pings;
 mod reason;
 mod recording;

@@ -165,3 +165,25 @@ fn a_reinvite_without_a_key_where_one_must_be_is_refused_and_the_keys_stay() {
     world.receive(CALLER, &ack_failure("INVITE3", &refused).replace("CSeq: 1 ACK", "CSeq: 3 ACK"));
     assert_eq!(of_both(&world), before, "an answer in the clear is no answer");
 }
+
+/// Who was offered to before numbers the lines of its own offer as it likes.
+#[test]
+fn a_callee_offers_lines_of_its_own() {
+    let (mut world, ok, out) = encrypted();
+    let before = of_both(&world);
+    let hold = secure(ANSWER, &line(1, CM, NEW_KEY)) + "a=sendonly\n";
+    assert_ne!(cryptos(&out)[0].suite, CM_80, "the first line of the box is another");
+    world.receive(CALLEE, &(from_callee("INVITE", 1, &out, KIND) + &hold));
+    world.expect(CALLEE, "SIP/2.0 100");
+    let across = world.expect(CALLER, "INVITE");
+    let held = answer(&across, CM_80, KEY).replace(ANSWER.trim_end(), OFFER.trim_end());
+    world.receive(CALLER, &response(&across, "200 OK", "", Some(&held)));
+    world.expect(CALLER, "ACK");
+    let answered = world.expect(CALLEE, "SIP/2.0 200");
+    assert_eq!((cryptos(&answered).len(), cryptos(&answered)[0].tag), (1, 1));
+    world.receive(CALLEE, &from_callee("ACK", 1, &out, ""));
+    let after = of_both(&world);
+    assert_eq!((after[1].inbound.key(), &after[1].outbound), (NEW, &before[1].outbound));
+    ends_by_the_caller(&mut world, &ok, 2);
+    world.expect_replays();
+}
