@@ -574,7 +574,9 @@ impl Core {
         {
             return true;
         }
-        if call.media.covers(sdp) || call.media.state != MediaState::Open {
+        // Of an answer nothing is heard that was not offered, and that has its ports.
+        let is_answer = self.legs.get(leg).is_some_and(|leg| leg.offered().is_some());
+        if is_answer || call.media.covers(sdp) || call.media.state != MediaState::Open {
             return false;
         }
         setup.deferred = Some((leg, event, Bytes::copy_from_slice(message.bytes())));

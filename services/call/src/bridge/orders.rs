@@ -440,6 +440,9 @@ impl Core {
         let call = self.calls.get_mut(key)?;
         let from = call.leg(side).and_then(|leg| self.legs.get_mut(leg))?;
         let trunk = from.trunk;
+        let fitted = from.fitted(sdp);
+        let fitted = fitted.as_deref().and_then(|fitted| Sdp::parse(fitted).ok());
+        let sdp = fitted.as_ref().unwrap_or(sdp);
         call.media.describe(sdp, side, from, &mut self.wire);
         call.note_media(side, sdp);
         if let (Side::B, Some(setup)) = (side, call.setup.as_mut()) {

@@ -42,7 +42,11 @@ impl Core {
         self.begin_newcomer(key, side, now);
         self.take_answer(key, side.other(), cause, now);
         let Some(call) = self.calls.get_mut(key) else { return };
-        let stays = call.leg(side.other()).and_then(|leg| self.legs.get(leg)).and_then(|leg| leg.trunk);
+        let stays = call.leg(side.other()).and_then(|leg| self.legs.get(leg));
+        let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
+        let fitted = stays.zip(answer.as_ref()).and_then(|(leg, answer)| leg.fitted(answer));
+        let answer = fitted.as_deref().and_then(|fitted| Sdp::parse(fitted).ok()).or(answer);
+        let stays = stays.and_then(|leg| leg.trunk);
         let Some(comes) = call.transfer.take().and_then(|transfer| transfer.arrival) else { return };
         let Some(leg) = self.legs.get_mut(comes) else { return };
         let terms = Terms::of(&call.snapshot, stays, leg.trunk);
@@ -53,7 +57,6 @@ impl Core {
             call.media.describe(&sdp, side, leg, &mut self.wire);
             call.record.described(side, &sdp);
         }
-        let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
         let body = answer.map(|sdp| call.media.write(&sdp, leg, side, terms, &mut self.wire)).map(Body::from);
         leg.answer(&mut self.wire, response, body.as_ref(), now);
         let goes = match side {

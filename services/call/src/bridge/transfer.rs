@@ -336,6 +336,8 @@ impl Core {
         // A reliable response may have answered already, and the 2xx need not say it again (RFC 3262 §5).
         let described = sdp_of(response).map(Bytes::copy_from_slice).or_else(|| leg.early_description());
         let newcomer = described.unwrap_or_default();
+        let fitted = Sdp::parse(&newcomer).ok().and_then(|sdp| leg.fitted(&sdp));
+        let newcomer = fitted.map_or(newcomer, Bytes::from);
         // A party of another call has its ACK already.
         if leg.owes_ack() {
             leg.acknowledge(&mut self.wire, None);

@@ -388,13 +388,13 @@ impl Core {
         if call.media.takes(&sdp, from) { Ok(sdp) } else { Err(Unusable) }
     }
 
-    /// Whether a description that comes from this side answers the offer that this side has (RFC 3264 §6: as many
-    /// streams). An offer in a 2xx, whose ACK is owed, is no answer.
+    /// Whether a description that comes from this side answers the offer that this side has: with no more streams (RFC 3264
+    /// §6; those that are missing are rejected). An offer in a 2xx, whose ACK is owed, is no answer.
     fn answers(&self, call: CallKey, side: Side, sdp: &Option<Result<Sdp<'_>, Unusable>>) -> bool {
         let Some(call) = self.calls.get(call) else { return true };
         let Some(from) = call.leg(side).and_then(|leg| self.legs.get(leg)) else { return true };
         match sdp {
-            Some(Ok(sdp)) => from.owes_ack() || sdp.streams().len() == from.session.streams(),
+            Some(Ok(sdp)) => from.owes_ack() || sdp.streams().len() <= from.session.streams(),
             Some(Err(_)) => false,
             None => true,
         }

@@ -64,6 +64,17 @@ impl Leg {
         true
     }
 
+    /// What its peer answers when it describes itself now; `None` where that is an offer.
+    pub(crate) fn offered(&self) -> Option<&[u8]> {
+        let is_asked = matches!(self.exchange, Exchange::AckDue { .. });
+        Some(self.session.standing()).filter(|offered| !is_asked && !offered.is_empty())
+    }
+
+    /// What its peer says in answer to that, where it has not as many streams: with as many (RFC 3264 §6).
+    pub(crate) fn fitted(&self, answer: &Sdp<'_>) -> Option<Vec<u8>> {
+        answer.fitted_to(&Sdp::parse(self.offered()?).ok()?)
+    }
+
     /// How a carried offer travels: as it came, but UPDATE only to a peer that takes it.
     pub(crate) fn carrier_of(&self, method: Method) -> OfferBy {
         if method == Method::Update && self.allows_update { OfferBy::Update } else { OfferBy::Invite }

@@ -39,6 +39,7 @@ mod rules;
 mod secure;
 mod session_timer;
 mod shards;
+mod short_answers;
 mod standalone;
 mod streams;
 mod subscription;

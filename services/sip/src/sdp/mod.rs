@@ -10,6 +10,7 @@
 
 mod crypto;
 mod dtls;
+mod fit;
 mod line;
 mod rewrite;
 mod select;
