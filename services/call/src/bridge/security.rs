@@ -56,6 +56,8 @@ struct Secured {
     /// The suite and the line of it that both named.
     agreed: Option<(u32, SrtpKeys)>,
     dtls: Option<DtlsTerms>,
+    /// Its peer has encrypted it so, and is offered that again: also when it was off or a fax meanwhile, and in another call.
+    is_known: bool,
 }
 
 #[derive(Debug)]
@@ -240,12 +242,18 @@ impl Security {
         let (Some(stream), Some(state)) = (sdp.streams().get(index), self.stream(index)) else {
             return Ok(None);
         };
-        state.kind = kind;
-        state.muxed = stream.rtcp_mux() && (state.offers_mux || !we_offered);
         if !we_offered {
             state.proto = String::from_utf8_lossy(stream.proto).into();
             state.mid = String::from_utf8_lossy(stream.mid().unwrap_or_default()).into();
         }
+        let is_talk = !stream.is_rejected() && is_rtp(stream);
+        state.muxed = is_talk && stream.rtcp_mux() && (state.offers_mux || !we_offered);
+        // What is off, or a fax, says nothing of how it is protected when it comes back.
+        if !is_talk {
+            return Ok(None);
+        }
+        state.kind = kind;
+        state.is_known = kind != Kind::Plain;
         // A relay that does no handshakes checks no paths either.
         let ice = sdp.ice(index).filter(|_| relay_does_more);
         state.hear_ice(ice, we_offered, ids);
@@ -322,13 +330,12 @@ impl Security {
             }
             let mut said = StreamEncryption::default();
             if is_offer {
-                let is_agreed = state.agreed.is_some() || state.dtls.is_some();
-                if !is_agreed {
+                if !state.is_known {
                     state.kind = preferred;
                 }
                 let transport = match state.kind {
                     // What is offered to those who need not encrypt looks plain to those who cannot (RFC 8643).
-                    Kind::Sdes if policy == MediaSecurity::Optional && !is_agreed => Transport::Plain,
+                    Kind::Sdes if policy == MediaSecurity::Optional && !state.is_known => Transport::Plain,
                     Kind::Plain => Transport::Plain,
                     Kind::Sdes => Transport::Secure,
                     Kind::Dtls => Transport::Tls,

@@ -43,6 +43,7 @@ mod short_answers;
 mod standalone;
 mod streams;
 mod subscription;
+mod switched;
 mod teardown;
 mod transfer;
 mod transfer_races;
