@@ -61,7 +61,7 @@ impl Core {
         }
         let stood = leg.session.standing().to_vec();
         let terms = Terms::of(&call.snapshot, None, leg.trunk);
-        if terms.refuse(&sdp) {
+        if terms.refuse(&sdp) || !leg.session.carries(&sdp) {
             return Err(488);
         }
         // Its keys have been at work where it is now; in another stream of the relay their count would begin anew.

@@ -79,7 +79,7 @@ impl Core {
             return follow.push_back(refused(UNACCEPTABLE));
         };
         let terms = Terms::of(&call.snapshot, trunk, leg.trunk);
-        if terms.refuse(&sdp) {
+        if terms.refuse(&sdp) || !leg.session.carries(&sdp) {
             return follow.push_back(refused(UNACCEPTABLE));
         }
         match leg.early_update() {

@@ -44,7 +44,7 @@ impl Core {
             return;
         }
         let terms = Terms::of(&call.snapshot, trunk, leg.trunk);
-        if sdp.as_ref().is_some_and(|sdp| terms.refuse(sdp)) {
+        if sdp.as_ref().is_some_and(|sdp| terms.refuse(sdp) || !leg.session.carries(sdp)) {
             return follow.push_back(Cause::new(Event::OfferRefused).status(488));
         }
         // Of the offer the relay hears only when it is accepted; a refused one leaves the session as it was.

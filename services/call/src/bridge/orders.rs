@@ -208,7 +208,7 @@ impl Core {
             && !(call.transfer.is_some() && call.media.is_secured())
             && self.legs.get(call.a).is_some_and(|caller| caller.session.security.is_none())
             && offer.as_ref().is_some_and(|sdp| !is_plain(sdp));
-        if is_foreign {
+        if is_foreign || offer.as_ref().is_some_and(|sdp| !session.carries(sdp)) {
             follow.push_back(Cause::new(Event::Refused).status(UNACCEPTABLE).by(EndedBy::Policy));
             return;
         }

@@ -175,6 +175,15 @@ impl Security {
     /// The leg goes over to another call: what its keys have protected there is not known here.
     pub(crate) fn forget_keys(&mut self) {
         self.streams.iter_mut().for_each(|stream| *stream = Secured::default());
+    /// Whether any stream of an offer is one that its reader may take.
+    pub(crate) fn carries(&self, sdp: &Sdp<'_>) -> bool {
+        let mut in_use = sdp.streams().iter().filter(|stream| !stream.is_rejected()).peekable();
+        in_use.peek().is_none() || in_use.any(|stream| !self.rejects(stream))
+    }
+
+    /// Whether this cannot be encrypted and may not be plain.
+    pub(crate) fn rejects(&self, stream: &Stream<'_>) -> bool {
+        self.policy != MediaSecurity::Optional && !is_rtp(stream)
     }
 
     /// Whether a description is one that its author may make now.

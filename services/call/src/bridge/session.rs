@@ -83,6 +83,11 @@ impl LocalSession {
         }
     }
 
+    /// Whether the peer may take any of what it is to be offered: a fax is not encrypted.
+    pub(crate) fn carries(&self, offer: &Sdp<'_>) -> bool {
+        self.security.as_ref().is_none_or(|security| security.carries(offer))
+    }
+
     /// What keys there are protect nothing from now on.
     pub(crate) fn forget_keys(&mut self) {
         if let Some(security) = &mut self.security {
@@ -125,8 +130,11 @@ impl LocalSession {
         // An offer says where control goes with who answers without `a=rtcp-mux` (RFC 5761 §5.1.3).
         let muxed =
             |index| !is_offer && self.security.as_ref().is_some_and(|security| security.is_muxed(index));
-        let ports: SmallVec<[sip::StreamPorts; 4]> = (0..sdp.streams().len())
-            .map(|index| match place.ports.get(index).copied().flatten() {
+        let is_rejected = |stream| self.security.as_ref().is_some_and(|security| security.rejects(stream));
+        let ports: SmallVec<[sip::StreamPorts; 4]> = (0..)
+            .zip(sdp.streams())
+            .map(|(index, stream)| match place.ports.get(index).copied().flatten() {
+                _ if is_rejected(stream) => sip::StreamPorts { rtp: 0, rtcp: 0 },
                 Some(pair) => {
                     let rtcp = if muxed(index) { pair.rtp } else { pair.rtcp };
                     sip::StreamPorts { rtp: pair.rtp, rtcp }
