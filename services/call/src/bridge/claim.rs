@@ -69,6 +69,7 @@ impl Core {
         let body = call.media.propose(&sdp, leg, side, terms, &mut self.wire);
         let ours = Ours::new(OfferBy::Invite, Aim::Proposed, false);
         if !leg.offer(party, &Offer { ours, from: None, body: Some(&body.into()) }, &mut self.wire, now) {
+            leg.session.refused();
             return Err(491);
         }
         if let Some(transfer) = &mut call.transfer {

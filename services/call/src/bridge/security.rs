@@ -38,6 +38,8 @@ pub(crate) struct Security {
     turn: Turn,
     bundled: bool,
     streams: Vec<Secured>,
+    /// What there was before an offer of new keys that is under way.
+    before: Option<Vec<Secured>>,
 }
 
 /// One stream of it.
@@ -151,8 +153,15 @@ impl Security {
         is_web: bool,
         fingerprint: Option<sip::Fingerprint>,
     ) -> Option<Box<Security>> {
-        let leg =
-            Security { policy, is_web, fingerprint, turn: Turn::Open, bundled: false, streams: Vec::new() };
+        let leg = Security {
+            policy,
+            is_web,
+            fingerprint,
+            turn: Turn::Open,
+            bundled: false,
+            streams: Vec::new(),
+            before: None,
+        };
         (policy != MediaSecurity::None).then(|| Box::new(leg))
     }
 
@@ -172,9 +181,26 @@ impl Security {
         self.turn = if has_offer { Turn::PeerOffers } else { Turn::Open };
     }
 
-    /// The leg goes over to another call: what its keys have protected there is not known here.
+    /// The leg is offered to go over to another call: what its keys have protected is not known there.
     pub(crate) fn forget_keys(&mut self) {
-        self.streams.iter_mut().for_each(|stream| *stream = Secured::default());
+        let anew =
+            |stream: &Secured| Secured { kind: stream.kind, is_known: stream.is_known, ..Secured::default() };
+        let anew = self.streams.iter().map(anew).collect();
+        self.before = Some(std::mem::replace(&mut self.streams, anew));
+    }
+
+    /// It goes over.
+    pub(crate) fn accepted(&mut self) {
+        self.before = None;
+    }
+
+    /// It stays, with the keys that it has.
+    pub(crate) fn refused(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.streams = before;
+        }
+    }
+
     /// Whether any stream of an offer is one that its reader may take.
     pub(crate) fn carries(&self, sdp: &Sdp<'_>) -> bool {
         let mut in_use = sdp.streams().iter().filter(|stream| !stream.is_rejected()).peekable();

@@ -88,7 +88,7 @@ impl LocalSession {
         self.security.as_ref().is_none_or(|security| security.carries(offer))
     }
 
-    /// What keys there are protect nothing from now on.
+    /// It is offered to go over to another call, with keys that protect nothing yet.
     pub(crate) fn forget_keys(&mut self) {
         if let Some(security) = &mut self.security {
             security.forget_keys();
@@ -98,12 +98,18 @@ impl LocalSession {
     /// The offer that was under way is the session now.
     pub(crate) fn accepted(&mut self) {
         self.before = None;
+        if let Some(security) = &mut self.security {
+            security.accepted();
+        }
     }
 
     /// The offer that was under way never was (RFC 3261 §14.1).
     pub(crate) fn refused(&mut self) {
         if let Some(before) = self.before.take() {
             self.text = before;
+        }
+        if let Some(security) = &mut self.security {
+            security.refused();
         }
     }
 

@@ -7,6 +7,7 @@ mod basic_call;
 mod bodies;
 mod cancel_client;
 mod cancel_server;
+mod claimed_keys;
 mod codecs;
 mod corpora;
 mod crypto;
