@@ -9,7 +9,7 @@ use sip::{Message, Method, is_media_type};
 use super::CallKey;
 use super::session::TakenDigits;
 use crate::core::Core;
-use crate::io::{Now, Output};
+use crate::io::{EventKind, Now, Output};
 use crate::leg::LegKey;
 use crate::media::{Digit, MediaOrder, Side};
 
@@ -26,10 +26,28 @@ impl Core {
     pub(crate) fn relay_digit(&mut self, key: CallKey, side: Side, digit: Digit, now: Now) {
         let Some(to) = self.calls.get(key).and_then(|call| call.leg(side.other())) else { return };
         let body = format!("Signal={}\r\nDuration={}\r\n", digit.symbol(), digit.millis);
-        if let Some(leg) = self.legs.get_mut(to) {
-            leg.inform(to, RELAY, body.as_bytes(), &mut self.wire, now);
+        let leg = self.legs.get_mut(to);
+        if leg.is_some_and(|leg| !leg.inform(to, RELAY, body.as_bytes(), &mut self.wire, now)) {
+            self.digits_fail(key, "its peer answers too slowly");
         }
         self.settle(key, now);
+    }
+
+    /// An INFO with a press was answered; the next leaves.
+    pub(crate) fn on_digit_answered(&mut self, to: LegKey, status: u16, now: Now) {
+        let Some(leg) = self.legs.get_mut(to) else { return };
+        let call = leg.call;
+        if !leg.on_informed(to, status, &mut self.wire, now)
+            && let Some(call) = call
+        {
+            self.digits_fail(call, &format!("expected 2xx, got {status}"));
+        }
+    }
+
+    fn digits_fail(&mut self, key: CallKey, why: &str) {
+        let Some(id) = self.calls.get(key).map(|call| call.id) else { return };
+        let what = format!("a key press in INFO was not taken: {why}");
+        self.wire.event(Some(id), EventKind::Warning { what });
     }
 
     /// A side's INFO: whether it is a digit that the relay plays to the other side.

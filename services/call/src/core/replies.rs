@@ -134,6 +134,10 @@ impl Core {
             Purpose::Carry(_) | Purpose::Info if matches!(status, 408 | 481) && speaks_of_call(message) => {
                 News::Lost
             }
+            Purpose::Info if status >= 200 => {
+                self.on_digit_answered(key, status, now);
+                News::Nothing
+            }
             Purpose::Carry(_) | Purpose::Info => News::Nothing,
         };
         if let Some(call) = call {

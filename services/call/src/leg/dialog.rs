@@ -138,21 +138,6 @@ impl Leg {
         true
     }
 
-    /// Sends news of this box's own within the dialog, if there is one; what the answer is matters to nobody.
-    pub(crate) fn inform(&mut self, key: LegKey, kind: &str, body: &[u8], wire: &mut Wire, now: Now) {
-        wire.coverage.leg(self, LegInput::Carry);
-        if !self.is_confirmed() && !self.has_early_dialog() {
-            return;
-        }
-        let flow = self.request_flow(wire);
-        let (client, branch) = wire.prepare(Method::Info, ClientUser::Leg(key, Purpose::Info), flow, now);
-        let Some(writer) = self.in_dialog(b"INFO", None, &branch, flow, wire) else {
-            return wire.abandon(client);
-        };
-        wire.launch(client, writer.body(Some(kind.as_bytes()), body), now);
-        self.note_spent(wire);
-    }
-
     /// Whether the peer may end the dialog: the caller any time, the callee once it answered (RFC 3261 §15).
     pub(crate) fn knows_dialog(&self) -> bool {
         match self.state {
@@ -214,7 +199,7 @@ impl Leg {
     }
 
     /// Whether a provisional response made a dialog in which requests can be sent before the answer (RFC 3261 §12.1).
-    fn has_early_dialog(&self) -> bool {
+    pub(super) fn has_early_dialog(&self) -> bool {
         match self.state {
             // An 18x without PRACK may be lost, and a request that finds no dialog ends one at who sent it.
             LegState::Invited { .. } => self.has_pracked(),

@@ -27,6 +27,7 @@ mod challenge;
 mod dialog;
 mod early;
 mod exchange;
+mod inform;
 mod kept;
 mod offer;
 mod refer;
@@ -200,6 +201,8 @@ pub(crate) struct Leg {
     subscription: Option<Box<refer::Subscription>>,
     /// Where requests go, when the peer named a host.
     way: Option<Box<way::Way>>,
+    /// What its peer is told of in INFO.
+    informing: Option<Box<inform::Informing>>,
     /// The peer may have named one that was not looked up.
     pub(crate) way_due: bool,
     pub(crate) armed: Option<Time>,
@@ -233,6 +236,7 @@ impl Leg {
             told: Told::new(routing::MediaFamily::Auto, flow.remote.ip()),
             subscription: None,
             way: None,
+            informing: None,
             way_due: true,
             armed: None,
         }

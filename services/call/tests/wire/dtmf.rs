@@ -1,6 +1,8 @@
 //! Key presses between a trunk that sends them as RTP (RFC 4733) and one that sends INFO: what is negotiated with each, and
 //! what crosses.
 
+use std::time::Duration;
+
 use call::{Digit, Input, MediaOrder, MediaReport, RegistrarPolicy, Side};
 use routing::{Dtmf, Trunk};
 
@@ -235,4 +237,51 @@ fn the_trunk_of_who_comes_in_a_transfer_has_its_say() {
         (sent.header("Call-ID"), sent.body()),
         (target.header("Call-ID"), "Signal=9\r\nDuration=100\r\n")
     );
+}
+
+/// A press that is lost on its way once would be refused behind the next one (RFC 3261 §12.2.2).
+#[test]
+fn presses_in_info_leave_one_by_one() {
+    let mut world = world(Dtmf::Pass, Dtmf::Info);
+    let (_, ok) = up(&mut world, OFFER, &answered("0", ""));
+    for symbol in ["1", "2", "3"] {
+        pressed(&mut world, Side::A, symbol, 100);
+        world.pass(Duration::from_millis(100));
+    }
+    let first = world.expect(CALLEE, "INFO");
+    assert!(first.body().starts_with("Signal=1"));
+    world.expect_silence();
+    world.pass(Duration::from_millis(300));
+    let again = world.expect(CALLEE, "INFO");
+    assert_eq!(again.text, first.text, "nobody has heard it");
+    world.receive(CALLEE, &response(&again, "200 OK", "", None));
+    let second = world.expect(CALLEE, "INFO");
+    assert!(second.body().starts_with("Signal=2"));
+    world.expect_silence();
+    world.receive(CALLEE, &response(&second, "415 Unsupported Media Type", "", None));
+    let third = world.expect(CALLEE, "INFO");
+    assert!(third.body().starts_with("Signal=3"));
+    assert_eq!(world.warnings, ["a key press in INFO was not taken: expected 2xx, got 415"]);
+    world.receive(CALLEE, &response(&third, "415 Unsupported Media Type", "", None));
+    assert_eq!(world.warnings.len(), 1, "once for the leg");
+    world.expect_silence();
+    world.expect_replays();
+    ends_by_the_caller(&mut world, &ok, 2);
+}
+
+#[test]
+fn presses_that_nobody_answers_are_bounded() {
+    let mut world = world(Dtmf::Pass, Dtmf::Info);
+    let (_, ok) = up(&mut world, OFFER, &answered("0", ""));
+    for _ in 0..40 {
+        pressed(&mut world, Side::A, "5", 100);
+    }
+    assert_eq!(world.warnings, ["a key press in INFO was not taken: its peer answers too slowly"]);
+    let mut answered = 0;
+    while let Some(sent) = world.sent.pop_front() {
+        answered += 1;
+        world.receive(CALLEE, &response(&sent, "200 OK", "", None));
+    }
+    assert_eq!(answered, 33, "the one that was out, and those that waited");
+    ends_by_the_caller(&mut world, &ok, 2);
 }
