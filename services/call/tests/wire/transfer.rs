@@ -533,7 +533,7 @@ fn what_was_heard_before_a_transfer_and_after_it_stands_in_a_row_each() {
         [18, 8],
         "together they are what was heard in the call"
     );
-    assert_eq!(world.records.last().unwrap().from_a.speech, Some(Speech { packets: 8, lost: 0 }));
+    assert_eq!(world.records.last().unwrap().from_b.speech, Some(Speech { packets: 8, lost: 0 }));
     world.expect_replays();
 }
 

@@ -97,6 +97,17 @@ impl Oracle {
         }
     }
 
+    /// The Core is told that the connection of an INVITE is gone, which it takes for lost while nothing has come back.
+    pub(crate) fn lost(&mut self, now: Time, bytes: &Bytes) {
+        let key = Message::parse(bytes).ok().and_then(|request| key(&request));
+        let sent = key.and_then(|key| self.sent.get_mut(&key));
+        if let Some(sent) =
+            sent.filter(|sent| sent.is_first_invite && !sent.provisional && sent.end.is_none())
+        {
+            sent.undelivered.get_or_insert(now);
+        }
+    }
+
     /// A leg begins, or tries again with credentials.
     fn invite_sent(&mut self, invite: &Message<'_>) -> Option<usize> {
         let uri = invite.request_uri().and_then(|uri| sip::Uri::parse(uri).ok());

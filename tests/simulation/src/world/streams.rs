@@ -29,7 +29,7 @@ pub(super) struct Connection {
     /// Towards the box, towards the phone.
     ways: [Way; 2],
     /// The INVITEs that the box sent on it, with their shards.
-    invites: Vec<(usize, SendToken)>,
+    invites: Vec<(usize, SendToken, Bytes)>,
 }
 
 /// One direction.
@@ -63,7 +63,7 @@ impl World {
         match found {
             Some(at) => {
                 if token != SendToken::NONE && bytes.starts_with(b"INVITE ") {
-                    self.connections[at].invites.push((shard, token));
+                    self.connections[at].invites.push((shard, token, bytes.clone()));
                 }
                 self.push(at, 1, bytes);
             }
@@ -158,7 +158,8 @@ impl World {
         self.tape.note(self.now, None, format!("the connection of {phone} is reset"));
         self.oracle.calls.iter_mut().for_each(|call| call.broken = true);
         let flow = Flow { listener: STREAMS, remote, connection: at as u64 + 1 };
-        for (shard, token) in std::mem::take(&mut self.connections[at].invites) {
+        for (shard, token, bytes) in std::mem::take(&mut self.connections[at].invites) {
+            self.oracle.lost(self.now, &bytes);
             self.input(shard, Input::Lost { flow, token })?;
         }
         for shard in 0..self.cores.len() {
