@@ -133,6 +133,12 @@ async fn a_database_that_an_earlier_version_has_forwarded_to_gets_no_more_than_w
     store.close().await;
     drop(store);
     let mut database = postgres.connect().await;
+    // An index that was being made when the box ended is made to its end, or to the end of its connection.
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'drawbridge'";
+    until("the server is done with the box", async || {
+        sqlx::query_scalar::<_, i64>(left).fetch_one(&mut database).await.unwrap() == 0
+    })
+    .await;
     execute(&mut database, "TRUNCATE cdr, forwarded").await;
     let file = directory.path().join("drawbridge.db");
     let mut journal = SqliteConnection::connect(file.to_str().unwrap()).await.unwrap();
