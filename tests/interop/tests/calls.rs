@@ -1,6 +1,7 @@
 //! One kind of call after another through the box, SIPp on both sides.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use interop::{Direction, Drawbridge, Outcome, Place, Sipp, Wire};
@@ -161,6 +162,8 @@ fn a_carrier_that_refuses_connections_is_passed_over() {
 fn a_carrier_that_is_silent_is_passed_over_after_timer_b() {
     let place = Place::new("silent");
     let drawbridge = Drawbridge::start(&place, &two_carriers(&place));
+    // Somebody has the port and says nothing; where nobody has it, the system says so.
+    let _silent = UdpSocket::bind(place.sip(Place::B)).unwrap();
     let patience = Duration::from_secs(45);
     let second = Sipp::callee("uas.xml", place.ip(Place::C)).patience(patience).start(&place);
     let caller = Sipp::caller("uac.xml", place.ip(Place::A), place.sip(Place::BOX)).patience(patience);
@@ -169,6 +172,19 @@ fn a_carrier_that_is_silent_is_passed_over_after_timer_b() {
     let cdrs = drawbridge.cdrs(2);
     assert_eq!(cdrs.len(), 2);
     assert!(cdrs.iter().any(|cdr| cdr["attempt"] == 1 && cdr["ended_by"] == "timer"), "{cdrs:#?}");
+}
+
+#[test]
+fn a_carrier_where_nobody_listens_is_passed_over_at_once() {
+    let place = Place::new("closed");
+    let drawbridge = Drawbridge::start(&place, &two_carriers(&place));
+    let second = Sipp::callee("uas.xml", place.ip(Place::C)).start(&place);
+    let caller = Sipp::caller("uac.xml", place.ip(Place::A), place.sip(Place::BOX)).start(&place);
+    caller.finish(LIMIT).assert_clean(1);
+    second.finish(LIMIT).assert_clean(1);
+    let cdrs = drawbridge.cdrs(2);
+    let first = cdrs.iter().find(|cdr| cdr["attempt"] == 1).unwrap();
+    assert_eq!((&first["disposition"], &first["ended_by"]), (&"failed".into(), &"error".into()), "{first:#}");
 }
 
 #[test]
