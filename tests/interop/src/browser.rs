@@ -1,7 +1,7 @@
 //! A page in a headless Chromium, which is a phone: SIP over secure WebSocket, WebRTC for its media (`page/phone.html`).
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -79,12 +79,15 @@ impl Browser {
     }
 }
 
-fn program() -> &'static str {
+/// The browser itself where it is known where that is: what Debian has in the path is a script that waits for it, and whoever ends
+/// the script leaves the browser behind.
+fn program() -> PathBuf {
     let folders = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = std::env::split_paths(&folders).collect();
-    let is_there = |name: &&str| folders.iter().any(|folder| Path::new(folder).join(name).is_file());
+    let folders = [PathBuf::from("/usr/lib/chromium")].into_iter().chain(std::env::split_paths(&folders));
+    let places: Vec<_> = folders.collect();
+    let find = |name: &&str| places.iter().map(|folder| folder.join(name)).find(|place| place.is_file());
     PROGRAMS
-        .into_iter()
-        .find(is_there)
+        .iter()
+        .find_map(find)
         .unwrap_or_else(|| panic!("none of {PROGRAMS:?} is installed; see `make deps`"))
 }
