@@ -273,7 +273,7 @@ fn what_is_too_long_or_against_the_protocol_is_told_so_and_closed() {
 
 #[test]
 fn what_is_no_handshake_or_does_not_end_is_let_go() {
-    let sbc = start(&[], |config| config.limits.handshake = Duration::from_millis(300));
+    let sbc = start(&[], |config| config.limits.handshake = Duration::from_millis(1500));
     let mut sip = sbc.dial();
     sip.send(&request("BYE", "raw", "TCP", sip.stream.local_addr().unwrap()));
     let mut answer = Vec::new();
