@@ -12,24 +12,28 @@ impl Record {
 
     /// What the caller said, else what it was told, else what an answered call that ends so means.
     pub(super) fn q850_a(&self, attempt: &Attempt, is_last: bool) -> Option<u16> {
-        let status = self.a_status?;
-        let told = if status < 300 {
-            self.ender(attempt, is_last).map(|by| attempt.q850.unwrap_or(self.cleared(by, is_last)))
-        } else {
-            q850_of(status)
-        };
-        self.q850.or(told)
+        self.cause(self.a_status, [self.q850, attempt.q850], self.ender(attempt, is_last), is_last)
     }
 
     /// What the target said, else what its status means; who is hung up is told why.
     pub(super) fn q850_b(&self, attempt: &Attempt, is_last: bool) -> Option<u16> {
-        let status = attempt.status?;
-        let meant = if status < 300 {
-            self.ender(attempt, is_last).map(|by| self.q850.unwrap_or(self.cleared(by, is_last)))
-        } else {
-            q850_of(status)
+        self.cause(attempt.status, [attempt.q850, self.q850], self.ender(attempt, is_last), is_last)
+    }
+
+    /// Of a side that has this status: what it said itself, else what the status means, else what it was told of the other side,
+    /// where it talked and that has ended.
+    fn cause(
+        &self,
+        status: Option<u16>,
+        [own, others]: [Option<u16>; 2],
+        ender: Option<EndedBy>,
+        is_last: bool,
+    ) -> Option<u16> {
+        let meant = match status? {
+            ..300 => ender.map(|by| others.unwrap_or(self.cleared(by, is_last))),
+            refused => q850_of(refused),
         };
-        attempt.q850.or(meant)
+        own.or(meant)
     }
 
     /// The cause of a talk that ended so where no side named one: what the box told both, if it did.
