@@ -3,56 +3,52 @@
 use std::net::SocketAddr;
 
 use call::{BindingChange, Flow, ListenerId, Utc};
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use rusqlite::Connection;
+use sqlx::{Row, SqlitePool};
 
 use crate::cdr::clean;
 use crate::error::Error;
 use crate::writer::utc_now;
 
 /// Keeps a binding, or drops it when it has ended.
-pub(crate) async fn save(
-    connection: &mut SqliteConnection,
+pub(crate) fn save(
+    connection: &Connection,
     change: &BindingChange,
     listeners: &[String],
     now: i64,
-) -> Result<(), sqlx::Error> {
+) -> rusqlite::Result<()> {
     if change.expires_at.0 <= now {
-        sqlx::query("DELETE FROM binding WHERE user = ? AND contact = ?")
-            .bind(&*change.user)
-            .bind(&*change.contact)
-            .execute(connection)
-            .await?;
-        return Ok(());
+        let mut delete = connection.prepare_cached("DELETE FROM binding WHERE user = ? AND contact = ?")?;
+        return delete.execute([&*change.user, &*change.contact]).map(|_| ());
     }
     let Some(listener) = listeners.get(usize::from(change.flow.listener.0)) else {
         tracing::warn!(user = %change.user, listener = change.flow.listener.0, "registration over an unknown listener");
         return Ok(());
     };
-    sqlx::query(
+    let mut write = connection.prepare_cached(
         "INSERT INTO binding (user, contact, listener, remote, expires_at, call_id, cseq, q, user_agent)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (user, contact) DO UPDATE SET
              listener = excluded.listener, remote = excluded.remote, expires_at = excluded.expires_at,
              call_id = excluded.call_id, cseq = excluded.cseq, q = excluded.q, user_agent = excluded.user_agent",
-    )
-    .bind(&*change.user)
-    .bind(&*change.contact)
-    .bind(listener)
-    .bind(change.flow.remote.to_string())
-    .bind(change.expires_at.0)
-    .bind(&*change.call_id)
-    .bind(i64::from(change.cseq))
-    .bind(i64::from(change.q))
-    .bind(change.user_agent.as_deref().map(clean))
-    .execute(connection)
-    .await?;
+    )?;
+    write.execute((
+        &*change.user,
+        &*change.contact,
+        listener,
+        change.flow.remote.to_string(),
+        change.expires_at.0,
+        &*change.call_id,
+        change.cseq,
+        change.q,
+        change.user_agent.as_deref().map(clean),
+    ))?;
     Ok(())
 }
 
 /// Drops what has expired.
-pub(crate) async fn purge(connection: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM binding WHERE expires_at <= ?").bind(now).execute(connection).await?;
-    Ok(())
+pub(crate) fn purge(connection: &Connection, now: i64) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM binding WHERE expires_at <= ?", [now]).map(|_| ())
 }
 
 /// All that are live now and whose listener still exists.

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use call::{EndedBy, Interrupted};
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Connection, Row, SqliteConnection};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use uuid::Uuid;
 
 use crate::cdr::{COLUMNS, Value};
+use crate::commit::insert_values;
 use crate::encoded::decode;
-use crate::error::OpenError;
+use crate::error::{CommitError, OpenError};
+use crate::journal;
 use crate::spool::{self, Kind};
 use crate::writer;
 
@@ -45,9 +46,9 @@ pub(crate) struct Found {
 
 /// Commits everything that is known of the process before this one, in one transaction, and takes the spool away. Dying in
 /// between repeats it, which changes nothing: each record has the key that it would have had. `alive`: when it last lived.
-pub(crate) async fn recover(
+pub(crate) fn recover(
     path: &Path,
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     spool: &Path,
     alive: i64,
     survivors: Survivors<'_>,
@@ -56,7 +57,7 @@ pub(crate) async fn recover(
         |source| OpenError::File { what: "cannot read the spool", path: spool.to_owned(), source };
     let files = spool::spools(spool).and_then(|paths| spool::left_behind(&paths)).map_err(unreadable)?;
     let failed = |source| OpenError::Journal { path: path.to_owned(), source };
-    let found = commit(connection, &files, alive, survivors).await.map_err(failed)?;
+    let found = commit(connection, &files, alive, survivors).map_err(failed)?;
     spool::clear(spool, false);
     tell(&found);
     Ok(found)
@@ -73,9 +74,7 @@ impl Later {
     /// `None`: it is not for want of room that nothing could be committed, or what there is cannot be put aside.
     pub(crate) fn after(error: &OpenError, spool: &Path, alive: i64) -> Option<Later> {
         let OpenError::Journal { source, .. } = error else { return None };
-        let code = source.as_database_error()?.code()?.parse::<u32>().ok()?;
-        // SQLITE_IOERR and SQLITE_FULL; what is above these eight bits says more.
-        if !matches!(code & 0xff, 10 | 13) {
+        if !matches!(source.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DiskFull)) {
             return None;
         }
         let files = spool::set_aside(spool, writer::utc_now()).ok()?;
@@ -83,15 +82,15 @@ impl Later {
     }
 
     /// The `seq` of the last record then.
-    pub(crate) async fn commit(&self, connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-        let files = spool::left_behind(&self.files).map_err(sqlx::Error::Io)?;
+    pub(crate) fn commit(&self, connection: &mut Connection) -> Result<i64, CommitError> {
+        let files = spool::left_behind(&self.files)?;
         let nobody = Survivors { shards: None, listeners: &[] };
-        tell(&commit(connection, &files, self.alive, nobody).await?);
+        tell(&commit(connection, &files, self.alive, nobody)?);
         for path in &self.files {
             // What cannot be taken away is read again at the next start, and changes nothing then.
             let _ = std::fs::remove_file(path);
         }
-        sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM cdr").fetch_one(connection).await
+        Ok(journal::last_seq(connection)?)
     }
 }
 
@@ -113,20 +112,18 @@ fn tell(found: &Found) {
     }
 }
 
-async fn commit(
-    connection: &mut SqliteConnection,
+fn commit(
+    connection: &mut Connection,
     files: &[Vec<u8>],
     alive: i64,
     survivors: Survivors<'_>,
-) -> Result<Found, sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+) -> rusqlite::Result<Found> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut found = Found::default();
-    let kept: Vec<(Vec<u8>, Option<Vec<u8>>)> = sqlx::query("SELECT record, state FROM open_cdr")
-        .fetch_all(&mut *transaction)
-        .await?
-        .iter()
-        .map(|row| (row.get(0), row.get(1)))
-        .collect();
+    let kept: Vec<(Vec<u8>, Option<Vec<u8>>)> = transaction
+        .prepare("SELECT record, state FROM open_cdr")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
     let mut open: BTreeMap<String, Attempt<'_>> = BTreeMap::new();
     for (record, state) in &kept {
         if let Some(attempt) = Attempt::read(record, state.as_deref()) {
@@ -147,18 +144,18 @@ async fn commit(
             }
             Kind::Closed => {
                 open.remove(&attempt.text("id"));
-                found.uncommitted += attempt.insert(&mut transaction).await?;
+                found.uncommitted += attempt.insert(&transaction)?;
             }
         }
     }
     for (id, attempt) in std::mem::take(&mut open) {
-        if !exists(&mut transaction, "SELECT 1 FROM cdr WHERE id = ?", &id).await? {
+        if !exists(&transaction, "SELECT 1 FROM cdr WHERE id = ?", &id)? {
             open.insert(id, attempt);
         }
     }
     let mut going_on = Vec::new();
     for (id, attempt) in std::mem::take(&mut open) {
-        let has_end = exists(&mut transaction, HAS_END, &attempt.text("call_id")).await?;
+        let has_end = exists(&transaction, HAS_END, &attempt.text("call_id"))?;
         match attempt.survives(alive, survivors) {
             Ok(Some(shard)) if !has_end => going_on.push((shard, attempt)),
             Ok(_) => {
@@ -174,23 +171,22 @@ async fn commit(
     let calls: BTreeSet<String> = going_on.iter().map(|(_, attempt)| attempt.text("call_id")).collect();
     for (id, mut attempt) in open {
         let call = attempt.text("call_id");
-        let is_last =
-            last.contains(&id) && !calls.contains(&call) && !exists(&mut transaction, HAS_END, &call).await?;
+        let is_last = last.contains(&id) && !calls.contains(&call) && !exists(&transaction, HAS_END, &call)?;
         attempt.end(alive, is_last);
-        found.crashed += attempt.insert(&mut transaction).await?;
+        found.crashed += attempt.insert(&transaction)?;
     }
-    sqlx::query("DELETE FROM open_cdr").execute(&mut *transaction).await?;
+    transaction.execute("DELETE FROM open_cdr", [])?;
     for (shard, attempt) in going_on {
-        attempt.stay_open(shard, &mut found, &mut transaction).await?;
+        attempt.stay_open(shard, &mut found, &transaction)?;
     }
-    transaction.commit().await?;
+    transaction.commit()?;
     Ok(found)
 }
 
 const HAS_END: &str = "SELECT 1 FROM cdr WHERE call_id = ? AND is_last";
 
-async fn exists(connection: &mut SqliteConnection, sql: &'static str, id: &str) -> Result<bool, sqlx::Error> {
-    Ok(sqlx::query(sql).bind(id).fetch_optional(connection).await?.is_some())
+fn exists(connection: &Connection, sql: &'static str, id: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached(sql)?.exists([id])
 }
 
 /// Of the open attempts of a call the one that tells how the call ended: who talked, else the one that began last of those that
@@ -237,23 +233,13 @@ impl<'a> Attempt<'a> {
     }
 
     /// It goes on: its record is that of this process now.
-    async fn stay_open(
-        self,
-        shard: u16,
-        found: &mut Found,
-        connection: &mut SqliteConnection,
-    ) -> Result<(), sqlx::Error> {
+    fn stay_open(self, shard: u16, found: &mut Found, connection: &Connection) -> rusqlite::Result<()> {
         let (Some(state), Ok(id)) = (self.state, Uuid::parse_str(&self.text("id"))) else { return Ok(()) };
-        sqlx::query("INSERT INTO open_cdr (id, record, state) VALUES (?, ?, ?)")
-            .bind(id.as_bytes().to_vec())
-            .bind(self.record)
-            .bind(state)
-            .execute(&mut *connection)
-            .await?;
-        let recorded: Option<i64> = sqlx::query_scalar("SELECT max(attempt) FROM cdr WHERE call_id = ?")
-            .bind(self.text("call_id"))
-            .fetch_one(&mut *connection)
-            .await?;
+        let mut keep =
+            connection.prepare_cached("INSERT INTO open_cdr (id, record, state) VALUES (?, ?, ?)")?;
+        keep.execute((&id.as_bytes()[..], self.record, state))?;
+        let mut last = connection.prepare_cached("SELECT max(attempt) FROM cdr WHERE call_id = ?")?;
+        let recorded: Option<i64> = last.query_row([self.text("call_id")], |row| row.get(0))?;
         let attempts = recorded.max(self.integer("attempt")).unwrap_or(0);
         let attempts = u32::try_from(attempts).unwrap_or(0);
         found.goes_on.insert(id);
@@ -305,14 +291,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// How many rows that made: none when it was there.
-    async fn insert(self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-        let mut arguments = SqliteArguments::default();
-        for value in self.values {
-            writer::add(value, &mut arguments)?;
-        }
-        let done = sqlx::query_with(sqlx::AssertSqlSafe(writer::insert_sql(1)), arguments)
-            .execute(connection)
-            .await?;
-        Ok(done.rows_affected())
+    fn insert(self, connection: &Connection) -> rusqlite::Result<u64> {
+        Ok(insert_values(connection, &self.values)? as u64)
     }
 }

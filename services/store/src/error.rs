@@ -27,7 +27,7 @@ pub enum OpenError {
         /// The database file.
         path: PathBuf,
         /// SQLite's reason.
-        source: sqlx::Error,
+        source: rusqlite::Error,
     },
     /// The file's schema cannot be brought to this version's.
     #[error("journal {}: {source}", path.display())]
@@ -88,4 +88,15 @@ pub enum Error {
     /// SQLite says no.
     #[error("journal: {0}")]
     Journal(#[from] sqlx::Error),
+}
+
+/// Something was not committed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// SQLite says no.
+    #[error(transparent)]
+    Journal(#[from] rusqlite::Error),
+    /// What the process before this one has left cannot be read.
+    #[error("the spool: {0}")]
+    Spool(#[from] std::io::Error),
 }

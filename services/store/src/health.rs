@@ -42,7 +42,7 @@ pub struct JournalHealth {
     pub lost: u64,
     /// Attempts that are not over, of which the journal knows or will know with the next commit.
     pub open: u64,
-    /// How often it could not be kept how far an attempt was, since start. Should the process die, its record says less.
+    /// How often how far an attempt was waited in the spool because the queue was half full, since start.
     pub unopened: u64,
     /// Records that the spool did not take, since start. Should the process die before they are committed, they are lost.
     pub unspooled: u64,
@@ -212,8 +212,9 @@ impl Shared {
         self.beats_held.store(held, Ordering::Relaxed);
     }
 
-    pub(crate) fn are_beats_held(&self) -> bool {
-        self.beats_held.load(Ordering::Relaxed)
+    /// Whether it is to be said that the process lives.
+    pub(crate) fn are_beats_wanted(&self) -> bool {
+        self.is_open() && !self.beats_held.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_open(&self) -> bool {

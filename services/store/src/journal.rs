@@ -5,9 +5,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::{Connection, OpenFlags};
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection as _, SqliteConnection, SqlitePool};
 
 use crate::error::OpenError;
 
@@ -48,13 +49,14 @@ pub(crate) fn prepare(data_dir: &Path) -> Result<(File, PathBuf), OpenError> {
 /// WAL, so that listings read while records are committed. `synchronous = FULL`: in WAL mode NORMAL does not fsync at
 /// a commit, and a power cut would take back records that were already counted as kept. One fsync per commit is
 /// affordable because a commit carries everything that came within `Config::gather`.
-pub(crate) async fn connect_writer(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    options(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .pragma("journal_size_limit", "67108864")
-        .connect()
-        .await
+pub(crate) fn connect_writer(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864",
+    )?;
+    Ok(connection)
 }
 
 /// A connection that only reads.
@@ -72,36 +74,32 @@ pub(crate) fn readers(path: &Path) -> SqlitePool {
 }
 
 /// Opens the file for the first time and brings its schema up to date.
-pub(crate) async fn open(path: &Path) -> Result<SqliteConnection, OpenError> {
-    let mut connection =
-        connect_writer(path).await.map_err(|source| OpenError::Journal { path: path.to_owned(), source })?;
-    MIGRATIONS
-        .run(&mut connection)
-        .await
-        .map_err(|source| OpenError::Migration { path: path.to_owned(), source })?;
+pub(crate) async fn open(path: &Path) -> Result<Connection, OpenError> {
+    let connection =
+        connect_writer(path).map_err(|source| OpenError::Journal { path: path.to_owned(), source })?;
+    let failed = |source| OpenError::Migration { path: path.to_owned(), source };
+    let migrated = options(path).synchronous(SqliteSynchronous::Full).connect().await;
+    let mut migrated = migrated.map_err(|source| failed(source.into()))?;
+    MIGRATIONS.run(&mut migrated).await.map_err(failed)?;
+    migrated.close().await.map_err(|source| failed(source.into()))?;
     Ok(connection)
 }
 
 /// Drops some of the records that began before this time and that every sink has, and says whether those were all. So many at a
 /// time: what is written waits for it. One that a sink refuses stays until it has been taken.
-pub(crate) async fn drop_before(
-    connection: &mut SqliteConnection,
+pub(crate) fn drop_before(
+    connection: &Connection,
     before: i64,
     forwarded_to: i64,
     most: u32,
-) -> Result<bool, sqlx::Error> {
-    let dropped = sqlx::query(
+) -> rusqlite::Result<bool> {
+    let dropped = connection.execute(
         "DELETE FROM cdr WHERE seq IN
          (SELECT seq FROM cdr WHERE started_at < ? AND seq <= ? AND seq NOT IN (SELECT seq FROM sink_refused)
           ORDER BY started_at LIMIT ?)",
-    )
-    .bind(before)
-    .bind(forwarded_to)
-    .bind(most)
-    .execute(connection)
-    .await?
-    .rows_affected();
-    Ok(dropped < u64::from(most))
+        (before, forwarded_to, most),
+    )?;
+    Ok(dropped < most as usize)
 }
 
 /// Tells this journal from every other.
@@ -110,19 +108,13 @@ pub(crate) async fn identity(connection: &mut SqliteConnection) -> Result<String
 }
 
 /// Counts records that went to the log instead.
-pub(crate) async fn add_lost(connection: &mut SqliteConnection, lost: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE journal SET lost = lost + ?").bind(lost).execute(connection).await.map(|_| ())
+pub(crate) fn add_lost(connection: &Connection, lost: i64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE journal SET lost = lost + ?", [lost]).map(|_| ())
 }
 
-/// The `seq` of the last record, 0 in an empty journal. Ends the connection.
-pub(crate) async fn last_seq(path: &Path, mut connection: SqliteConnection) -> Result<i64, OpenError> {
-    let failed = |source| OpenError::Journal { path: path.to_owned(), source };
-    let last = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM cdr")
-        .fetch_one(&mut connection)
-        .await
-        .map_err(failed)?;
-    connection.close().await.map_err(failed)?;
-    Ok(last)
+/// The `seq` of the last record, 0 in an empty journal.
+pub(crate) fn last_seq(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT coalesce(max(seq), 0) FROM cdr", [], |row| row.get(0))
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -11,6 +11,7 @@
 mod backoff;
 mod binding;
 mod cdr;
+mod commit;
 mod crash;
 mod encoded;
 mod error;
@@ -37,11 +38,12 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use call::{BindingChange, Interrupted};
 use sqlx::SqlitePool;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -106,11 +108,13 @@ impl Config {
 /// ends; what they have not committed by then is gone.
 #[derive(Debug)]
 pub struct Store {
-    records: mpsc::Sender<recorder::Handed>,
-    bindings: mpsc::Sender<BindingChange>,
+    records: tokio::sync::mpsc::Sender<recorder::Handed>,
+    bindings: tokio::sync::mpsc::Sender<BindingChange>,
     shared: Arc<health::Shared>,
     spool: PathBuf,
     alive: [spool::Alive; 2],
+    /// While it is there, they are given.
+    alive_for: Mutex<Option<[mpsc::Sender<()>; 2]>>,
     recorders: AtomicU16,
     readers: SqlitePool,
     listeners: Arc<[String]>,
@@ -154,7 +158,7 @@ impl Store {
         })?;
         let survivors = crash::Survivors { shards: config.recover, listeners: &config.listeners };
         let alive = [data_dir, &spool].map(spool::Alive::last).into_iter().flatten().max().unwrap_or(0);
-        let (found, later) = match crash::recover(&path, &mut connection, &spool, alive, survivors).await {
+        let (found, later) = match crash::recover(&path, &mut connection, &spool, alive, survivors) {
             Ok(found) => (found, None),
             Err(error) => match crash::Later::after(&error, &spool, alive) {
                 Some(later) => (crash::Found::default(), Some((later, error.to_string()))),
@@ -167,10 +171,12 @@ impl Store {
             connection = journal::open(&path).await?;
         }
         if let Some(webhook) = &webhook {
-            let renamed = sink::rename(&mut connection, &webhook.earlier_name(), &webhook.name()).await;
+            let renamed = sink::rename(&mut connection, &webhook.earlier_name(), &webhook.name());
             renamed.map_err(|source| OpenError::Journal { path: path.clone(), source })?;
         }
-        let last_seq = journal::last_seq(&path, connection).await?;
+        let last_seq = journal::last_seq(&connection);
+        let last_seq = last_seq.map_err(|source| OpenError::Journal { path: path.clone(), source })?;
+        drop(connection);
         let readers = journal::readers(&path);
 
         let sinks = [target.is_some(), config.lines.is_some(), webhook.is_some()];
@@ -183,20 +189,19 @@ impl Store {
             later
         });
         let listeners: Arc<[String]> = config.listeners.into();
-        let (records_in, records) = mpsc::channel(config.queue.max(1));
-        let (bindings_in, bindings) = mpsc::channel(16_384);
-        let (progress_in, progress) = mpsc::channel(256);
+        let (records_in, records) = tokio::sync::mpsc::channel(config.queue.max(1));
+        let (bindings_in, bindings) = tokio::sync::mpsc::channel(16_384);
+        let (progress_in, progress) = tokio::sync::mpsc::channel(256);
         let (closing, closing_seen) = watch::channel(false);
         let (committed, committed_seen) = watch::channel(writer::Committed { seq: last_seq, last: false });
 
         let writer = writer::Writer::new(writer::Inputs {
             path: path.clone(),
+            journal: Arc::new(Mutex::new(commit::Journal::new(path.clone(), Arc::clone(&listeners), later))),
             gather: config.gather,
             retention: config.retention,
-            listeners: Arc::clone(&listeners),
             shared: Arc::clone(&shared),
             open: found.goes_on,
-            later,
             records,
             bindings,
             progress,
@@ -217,15 +222,14 @@ impl Store {
         }
         let tasks = Tasks { writer: tokio::spawn(writer.run()), forwarders, committed: committed_seen };
         let alive = [&spool, data_dir].map(spool::Alive::open);
-        for sign in &alive {
-            tokio::spawn(live(sign.clone(), Arc::clone(&shared), closing.subscribe()));
-        }
+        let alive_for = alive.each_ref().map(|sign| live(sign.clone(), Arc::clone(&shared)));
         Ok(Store {
             records: records_in,
             bindings: bindings_in,
             shared,
             spool,
             alive,
+            alive_for: Mutex::new(Some(alive_for)),
             recorders: AtomicU16::new(0),
             readers,
             listeners,
@@ -307,6 +311,7 @@ impl Store {
         self.closing.send_replace(true);
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Tasks { writer, forwarders, mut committed }) = tasks else { return };
+        self.alive_for.lock().unwrap_or_else(PoisonError::into_inner).take();
         for sign in &self.alive {
             beat(sign, &self.shared).await;
         }
@@ -338,16 +343,26 @@ const COMMIT: Duration = Duration::from_secs(2);
 /// How often the process says that it lives, while there are calls: how exactly the end of a call is known that it takes along.
 const BEAT: Duration = Duration::from_millis(20);
 
-async fn live(alive: spool::Alive, shared: Arc<health::Shared>, mut closing: watch::Receiver<bool>) {
-    // An error means that the store is gone.
-    while tokio::time::timeout(BEAT, closing.wait_for(|closing| *closing)).await.is_err() {
-        beat(&alive, &shared).await;
+/// On a thread of its own, so that whatever else is done at the moment puts it off the least, and a disk that hangs holds up nobody
+/// else. Until the sender is dropped.
+fn live(alive: spool::Alive, shared: Arc<health::Shared>) -> mpsc::Sender<()> {
+    let (alive_for, ends) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("alive".into()).spawn(move || {
+        while ends.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
+            if shared.are_beats_wanted() {
+                alive.beat(writer::utc_now());
+            }
+        }
+    });
+    if let Err(error) = thread {
+        tracing::warn!(%error, "no sign of life: calls that a dying process takes along end with their last word");
     }
+    alive_for
 }
 
 /// A disk that hangs holds up nobody else.
 async fn beat(alive: &spool::Alive, shared: &health::Shared) {
-    if !shared.is_open() || shared.are_beats_held() {
+    if !shared.are_beats_wanted() {
         return;
     }
     let alive = alive.clone();

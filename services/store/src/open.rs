@@ -1,14 +1,9 @@
 //! Attempts that are not over, in the journal: written when they begin and change, taken away with their record.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, AssertSqlSafe, SqliteConnection};
+use rusqlite::Connection;
 use uuid::Uuid;
-
-/// Rows of one statement.
-const ROWS: usize = 64;
 
 /// An attempt that is not over.
 #[derive(Debug)]
@@ -19,10 +14,8 @@ pub(crate) struct Open {
     pub(crate) state: Option<Box<[u8]>>,
 }
 
-/// The statements, and which attempts have a row.
+/// Which attempts have a row.
 pub(crate) struct OpenRecords {
-    insert: Arc<str>,
-    delete: Arc<str>,
     kept: HashSet<Uuid>,
     /// Attempts that are over and have no record, while it may still come that they are open.
     over: HashSet<Uuid>,
@@ -50,19 +43,27 @@ impl Changes {
         self.written.clear();
         self.gone.clear();
     }
+
+    pub(crate) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut write = connection.prepare_cached(
+            "INSERT INTO open_cdr (id, record, state) VALUES (?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET record = excluded.record, state = excluded.state",
+        )?;
+        for (id, Open { record, state }) in &self.written {
+            write.execute((&id.as_bytes()[..], &record[..], state.as_deref()))?;
+        }
+        let mut delete = connection.prepare_cached("DELETE FROM open_cdr WHERE id = ?")?;
+        for id in &self.gone {
+            delete.execute([&id.as_bytes()[..]])?;
+        }
+        Ok(())
+    }
 }
 
 impl OpenRecords {
     /// `kept`: those of the process before this one that go on.
     pub(crate) fn new(kept: HashSet<Uuid>) -> OpenRecords {
-        let rows = vec!["(?, ?, ?)"; ROWS].join(", ");
-        // Parameters that get no value are NULL.
-        let insert = format!(
-            "INSERT INTO open_cdr (id, record, state) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
-             ON CONFLICT (id) DO UPDATE SET record = excluded.record, state = excluded.state"
-        );
-        let delete = format!("DELETE FROM open_cdr WHERE id IN ({})", vec!["?"; ROWS].join(", "));
-        OpenRecords { insert: insert.into(), delete: delete.into(), kept, over: HashSet::new(), over_for: 0 }
+        OpenRecords { kept, over: HashSet::new(), over_for: 0 }
     }
 
     /// This attempt's record is in the batch.
@@ -100,33 +101,6 @@ impl OpenRecords {
     pub(crate) fn count(&self, changes: &Changes) -> usize {
         let begun = changes.written.keys().filter(|id| !self.kept.contains(id)).count();
         (self.kept.len() + begun).saturating_sub(changes.gone.len())
-    }
-
-    pub(crate) async fn save(
-        &self,
-        changes: &Changes,
-        connection: &mut SqliteConnection,
-    ) -> Result<(), sqlx::Error> {
-        let written: Vec<_> = changes.written.iter().collect();
-        for rows in written.chunks(ROWS) {
-            let mut arguments = SqliteArguments::default();
-            for (id, Open { record, state }) in rows {
-                arguments.add(id.as_bytes().to_vec()).map_err(sqlx::Error::Encode)?;
-                arguments.add(record.to_vec()).map_err(sqlx::Error::Encode)?;
-                arguments.add(state.as_deref().map(<[u8]>::to_vec)).map_err(sqlx::Error::Encode)?;
-            }
-            let sql = AssertSqlSafe(Arc::clone(&self.insert));
-            sqlx::query_with(sql, arguments).execute(&mut *connection).await?;
-        }
-        for ids in changes.gone.chunks(ROWS) {
-            let mut arguments = SqliteArguments::default();
-            for id in ids {
-                arguments.add(id.as_bytes().to_vec()).map_err(sqlx::Error::Encode)?;
-            }
-            let sql = AssertSqlSafe(Arc::clone(&self.delete));
-            sqlx::query_with(sql, arguments).execute(&mut *connection).await?;
-        }
-        Ok(())
     }
 
     /// The changes are committed.

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+use rusqlite::Connection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
@@ -84,32 +85,21 @@ impl Progress {
         Progress { sink: Arc::clone(sink), position, refused: Vec::new(), taken_after_all: Vec::new() }
     }
 
-    pub(crate) async fn save(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        sqlx::query(
+    pub(crate) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut keep = connection.prepare_cached(
             "INSERT INTO sink (name, position, revision) VALUES (?, ?, 1)
              ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position), revision = 1",
-        )
-        .bind(&*self.sink)
-        .bind(self.position)
-        .execute(&mut *connection)
-        .await?;
+        )?;
+        keep.execute((&*self.sink, self.position))?;
         for (seq, reason) in &self.refused {
-            sqlx::query(
+            connection.execute(
                 "INSERT INTO sink_refused (sink, seq, reason) VALUES (?, ?, ?)
                  ON CONFLICT (sink, seq) DO UPDATE SET reason = excluded.reason",
-            )
-            .bind(&*self.sink)
-            .bind(seq)
-            .bind(clean(reason))
-            .execute(&mut *connection)
-            .await?;
+                (&*self.sink, seq, clean(reason)),
+            )?;
         }
         for seq in &self.taken_after_all {
-            sqlx::query("DELETE FROM sink_refused WHERE sink = ? AND seq = ?")
-                .bind(&*self.sink)
-                .bind(seq)
-                .execute(&mut *connection)
-                .await?;
+            connection.execute("DELETE FROM sink_refused WHERE sink = ? AND seq = ?", (&*self.sink, seq))?;
         }
         Ok(())
     }
@@ -127,28 +117,17 @@ async fn known(journal: &mut SqliteConnection, sink: &str) -> Result<Option<(i64
 }
 
 /// What an earlier version kept under another name is kept under this one, unless that is known already.
-pub(crate) async fn rename(
-    journal: &mut SqliteConnection,
-    earlier: &str,
-    name: &str,
-) -> Result<(), sqlx::Error> {
-    let mut transaction = journal.begin().await?;
-    let renamed = sqlx::query(
+pub(crate) fn rename(journal: &mut Connection, earlier: &str, name: &str) -> rusqlite::Result<()> {
+    let transaction = journal.transaction()?;
+    let renamed = transaction.execute(
         "UPDATE sink SET name = ?2, revision = 1
          WHERE name = ?1 AND revision = 0 AND NOT EXISTS (SELECT 1 FROM sink WHERE name = ?2)",
-    )
-    .bind(earlier)
-    .bind(name)
-    .execute(&mut *transaction)
-    .await?;
-    if renamed.rows_affected() > 0 {
-        sqlx::query("UPDATE sink_refused SET sink = ?2 WHERE sink = ?1")
-            .bind(earlier)
-            .bind(name)
-            .execute(&mut *transaction)
-            .await?;
+        (earlier, name),
+    )?;
+    if renamed > 0 {
+        transaction.execute("UPDATE sink_refused SET sink = ?2 WHERE sink = ?1", (earlier, name))?;
     }
-    transaction.commit().await
+    transaction.commit()
 }
 
 /// What is known of one destination.

@@ -4,39 +4,29 @@
 //! commit that fails is tried again with the same batch until it succeeds; meanwhile the queues fill, and what finds
 //! them full goes to the log. Nothing is forwarded before it is committed here.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use call::BindingChange;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Arguments, AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use uuid::Uuid;
 
 use crate::backoff::Backoff;
-use crate::binding;
-use crate::cdr::{COLUMNS, Value};
-use crate::crash::Later;
-use crate::encoded::decode;
+use crate::commit::{Batch, Journal};
+use crate::error::CommitError;
 use crate::health::Shared;
 use crate::journal;
-use crate::open::{Changes, OpenRecords};
+use crate::open::OpenRecords;
 use crate::recorder::{Handed, What};
 use crate::sink::Progress;
 use crate::spool::Mark;
 
 /// The most records of one transaction: bounds the memory of a batch and the time that a listing waits.
 const MAX_BATCH: usize = 2048;
-
-/// Rows that one INSERT has room for; the smallest that is large enough is taken. Each statement costs a hand-over to
-/// SQLite's thread and back, so one statement a commit is cheapest; a handful of sizes keeps all of them prepared.
-const INSERT_ROWS: [usize; 4] = [1, 8, 32, MOST_ROWS];
-
-/// The largest INSERT: 10,112 parameters of the 32,766 that SQLite takes.
-const MOST_ROWS: usize = 128;
 
 /// How often sinks' positions are kept when nothing else is written.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -65,14 +55,13 @@ pub(crate) struct Committed {
 /// What the writer lives on.
 pub(crate) struct Inputs {
     pub(crate) path: PathBuf,
+    /// Its last use is the writer's; what waits for the disk has it meanwhile.
+    pub(crate) journal: Arc<Mutex<Journal>>,
     pub(crate) gather: Duration,
     pub(crate) retention: Option<Duration>,
-    pub(crate) listeners: Arc<[String]>,
     pub(crate) shared: Arc<Shared>,
     /// Attempts of the process before this one that go on.
     pub(crate) open: HashSet<Uuid>,
-    /// What of that process could not be committed at the start.
-    pub(crate) later: Option<Later>,
     pub(crate) records: Receiver<Handed>,
     pub(crate) bindings: Receiver<BindingChange>,
     pub(crate) progress: Receiver<Progress>,
@@ -82,66 +71,15 @@ pub(crate) struct Inputs {
 
 pub(crate) struct Writer {
     inputs: Inputs,
-    /// For each of [`INSERT_ROWS`].
-    inserts: [Arc<str>; INSERT_ROWS.len()],
     open: OpenRecords,
-    connection: Option<SqliteConnection>,
     /// When what is too old is looked for again.
     purge_at: Instant,
     /// Records that are dropped at once. Fewer where there was no room on the disk for what that writes.
     purge_most: u32,
     /// What every sink had before the batch was gathered.
     forwarded_to: i64,
-}
-
-/// What one transaction writes.
-#[derive(Default)]
-struct Batch {
-    /// As their columns.
-    records: Vec<(Uuid, Box<[u8]>)>,
-    open: Changes,
-    /// How much was handed over, what it replaced included.
-    handed: usize,
-    /// The last entry of each spool.
-    marks: BTreeMap<u16, u64>,
-    bindings: Vec<BindingChange>,
-    progress: Vec<Progress>,
-    /// Records that went to the log instead.
-    lost: i64,
-}
-
-impl Batch {
-    fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.only_records()
-    }
-
-    fn only_records(&self) -> bool {
-        self.bindings.is_empty() && self.progress.is_empty() && self.open.is_empty() && self.lost == 0
-    }
-
-    fn take(&mut self, Handed { what, mark }: Handed, open: &mut OpenRecords) {
-        self.handed += 1;
-        self.marks.insert(mark.spool, mark.number);
-        match what {
-            What::Open { id, .. } if open.is_over(id) => {}
-            What::Open { id, open } => self.open.open(id, open),
-            What::Closed { id, record } => {
-                open.closed(id, &mut self.open);
-                self.records.push((id, record));
-            }
-        }
-        open.taken();
-    }
-
-    fn clear(&mut self) {
-        self.records.clear();
-        self.open.clear();
-        self.handed = 0;
-        self.marks.clear();
-        self.bindings.clear();
-        self.progress.clear();
-        self.lost = 0;
-    }
+    /// When a closing store gives up, once it has found that a commit fails.
+    give_up_at: Option<Instant>,
 }
 
 /// What woke the writer.
@@ -156,12 +94,11 @@ impl Writer {
         let open = OpenRecords::new(std::mem::take(&mut inputs.open));
         Writer {
             inputs,
-            inserts: INSERT_ROWS.map(|rows| insert_sql(rows).into()),
             open,
-            connection: None,
             purge_at: Instant::now(),
             purge_most: journal::MOST_DROPPED,
             forwarded_to: 0,
+            give_up_at: None,
         }
     }
 
@@ -171,9 +108,12 @@ impl Writer {
         loop {
             match self.wake(&mut batch).await {
                 Wake::Handed => {
-                    let closing = self.inputs.closing.wait_for(|closing| *closing);
-                    // Elapsed is the ordinary case; a closing store waits for no more.
-                    let _ = tokio::time::timeout(self.inputs.gather, closing).await;
+                    // What would fill a transaction already waits for no more: at such a rate it would fall behind.
+                    if self.inputs.records.len() < MAX_BATCH {
+                        let closing = self.inputs.closing.wait_for(|closing| *closing);
+                        // Elapsed is the ordinary case; a closing store waits for no more either.
+                        let _ = tokio::time::timeout(self.inputs.gather, closing).await;
+                    }
                     self.drain(&mut batch);
                     self.commit(&mut batch).await;
                 }
@@ -248,36 +188,31 @@ impl Writer {
             batch.progress.push(progress);
         }
         self.commit(&mut batch).await;
-        if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
-        {
-            tracing::warn!(%error, "closing the journal");
-        }
+        self.at_the_disk(Journal::close).await;
     }
 
     /// Writes the batch and empties it, however long that takes; gives up only when the store is closing.
     async fn commit(&mut self, batch: &mut Batch) {
-        if batch.is_empty() && self.inputs.later.is_none() {
+        if batch.is_empty() && !lock(&self.inputs.journal).has_later() {
             return;
         }
         self.inputs.shared.in_flight(batch.records.len());
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
-        let mut give_up_at = None;
         loop {
-            self.inputs.shared.commits(Some(Instant::now()));
-            let tried = self.try_commit(batch).await;
-            self.inputs.shared.commits(None);
+            if self.give_up_at.is_some_and(|at| Instant::now() >= at) {
+                return self.give_up(batch);
+            }
+            let taken = std::mem::take(batch);
+            let work = move |journal: &mut Journal| (journal.commit(&taken), journal.has_later(), taken);
+            let (tried, has_later, taken) = self.at_the_disk(work).await;
+            *batch = taken;
+            self.inputs.shared.holds_beats(has_later);
             match tried {
                 Ok(seq) => return self.committed(batch, seq),
                 Err(error) => self.failed(&error, batch),
             }
-            // After an error SQLite may have rolled back by itself; a new connection has no doubt about it.
-            self.connection = None;
             if *self.inputs.closing.borrow() {
-                let give_up_at = *give_up_at.get_or_insert_with(|| Instant::now() + LAST_TRIES);
-                if Instant::now() >= give_up_at {
-                    return self.give_up(batch);
-                }
+                self.give_up_at.get_or_insert_with(|| Instant::now() + LAST_TRIES);
                 tokio::time::sleep(backoff.wait().min(Duration::from_millis(500))).await;
             } else {
                 let closing = self.inputs.closing.wait_for(|closing| *closing);
@@ -286,77 +221,45 @@ impl Writer {
         }
     }
 
-    /// The `seq` of the last record, if there was one.
-    async fn try_commit(&mut self, batch: &Batch) -> Result<Option<i64>, sqlx::Error> {
-        let connection = connected(&mut self.connection, &self.inputs.path).await?;
-        let mut recovered = None;
-        if let Some(later) = &self.inputs.later {
-            recovered = Some(later.commit(connection).await?);
-            self.inputs.later = None;
-            self.inputs.shared.holds_beats(false);
-        }
-        if batch.is_empty() {
-            return Ok(recovered);
-        }
-        if batch.records.len() <= MOST_ROWS && batch.only_records() {
-            // One statement is a transaction of its own.
-            return insert(connection, &self.inserts, &batch.records).await.map(Some);
-        }
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let mut seq = recovered;
-        for records in batch.records.chunks(MOST_ROWS) {
-            seq = Some(insert(&mut transaction, &self.inserts, records).await?);
-        }
-        self.open.save(&batch.open, &mut transaction).await?;
-        let now = utc_now();
-        for change in &batch.bindings {
-            binding::save(&mut transaction, change, &self.inputs.listeners, now).await?;
-        }
-        for progress in &batch.progress {
-            progress.save(&mut transaction).await?;
-        }
-        if batch.lost > 0 {
-            journal::add_lost(&mut transaction, batch.lost).await?;
-        }
-        transaction.commit().await?;
-        Ok(seq)
-    }
-
     /// Drops what is too old. In a transaction of its own and tried once: a disk that has no room for what that writes may
     /// have room for records, which wait for nothing.
     async fn purge(&mut self) {
-        self.inputs.shared.commits(Some(Instant::now()));
-        let tried = self.try_purge().await;
-        self.inputs.shared.commits(None);
+        let before = self
+            .inputs
+            .retention
+            .map(|retention| utc_now() - i64::try_from(retention.as_micros()).unwrap_or(i64::MAX));
+        let (to, most) = (self.forwarded_to, self.purge_most);
+        let tried = self.at_the_disk(move |journal| journal.purge(before, to, most)).await;
         self.purge_at = Instant::now()
             + match tried {
-                Ok(true) => EXPIRY,
-                Ok(false) => HOUSEKEEPING,
+                Ok(is_done) => {
+                    self.purge_most = most.saturating_mul(2).min(journal::MOST_DROPPED);
+                    if is_done { EXPIRY } else { HOUSEKEEPING }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "what is too old could not be dropped from the journal");
-                    // After an error SQLite may have rolled back by itself.
-                    self.connection = None;
                     self.purge_most = (self.purge_most / 4).max(LEAST_PURGED);
                     PURGE_AGAIN
                 }
             };
     }
 
-    /// Whether nothing that is too old is left.
-    async fn try_purge(&mut self) -> Result<bool, sqlx::Error> {
-        let connection = connected(&mut self.connection, &self.inputs.path).await?;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let now = utc_now();
-        binding::purge(&mut transaction, now).await?;
-        let mut purged = true;
-        if let Some(retention) = self.inputs.retention {
-            let before = now - i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-            let (to, most) = (self.forwarded_to, self.purge_most);
-            purged = journal::drop_before(&mut transaction, before, to, most).await?;
+    /// Has somebody do this who may wait for the disk.
+    async fn at_the_disk<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Journal) -> T + Send + 'static,
+    ) -> T {
+        let journal = Arc::clone(&self.inputs.journal);
+        self.inputs.shared.commits(Some(Instant::now()));
+        let done = tokio::task::spawn_blocking(move || work(&mut lock(&journal))).await;
+        self.inputs.shared.commits(None);
+        match done.map_err(JoinError::try_into_panic) {
+            Ok(done) => done,
+            // It goes on here, where whoever waits for the writer hears of it.
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime ends, and the writer with it.
+            Err(Err(_)) => std::future::pending().await,
         }
-        transaction.commit().await?;
-        self.purge_most = self.purge_most.saturating_mul(2).min(journal::MOST_DROPPED);
-        Ok(purged)
     }
 
     fn committed(&mut self, batch: &mut Batch, seq: Option<i64>) {
@@ -364,6 +267,7 @@ impl Writer {
         if shared.journal_error(None) {
             tracing::info!("the journal takes records again");
         }
+        self.give_up_at = None;
         let seq = seq.unwrap_or(0).max(self.inputs.committed.borrow().seq);
         shared.committed(batch.records.len(), seq);
         shared.settled(batch.handed);
@@ -375,7 +279,7 @@ impl Writer {
         batch.clear();
     }
 
-    fn failed(&self, error: &sqlx::Error, batch: &Batch) {
+    fn failed(&self, error: &CommitError, batch: &Batch) {
         if self.inputs.shared.journal_error(Some(error.to_string())) {
             let path = self.inputs.path.display();
             tracing::error!(%error, %path, waiting = batch.records.len(), "the journal takes no records; they wait in memory");
@@ -396,62 +300,9 @@ impl Writer {
     }
 }
 
-/// The connection that there is, or a new one.
-async fn connected<'a>(
-    connection: &'a mut Option<SqliteConnection>,
-    path: &Path,
-) -> Result<&'a mut SqliteConnection, sqlx::Error> {
-    match connection {
-        Some(connection) => Ok(connection),
-        empty @ None => Ok(empty.insert(journal::connect_writer(path).await?)),
-    }
-}
-
-/// Inserts up to [`MOST_ROWS`] records with one statement; the `seq` of the last.
-async fn insert(
-    connection: &mut SqliteConnection,
-    inserts: &[Arc<str>; INSERT_ROWS.len()],
-    records: &[(Uuid, Box<[u8]>)],
-) -> Result<i64, sqlx::Error> {
-    let size = INSERT_ROWS.iter().position(|room| *room >= records.len()).unwrap_or(INSERT_ROWS.len() - 1);
-    let sql = AssertSqlSafe(Arc::clone(&inserts[size]));
-    let done = sqlx::query_with(sql, arguments(records)?).execute(connection).await?;
-    Ok(done.last_insert_rowid())
-}
-
-/// Parameters that get no value are NULL, and rows without an id are left out: a statement takes fewer rows than it has
-/// room for.
-pub(crate) fn insert_sql(rows: usize) -> String {
-    let names = COLUMNS.map(|column| column.name).join(", ");
-    let row = format!("({})", ["?"; COLUMNS.len()].join(", "));
-    let rows = vec![row; rows].join(", ");
-    // A commit whose outcome is unknown (the disk failed under it) is repeated: the same record must not come twice.
-    format!(
-        "INSERT INTO cdr ({names}) SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
-         ON CONFLICT (id) DO NOTHING"
-    )
-}
-
-fn arguments(records: &[(Uuid, Box<[u8]>)]) -> Result<SqliteArguments, sqlx::Error> {
-    let mut arguments = SqliteArguments::default();
-    arguments.reserve(records.len() * COLUMNS.len(), 0);
-    for (_, record) in records {
-        for value in decode(record).unwrap_or_default() {
-            add(value, &mut arguments)?;
-        }
-    }
-    Ok(arguments)
-}
-
-/// One more parameter.
-pub(crate) fn add(value: Value<'_>, arguments: &mut SqliteArguments) -> Result<(), sqlx::Error> {
-    match value {
-        Value::Null => arguments.add(None::<i64>),
-        Value::Text(text) => arguments.add(Arc::<str>::from(text)),
-        Value::Integer(integer) => arguments.add(integer),
-        Value::Real(real) => arguments.add(real),
-    }
-    .map_err(sqlx::Error::Encode)
+/// Whoever panicked while having it left no half of a transaction: that is rolled back.
+fn lock(journal: &Mutex<Journal>) -> MutexGuard<'_, Journal> {
+    journal.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Microseconds since 1970.

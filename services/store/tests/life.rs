@@ -111,11 +111,11 @@ fn a_call_that_had_just_begun_when_the_process_died_ends_when_it_was_last_alive_
         let mut recorder = store.recorder();
         recorder.open_cdr(&CdrFact { ended_at: Utc(now()), ..standing(1) }, None);
         recorder.flush();
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        tokio::time::sleep(2 * LATE).await;
         died = now();
     });
     let early = told_too_early(directory.path(), died);
-    assert!(early < Duration::from_millis(150), "{early:?}");
+    assert!(early < LATE, "{early:?}");
 }
 
 /// How long before `died` the only record's call is said to have ended.
@@ -126,13 +126,17 @@ fn told_too_early(directory: &Path, died: i64) -> Duration {
     Duration::from_micros((died - fact.ended_at.0).try_into().unwrap())
 }
 
-/// A call is up, and the journal knows of it, for half a second.
+/// For so long a sign of life may wait for a disk on which others write as well. How soon it comes on one that is free
+/// `make kills` measures.
+const LATE: Duration = Duration::from_millis(1500);
+
+/// A call is up, and the journal knows of it.
 async fn talk(store: &Store) {
     let mut recorder = store.recorder();
     recorder.open_cdr(&CdrFact { ended_at: Utc(now()), ..standing(1) }, None);
     recorder.flush();
     until("known", async || store.health().journal.open == 1).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(2 * LATE).await;
 }
 
 #[test]
@@ -143,8 +147,8 @@ fn a_memory_that_dies_with_its_container_takes_no_end_of_a_call_along() {
     live_and_die(directory.path(), config, async |store| talk(store).await);
     let died = now();
     std::fs::remove_dir_all(spool).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(told_too_early(directory.path(), died) < Duration::from_millis(150));
+    std::thread::sleep(2 * LATE);
+    assert!(told_too_early(directory.path(), died) < LATE);
 }
 
 #[test]
@@ -155,8 +159,8 @@ fn a_store_that_is_closed_while_calls_are_open_says_when_that_was() {
         store.close().await;
     });
     let died = now();
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(told_too_early(directory.path(), died) < Duration::from_millis(150));
+    std::thread::sleep(2 * LATE);
+    assert!(told_too_early(directory.path(), died) < LATE);
 }
 
 #[test]
@@ -260,7 +264,11 @@ fn a_box_that_died_starts_though_the_disk_is_full_and_keeps_its_records_when_the
         let records = found(directory.path());
         assert_eq!(records.len(), 302);
         let ended = records[0].fact.ended_at.0;
-        assert!((lived.get() - 150_000..=died).contains(&ended), "{} µs before", died - ended);
+        assert!(
+            (lived.get() - LATE.as_micros() as i64..=died).contains(&ended),
+            "{} µs before",
+            died - ended
+        );
     }
 }
 
