@@ -19,6 +19,7 @@ mod forward;
 mod health;
 mod indexes;
 mod journal;
+mod late;
 mod lines;
 mod mos;
 mod open;
@@ -247,6 +248,7 @@ impl Store {
             records: self.records.clone(),
             bindings: self.bindings.clone(),
             spool: spool::Spool::open(&self.spool, index, Arc::clone(&self.shared)),
+            late: late::Late::default(),
             record: Vec::with_capacity(1024),
             shared: Arc::clone(&self.shared),
         }

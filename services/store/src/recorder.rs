@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::cdr;
 use crate::encoded::decode;
 use crate::health::Shared;
+use crate::late::Late;
 use crate::open::Open;
 use crate::spool::{Kind, Mark, Spool};
 
@@ -25,6 +26,7 @@ pub struct Recorder {
     pub(crate) bindings: Sender<BindingChange>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) spool: Spool,
+    pub(crate) late: Late,
     /// Of the last record; kept for its room.
     pub(crate) record: Vec<u8>,
 }
@@ -46,29 +48,41 @@ pub(crate) enum What {
 
 impl Recorder {
     /// Takes how far an attempt is that goes on, in place of what was said of it before, and with what another process can go
-    /// on with its call, if one can. Records that are whole come first:
-    /// these are dropped, and counted in [`JournalHealth::unopened`](crate::JournalHealth::unopened), when the queue is half full.
+    /// on with its call, if one can. Records that are whole come first: while the queue is half full these wait in the spool and
+    /// here, which is counted in [`JournalHealth::unopened`](crate::JournalHealth::unopened), and are handed over when there is room.
     pub fn open_cdr(&mut self, fact: &CdrFact, state: Option<Box<[u8]>>) {
-        let record = self.encoded(fact);
-        let mark = match &state {
-            Some(state) => self.spool.push_kept(&record, state),
-            None => self.spool.push(Kind::Open, &record),
+        let open = Open { record: self.encoded(fact), state };
+        self.late.forget(fact.id);
+        self.hand_open(fact.id, open);
+    }
+
+    fn hand_open(&mut self, id: Uuid, open: Open) {
+        let mark = match &open.state {
+            Some(state) => self.spool.push_kept(&open.record, state),
+            None => self.spool.push(Kind::Open, &open.record),
         };
-        if self.records.capacity() * 2 < self.records.max_capacity() {
-            return self.shared.count_unopened();
-        }
         self.shared.opened();
-        let what = What::Open { id: fact.id, open: Open { record, state } };
-        match self.records.try_send(Handed { what, mark }) {
+        if !self.has_room() {
+            self.shared.count_unopened();
+            return self.late.keep(id, mark.number, open);
+        }
+        match self.records.try_send(Handed { what: What::Open { id, open }, mark }) {
             Ok(()) => self.shared.handed(),
+            // It is closed: between the question for room and this it cannot have filled.
             Err(_) => self.shared.count_unopened(),
         }
+    }
+
+    /// Half of the queue is for records that are whole.
+    fn has_room(&self) -> bool {
+        self.records.capacity() * 2 >= self.records.max_capacity()
     }
 
     /// Takes the record of an attempt.
     pub fn cdr(&mut self, fact: impl Borrow<CdrFact>) {
         let fact = fact.borrow();
         let record = self.encoded(fact);
+        self.late.forget(fact.id);
         let mark = self.spool.push(Kind::Closed, &record);
         match self.records.try_send(Handed { what: What::Closed { id: fact.id, record }, mark }) {
             Ok(()) => self.shared.handed(),
@@ -85,6 +99,12 @@ impl Recorder {
 
     /// What was taken is where the end of the process does not reach it when this returns.
     pub fn flush(&mut self) {
+        while self.has_room()
+            && let Some((id, open)) = self.late.take_first()
+        {
+            self.hand_open(id, open);
+        }
+        self.spool.hold(self.late.first());
         self.spool.flush();
     }
 

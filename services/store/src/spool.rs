@@ -157,6 +157,8 @@ pub(crate) struct Spool {
     left_out: u64,
     /// The last entry.
     number: u64,
+    /// The entries from this one on are needed, whatever is committed behind it.
+    held: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -179,7 +181,7 @@ impl Spool {
             tracing::warn!(%error, %directory, "no spool: a process that is killed loses the records of its last moments");
             None
         });
-        Spool { index, shared, files, buffer: Vec::new(), waiting: 0, left_out: 0, number: 0 }
+        Spool { index, shared, files, buffer: Vec::new(), waiting: 0, left_out: 0, number: 0, held: None }
     }
 
     /// Takes an entry for the next [`flush`](Spool::flush).
@@ -207,6 +209,11 @@ impl Spool {
         Mark { spool: self.index, number: self.number }
     }
 
+    /// From now on entries are kept from this one on, because it is not on its way to the journal; `None`: all are.
+    pub(crate) fn hold(&mut self, from: Option<u64>) {
+        self.held = from;
+    }
+
     /// Writes what was taken.
     pub(crate) fn flush(&mut self) {
         if !self.buffer.is_empty() {
@@ -223,7 +230,7 @@ impl Spool {
 
     fn write(&mut self) {
         let Some(files) = &mut self.files else { return };
-        let committed = self.shared.marks.of(self.index);
+        let committed = self.shared.marks.of(self.index).min(self.held.map_or(u64::MAX, |from| from - 1));
         if files.size > TURN && committed >= files.other_last {
             // What fails here fails again at the write, and is told there.
             let _ = files.turn(self.number - self.waiting);

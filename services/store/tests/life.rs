@@ -273,6 +273,46 @@ fn a_box_that_died_starts_though_the_disk_is_full_and_keeps_its_records_when_the
 }
 
 #[test]
+fn an_attempt_that_began_while_the_queue_was_full_has_its_record_though_the_box_dies_long_after() {
+    let directory = tempfile::tempdir().unwrap();
+    let short = Config { queue: 8, gather: Duration::from_millis(1), ..config() };
+    live_and_die(directory.path(), short, async |store| {
+        let mut somebody =
+            SqliteConnection::connect(directory.path().join("drawbridge.db").to_str().unwrap())
+                .await
+                .unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut somebody).await.unwrap();
+        let mut recorder = store.recorder();
+        for n in 0..20 {
+            recorder.open_cdr(&standing(n), None);
+            recorder.flush();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert!(store.health().journal.unopened > 0, "there was no room for all of them");
+        sqlx::query("ROLLBACK").execute(&mut somebody).await.unwrap();
+        // What comes later is committed, and so much of it that each file of the spool is emptied again and again.
+        let long: Box<str> = "x".repeat(1_000).into();
+        for n in 100..400 {
+            let long = Some(long.clone());
+            recorder.cdr(CdrFact {
+                a_user_agent: long.clone(),
+                b_user_agent: long.clone(),
+                route: long.map(Into::into),
+                ..record(n)
+            });
+            recorder.flush();
+            if n % 6 == 0 {
+                until("room", async || store.health().journal.pending == 0).await;
+            }
+        }
+        until("everything", async || store.health().journal.pending == 0).await;
+        assert_eq!(store.health().journal.open, 20);
+    });
+    let crashed = found(directory.path()).into_iter().filter(|found| found.fact.ended_by == EndedBy::Crash);
+    assert_eq!(crashed.count(), 20);
+}
+
+#[test]
 fn what_finds_no_spool_is_counted() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), slow(), async |store| {
