@@ -388,3 +388,27 @@ impl Alive {
         let _ = std::fs::remove_file(&self.0.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_outlives_what_is_committed_behind_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = Arc::new(Shared::new("edge".to_owned(), [false; 3]));
+        let mut spool = Spool::open(directory.path(), 0, Arc::clone(&shared));
+        let mut write = |record: &[u8], held| {
+            let mark = spool.push(Kind::Open, record);
+            spool.hold(held);
+            spool.flush();
+            shared.marks.committed(mark);
+            let files = left_behind(&spools(directory.path()).unwrap()).unwrap();
+            files.iter().flat_map(|file| entries(file)).any(|(_, entry)| entry == b"first")
+        };
+        assert!(write(b"first", Some(1)));
+        let long = vec![0; 100 * 1024];
+        assert!((0..12).all(|_| write(&long, Some(1))), "it is not on its way to the journal");
+        assert!(!(0..12).all(|_| write(&long, None)), "it is");
+    }
+}
