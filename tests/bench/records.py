@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Processor time per call with PostgreSQL behind the journal, beside the journal alone, in turns; the box's own time, and that of
-PostgreSQL, which runs on the generators' core.
+"""Processor time per call without records, with them in the journal, with what recovers calls, and with PostgreSQL behind, in turns; the
+box's own time, and that of PostgreSQL, which runs on the generators' core.
 
 usage: records.py DRAWBRIDGE [RATE] [SECONDS] [ROUNDS]
 """
@@ -62,14 +62,28 @@ def behind():
     return int(lines["drawbridge_cdr_pending"]) + int(lines.get("drawbridge_postgres_behind", 0))
 
 
-def measure(binary, records, rate, seconds):
+# What each has beyond the one before it: nothing kept of calls, their records in the journal, what a call goes on with after a
+# crash, and PostgreSQL behind the journal.
+CONTENDERS = ["off", "journal", "recovery", "postgres"]
+
+
+def configure(file, contender):
+    text = file.read_text()
+    if contender in ("off", "journal"):
+        text = text.replace("[node]\n", "[node]\nrecover_calls = false\n")
+    if contender == "off":
+        text += "[cdr]\nenabled = false\n"
+    if contender == "postgres":
+        text += f'[cdr]\npostgres = "postgres://drawbridge@127.0.0.1:{PORT}/postgres"\n'
+    file.write_text(text)
+
+
+def measure(binary, contender, rate, seconds):
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(peers.workplace())
-        server = stack.enter_context(postgres(folder)) if records else None
-        url = f'[cdr]\npostgres = "postgres://drawbridge@127.0.0.1:{PORT}/postgres"\n' if records else ""
+        server = stack.enter_context(postgres(folder)) if contender == "postgres" else None
         command = peers.box_command(binary, folder, "userspace")
-        with open(folder / "drawbridge.toml", "a") as file:
-            file.write(url)
+        configure(folder / "drawbridge.toml", contender)
         box = stack.enter_context(peers.running(command, folder, "drawbridge", peers.healthy))
         peers.calls(folder, rate, rate, 500)  # warm up, one second
         pids = [box.pid]
@@ -87,16 +101,18 @@ def measure(binary, records, rate, seconds):
 def main():
     binary = sys.argv[1]
     rate, seconds, rounds = [int(given) for given in (sys.argv[2:] + ["500", "20", "3"][len(sys.argv) - 2:])]
-    results = {"journal": [], "postgres": []}
+    results = {name: [] for name in CONTENDERS}
     for turn in range(rounds):
-        for name, records in [("journal", False), ("postgres", True)]:
-            own, theirs, outcome, left = measure(binary, records, rate, seconds)
+        for name in CONTENDERS[::1 if turn % 2 == 0 else -1]:
+            own, theirs, outcome, left = measure(binary, name, rate, seconds)
             results[name].append(own)
             print(f"round {turn + 1}  {name:9} {own:.3f} ms per call at {rate}/s, PostgreSQL {theirs:.3f} ms, {left} left  {outcome}",
                   flush=True)
     median = {name: statistics.median(values) for name, values in results.items()}
-    ratio = median["postgres"] / median["journal"]
-    print(f"medians: with PostgreSQL {median['postgres']:.3f}, journal alone {median['journal']:.3f} ms; ratio {ratio:.2f}")
+    for before, name in zip(CONTENDERS, CONTENDERS[1:]):
+        ratios = [one / other for one, other in zip(results[name], results[before])]
+        print(f"{name} to {before}: {median[name]:.3f} to {median[before]:.3f} ms; ratio by rounds "
+              f"{' '.join(f'{ratio:.2f}' for ratio in ratios)}, median {statistics.median(ratios):.2f}")
 
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ impl Drawbridge {
     }
 
     /// All CDRs that there are, page by page.
-    fn all_cdrs(&self) -> Vec<Value> {
+    pub fn all_cdrs(&self) -> Vec<Value> {
         let mut rows = Vec::new();
         let mut cursor = String::new();
         for _ in 0..1000 {

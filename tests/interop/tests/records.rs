@@ -7,15 +7,19 @@ use interop::{Drawbridge, Place, Postgres, Sipp, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn configuration(place: &Place, postgres: &Postgres) -> String {
+/// Calls of the PBX go to the carrier; with this in `[cdr]`.
+fn configuration(place: &Place, cdr: &str) -> String {
     format!(
-        "[cdr]\npostgres = \"{url}\"\n\n[[trunk]]\nname = \"pbx\"\nsources = [\"{a}\"]\n\n\
+        "[cdr]\n{cdr}\n\n[[trunk]]\nname = \"pbx\"\nsources = [\"{a}\"]\n\n\
          [[trunk]]\nname = \"carrier\"\npeers = [\"sip:{b}:5060\"]\n\n\
          [[route]]\nname = \"out\"\nfrom = [\"pbx\"]\nto = [\"carrier\"]\n",
-        url = postgres.url(),
         a = place.ip(Place::A),
         b = place.ip(Place::B),
     )
+}
+
+fn to(postgres: &Postgres) -> String {
+    format!("postgres = \"{}\"", postgres.url())
 }
 
 fn calls(place: &Place, count: u32) {
@@ -42,7 +46,7 @@ fn wait_for_rows(postgres: &Postgres, rows: u32) {
 fn each_call_is_one_row_with_what_happened() {
     let place = Place::new("rows");
     let postgres = Postgres::start(&place);
-    let drawbridge = Drawbridge::start(&place, &configuration(&place, &postgres));
+    let drawbridge = Drawbridge::start(&place, &configuration(&place, &to(&postgres)));
     calls(&place, 10);
     wait_for_rows(&postgres, 10);
     let columns = "node, trunk_in, trunk_out, route, caller, called, disposition, ended_by, sip_code_a, sip_code_b, \
@@ -59,10 +63,22 @@ fn each_call_is_one_row_with_what_happened() {
 }
 
 #[test]
+fn calls_leave_no_record_where_that_is_switched_off() {
+    let place = Place::new("off");
+    let rest = configuration(&place, "enabled = false");
+    let drawbridge = Drawbridge::start_node(&place, "recover_calls = false", &rest);
+    calls(&place, 10);
+    assert_eq!(drawbridge.metrics().sum("drawbridge_calls_ended_total"), 10.0);
+    // A commit gathers for a tenth of this.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(drawbridge.all_cdrs().len(), 0);
+}
+
+#[test]
 fn a_database_that_goes_away_delays_records_and_nothing_else() {
     let place = Place::new("away");
     let mut postgres = Postgres::start(&place);
-    let mut drawbridge = Drawbridge::start(&place, &configuration(&place, &postgres));
+    let mut drawbridge = Drawbridge::start(&place, &configuration(&place, &to(&postgres)));
     calls(&place, 10);
     wait_for_rows(&postgres, 10);
     postgres.go_away();
@@ -82,7 +98,7 @@ fn a_box_that_starts_before_its_database_catches_up() {
     let place = Place::new("late");
     let mut postgres = Postgres::start(&place);
     postgres.go_away();
-    let _drawbridge = Drawbridge::start(&place, &configuration(&place, &postgres));
+    let _drawbridge = Drawbridge::start(&place, &configuration(&place, &to(&postgres)));
     calls(&place, 5);
     postgres.come_back();
     wait_for_rows(&postgres, 5);

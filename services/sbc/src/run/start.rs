@@ -119,7 +119,10 @@ impl Running {
         };
         let families = media_config.families();
         let (engines, relay) = media::start(media_config, shards, wakes)?;
-        let records = (0..shards).map(|_| Box::new(ToStore(store.recorder())) as Box<dyn ::net::Records>);
+        let records = (0..shards).map(|_| {
+            Box::new(ToStore { recorder: store.recorder(), keeps_records: settings.cdr.enabled })
+                as Box<dyn ::net::Records>
+        });
         let listen = settings.listeners.iter().map(|listener| Listen {
             name: listener.name.clone(),
             transport: listener.transport,
@@ -277,23 +280,30 @@ impl ApiTask {
 }
 
 /// A shard's facts on their way to the journal.
-struct ToStore(Recorder);
+struct ToStore {
+    recorder: Recorder,
+    keeps_records: bool,
+}
 
 impl ::net::Records for ToStore {
     fn open_cdr(&mut self, fact: &CdrFact, state: Option<Box<[u8]>>) {
-        self.0.open_cdr(fact, state);
+        if self.keeps_records {
+            self.recorder.open_cdr(fact, state);
+        }
     }
 
     fn cdr(&mut self, fact: Box<CdrFact>) {
-        self.0.cdr(fact);
+        if self.keeps_records {
+            self.recorder.cdr(fact);
+        }
     }
 
     fn flush(&mut self) {
-        self.0.flush();
+        self.recorder.flush();
     }
 
     fn binding(&mut self, change: &BindingChange) {
-        self.0.binding(change);
+        self.recorder.binding(change);
     }
 }
 

@@ -229,6 +229,8 @@ impl fmt::Debug for Token {
 /// `[cdr]`: where records go besides the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cdr {
+    /// Whether calls leave records.
+    pub enabled: bool,
     /// A PostgreSQL database.
     pub postgres: Option<Secret>,
     /// Where records wait for the journal.
@@ -372,6 +374,7 @@ impl Default for Settings {
             },
             api: Api { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), tokens: Vec::new() },
             cdr: Cdr {
+                enabled: true,
                 postgres: None,
                 spool: SpoolPlace::Auto,
                 retention_days: 0,

@@ -32,7 +32,7 @@ pub(super) fn read(mut root: Section<'_>) -> Settings {
     let connections = connections(root.section("connections"), default.connections);
     let media = media(root.section("media"), default.media, node.recover_calls);
     let api = api(root.section("api"), default.api);
-    let cdr = cdr(root.section("cdr"), default.cdr);
+    let cdr = cdr(root.section("cdr"), default.cdr, node.recover_calls);
     let recording = recording(root.section("recording"), default.recording);
     let journal = journal(root.section("journal"), default.journal);
     let mut notices = Vec::new();
@@ -319,7 +319,12 @@ fn api(mut section: Section<'_>, default: Api) -> Api {
     Api { bind: bind.map_or(default.bind, |bind| bind.value), tokens }
 }
 
-fn cdr(mut section: Section<'_>, default: Cdr) -> Cdr {
+fn cdr(mut section: Section<'_>, default: Cdr, recovers_calls: bool) -> Cdr {
+    let enabled = section.get("enabled", flag);
+    if let Some(off) = enabled.as_ref().filter(|enabled| !enabled.value && recovers_calls) {
+        let what = "node.recover_calls = false beside it: calls are recovered from what is recorded of them";
+        section.document().mistake(&off.place, what);
+    }
     let webhook = section.secret("webhook", web_address).map(|url| url.value);
     let webhook_secret = section.secret("webhook_secret", shared_secret).map(|secret| secret.value);
     if webhook.is_some() {
@@ -333,6 +338,7 @@ fn cdr(mut section: Section<'_>, default: Cdr) -> Cdr {
     }
     let interim = interim.map_or(default.interim, |interim| interim.value);
     let cdr = Cdr {
+        enabled: enabled.map_or(default.enabled, |enabled| enabled.value),
         postgres: section.secret("postgres", postgres).map(|url| url.value),
         spool: section.or("spool", default.spool, spool),
         retention_days: section.or("retention_days", default.retention_days, number(0..=36_500)),

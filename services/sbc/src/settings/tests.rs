@@ -306,6 +306,18 @@ fn media_that_survives_wants_the_kernel_and_calls_that_do() {
 }
 
 #[test]
+fn calls_that_are_to_be_recovered_leave_records() {
+    let without = "[cdr]\nenabled = false\n[node]\n";
+    assert_eq!(mistakes(&format!("{without}recover_calls = false\n")), Vec::<String>::new());
+    assert_eq!(
+        mistakes(without),
+        [
+            "2: cdr.enabled: false: expected node.recover_calls = false beside it: calls are recovered from what is recorded of them"
+        ]
+    );
+}
+
+#[test]
 fn a_key_without_effect_is_named() {
     let text = "[[trunk]]\nname = 't'\nsources = ['192.0.2.1']\nrefer = 'pass'\nredirect = 'follow'\n\
                 cancel_matching = 'lenient'\noptions_ping = '30s'";
