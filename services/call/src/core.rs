@@ -485,6 +485,7 @@ impl Core {
         | MediaReport::OneWay { session, .. }
         | MediaReport::Digit { session, .. }
         | MediaReport::RecordingEnded { session, .. }
+        | MediaReport::NotRecording { session, .. }
         | MediaReport::Counted { session, .. }
         | MediaReport::Closed { session, .. }) = &report;
         let key = call_of(*session);
@@ -514,6 +515,7 @@ impl Core {
             }
             MediaReport::Digit { side, digit, .. } => self.relay_digit(key, side, digit, now),
             MediaReport::RecordingEnded { why, .. } => self.on_recording_ended(key, &why),
+            MediaReport::NotRecording { why, .. } => self.on_not_recording(key, &why, now),
             // While something changes, or once it ends, the next to tell the journal of the call has more to say.
             MediaReport::Counted { from_a, from_b, .. } if call.record.is_parting() => {
                 call.record.counted(from_a, from_b);

@@ -334,8 +334,15 @@ pub enum MediaReport {
         /// Which, and for how long.
         digit: Digit,
     },
-    /// A recording ended by itself ([`MediaOrder::Record`]), or could not begin: it came to a limit, or the disk refused it.
+    /// A recording ended by itself ([`MediaOrder::Record`]): it came to a limit, or the disk refused it.
     RecordingEnded {
+        /// The session.
+        session: MediaId,
+        /// Why, for the log.
+        why: Cow<'static, str>,
+    },
+    /// The recording that was ordered last could not begin: there is no room, or the disk refuses it. There is no file.
+    NotRecording {
         /// The session.
         session: MediaId,
         /// Why, for the log.

@@ -17,6 +17,7 @@ use sip::Time;
 use smallvec::{SmallVec, smallvec};
 
 use crate::ports::{At, Pair, Ports};
+use crate::recording::Cut;
 use crate::relay::{Path, PathEnd, ShardState, Shared, SocketError};
 use crate::stream::{Limit, Silence, Stream};
 
@@ -445,9 +446,13 @@ impl Handle {
         let Some(recorder) = self.shared.recorder.as_ref().filter(|recorder| recorder.has_ended()) else {
             return;
         };
-        for (session, why) in recorder.take_ended(|id| self.sessions.contains_key(&id)) {
+        for Cut { session, why, has_file } in recorder.take_ended(|id| self.sessions.contains_key(&id)) {
             if self.sessions.get_mut(&session).is_some_and(|of| of.untap(session)) {
-                reports.push(MediaReport::RecordingEnded { session, why: why.into() });
+                let why = why.into();
+                reports.push(match has_file {
+                    true => MediaReport::RecordingEnded { session, why },
+                    false => MediaReport::NotRecording { session, why },
+                });
             }
         }
     }

@@ -338,6 +338,10 @@ pub(crate) enum InputLine {
         session: u64,
         why: String,
     },
+    NotRecording {
+        session: u64,
+        why: String,
+    },
     Silent {
         session: u64,
         side: SideLine,

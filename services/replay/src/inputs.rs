@@ -152,6 +152,9 @@ pub(crate) fn stimulus<'a>(line: &InputLine, message: &'a [u8]) -> Option<Stimul
             session: MediaId(*session),
             why: why.clone().into(),
         }),
+        InputLine::NotRecording { session, why } => {
+            Stimulus::Media(MediaReport::NotRecording { session: MediaId(*session), why: why.clone().into() })
+        }
         InputLine::Silent { session, side } => {
             Stimulus::Media(MediaReport::Silent { session: MediaId(*session), side: (*side).into() })
         }
@@ -214,6 +217,9 @@ fn report_line(report: &MediaReport) -> InputLine {
         }
         MediaReport::RecordingEnded { session, why } => {
             InputLine::RecordingEnded { session: session.0, why: why.to_string() }
+        }
+        MediaReport::NotRecording { session, why } => {
+            InputLine::NotRecording { session: session.0, why: why.to_string() }
         }
         MediaReport::Silent { session, side } => {
             InputLine::Silent { session: session.0, side: (*side).into() }

@@ -199,6 +199,7 @@ impl Drawing {
                 format!("no ports: {why}")
             }
             InputLine::RecordingEnded { why, .. } => format!("the recording ends: {why}"),
+            InputLine::NotRecording { why, .. } => format!("the recording does not begin: {why}"),
             InputLine::Silent { side, .. } => format!("side {side:?} is silent"),
             InputLine::Digit { side, digit, .. } => format!("side {side:?} pressed {digit}"),
             InputLine::OneWay { side, deaf, .. } => format!("side {side:?} is not heard: {deaf}"),

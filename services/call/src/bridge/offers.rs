@@ -77,6 +77,7 @@ impl Core {
         if let Some(leg) = self.legs.get_mut(from) {
             leg.answer_offer(message, body.as_ref(), &mut self.wire, now);
         }
+        self.review_recording(key, now);
         self.keep_call(key, now);
     }
 
@@ -101,6 +102,7 @@ impl Core {
         if let Some(leg) = self.legs.get_mut(to) {
             leg.acknowledge(&mut self.wire, body.as_ref());
         }
+        self.review_recording(key, now);
         self.keep_call(key, now);
     }
 
@@ -139,6 +141,7 @@ impl Core {
         if let Some(message) = cause.message {
             self.describe_agreed(key, side, message);
         }
+        self.review_recording(key, now);
         self.keep_call(key, now);
     }
 

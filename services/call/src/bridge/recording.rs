@@ -24,6 +24,8 @@ const RECORDABLE: [u8; 2] = [0, 8];
 pub(crate) struct Recordings {
     files: u8,
     is_on: bool,
+    /// It ended where the sides went over to what cannot be read, and goes on when they come back from it.
+    is_interrupted: bool,
 }
 
 impl Recordings {
@@ -39,7 +41,7 @@ impl Recordings {
 
     /// Those of the process before this one.
     pub(super) fn restored((files, is_on): (u8, bool)) -> Recordings {
-        Recordings { files, is_on }
+        Recordings { files, is_on, is_interrupted: false }
     }
 
     /// The files, in the order of their making; `None` where there are none.
@@ -87,6 +89,11 @@ impl Core {
         if call.record.recordings.as_ref().is_some_and(|recordings| recordings.files >= MOST_FILES) {
             return Err(Recording::TooMany);
         }
+        self.readable(call)
+    }
+
+    /// The stream that the two talk in, if that can be read.
+    fn readable(&self, call: &Call) -> Result<u8, Recording> {
         let told = |side| {
             let leg = call.leg(side).and_then(|leg| self.legs.get(leg));
             leg.and_then(|leg| talk(&Sdp::parse(leg.session.standing()).ok()?))
@@ -109,7 +116,7 @@ impl Core {
         if recordings.is_on {
             return;
         }
-        recordings.is_on = true;
+        (recordings.is_on, recordings.is_interrupted) = (true, false);
         recordings.files += 1;
         let name = Some(name(call.id, recordings.files).into());
         let order = MediaOrder::Record { session: call.media.id, stream, name };
@@ -128,13 +135,57 @@ impl Core {
     /// Ends the recording, if there is one; the call goes on.
     pub(crate) fn stop_recording(&mut self, key: CallKey, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let Some(recordings) = call.record.recordings.as_mut().filter(|recordings| recordings.is_on) else {
+        let Some(recordings) = &mut call.record.recordings else { return };
+        recordings.is_interrupted = false;
+        if !std::mem::take(&mut recordings.is_on) {
             return;
-        };
-        recordings.is_on = false;
+        }
         let order = MediaOrder::Record { session: call.media.id, stream: 0, name: None };
         self.wire.outputs.push_back(Output::Media(order));
         self.keep_call(key, now);
+    }
+
+    /// Whether a recording that is interrupted goes on as soon as it can.
+    pub(crate) fn goes_on_recording(&self, key: CallKey) -> bool {
+        let recordings = self.calls.get(key).and_then(|call| call.record.recordings.as_ref());
+        recordings.is_some_and(|recordings| recordings.is_interrupted)
+    }
+
+    /// The two have agreed anew on what they talk in: what cannot be read any more would be silence in the file.
+    pub(super) fn review_recording(&mut self, key: CallKey, now: Now) {
+        let Some(call) = self.calls.get(key) else { return };
+        let Some(recordings) = &call.record.recordings else { return };
+        match (recordings.is_on, recordings.is_interrupted, self.readable(call)) {
+            (true, _, Err(why)) => {
+                let id = call.id;
+                self.stop_recording(key, now);
+                if let Some(recordings) =
+                    self.calls.get_mut(key).and_then(|call| call.record.recordings.as_mut())
+                {
+                    recordings.is_interrupted = true;
+                }
+                let what = format!("the recording of the call ends: {}", why.text());
+                self.wire.event(Some(id), EventKind::Warning { what });
+            }
+            (false, true, Ok(_)) => self.begin_recording(key, now),
+            (true, _, Ok(_)) | (false, true, Err(_)) | (false, false, _) => {}
+        }
+    }
+
+    /// The relay could not begin the recording that it was asked for last: there is no such file.
+    pub(crate) fn on_not_recording(&mut self, key: CallKey, why: &str, now: Now) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let id = call.id;
+        if let Some(recordings) = &mut call.record.recordings {
+            recordings.is_on = false;
+            recordings.files = recordings.files.saturating_sub(1);
+        }
+        let has_ended = call.record.ended.is_some();
+        let what = format!("the call is not recorded: {why}");
+        self.wire.event(Some(id), EventKind::Warning { what });
+        if !has_ended {
+            self.open_record(key, now);
+        }
     }
 
     /// The relay has ended the recording.

@@ -67,6 +67,7 @@ impl Core {
             },
             (false, true) => self.order(key, Ordered::StopRecording, now),
             (true, true) => {}
+            (false, false) if self.goes_on_recording(key) => self.order(key, Ordered::StopRecording, now),
             (false, false) => return Recording::NotRecorded,
         }
         let files = self.calls.get(key).and_then(|call| Some((call.record.recordings.as_ref()?, call.id)));

@@ -463,6 +463,7 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
         MediaReport::Digit { session, .. } => (6, session),
         MediaReport::RecordingEnded { session, .. } => (7, session),
         MediaReport::Counted { session, .. } => (8, session),
+        MediaReport::NotRecording { session, .. } => (9, session),
     };
     to.push(kind);
     to.extend_from_slice(&session.0.to_le_bytes());
@@ -480,7 +481,8 @@ fn put_report(to: &mut Vec<u8>, report: &MediaReport) {
         }
         MediaReport::Refused { session: _, why }
         | MediaReport::NotListening { session: _, why }
-        | MediaReport::RecordingEnded { session: _, why } => {
+        | MediaReport::RecordingEnded { session: _, why }
+        | MediaReport::NotRecording { session: _, why } => {
             put_bytes(to, why.as_bytes());
         }
         MediaReport::Silent { session: _, side } => put_side(to, *side),
@@ -523,6 +525,7 @@ fn report(from: &mut Reader<'_>) -> Option<MediaReport> {
         6 => MediaReport::Digit { session, side: side(from)?, digit: Digit::new(from.u8()?, from.u32()?)? },
         7 => MediaReport::RecordingEnded { session, why: from.text()?.to_owned().into() },
         8 => MediaReport::Counted { session, from_a: stats(from)?, from_b: stats(from)? },
-        9.. => return None,
+        9 => MediaReport::NotRecording { session, why: from.text()?.to_owned().into() },
+        10.. => return None,
     })
 }

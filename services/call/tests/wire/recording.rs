@@ -154,3 +154,63 @@ fn a_recording_that_the_relay_ends_leaves_the_call_as_it_was() {
     ends_by_the_caller(&mut world, &ok, 2);
     assert!(world.records[0].recording.is_some(), "what there is of it is kept");
 }
+
+#[test]
+fn a_recording_that_could_not_begin_is_in_no_record() {
+    let (mut world, ok, _) = call_up();
+    assert!(matches!(record(&mut world, true), Recording::Files(_)));
+    let session = session(&world);
+    world.input(Input::Media(MediaReport::NotRecording {
+        session,
+        why: "recording.max_mb is reached".into(),
+    }));
+    world.expect_silence();
+    assert!(world.warnings.iter().any(|what| what.contains("not recorded")), "{:?}", world.warnings);
+    assert!(shown(&mut world).is_none_or(|(_, is_on)| !is_on));
+    world.expect_replays();
+    ends_by_the_caller(&mut world, &ok, 2);
+    assert_eq!(world.records[0].recording, None);
+}
+
+const G722: &str = "a=rtpmap:9 G722/8000\n";
+
+/// The caller offers another codec and the callee takes it.
+fn talks_in(world: &mut World, ok: &Sent, cseq: u32, payload_type: &str, line: &str) {
+    let [offer, answer] = [
+        OFFER.replace("AVP 0 101", &format!("AVP {payload_type} 101")),
+        ANSWER.replace("AVP 0", &format!("AVP {payload_type}")),
+    ]
+    .map(|body| body + line);
+    world.receive(CALLER, &(from_caller("INVITE", cseq, ok, KIND) + &offer));
+    world.expect(CALLER, "SIP/2.0 100");
+    let across = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&across, "200 OK", "", Some(&answer)));
+    world.expect(CALLEE, "ACK");
+    world.expect(CALLER, "SIP/2.0 200");
+    world.receive(CALLER, &from_caller("ACK", cseq, ok, ""));
+}
+
+#[test]
+fn what_the_two_go_over_to_and_cannot_be_read_is_not_recorded_until_they_come_back() {
+    let (mut world, ok, _) = call_up();
+    let id = world.begun[0];
+    let (one, two) = (format!("{id}.wav"), format!("{id}-2.wav"));
+    assert!(matches!(record(&mut world, true), Recording::Files(_)));
+    talks_in(&mut world, &ok, 2, "8", "");
+    assert_eq!(orders(&world), [one.as_str()], "it can be read as well");
+    talks_in(&mut world, &ok, 3, "9", G722);
+    assert_eq!(orders(&world), [one.as_str(), "-"]);
+    assert_eq!(shown(&mut world), Some((one.clone(), false)));
+    assert!(world.warnings.iter().any(|what| what.contains("G722/8000")), "{:?}", world.warnings);
+    talks_in(&mut world, &ok, 4, "9", G722);
+    talks_in(&mut world, &ok, 5, "0", "");
+    assert_eq!(orders(&world), [one.as_str(), "-", two.as_str()]);
+    assert_eq!(world.warnings.len(), 1);
+    talks_in(&mut world, &ok, 6, "9", G722);
+    assert!(matches!(record(&mut world, false), Recording::Files(_)));
+    talks_in(&mut world, &ok, 7, "0", "");
+    assert_eq!(orders(&world), [one.as_str(), "-", two.as_str(), "-"], "nobody wants it any more");
+    world.expect_replays();
+    ends_by_the_caller(&mut world, &ok, 8);
+    assert_eq!(world.records[0].recording.as_deref(), Some(&*format!("{one} {two}")));
+}

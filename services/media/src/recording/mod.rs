@@ -92,23 +92,31 @@ struct Books {
     cut: AtomicU64,
     missed: AtomicU64,
     full: AtomicBool,
-    /// Recordings that ended by themselves, and why, until their shards have fetched it.
-    ended: Mutex<Vec<(MediaId, &'static str)>>,
+    /// Recordings that ended by themselves, until their shards have fetched it.
+    ended: Mutex<Vec<Cut>>,
     has_ended: AtomicBool,
 }
 
+/// A recording that is over before its call, or never began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) session: MediaId,
+    pub(crate) why: &'static str,
+    /// What there was of it is kept.
+    pub(crate) has_file: bool,
+}
+
 impl Books {
-    /// A recording is over before its call, or never began.
-    fn cut(&self, session: MediaId, why: &'static str) {
+    fn cut(&self, cut: Cut) {
         self.cut.fetch_add(1, Relaxed);
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push((session, why));
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(cut);
         self.has_ended.store(true, Relaxed);
     }
 
-    /// Those of them that are of these sessions, and why.
-    fn take(&self, is_one: impl Fn(MediaId) -> bool) -> Vec<(MediaId, &'static str)> {
+    /// Those of them that are of these sessions.
+    fn take(&self, is_one: impl Fn(MediaId) -> bool) -> Vec<Cut> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = ended.extract_if(.., |(session, _)| is_one(*session)).collect();
+        let taken = ended.extract_if(.., |cut| is_one(cut.session)).collect();
         self.has_ended.store(!ended.is_empty(), Relaxed);
         taken
     }
@@ -137,7 +145,7 @@ impl Recorder {
     /// A call is recorded from now on, into a file of this name.
     pub(crate) fn begin(&self, session: MediaId, name: Box<str>) {
         if !self.tell(Note::Begin { session, name }) {
-            self.books.cut(session, "the disk is far behind");
+            self.books.cut(Cut { session, why: "the disk is far behind", has_file: false });
         }
     }
 
@@ -162,8 +170,8 @@ impl Recorder {
         self.books.has_ended.load(Relaxed)
     }
 
-    /// Those of them that are of these sessions, and why.
-    pub(crate) fn take_ended(&self, is_mine: impl Fn(MediaId) -> bool) -> Vec<(MediaId, &'static str)> {
+    /// Those of them that are of these sessions.
+    pub(crate) fn take_ended(&self, is_mine: impl Fn(MediaId) -> bool) -> Vec<Cut> {
         self.books.take(is_mine)
     }
 
@@ -216,7 +224,8 @@ mod tests {
         recorder.end(ended);
         drop(recorder);
         assert_eq!(books.cut.load(Relaxed), 2, "there is no room for either");
-        assert_eq!(books.take(|_| true), [(other, "recording.max_mb is reached")]);
+        let cut = Cut { session: other, why: "recording.max_mb is reached", has_file: false };
+        assert_eq!(books.take(|_| true), [cut]);
         assert!(!books.has_ended.load(Relaxed));
         fs::remove_dir_all(directory).unwrap();
     }

@@ -13,7 +13,7 @@ use foldhash::{HashMap, HashMapExt};
 use sip::Time;
 
 use super::timeline::{RATE, Timeline};
-use super::{Books, Layout, Note, RecordingLimits};
+use super::{Books, Cut, Layout, Note, RecordingLimits};
 
 /// How often frames are written.
 const ROUND: Duration = Duration::from_millis(200);
@@ -91,7 +91,7 @@ impl Writer {
     fn begin(&mut self, session: MediaId, name: &str) {
         self.end(session);
         if self.is_full() {
-            return self.books.cut(session, FULL);
+            return self.books.cut(Cut { session, why: FULL, has_file: false });
         }
         let whole = self.limits.directory.join(name);
         let part = whole.with_extension(PART);
@@ -112,7 +112,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!(file = %part.display(), %error, "a recording cannot be begun");
-                self.books.cut(session, REFUSED);
+                self.books.cut(Cut { session, why: REFUSED, has_file: false });
             }
         }
     }
@@ -139,7 +139,7 @@ impl Writer {
                 // What is on its way still would be more than there may be.
                 recording.finish();
                 self.books.open.store(self.open.len(), Relaxed);
-                self.books.cut(session, why);
+                self.books.cut(Cut { session, why, has_file: true });
             }
         }
     }
