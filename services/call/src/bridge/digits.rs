@@ -33,14 +33,17 @@ impl Core {
         self.settle(key, now);
     }
 
-    /// An INFO with a press was answered; the next leaves.
-    pub(crate) fn on_digit_answered(&mut self, to: LegKey, status: u16, now: Now) {
+    /// An INFO with a press was answered, or never will be (`None`); the next leaves.
+    pub(crate) fn on_digit_answered(&mut self, to: LegKey, status: Option<u16>, now: Now) {
         let Some(leg) = self.legs.get_mut(to) else { return };
         let call = leg.call;
         if !leg.on_informed(to, status, &mut self.wire, now)
             && let Some(call) = call
         {
-            self.digits_fail(call, &format!("expected 2xx, got {status}"));
+            match status {
+                Some(status) => self.digits_fail(call, &format!("expected 2xx, got {status}")),
+                None => self.digits_fail(call, "nobody answered"),
+            }
         }
     }
 

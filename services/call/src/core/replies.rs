@@ -130,18 +130,18 @@ impl Core {
                 }
                 News::Nothing
             }
-            // RFC 3261 §12.2.1.2.
-            Purpose::Carry(_) | Purpose::Info if matches!(status, 408 | 481) && speaks_of_call(message) => {
-                News::Lost
-            }
-            Purpose::Info if status >= 200 => {
-                self.on_digit_answered(key, status, now);
-                News::Nothing
+            Purpose::Carry(_) | Purpose::Info if matches!(status, 408 | 481) => {
+                let request = self.wire.client_request(client);
+                request.map_or(News::Nothing, |request| leg.lost_with(&request))
             }
             Purpose::Carry(_) | Purpose::Info => News::Nothing,
         };
         if let Some(call) = call {
             self.on_news(call, key, news, Some(message), now);
+        }
+        // Behind the news of it: a leg that is over by now sends no more.
+        if purpose == Purpose::Info && status >= 200 {
+            self.on_digit_answered(key, Some(status), now);
         }
     }
 
@@ -247,15 +247,13 @@ impl Core {
                 leg.end_subscription();
                 News::Nothing
             }
-            Purpose::Carry(_) | Purpose::Info
-                if Message::parse(&unanswered.request).is_ok_and(|m| speaks_of_call(&m)) =>
-            {
-                News::Lost
-            }
-            Purpose::Carry(_) | Purpose::Info => News::Nothing,
+            Purpose::Carry(_) | Purpose::Info => leg.lost_with(&unanswered.request),
         };
         if let Some(call) = call {
             self.on_news(call, key, news, None, now);
+        }
+        if purpose == Purpose::Info {
+            self.on_digit_answered(key, None, now);
         }
     }
 
@@ -482,12 +480,6 @@ impl Core {
 
 /// Why both sides are hung up when they cannot be brought to one description.
 const UNUSABLE: &[u8] = b"SIP;cause=488;text=\"Not Acceptable Here\"";
-
-/// Whether a failure within the dialog says that the call is gone, or only the subscription that shares its dialog (RFC
-/// 5057 §5.1).
-fn speaks_of_call(message: &Message<'_>) -> bool {
-    !matches!(message.method(), Method::Subscribe | Method::Notify | Method::Refer)
-}
 
 /// RFC 4028 names no code; 408 is what an unanswered refresh would have had.
 const EXPIRED: &[u8] = b"SIP;cause=408;text=\"Session Expired\"";

@@ -138,6 +138,17 @@ impl Leg {
         true
     }
 
+    /// 408, 481 or nothing at all came of this request. That ends the dialog in which it was sent, and no other (RFC 3261
+    /// §12.2.1.2): what becomes of an early one is no end of the call, which another fork may have answered. Nor is what a
+    /// subscription hears that shares the dialog (RFC 5057 §5.1).
+    pub(crate) fn lost_with(&self, request: &[u8]) -> News {
+        let Ok(request) = Message::parse(request) else { return News::Nothing };
+        let tag = request.to().ok().and_then(|to| to.tag()).unwrap_or_default();
+        let is_ours = self.dialog.as_ref().is_some_and(|dialog| &*dialog.remote_tag == tag);
+        let speaks_of_call = !matches!(request.method(), Method::Subscribe | Method::Notify | Method::Refer);
+        if self.is_confirmed() && is_ours && speaks_of_call { News::Lost } else { News::Nothing }
+    }
+
     /// Whether the peer may end the dialog: the caller any time, the callee once it answered (RFC 3261 §15).
     pub(crate) fn knows_dialog(&self) -> bool {
         match self.state {

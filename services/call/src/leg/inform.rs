@@ -47,11 +47,18 @@ impl Leg {
         true
     }
 
-    /// The final response to news of ours. False where that is a refusal, and the first.
-    pub(crate) fn on_informed(&mut self, key: LegKey, status: u16, wire: &mut Wire, now: Now) -> bool {
+    /// The final response to news of ours, or that none will come. False where its peer was not told, for the first time.
+    pub(crate) fn on_informed(
+        &mut self,
+        key: LegKey,
+        status: Option<u16>,
+        wire: &mut Wire,
+        now: Now,
+    ) -> bool {
         let Some(informing) = &mut self.informing else { return true };
         informing.is_out = false;
-        let is_told = status < 300 || std::mem::replace(&mut informing.has_failed, true);
+        let is_taken = status.is_some_and(|status| status < 300);
+        let is_told = is_taken || std::mem::replace(&mut informing.has_failed, true);
         self.inform_next(key, wire, now);
         is_told
     }

@@ -13,6 +13,7 @@ mod corpora;
 mod crypto;
 mod digest;
 mod dtmf;
+mod early_info;
 mod early_update;
 mod families;
 mod forking;
