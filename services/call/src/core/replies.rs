@@ -125,8 +125,8 @@ impl Core {
             }
             Purpose::Bye | Purpose::Prack => News::Nothing,
             Purpose::Notify => {
-                if status >= 300 {
-                    leg.end_subscription();
+                if let Some(notify) = self.wire.client_request(client) {
+                    leg.on_notify_answered(status, &notify);
                 }
                 News::Nothing
             }
@@ -244,7 +244,7 @@ impl Core {
             }
             Purpose::Prack => News::Nothing,
             Purpose::Notify => {
-                leg.end_subscription();
+                leg.on_notify_answered(status, &unanswered.request);
                 News::Nothing
             }
             Purpose::Carry(_) | Purpose::Info => leg.lost_with(&unanswered.request),

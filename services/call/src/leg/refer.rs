@@ -151,8 +151,16 @@ impl Leg {
         wire.launch(client, writer.body(Some(SIPFRAG), &body), now);
     }
 
-    /// A NOTIFY was refused, or never answered: nobody is there to be told (RFC 6665 §4.2.2). The transfer goes on.
-    pub(crate) fn end_subscription(&mut self) {
-        self.subscription = None;
+    /// The final response to a NOTIFY, or that none will come (408, or 503 where it did not leave). What says that nobody is
+    /// there to be told ends the subscription that it was of (RFC 6665 §4.2.2, RFC 5057 §5.1); the transfer goes on. Any other
+    /// refusal is of that NOTIFY alone: where a later one overtook it, it gets 500 (RFC 3261 §12.2.2), and the end is told all
+    /// the same.
+    pub(crate) fn on_notify_answered(&mut self, status: u16, notify: &[u8]) {
+        if !matches!(status, 404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 604) {
+            return;
+        }
+        let Ok(notify) = Message::parse(notify) else { return };
+        let event = notify.first(Name::Event);
+        self.subscription.take_if(|subscription| event == Some(subscription.event.as_bytes()));
     }
 }

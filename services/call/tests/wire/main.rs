@@ -48,6 +48,7 @@ mod subscription;
 mod switched;
 mod teardown;
 mod transfer;
+mod transfer_notices;
 mod transfer_races;
 mod transfer_records;
 mod transports;

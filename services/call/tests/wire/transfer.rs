@@ -13,7 +13,7 @@ t=0 0
 m=audio 6000 RTP/AVP 0
 ";
 
-const TO_CAROL: &str = "Refer-To: <sip:777@192.0.2.1>\n";
+pub const TO_CAROL: &str = "Refer-To: <sip:777@192.0.2.1>\n";
 
 /// The caller refers the callee to 777.
 pub fn caller_refers(world: &mut World, ok: &Sent, extra: &str) {
