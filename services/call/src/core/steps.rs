@@ -157,16 +157,22 @@ impl Core {
     }
 
     /// A datagram does not arrive (RFC 3261 §18.4). Whoever says so has seen it, for it quotes the branch of a request of which
-    /// nothing came back; then all that begin something new there fail, and are tried elsewhere. What belongs to a call
-    /// that is up goes on as long as its timers let it.
+    /// nothing came back; then all that begin something new there fail, and are tried elsewhere. A request outside calls has no
+    /// provisional response that would tell whether it arrived (RFC 4320 §4.1): it fails where the only copy of it is quoted,
+    /// and else waits for Timer F, lest it be delivered twice. What belongs to a call that is up goes on as long as its timers
+    /// let it.
     pub(super) fn on_unreachable(&mut self, flow: Flow, quote: &[u8], now: Now) {
         let Some(branch) = quoted_branch(quote) else { return };
         let named = client_of_branch(branch).filter(|key| self.wire.has_branch(*key, branch));
-        if !named.is_some_and(|key| self.wire.is_unheard(key) && self.wire.client_flow(key) == Some(flow)) {
+        let Some(named) =
+            named.filter(|key| self.wire.is_unheard(*key) && self.wire.client_flow(*key) == Some(flow))
+        else {
             return;
-        }
-        let is_new = |user| match user {
-            ClientUser::Leg(_, Purpose::Invite) | ClientUser::Standalone(_) | ClientUser::Ping(_) => true,
+        };
+        let is_lost = self.wire.was_sent_once(named);
+        let fails = |token, user| match user {
+            ClientUser::Leg(_, Purpose::Invite) | ClientUser::Ping(_) => true,
+            ClientUser::Standalone(_) => is_lost && client_of(token) == named,
             ClientUser::Leg(
                 _,
                 Purpose::Offer
@@ -180,7 +186,7 @@ impl Core {
             | ClientUser::Nobody => false,
         };
         for (token, user) in self.wire.unheard_at(flow) {
-            if is_new(user) {
+            if fails(token, user) {
                 self.step(Stimulus::Closed { flow, owner: Owner::Client(token.0) }, now);
             }
         }

@@ -60,6 +60,8 @@ pub(super) struct Client {
     pub(super) carriage: Carriage,
     branch: Box<str>,
     pub(super) request: Bytes,
+    /// How often that was sent again.
+    repeats: u32,
     /// The ACK of a failure, or the leg's ACK of the 2xx: sent again for each repetition of the response.
     ack: Option<Bytes>,
     cancel: Option<ClientKey>,
@@ -139,6 +141,7 @@ impl Wire {
             carriage: Carriage::AsAsked,
             branch: Box::from(""),
             request: Bytes::new(),
+            repeats: 0,
             ack: None,
             cancel: None,
             spent: 0,
@@ -199,6 +202,7 @@ impl Wire {
             carriage: Carriage::AsAsked,
             branch,
             request: Bytes::new(),
+            repeats: 0,
             ack: None,
             cancel: None,
             spent: 0,
@@ -242,6 +246,11 @@ impl Wire {
             ClientMachine::Invite(machine) => machine.state() == InviteClientState::Calling,
             ClientMachine::Other(machine) => machine.state() == NonInviteClientState::Trying,
         })
+    }
+
+    /// Whether no copy but the first has left.
+    pub(crate) fn was_sent_once(&self, key: ClientKey) -> bool {
+        self.clients.get(key).is_some_and(|client| client.repeats == 0)
     }
 
     /// The requests on their way to a place of which nothing has come back.
@@ -345,11 +354,12 @@ impl Wire {
     }
 
     fn send_of_client(&mut self, key: ClientKey, what: Send) {
-        if let Some(client) = self.clients.get(key) {
+        if let Some(client) = self.clients.get_mut(key) {
             let bytes = match what {
                 Send::Nothing | Send::Response => None,
                 Send::Retransmit => {
                     self.stats.retransmissions += 1;
+                    client.repeats = client.repeats.saturating_add(1);
                     Some(client.request.clone())
                 }
                 Send::Ack => client.ack.clone(),

@@ -137,3 +137,39 @@ fn a_request_outside_calls_and_a_question_for_life_hear_of_it() {
     world.input(Input::Unreachable { flow: to(CALLEE), quote: quote(&ping) });
     assert!(world.core.stats().transactions < before);
 }
+
+/// The caller's MESSAGE, which the box has sent to the callee.
+fn message_out(world: &mut World) -> Sent {
+    let text = invite("m1", None).replace("INVITE sip", "MESSAGE sip").replace("1 INVITE", "1 MESSAGE");
+    world.receive(CALLER, &text.replace("call-a", "call-m"));
+    world.expect(CALLEE, "MESSAGE")
+}
+
+/// A MESSAGE that was delivered and waits for its answer looks like one that was not: a request that is no INVITE has no
+/// provisional response to tell (RFC 4320 §4.1).
+#[test]
+fn a_message_goes_to_nobody_else_because_another_request_did_not_arrive() {
+    let mut world = World::new();
+    let message = message_out(&mut world);
+    let out = call_placed(&mut world);
+    world.input(Input::Unreachable { flow: to(CALLEE), quote: quote(&out) });
+    world.expect(SPARE, "INVITE");
+    world.expect_silence();
+    world.receive(CALLEE, &response(&message, "202 Accepted", "b1", None));
+    world.expect(CALLER, "SIP/2.0 202");
+    world.expect_silence();
+}
+
+#[test]
+fn a_message_that_was_sent_twice_goes_to_nobody_else_because_one_of_the_two_did_not_arrive() {
+    let mut world = World::new();
+    let message = message_out(&mut world);
+    world.pass(Duration::from_millis(600));
+    assert_eq!(world.expect(CALLEE, "MESSAGE").text, message.text);
+    world.input(Input::Unreachable { flow: to(CALLEE), quote: quote(&message) });
+    world.expect_silence();
+    world.receive(CALLEE, &response(&message, "202 Accepted", "b1", None));
+    world.expect(CALLER, "SIP/2.0 202");
+    world.expect_silence();
+    world.expect_nothing_left();
+}
