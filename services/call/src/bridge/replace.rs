@@ -23,13 +23,22 @@ impl Core {
         now: Now,
     ) {
         let offer = cause.message.and_then(sdp_of).and_then(|body| Sdp::parse(body).ok());
-        let stays = self.calls.get(key).and_then(|call| call.leg(side.other()));
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let comes = call.arrival().and_then(|leg| self.legs.get(leg));
+        let stays = call.leg(side.other()).and_then(|leg| self.legs.get(leg));
         // Kept for the case that who comes gives up when the offer is out already.
-        let stood = stays.and_then(|leg| self.legs.get(leg)).map(|leg| leg.session.standing().to_vec());
-        if let Some(transfer) = self.calls.get_mut(key).and_then(|call| call.transfer.as_mut()) {
-            transfer.newcomer = stood.unwrap_or_default().into();
+        if let Some(transfer) = call.transfer.as_mut() {
+            transfer.newcomer = stays.map(|leg| leg.session.standing().to_vec()).unwrap_or_default().into();
         }
-        let comes = self.calls.get(key).and_then(|call| call.arrival()).and_then(|leg| self.legs.get(leg));
+        // What the one says of its encryption is nothing for the other, and who says it in vain is refused as with any other
+        // offer: an answer is in the profile of its offer (RFC 3264 §6).
+        if let (Some(sdp), Some(comes), Some(stays)) = (&offer, comes, stays) {
+            call.media.secure_for(comes);
+            call.media.secure_for(stays);
+            if !call.media.takes_offer(sdp, comes) || !stays.session.carries(sdp) {
+                return follow.push_back(Cause::new(Event::OfferRefused).status(488));
+            }
+        }
         let from = comes.and_then(|leg| leg.trunk);
         if !offer.is_some_and(|sdp| self.propose(key, side.other(), &sdp, from, now)) {
             follow.push_back(Cause::new(Event::OfferRefused).status(491));
@@ -102,6 +111,8 @@ impl Core {
             call.transfer = None;
         }
         call.former.push(comes);
+        let sides = [Side::A, Side::B].map(|side| call.leg(side).and_then(|leg| self.legs.get(leg)));
+        call.media.secure_only_for(sides.into_iter().flatten());
         // 487 is for who gave up itself: that a side left, or left an offer of ours unanswered, is no CANCEL of who comes.
         let left = matches!(cause.event, Event::Bye(_) | Event::Lost(_) | Event::Silent(_));
         let says = cause.event == Event::Cancelled || !left && cause.status >= 300 && cause.status != 487;

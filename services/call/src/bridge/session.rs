@@ -343,6 +343,16 @@ impl CallMedia {
         Place { address, ports, is_secured: self.is_secured, is_offer }
     }
 
+    /// This leg is to be a leg of the call.
+    pub(crate) fn secure_for(&mut self, leg: &Leg) {
+        self.is_secured |= leg.session.security.is_some();
+    }
+
+    /// Nobody came after all: what was so for the sake of who would have is as before, between these.
+    pub(crate) fn secure_only_for<'l>(&mut self, legs: impl IntoIterator<Item = &'l Leg>) {
+        self.is_secured = legs.into_iter().any(|leg| leg.session.security.is_some());
+    }
+
     /// Whether the box encrypts the media of a leg of the call, so that no description has anything of another leg's keys.
     pub(crate) fn is_secured(&self) -> bool {
         self.is_secured
@@ -437,7 +447,7 @@ impl CallMedia {
         leg.told.heard(sdp);
         self.note(sdp, side);
         let signalling = leg.flow.remote.ip();
-        self.is_secured |= leg.session.security.is_some();
+        self.secure_for(leg);
         if !self.is_open() {
             return;
         }

@@ -37,6 +37,7 @@ mod rekeying;
 mod reliable;
 mod reluctant;
 mod replaces;
+mod replaces_secured;
 mod rules;
 mod secure;
 mod session_timer;
