@@ -52,6 +52,7 @@ impl Core {
     ) -> Result<(), u16> {
         let Claim { call: other, side: given_up, party } = self.claimable(key, named)?;
         let sdp = Sdp::parse(offer).map_err(|_| 488_u16)?;
+        let theirs = self.calls.get(other).map(|call| call.snapshot.clone()).ok_or(481_u16)?;
         let (Some(call), Some(leg)) = (self.calls.get_mut(key), self.legs.get_mut(party)) else {
             return Err(481);
         };
@@ -60,7 +61,8 @@ impl Core {
             return Err(488);
         }
         let stood = leg.session.standing().to_vec();
-        let terms = Terms::of(&call.snapshot, None, leg.trunk);
+        let trunk = call.own_trunk(leg.trunk, &theirs).map_err(|_unknown| 488_u16)?;
+        let terms = Terms::of(&call.snapshot, None, trunk);
         if terms.refuse(&sdp) || !leg.session.carries(&sdp) {
             return Err(488);
         }
@@ -103,6 +105,7 @@ impl Core {
         let Some(party) = call.leg(side.other()) else { return };
         call.record.ended_by = Some(call.record.attempt.who(side));
         let known = call.record.who_is(side.other());
+        let theirs = call.snapshot.clone();
         match side.other() {
             Side::A => call.a = LegKey::default(),
             Side::B => call.b = None,
@@ -112,6 +115,8 @@ impl Core {
         };
         leg.session.accepted();
         leg.call = Some(claimant);
+        // That there is one was asked before it was offered to come.
+        leg.trunk = call.own_trunk(leg.trunk, &theirs).unwrap_or_default();
         leg.side = call.target_side();
         if let Some(transfer) = &mut call.transfer {
             transfer.claimed = None;

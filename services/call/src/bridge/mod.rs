@@ -111,7 +111,23 @@ pub(crate) struct Setup {
     pub(crate) no_codec: bool,
 }
 
+/// A trunk that a call does not have: it began before there was one of that name, or the name has gone since.
+#[derive(Debug)]
+pub(crate) struct UnknownTrunk;
+
 impl Call {
+    /// The trunk of a leg that comes from elsewhere: a place in one snapshot is another trunk's in the next, only its name stays.
+    /// A phone has none anywhere.
+    pub(crate) fn own_trunk(
+        &self,
+        trunk: Option<routing::TrunkId>,
+        of: &Arc<Snapshot>,
+    ) -> Result<Option<routing::TrunkId>, UnknownTrunk> {
+        let Some(id) = trunk.filter(|_| !Arc::ptr_eq(of, &self.snapshot)) else { return Ok(trunk) };
+        let own = of.trunk(id).and_then(|trunk| self.snapshot.trunk_named(&trunk.name));
+        own.map(Some).ok_or(UnknownTrunk)
+    }
+
     /// What becomes of bodies that come from this trunk, or from a phone.
     pub(crate) fn bodies_of(&self, trunk: Option<routing::TrunkId>) -> routing::Bodies {
         trunk.and_then(|trunk| self.snapshot.trunk(trunk)).map_or_else(Default::default, |trunk| trunk.bodies)

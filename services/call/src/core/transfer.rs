@@ -8,7 +8,7 @@ use super::hairpin::NOT_HERE;
 use super::ingress::Arrival;
 use crate::bodies::sdp_of;
 use crate::bridge::table::{Event, State};
-use crate::bridge::{CallKey, Cause, MediaState, Transfer};
+use crate::bridge::{CallKey, Cause, MediaState, Security, Transfer};
 use crate::core::Core;
 use crate::io::Now;
 use crate::leg::{Leg, LegKey, Referral};
@@ -119,13 +119,23 @@ impl Core {
     pub(super) fn on_replacement(&mut self, arrival: &Arrival<'_>, trunk: Option<TrunkId>) {
         let message = arrival.message;
         let replaced = named_dialog(message).and_then(|(value, replaces)| match self.leg_named(value) {
-            Some(named) => self.replaceable(message, &replaces, named).map(Place::Here),
+            Some(named) => {
+                let (call, side) = self.replaceable(message, &replaces, named)?;
+                let own = self.calls.get(call).map(|call| call.own_trunk(trunk, &self.snapshot));
+                // A call that began before a reload may have no trunk of the name of who comes, nor anything to say of it.
+                let own = own.ok_or((603, None))?.map_err(|_unknown| (488, None))?;
+                Ok(Place::Here(call, side, own))
+            }
             // What came from a shard never goes on to another: who sent it knows whose dialog it is.
             None if arrival.flow.is_inner() => Err((NOT_HERE, Some("No Such Dialog Here"))),
             None => self.shard_with(value).map(Place::Elsewhere).ok_or((481, None)),
         });
         match replaced {
-            Ok(Place::Here((call, side))) => self.begin_replacement(arrival, trunk, call, side),
+            Ok(Place::Here(call, side, own)) => {
+                let known = trunk.and_then(|id| self.snapshot.trunk(id));
+                let security = self.wire.settings.security_of(known, arrival.flow);
+                self.begin_replacement(arrival, (own, security), call, side);
+            }
             Ok(Place::Elsewhere(shard)) => self.call_inside(arrival, trunk, shard),
             Err((status, phrase)) => {
                 // By a transaction: what is said of it is another thing when its repetition comes (RFC 3261 §17.2.1).
@@ -172,7 +182,7 @@ impl Core {
     fn begin_replacement(
         &mut self,
         arrival: &Arrival<'_>,
-        trunk: Option<TrunkId>,
+        (trunk, security): (Option<TrunkId>, Option<Box<Security>>),
         call_key: CallKey,
         side: Side,
     ) {
@@ -194,8 +204,7 @@ impl Core {
         self.wire.set_server_user(server, comes);
         if let Some(leg) = self.legs.get_mut(comes) {
             (leg.side, leg.trunk, leg.by_flow) = (side, trunk, trunk.is_none());
-            let known = trunk.and_then(|id| self.snapshot.trunk(id));
-            leg.session.security = self.wire.settings.security_of(known, flow);
+            leg.session.security = security;
         }
         if let Some(call) = self.calls.get_mut(call_key) {
             call.transfer = Some(Box::new(Transfer::arrival(comes)));
@@ -209,7 +218,8 @@ type Refused = (u16, Option<&'static str>);
 
 /// Where the leg is whose place an INVITE takes.
 enum Place {
-    Here((CallKey, Side)),
+    /// The trunk of who comes, as that call has it.
+    Here(CallKey, Side, Option<TrunkId>),
     /// In this shard, if anywhere.
     Elsewhere(u16),
 }

@@ -35,6 +35,7 @@ mod registrar;
 mod reinvite;
 mod rekeying;
 mod reliable;
+mod reloads;
 mod reluctant;
 mod replaces;
 mod replaces_secured;

@@ -85,6 +85,16 @@ fn heard(packets: u64) -> DirectionStats {
     DirectionStats { packets, lost: 1, speech, ..DirectionStats::default() }
 }
 
+/// The caller's, and the callee's with a second peer.
+pub fn usual_trunks() -> Vec<Trunk> {
+    let mut pbx = Trunk::new("pbx");
+    pbx.sources = vec![Source::parse("10.1.1.0/24").unwrap()];
+    let mut carrier = Trunk::new("carrier");
+    carrier.sources = vec![Source::parse("10.2.2.2").unwrap(), Source::parse("10.3.3.3").unwrap()];
+    carrier.peers = vec![format!("sip:{CALLEE}"), format!("sip:{SPARE}")];
+    vec![pbx, carrier]
+}
+
 pub struct World {
     pub core: Core,
     pub now: Now,
@@ -183,12 +193,7 @@ impl World {
         change: impl FnOnce(&mut Vec<Trunk>, &mut Route),
         tune: impl FnOnce(&mut Settings),
     ) -> World {
-        let mut pbx = Trunk::new("pbx");
-        pbx.sources = vec![Source::parse("10.1.1.0/24").unwrap()];
-        let mut carrier = Trunk::new("carrier");
-        carrier.sources = vec![Source::parse("10.2.2.2").unwrap(), Source::parse("10.3.3.3").unwrap()];
-        carrier.peers = vec![format!("sip:{CALLEE}"), format!("sip:{SPARE}")];
-        let mut trunks = vec![pbx, carrier];
+        let mut trunks = usual_trunks();
         let mut route = Route::new("out", [routing::TrunkId(1)]);
         route.failover = routing::default_failover();
         change(&mut trunks, &mut route);
