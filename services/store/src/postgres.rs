@@ -157,14 +157,32 @@ pub(crate) struct Database {
 impl Destination for Database {
     async fn take(&mut self, batch: &Batch, position: i64) -> Result<(), Refusal> {
         self.months(&batch.months).await?;
-        self.insert(&batch.json, position).await
+        if self.insert(&batch.json, position).await? == Placed::All {
+            return Ok(());
+        }
+        // Another box has dropped a month in which nothing was: it is made again.
+        self.months.clear();
+        self.months(&batch.months).await?;
+        match self.insert(&batch.json, position).await? {
+            Placed::All => Ok(()),
+            // It cannot be: an operator has detached it.
+            Placed::Not(why) => Err(Refusal::Record(why)),
+        }
     }
+}
+
+/// Whether there was a table for each record of a batch.
+#[derive(PartialEq, Eq)]
+enum Placed {
+    All,
+    /// There was not, and none is taken; in PostgreSQL's words.
+    Not(String),
 }
 
 impl Database {
     /// Inserts a JSON array of records, all or none. Those that are there already are left as they are: the batch may
     /// be one whose first try was cut off after it had been committed. The position is kept or lost with them.
-    async fn insert(&mut self, records: &str, position: i64) -> Result<(), Refusal> {
+    async fn insert(&mut self, records: &str, position: i64) -> Result<Placed, Refusal> {
         let sql = AssertSqlSafe(Arc::clone(&self.insert));
         let inserting = sqlx::query(sql)
             .bind(records)
@@ -173,12 +191,8 @@ impl Database {
             .bind(position)
             .execute(&mut self.connection);
         match tokio::time::timeout(BATCH, inserting).await {
-            Ok(Err(error)) if is_without_month(&error) => {
-                // Another box has dropped it, in which nothing was: it is made again.
-                self.months.clear();
-                Err(Refusal::Away("the table of a month is gone".to_owned()))
-            }
-            Ok(done) => Ok(done.map(|_| ())?),
+            Ok(Err(error)) if is_without_month(&error) => Ok(Placed::Not(error.to_string())),
+            Ok(done) => Ok(done.map(|_| Placed::All)?),
             Err(_) => Err(Refusal::Away(format!("a batch was not taken within {BATCH:?}"))),
         }
     }

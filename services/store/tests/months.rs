@@ -1,0 +1,118 @@
+//! The months of PostgreSQL, of which operators take some away, and others are dropped: no record waits for that.
+#![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod postgres;
+mod records;
+
+use std::path::Path;
+
+use call::CdrFact;
+use postgres::Postgres;
+use records::{config, record, until};
+use sqlx::PgConnection;
+use store::{Config, Store};
+
+async fn open_with(directory: &Path, postgres: &Postgres) -> Store {
+    Store::open(directory, Config { postgres: Some(postgres.url()), ..config() }).await.unwrap()
+}
+
+async fn execute(database: &mut PgConnection, sql: &str) {
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(database).await.unwrap();
+}
+
+async fn count(database: &mut PgConnection) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM cdr").fetch_one(database).await.unwrap()
+}
+
+/// As many as the box has handed over since it began, but those that are refused.
+async fn forwarded(store: &Store, records: u64) {
+    until("forwarded", async || {
+        store.health().postgres.is_some_and(|it| it.behind == 0 && it.forwarded == records)
+    })
+    .await;
+}
+
+/// One that is being made has locks that whoever detaches a month, or drops it, waits for.
+async fn all_indexes(database: &mut PgConnection) {
+    let whole = "SELECT count(*) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+        WHERE x.indrelid = 'cdr'::regclass AND x.indisvalid AND c.relname NOT IN ('cdr_pkey', 'cdr_started', 'cdr_call')";
+    until("all indexes are there", async || {
+        sqlx::query_scalar::<_, i64>(whole).fetch_one(&mut *database).await.unwrap() == 9
+    })
+    .await;
+}
+
+/// The `n`th record, which began in the month after the others.
+fn in_february(n: u32) -> CdrFact {
+    let mut later = record(n);
+    later.started_at.0 += 40 * 24 * 3600 * 1_000_000;
+    later
+}
+
+#[tokio::test]
+async fn a_record_of_a_month_that_was_detached_holds_up_no_other_and_is_offered_again() {
+    let mut postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), &postgres).await;
+    let mut recorder = store.recorder();
+    recorder.cdr(record(0));
+    recorder.cdr(in_february(1));
+    forwarded(&store, 2).await;
+    let mut database = postgres.connect().await;
+    all_indexes(&mut database).await;
+    execute(&mut database, "ALTER TABLE cdr DETACH PARTITION cdr_2026_01").await;
+
+    // In one batch, and the box has written to that month before.
+    recorder.cdr(in_february(2));
+    recorder.cdr(record(3));
+    recorder.cdr(in_february(4));
+    forwarded(&store, 4).await;
+    assert_eq!((store.health().postgres.unwrap().refused, count(&mut database).await), (1, 3));
+    let archived = "SELECT count(*) FROM cdr_2026_01";
+    let archived: i64 = sqlx::query_scalar(archived).fetch_one(&mut database).await.unwrap();
+    assert_eq!(archived, 1, "what was archived stays as it is");
+
+    // And when it has not.
+    store.close().await;
+    drop(store);
+    let store = open_with(directory.path(), &postgres).await;
+    store.recorder().cdr(record(5));
+    store.recorder().cdr(in_february(6));
+    forwarded(&store, 1).await;
+    assert_eq!((store.health().postgres.unwrap().refused, count(&mut database).await), (2, 4));
+
+    let bounds = "FOR VALUES FROM ('2026-01-01Z') TO ('2026-02-01Z')";
+    execute(&mut database, &format!("ALTER TABLE cdr ATTACH PARTITION cdr_2026_01 {bounds}")).await;
+    postgres.kill();
+    store.recorder().cdr(in_february(7));
+    until("seen to be away", async || !store.health().postgres.unwrap().connected).await;
+    postgres.run().await;
+    forwarded(&store, 4).await;
+    assert_eq!(store.health().postgres.unwrap().refused, 0);
+    assert_eq!(count(&mut postgres.connect().await).await, 8);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_month_that_an_operator_has_put_into_a_longer_one_needs_no_table() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), &postgres).await;
+    store.recorder().cdr(in_february(0));
+    forwarded(&store, 1).await;
+    let mut database = postgres.connect().await;
+    all_indexes(&mut database).await;
+    execute(
+        &mut database,
+        "CREATE TABLE cdr_of_2025 PARTITION OF cdr FOR VALUES FROM ('2025-01-01Z') TO ('2026-02-01Z')",
+    )
+    .await;
+    store.recorder().cdr(record(1));
+    store.recorder().cdr(in_february(2));
+    forwarded(&store, 3).await;
+    assert_eq!((store.health().postgres.unwrap().refused, count(&mut database).await), (0, 3));
+    let made = "SELECT to_regclass('cdr_2026_01') IS NOT NULL";
+    let made: bool = sqlx::query_scalar(made).fetch_one(&mut database).await.unwrap();
+    assert!(!made, "a table that is no part of the others");
+    store.close().await;
+}
