@@ -387,6 +387,8 @@ impl From<RecordsError> for Problem {
     fn from(error: RecordsError) -> Problem {
         match error {
             RecordsError::Cursor(detail) => Problem::bad_parameter("cursor", detail),
+            // That of the parameters which shortens every answer that is too long.
+            RecordsError::TooMany(detail) => Problem::bad_parameter("interval", detail),
             RecordsError::TooSlow(detail) => Problem::timeout(&detail),
             RecordsError::Unavailable(detail) => Problem::unavailable(&detail),
         }

@@ -134,6 +134,9 @@ pub enum RecordsError {
     /// The search took too long.
     #[error("{0}")]
     TooSlow(String),
+    /// The answer would be longer than anybody is given.
+    #[error("{0}")]
+    TooMany(String),
     /// They cannot be read at all.
     #[error("{0}")]
     Unavailable(String),

@@ -75,7 +75,7 @@ impl From<TrunkStats> for Row {
         ("trunk" = Option<String>, Query, description = "One trunk alone")
     ),
     responses(
-        (status = 200, description = "At most 10000 rows", body = Stats),
+        (status = 200, description = "At most 10000 rows; of more there is none, but a problem (400)", body = Stats),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
 )]

@@ -206,6 +206,10 @@ async fn figures_of_trunks_are_asked_and_told() {
     let named: Vec<_> =
         wrong["errors"].as_array().unwrap().iter().map(|error| error["parameter"].clone()).collect();
     assert_eq!(named, ["interval", "by", "from"]);
+    let long = server.get(&query.replace("interval=900", "interval=60")).await.problem(400, "bad-parameter");
+    let expected = json!([{"parameter": "interval",
+        "detail": "expected at most 10000 rows; narrow the time or widen the interval"}]);
+    assert_eq!(long["errors"], expected);
 }
 
 #[tokio::test]

@@ -74,6 +74,9 @@ pub enum Error {
     /// The question needed longer than allowed; a narrower time range helps.
     #[error("the journal was read for {0:?} without finding a page's worth of records")]
     Deadline(std::time::Duration),
+    /// The answer has more rows than anybody is given.
+    #[error("expected at most {} rows; narrow the time or widen the interval", crate::stats::MAX_ROWS)]
+    TooMany,
     /// What was handed over is not committed, and may be what was asked for.
     #[error("the journal has not taken its records for {0:?}: the call may be among those that wait")]
     Behind(std::time::Duration),

@@ -281,7 +281,7 @@ impl Store {
     /// What carriers measure, by trunk and interval.
     ///
     /// # Errors
-    /// When the search takes too long or the file cannot be read.
+    /// When there are more rows than [`MAX_ROWS`], the search takes too long or the file cannot be read.
     pub async fn stats(&self, question: &Question) -> Result<Vec<Figures>, Error> {
         stats::stats(&self.readers, question).await
     }

@@ -110,9 +110,12 @@ const CALLS: &str = "
 
 pub(crate) async fn stats(pool: &SqlitePool, question: &Question) -> Result<Vec<Figures>, Error> {
     let count = |value: i64| value.unsigned_abs();
-    fetch(pool, &mut asked(question), DEADLINE)
-        .await?
-        .iter()
+    let rows = fetch(pool, &mut asked(question), DEADLINE).await?;
+    // Whoever adds up what was cut off would not know.
+    if rows.len() > MAX_ROWS {
+        return Err(Error::TooMany);
+    }
+    rows.iter()
         .map(|row| {
             Ok(Figures {
                 trunk: row.try_get("trunk")?,
@@ -153,6 +156,6 @@ fn asked(question: &Question) -> QueryBuilder<Sqlite> {
     if let Some(trunk) = &question.trunk {
         query.push(" WHERE trunk = ").push_bind(trunk.clone());
     }
-    query.push(" GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ").push_bind(MAX_ROWS as i64);
+    query.push(" GROUP BY 1, 2 ORDER BY 2, 1 LIMIT ").push_bind(MAX_ROWS as i64 + 1);
     query
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use call::{CdrFact, Disposition, Origin, Utc};
 use records::{START, open, record, transferred, until};
 use sqlx::{Connection, SqliteConnection};
-use store::{By, Figures, Question};
+use store::{By, Error, Figures, MAX_ROWS, Question};
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -152,6 +152,47 @@ async fn calls_count_by_what_the_caller_got() {
     let figures = figures(records, question(By::TrunkIn)).await;
     let [pbx] = &figures[..] else { panic!("{figures:?}") };
     assert_eq!((pbx.seizures, pbx.answered, pbx.effective), (9, 1, 5));
+}
+
+#[tokio::test]
+async fn an_answer_that_would_be_cut_off_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    store.recorder().cdr(attempt(0, Disposition::Answered, Some(200), true));
+    until("committed", async || store.health().journal.committed == 1).await;
+    let file = directory.path().join("drawbridge.db");
+    let mut database = SqliteConnection::connect(file.to_str().unwrap()).await.unwrap();
+    let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info('cdr')")
+        .fetch_all(&mut database)
+        .await
+        .unwrap();
+    let values = columns.iter().map(|column| match column.as_str() {
+        "seq" => "seq + i".to_owned(),
+        "id" => "lower(hex(randomblob(16)))".to_owned(),
+        "started_at" => "started_at + i * 1000000".to_owned(),
+        other => other.to_owned(),
+    });
+    // One a second.
+    let many = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MAX_ROWS})
+         INSERT INTO cdr ({}) SELECT {} FROM cdr, n",
+        columns.join(", "),
+        values.collect::<Vec<_>>().join(", ")
+    );
+    sqlx::query(sqlx::AssertSqlSafe(many)).execute(&mut database).await.unwrap();
+    let seconds = |seconds: usize| Question {
+        from: Utc(START),
+        to: Utc(START + seconds as i64 * 1_000_000),
+        interval: Duration::from_secs(1),
+        ..question(By::TrunkOut)
+    };
+    assert_eq!(store.stats(&seconds(MAX_ROWS)).await.unwrap().len(), MAX_ROWS);
+    let rows = store.stats(&seconds(MAX_ROWS + 1)).await.map(|rows| rows.len());
+    assert!(matches!(rows, Err(Error::TooMany)), "{rows:?}");
+    let wider = Question { interval: Duration::from_secs(60), ..seconds(MAX_ROWS + 1) };
+    let seizures = store.stats(&wider).await.unwrap().iter().map(|minute| minute.seizures).sum::<u64>();
+    assert_eq!(seizures, MAX_ROWS as u64 + 1);
+    store.close().await;
 }
 
 #[tokio::test]

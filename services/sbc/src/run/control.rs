@@ -272,6 +272,7 @@ impl Records for Glass {
 fn unread(error: store::Error) -> RecordsError {
     match error {
         store::Error::Cursor(_) => RecordsError::Cursor(error.to_string()),
+        store::Error::TooMany => RecordsError::TooMany(error.to_string()),
         store::Error::Deadline(_) => RecordsError::TooSlow(error.to_string()),
         store::Error::Behind(_) | store::Error::Column { .. } | store::Error::Journal(_) => {
             RecordsError::Unavailable(error.to_string())
