@@ -24,7 +24,7 @@ const BATCH: i64 = 500;
 /// How often old months are looked for.
 const AGAIN: Duration = Duration::from_secs(60 * 60);
 
-/// How long a month that somebody reads is left alone.
+/// How long a month that cannot be dropped just now is left alone.
 const SOON: Duration = Duration::from_secs(60);
 
 /// How often an idle connection is checked, so that `/health` tells the truth.
@@ -144,13 +144,20 @@ impl OldMonths<'_> {
         if self.look_at.is_some_and(|at| Instant::now() < at) {
             return Ok(false);
         }
+        // Also where it takes the connection along, or the next one would begin with it.
+        self.look_at = Some(Instant::now() + SOON);
         let wait = match database.drop_old(self.node, retention).await? {
             Dropped::Some { months, records } => {
                 tracing::info!(months, records, "call records older than they are kept were dropped");
+                self.look_at = None;
                 return Ok(true);
             }
             Dropped::Nothing => AGAIN,
             Dropped::Later => SOON,
+            Dropped::Refused(why) => {
+                tracing::warn!(why, "call records older than they are kept cannot be dropped");
+                AGAIN
+            }
         };
         self.look_at = Some(Instant::now() + wait);
         Ok(false)

@@ -15,6 +15,8 @@ use crate::postgres::Target;
 
 /// What they are called behind `cdr_`, and of what they are.
 const INDEXES: [(&str, &str); 9] = [
+    // Old months are not dropped before it is there.
+    ("node", "node, started_at"),
     ("caller", "caller, started_at"),
     ("called", "called, started_at"),
     ("called_sent", "called_sent, started_at"),
@@ -23,7 +25,6 @@ const INDEXES: [(&str, &str); 9] = [
     ("code_a", "sip_code_a, started_at"),
     ("code_b", "sip_code_b, started_at"),
     ("disposition", "disposition, started_at"),
-    ("node", "node, started_at"),
 ];
 
 /// How long a lock is waited for that keeps others waiting meanwhile.

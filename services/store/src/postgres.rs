@@ -27,6 +27,9 @@ const PATIENCE: &str = "SET lock_timeout = '2s'";
 /// Rows of this box that are taken away in one go, in months that it shares with others.
 const MOST_DROPPED: i32 = 5_000;
 
+/// How long that may take, since records wait for it.
+const DROP: &str = "SET statement_timeout = '10s'";
+
 /// How long a batch may take. A network that is cut mid-way says nothing for many minutes.
 const BATCH: Duration = Duration::from_secs(30);
 
@@ -121,7 +124,7 @@ fn is_without_month(error: &sqlx::Error) -> bool {
 }
 
 /// What became of old records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Dropped {
     /// There are none.
     Nothing,
@@ -132,8 +135,10 @@ pub(crate) enum Dropped {
         /// Records.
         records: i64,
     },
-    /// Somebody reads them.
+    /// Somebody reads them, there are too many for now, or the index is not there yet that finds them.
     Later,
+    /// PostgreSQL says no: somebody has built on them.
+    Refused(String),
 }
 
 /// Whose records these are.
@@ -237,22 +242,45 @@ impl Database {
 
     /// Takes away some of what this box has in months that ended so long ago.
     pub(crate) async fn drop_old(&mut self, node: &str, retention: Duration) -> Result<Dropped, Refusal> {
-        let sql = "SELECT months, records FROM cdr_drop_of($1, now() - $2 * interval '1 second', $3)";
-        let dropping = sqlx::query_as(sql)
-            .bind(node)
-            .bind(retention.as_secs_f64())
-            .bind(MOST_DROPPED)
-            .fetch_one(&mut self.connection);
-        match tokio::time::timeout(BATCH, dropping).await {
-            Ok(Ok((0, 0))) => Ok(Dropped::Nothing),
-            Ok(Ok((months, records))) => {
+        let dropping = self.ask_to_drop(node, retention);
+        let Ok(dropped) = tokio::time::timeout(BATCH, dropping).await else {
+            return Err(Refusal::Away(format!("old records were not dropped within {BATCH:?}")));
+        };
+        match dropped {
+            Ok(None) => Ok(Dropped::Later),
+            Ok(Some((0, 0))) => Ok(Dropped::Nothing),
+            Ok(Some((months, records))) => {
                 self.months.clear();
                 Ok(Dropped::Some { months, records })
             }
-            Ok(Err(error)) if is_code(&error, "55P03") => Ok(Dropped::Later),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Refusal::Away(format!("old records were not dropped within {BATCH:?}"))),
+            // A lock was not to be had, or the time is up.
+            Err(error) if is_code(&error, "55P03") || is_code(&error, "57014") => Ok(Dropped::Later),
+            Err(error) if error.as_database_error().is_some() => Ok(Dropped::Refused(error.to_string())),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Months and records; `None`: without the index a whole month would be read, again and again.
+    async fn ask_to_drop(
+        &mut self,
+        node: &str,
+        retention: Duration,
+    ) -> Result<Option<(i32, i64)>, sqlx::Error> {
+        let is_indexed =
+            "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('cdr_node') AND indisvalid)";
+        if !sqlx::query_scalar(is_indexed).fetch_one(&mut self.connection).await? {
+            return Ok(None);
+        }
+        sqlx::query(DROP).execute(&mut self.connection).await?;
+        let sql = "SELECT months, records FROM cdr_drop_of($1, now() - $2 * interval '1 second', $3)";
+        let dropped = sqlx::query_as(sql)
+            .bind(node)
+            .bind(retention.as_secs_f64())
+            .bind(MOST_DROPPED)
+            .fetch_one(&mut self.connection)
+            .await;
+        sqlx::query("RESET statement_timeout").execute(&mut self.connection).await?;
+        dropped.map(Some)
     }
 
     /// Whether the connection is still up.

@@ -5,6 +5,7 @@ mod postgres;
 mod records;
 
 use std::path::Path;
+use std::time::Duration;
 
 use call::CdrFact;
 use postgres::Postgres;
@@ -51,7 +52,7 @@ fn in_february(n: u32) -> CdrFact {
 
 #[tokio::test]
 async fn a_record_of_a_month_that_was_detached_holds_up_no_other_and_is_offered_again() {
-    let mut postgres = Postgres::start().await;
+    let postgres = Postgres::start().await;
     let directory = tempfile::tempdir().unwrap();
     let store = open_with(directory.path(), &postgres).await;
     let mut recorder = store.recorder();
@@ -83,13 +84,12 @@ async fn a_record_of_a_month_that_was_detached_holds_up_no_other_and_is_offered_
 
     let bounds = "FOR VALUES FROM ('2026-01-01Z') TO ('2026-02-01Z')";
     execute(&mut database, &format!("ALTER TABLE cdr ATTACH PARTITION cdr_2026_01 {bounds}")).await;
-    postgres.kill();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drawbridge'";
+    execute(&mut database, cut).await;
     store.recorder().cdr(in_february(7));
-    until("seen to be away", async || !store.health().postgres.unwrap().connected).await;
-    postgres.run().await;
     forwarded(&store, 4).await;
     assert_eq!(store.health().postgres.unwrap().refused, 0);
-    assert_eq!(count(&mut postgres.connect().await).await, 8);
+    assert_eq!(count(&mut database).await, 8);
     store.close().await;
 }
 
@@ -114,5 +114,112 @@ async fn a_month_that_an_operator_has_put_into_a_longer_one_needs_no_table() {
     let made = "SELECT to_regclass('cdr_2026_01') IS NOT NULL";
     let made: bool = sqlx::query_scalar(made).fetch_one(&mut database).await.unwrap();
     assert!(!made, "a table that is no part of the others");
+    store.close().await;
+}
+
+/// A box that keeps records for a day.
+async fn open_for_a_day(directory: &Path, postgres: &Postgres) -> Store {
+    let retention = Some(Duration::from_secs(24 * 3600));
+    Store::open(directory, Config { postgres: Some(postgres.url()), retention, ..config() }).await.unwrap()
+}
+
+/// An old month with a record, and all indexes; nobody is at it any more.
+async fn old_month(directory: &Path, postgres: &Postgres) -> PgConnection {
+    let store = open_with(directory, postgres).await;
+    store.recorder().cdr(record(0));
+    forwarded(&store, 1).await;
+    let mut database = postgres.connect().await;
+    all_indexes(&mut database).await;
+    store.close().await;
+    database
+}
+
+/// From now on dropping old months does this, and is counted.
+async fn dropping_does(database: &mut PgConnection, what: &str) {
+    execute(database, "CREATE SEQUENCE asked MINVALUE 0").await;
+    let function = "CREATE OR REPLACE FUNCTION
+            cdr_drop_of(box TEXT, at TIMESTAMPTZ, most INTEGER, OUT months INTEGER, OUT records BIGINT) LANGUAGE plpgsql";
+    let body = format!("BEGIN PERFORM nextval('asked'); {what}; months := 0; records := 0; END");
+    execute(database, &format!("{function} AS $$ {body} $$")).await;
+}
+
+/// How often it was done.
+async fn asked(database: &mut PgConnection) -> i64 {
+    let asked = "SELECT last_value + is_called::int FROM asked";
+    sqlx::query_scalar(asked).fetch_one(database).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_drop_that_takes_long_leaves_the_connection_up_and_is_left_alone_for_a_while() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut database = old_month(directory.path(), &postgres).await;
+    dropping_does(&mut database, "PERFORM pg_sleep(3600)").await;
+    let store = open_for_a_day(directory.path(), &postgres).await;
+    until("old months are looked for", async || asked(&mut database).await == 1).await;
+    for n in 1..3 {
+        store.recorder().cdr(record(n));
+        until("forwarded", async || {
+            let health = store.health().postgres.unwrap();
+            assert_eq!((health.connected, health.error), (true, None));
+            health.forwarded == u64::from(n)
+        })
+        .await;
+    }
+    assert_eq!(asked(&mut database).await, 1);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_month_that_somebody_has_built_on_stays_and_the_connection_is_left_up() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut database = old_month(directory.path(), &postgres).await;
+    execute(&mut database, "CREATE VIEW january AS SELECT caller FROM cdr_2026_01").await;
+    let store = open_for_a_day(directory.path(), &postgres).await;
+    for n in 1..5 {
+        store.recorder().cdr(record(n));
+        until("forwarded", async || {
+            let health = store.health().postgres.unwrap();
+            assert_eq!(health.error, None);
+            health.forwarded == u64::from(n)
+        })
+        .await;
+    }
+    assert_eq!(count(&mut database).await, 5);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn nothing_is_dropped_before_the_index_is_there_that_finds_it_which_is_made_first() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut database = old_month(directory.path(), &postgres).await;
+    dropping_does(&mut database, "NULL").await;
+    // Another box seems to be at it.
+    let mut other = postgres.connect().await;
+    execute(&mut other, "SELECT pg_advisory_lock(hashtext('drawbridge indexes'))").await;
+    let names: String = sqlx::query_scalar(
+        "SELECT string_agg(indexrelid::regclass::text, ', ') FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+         WHERE x.indrelid = 'cdr'::regclass AND c.relname NOT IN ('cdr_pkey', 'cdr_started', 'cdr_call')",
+    )
+    .fetch_one(&mut database)
+    .await
+    .unwrap();
+    execute(&mut database, &format!("DROP INDEX {names}")).await;
+
+    let store = open_for_a_day(directory.path(), &postgres).await;
+    // Between two records that are forwarded one after the other old months are looked for.
+    for n in 1..4 {
+        store.recorder().cdr(record(n));
+        forwarded(&store, u64::from(n)).await;
+    }
+    assert_eq!(asked(&mut database).await, 0);
+    execute(&mut other, "SELECT pg_advisory_unlock_all()").await;
+    all_indexes(&mut database).await;
+    let first = "SELECT c.relname::text FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+        WHERE x.indrelid = 'cdr'::regclass AND c.relname NOT IN ('cdr_pkey', 'cdr_started', 'cdr_call') ORDER BY c.oid LIMIT 1";
+    let first: String = sqlx::query_scalar(first).fetch_one(&mut database).await.unwrap();
+    assert_eq!(first, "cdr_node");
     store.close().await;
 }
