@@ -3,8 +3,9 @@
 //! A thread of its own writes them: whoever reads them may stop to, and no call waits for that. Lines that find the way there
 //! full are dropped and counted.
 
-use std::io::IsTerminal;
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -23,6 +24,26 @@ static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 /// Lines that were dropped because nobody read those before them.
 pub fn dropped() -> u64 {
     DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+}
+
+/// How long lines gather before they are written together.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// Writes the lines that have come in the meantime in one go: at hundreds of calls a second waking the thread for each of them would
+/// cost more than making them.
+struct Together<W: Write>(BufWriter<W>);
+
+impl<W: Write> Write for Together<W> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.write(lines)
+    }
+
+    /// Called when there are no more lines for now.
+    fn flush(&mut self) -> io::Result<()> {
+        let written = self.0.flush();
+        std::thread::sleep(GATHER);
+        written
+    }
 }
 
 /// RUST_LOG cannot be used.
@@ -46,7 +67,7 @@ pub fn start(format: LogFormat, default: Option<&'static str>) -> Result<WorkerG
     };
     let lossy =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MOST_WAITING).thread_name("log");
-    let (stderr, guard) = lossy.finish(std::io::stderr());
+    let (stderr, guard) = lossy.finish(Together(BufWriter::with_capacity(64 * 1024, std::io::stderr())));
     DROPPED.get_or_init(|| stderr.error_counter());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     match format {
