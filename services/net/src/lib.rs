@@ -178,7 +178,7 @@ impl Default for Limits {
 /// Where a shard's facts go. Called on the shard's thread: hand over and return, never wait.
 pub trait Records: Send {
     /// How far an attempt is that goes on; replaced by what is said of the same id later.
-    fn open_cdr(&mut self, fact: &CdrFact, state: Option<Box<[u8]>>);
+    fn open_cdr(&mut self, fact: Box<CdrFact>, state: Option<Box<[u8]>>);
 
     /// An attempt ended.
     fn cdr(&mut self, fact: Box<CdrFact>);

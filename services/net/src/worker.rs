@@ -314,7 +314,7 @@ impl Worker {
                 self.parts.engine.order(order, self.now.time, &mut self.reports);
                 self.take_reports();
             }
-            Output::OpenCdr { fact, state } => self.parts.records.open_cdr(&fact, state),
+            Output::OpenCdr { fact, state } => self.parts.records.open_cdr(fact, state),
             Output::Cdr(fact) => self.parts.records.cdr(fact),
             Output::Binding(change) => self.binding(change),
             Output::Event(event) => {

@@ -115,7 +115,7 @@ pub struct Store {
     spool: PathBuf,
     alive: [spool::Alive; 2],
     /// While it is there, they are given.
-    alive_for: Mutex<Option<[mpsc::Sender<()>; 2]>>,
+    alive_for: Mutex<Option<[mpsc::SyncSender<()>; 2]>>,
     recorders: AtomicU16,
     readers: SqlitePool,
     listeners: Arc<[String]>,
@@ -249,6 +249,7 @@ impl Store {
             bindings: self.bindings.clone(),
             spool: spool::Spool::open(&self.spool, index, Arc::clone(&self.shared)),
             late: late::Late::default(),
+            standing: None,
             record: Vec::with_capacity(1024),
             shared: Arc::clone(&self.shared),
         }
@@ -347,8 +348,8 @@ const BEAT: Duration = Duration::from_millis(20);
 
 /// On a thread of its own, so that whatever else is done at the moment puts it off the least, and a disk that hangs holds up nobody
 /// else. Until the sender is dropped.
-fn live(alive: spool::Alive, shared: Arc<health::Shared>) -> mpsc::Sender<()> {
-    let (alive_for, ends) = mpsc::channel();
+fn live(alive: spool::Alive, shared: Arc<health::Shared>) -> mpsc::SyncSender<()> {
+    let (alive_for, ends) = mpsc::sync_channel(0);
     let thread = std::thread::Builder::new().name("alive".into()).spawn(move || {
         while ends.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
             if shared.are_beats_wanted() {

@@ -27,8 +27,17 @@ pub struct Recorder {
     pub(crate) shared: Arc<Shared>,
     pub(crate) spool: Spool,
     pub(crate) late: Late,
+    /// How far the attempt is that was spoken of last, in this batch.
+    pub(crate) standing: Option<Standing>,
     /// Of the last record; kept for its room.
     pub(crate) record: Vec<u8>,
+}
+
+/// How far an attempt is, and with what another process can go on with its call.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    fact: Box<CdrFact>,
+    state: Option<Box<[u8]>>,
 }
 
 /// What a shard hands over.
@@ -50,10 +59,21 @@ impl Recorder {
     /// Takes how far an attempt is that goes on, in place of what was said of it before, and with what another process can go
     /// on with its call, if one can. Records that are whole come first: while the queue is half full these wait in the spool and
     /// here, which is counted in [`JournalHealth::unopened`](crate::JournalHealth::unopened), and are handed over when there is room.
-    pub fn open_cdr(&mut self, fact: &CdrFact, state: Option<Box<[u8]>>) {
-        let open = Open { record: self.encoded(fact), state };
-        self.late.forget(fact.id);
-        self.hand_open(fact.id, open);
+    /// It leaves with the next [`flush`](Recorder::flush) at the latest: what one batch of a shard's says of an attempt again and again
+    /// is written once.
+    pub fn open_cdr(&mut self, fact: Box<CdrFact>, state: Option<Box<[u8]>>) {
+        if self.standing.as_ref().is_some_and(|standing| standing.fact.id != fact.id) {
+            self.hand_standing();
+        }
+        self.standing = Some(Standing { fact, state });
+    }
+
+    fn hand_standing(&mut self) {
+        if let Some(Standing { fact, state }) = self.standing.take() {
+            let open = Open { record: self.encoded(&fact), state };
+            self.late.forget(fact.id);
+            self.hand_open(fact.id, open);
+        }
     }
 
     fn hand_open(&mut self, id: Uuid, open: Open) {
@@ -81,6 +101,9 @@ impl Recorder {
     /// Takes the record of an attempt.
     pub fn cdr(&mut self, fact: impl Borrow<CdrFact>) {
         let fact = fact.borrow();
+        // Its record says more than how far it was.
+        self.standing.take_if(|standing| standing.fact.id == fact.id);
+        self.hand_standing();
         let record = self.encoded(fact);
         self.late.forget(fact.id);
         let mark = self.spool.push(Kind::Closed, &record);
@@ -99,6 +122,7 @@ impl Recorder {
 
     /// What was taken is where the end of the process does not reach it when this returns.
     pub fn flush(&mut self) {
+        self.hand_standing();
         while self.has_room()
             && let Some((id, open)) = self.late.take_first()
         {

@@ -336,7 +336,8 @@ async fn an_attempt_whose_record_was_lost_is_not_open_any_more() {
     let store = Store::open(directory.path(), Config { queue: 50, ..config() }).await.unwrap();
     let standing = |n| CdrFact { is_last: false, ended_by: EndedBy::Crash, ..record(n) };
     let mut recorder = store.recorder();
-    recorder.open_cdr(&standing(100), Some(b"both talk".as_slice().into()));
+    recorder.open_cdr(standing(100).into(), Some(b"both talk".as_slice().into()));
+    recorder.flush();
     until("known", async || store.health().journal.open == 1).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut intruder = sqlite(directory.path()).await;
@@ -345,8 +346,8 @@ async fn an_attempt_whose_record_was_lost_is_not_open_any_more() {
     recorder.cdr(record(0));
     until("the failure is seen", async || store.health().journal.error.is_some()).await;
     // This one's beginning is in the queue when there is no room for its end.
-    recorder.open_cdr(&standing(101), None);
-    recorder.open_cdr(&standing(102), None);
+    recorder.open_cdr(standing(101).into(), None);
+    recorder.open_cdr(standing(102).into(), None);
     (1..=48).for_each(|n| recorder.cdr(record(n)));
     recorder.cdr(record(100));
     recorder.cdr(record(101));
@@ -360,7 +361,8 @@ async fn an_attempt_whose_record_was_lost_is_not_open_any_more() {
     };
     until("those two have no row", async || open(&mut intruder).await == [record(102).id]).await;
     // One that begins later has nothing to do with them.
-    recorder.open_cdr(&standing(103), None);
+    recorder.open_cdr(standing(103).into(), None);
+    recorder.flush();
     until("the other's row", async || open(&mut intruder).await == [102, 103].map(|n| record(n).id)).await;
     store.close().await;
 }

@@ -68,7 +68,7 @@ fn a_call_that_was_up_when_the_process_died_ends_when_it_was_last_alive() {
     };
     live_and_die(directory.path(), config(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(&up, None);
+        recorder.open_cdr(up.clone().into(), None);
         recorder.flush();
         until("known", async || store.health().journal.open == 1).await;
         tokio::time::sleep(Duration::from_millis(600)).await;
@@ -93,8 +93,9 @@ fn a_call_that_somebody_had_hung_up_ends_as_and_when_that_was_said() {
     let hung_up = CdrFact { is_last: false, ..record(1) };
     live_and_die(directory.path(), config(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(&standing(1), Some(b"both talk".as_slice().into()));
-        recorder.open_cdr(&hung_up, None);
+        recorder.open_cdr(standing(1).into(), Some(b"both talk".as_slice().into()));
+        recorder.flush();
+        recorder.open_cdr(hung_up.into(), None);
         recorder.flush();
         until("known", async || store.health().journal.open == 1).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -109,7 +110,7 @@ fn a_call_that_had_just_begun_when_the_process_died_ends_when_it_was_last_alive_
     let mut died = 0;
     live_and_die(directory.path(), slow(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(&CdrFact { ended_at: Utc(now()), ..standing(1) }, None);
+        recorder.open_cdr(Box::new(CdrFact { ended_at: Utc(now()), ..standing(1) }), None);
         recorder.flush();
         tokio::time::sleep(2 * LATE).await;
         died = now();
@@ -133,7 +134,7 @@ const LATE: Duration = Duration::from_millis(1500);
 /// A call is up, and the journal knows of it.
 async fn talk(store: &Store) {
     let mut recorder = store.recorder();
-    recorder.open_cdr(&CdrFact { ended_at: Utc(now()), ..standing(1) }, None);
+    recorder.open_cdr(Box::new(CdrFact { ended_at: Utc(now()), ..standing(1) }), None);
     recorder.flush();
     until("known", async || store.health().journal.open == 1).await;
     tokio::time::sleep(2 * LATE).await;
@@ -284,7 +285,7 @@ fn an_attempt_that_began_while_the_queue_was_full_has_its_record_though_the_box_
         sqlx::query("BEGIN IMMEDIATE").execute(&mut somebody).await.unwrap();
         let mut recorder = store.recorder();
         for n in 0..20 {
-            recorder.open_cdr(&standing(n), None);
+            recorder.open_cdr(standing(n).into(), None);
             recorder.flush();
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -297,7 +298,7 @@ fn an_attempt_that_began_while_the_queue_was_full_has_its_record_though_the_box_
             recorder.cdr(CdrFact {
                 a_user_agent: long.clone(),
                 b_user_agent: long.clone(),
-                route: long.map(Into::into),
+                route: long,
                 ..record(n)
             });
             recorder.flush();
@@ -313,6 +314,36 @@ fn an_attempt_that_began_while_the_queue_was_full_has_its_record_though_the_box_
 }
 
 #[test]
+fn what_one_batch_says_of_an_attempt_again_and_again_is_written_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let written = || {
+        let files = std::fs::read_dir(directory.path().join("spool")).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>()
+    };
+    live_and_die(directory.path(), slow(), async |store| {
+        let mut recorder = store.recorder();
+        let empty = written();
+        recorder.open_cdr(standing(1).into(), None);
+        recorder.flush();
+        let once = written() - empty;
+        (0..3).for_each(|_| recorder.open_cdr(standing(2).into(), None));
+        recorder.flush();
+        assert_eq!(written() - empty, 2 * once);
+        recorder.open_cdr(standing(3).into(), None);
+        recorder.cdr(record(3));
+        recorder.cdr(record(4));
+        recorder.flush();
+        let whole = written() - empty - 2 * once;
+        assert!(
+            whole < 3 * once + once / 2,
+            "{whole} octets of two records, of {once} each and what media counted"
+        );
+    });
+    let found = found(directory.path());
+    assert_eq!(found.iter().filter(|found| found.fact.ended_by == EndedBy::Crash).count(), 2);
+}
+
+#[test]
 fn what_finds_no_spool_is_counted() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), slow(), async |store| {
@@ -323,7 +354,7 @@ fn what_finds_no_spool_is_counted() {
         let health = store.health().journal;
         assert_eq!((health.unspooled, health.error.as_deref()), (3, Some("the spool: there is no file")));
         let mut other = store.recorder();
-        other.open_cdr(&standing(3), Some(vec![0; 200_000].into()));
+        other.open_cdr(standing(3).into(), Some(vec![0; 200_000].into()));
         other.flush();
         let health = store.health().journal;
         assert!(health.unspooled == 4 && health.error.unwrap().contains("131072 octets"));
@@ -335,8 +366,8 @@ fn what_was_handed_over_and_not_committed_is_kept_as_it_was_said() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), slow(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(&standing(1), None);
-        recorder.open_cdr(&standing(2), None);
+        recorder.open_cdr(standing(1).into(), None);
+        recorder.open_cdr(standing(2).into(), None);
         recorder.flush();
         recorder.cdr(record(1));
         recorder.cdr(record(3));
@@ -358,7 +389,7 @@ fn a_record_that_was_committed_is_not_written_again_from_the_spool() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), config(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(&standing(1), None);
+        recorder.open_cdr(standing(1).into(), None);
         recorder.flush();
         until("open", async || store.health().journal.open == 1).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -379,7 +410,7 @@ fn a_call_whose_state_cannot_be_read_is_closed_like_any_other() {
         live_and_die(directory.path(), Config { recover: Some(1), ..config }, async |store| {
             let mut recorder = store.recorder();
             let up = CdrFact { ended_at: Utc(now()), ..standing(n) };
-            recorder.open_cdr(&up, Some(b"no call".as_slice().into()));
+            recorder.open_cdr(up.into(), Some(b"no call".as_slice().into()));
             recorder.flush();
             until("known", async || !committed || store.health().journal.open == 1).await;
             tokio::time::sleep(Duration::from_millis(if committed { 300 } else { 0 })).await;
@@ -413,11 +444,11 @@ fn of_a_call_that_rang_at_two_places_one_record_tells_how_it_ended() {
         for (call, number, answered) in
             [(1, 1, false), (1, 2, false), (2, 1, true), (2, 2, false), (3, 1, false)]
         {
-            recorder.open_cdr(&attempt(call, number, answered), None);
+            recorder.open_cdr(attempt(call, number, answered).into(), None);
         }
         // One that rings at the first of two, while the second has not agreed to its CANCEL.
-        recorder.open_cdr(&attempt(4, 1, false), None);
-        recorder.open_cdr(&CdrFact { ended_by: EndedBy::Timer, ..attempt(4, 2, false) }, None);
+        recorder.open_cdr(attempt(4, 1, false).into(), None);
+        recorder.open_cdr(Box::new(CdrFact { ended_by: EndedBy::Timer, ..attempt(4, 2, false) }), None);
         recorder.cdr(CdrFact { attempt: 2, is_last: true, ..attempt(3, 2, false) });
         recorder.flush();
     });
@@ -468,7 +499,7 @@ fn a_store_that_is_closed_leaves_no_spool_and_nothing_open() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), config(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(&standing(1), None);
+        recorder.open_cdr(standing(1).into(), None);
         recorder.flush();
         until("open", async || store.health().journal.open == 1).await;
         recorder.cdr(record(1));

@@ -74,7 +74,7 @@ pub struct Kept {
 }
 
 impl Records for Kept {
-    fn open_cdr(&mut self, _: &CdrFact, _: Option<Box<[u8]>>) {}
+    fn open_cdr(&mut self, _: Box<CdrFact>, _: Option<Box<[u8]>>) {}
 
     fn cdr(&mut self, fact: Box<CdrFact>) {
         self.cdrs.lock().unwrap().push(*fact);

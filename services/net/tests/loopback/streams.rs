@@ -40,7 +40,7 @@ fn pipelined_requests_are_all_answered_by_their_shards() {
 struct Slow(Arc<AtomicBool>, bool);
 
 impl Records for Slow {
-    fn open_cdr(&mut self, _: &CdrFact, _: Option<Box<[u8]>>) {
+    fn open_cdr(&mut self, _: Box<CdrFact>, _: Option<Box<[u8]>>) {
         self.1 = true;
     }
 

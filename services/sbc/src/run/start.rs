@@ -286,7 +286,7 @@ struct ToStore {
 }
 
 impl ::net::Records for ToStore {
-    fn open_cdr(&mut self, fact: &CdrFact, state: Option<Box<[u8]>>) {
+    fn open_cdr(&mut self, fact: Box<CdrFact>, state: Option<Box<[u8]>>) {
         if self.keeps_records {
             self.recorder.open_cdr(fact, state);
         }
