@@ -2,14 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use interop::{Authority, Browser, Drawbridge, Phone, Place, heard};
 
 /// A browser takes its time to start where two processors do everything.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(60);
 const BOB: u16 = 5082;
-const ENOUGH: f64 = 1.5;
+/// For so many seconds a tone is heard on a machine that does a lot else as well; what is wrongly decrypted is none at all.
+const ENOUGH: f64 = 0.5;
+/// A browser takes all that there is of such a machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A box whose secure WebSocket is on loopback, where no password is asked for, and whose media is on a wire, where browsers
 /// find addresses.
@@ -34,6 +38,7 @@ fn bob(place: &Place) -> Phone {
 
 #[test]
 fn a_page_calls_a_softphone_and_both_hear_each_other_before_and_after_a_hold() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(place) = Place::on_a_wire("page-calls") else { return };
     let (drawbridge, at) = drawbridge(&place);
     let mut bob = bob(&place);
@@ -55,6 +60,7 @@ fn a_page_calls_a_softphone_and_both_hear_each_other_before_and_after_a_hold() {
 
 #[test]
 fn a_softphone_calls_a_page_and_both_hear_each_other() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(place) = Place::on_a_wire("page-answers") else { return };
     let (drawbridge, at) = drawbridge(&place);
     let mut bob = bob(&place);
