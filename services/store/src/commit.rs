@@ -108,19 +108,19 @@ impl Journal {
 
     /// Commits the batch; the `seq` of the last record, if there was one. May wait for the disk.
     pub(crate) fn commit(&mut self, batch: &Batch) -> Result<Option<i64>, CommitError> {
-        let done = self.try_commit(batch);
-        if done.is_err() {
-            // After an error SQLite may have rolled back by itself; a new connection has no doubt about it.
-            self.connection = None;
-        }
-        done
+        let mut connection = self.connected()?;
+        let seq = self.write(batch, &mut connection)?;
+        self.connection = Some(connection);
+        Ok(seq)
     }
 
-    fn try_commit(&mut self, batch: &Batch) -> Result<Option<i64>, CommitError> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            empty @ None => empty.insert(journal::connect_writer(&self.path)?),
-        };
+    /// The connection that there is, or a new one. It is given back where all went well: after an error SQLite may have rolled back
+    /// by itself, and a new one has no doubt about it.
+    fn connected(&mut self) -> rusqlite::Result<Connection> {
+        self.connection.take().map_or_else(|| journal::connect_writer(&self.path), Ok)
+    }
+
+    fn write(&mut self, batch: &Batch, connection: &mut Connection) -> Result<Option<i64>, CommitError> {
         let mut seq = None;
         if let Some(later) = &self.later {
             seq = Some(later.commit(connection)?);
@@ -149,26 +149,15 @@ impl Journal {
     }
 
     /// Drops what is too old: registrations, and up to `most` of the records that began `before` and that every sink has, which
-    /// is so up to `forwarded_to`. Whether nothing of that is left. In a transaction of its own: a disk that has no room for what that writes may have room for
-    /// records.
+    /// is so up to `forwarded_to`. Whether nothing of that is left. In a transaction of its own: a disk that has no room for what
+    /// that writes may have room for records.
     pub(crate) fn purge(
         &mut self,
         before: Option<i64>,
         forwarded_to: i64,
         most: u32,
     ) -> Result<bool, CommitError> {
-        let done = self.try_purge(before, forwarded_to, most);
-        if done.is_err() {
-            self.connection = None;
-        }
-        done
-    }
-
-    fn try_purge(&mut self, before: Option<i64>, forwarded_to: i64, most: u32) -> Result<bool, CommitError> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            empty @ None => empty.insert(journal::connect_writer(&self.path)?),
-        };
+        let mut connection = self.connected()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         binding::purge(&transaction, utc_now())?;
         let purged = match before {
@@ -176,6 +165,7 @@ impl Journal {
             None => true,
         };
         transaction.commit()?;
+        self.connection = Some(connection);
         Ok(purged)
     }
 }

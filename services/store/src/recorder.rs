@@ -128,8 +128,9 @@ impl Recorder {
         {
             self.hand_open(id, open);
         }
-        self.spool.hold(self.late.first());
+        // What was held up to now is let go when it is written anew, and not before: the file that has it may be emptied here.
         self.spool.flush();
+        self.spool.hold(self.late.first());
     }
 
     /// Takes a registration's change. One that finds the queue full is only counted: the phone will refresh it.

@@ -55,7 +55,7 @@ pub(crate) struct Committed {
 /// What the writer lives on.
 pub(crate) struct Inputs {
     pub(crate) path: PathBuf,
-    /// Its last use is the writer's; what waits for the disk has it meanwhile.
+    /// Lent to whoever waits for the disk; nobody else has it at the same time.
     pub(crate) journal: Arc<Mutex<Journal>>,
     pub(crate) gather: Duration,
     pub(crate) retention: Option<Duration>,
