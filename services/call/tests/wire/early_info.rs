@@ -45,6 +45,14 @@ fn answered(world: &mut World, out: &Sent, tag: &str) -> Sent {
     ok
 }
 
+/// The next press reaches who answered with this tag, and the call ends as any other.
+fn goes_on(world: &mut World, ok: &Sent, tag: &str) {
+    pressed(world, "2");
+    let second = sent(world, "2", tag);
+    world.receive(CALLEE, &response(&second, "200 OK", "", None));
+    ends_by_the_caller(world, ok, 2);
+}
+
 #[test]
 fn a_press_that_is_refused_before_the_answer_holds_up_none_behind_it() {
     for refusal in [GONE, "408 Request Timeout", "405 Method Not Allowed"] {
@@ -76,10 +84,7 @@ fn a_press_that_nobody_answers_before_the_answer_holds_up_none_behind_it() {
     world.sent.clear();
     assert_eq!(world.warnings, ["a key press in INFO was not taken: nobody answered"]);
     let ok = answered(&mut world, &out, "b1");
-    pressed(&mut world, "2");
-    let second = sent(&mut world, "2", "b1");
-    world.receive(CALLEE, &response(&second, "200 OK", "", None));
-    ends_by_the_caller(&mut world, &ok, 2);
+    goes_on(&mut world, &ok, "b1");
 }
 
 #[test]
@@ -89,10 +94,7 @@ fn a_press_that_did_not_leave_before_the_answer_holds_up_none_behind_it() {
     let first = sent(&mut world, "1", "b1");
     world.input(Input::Undeliverable { token: first.token });
     let ok = answered(&mut world, &out, "b1");
-    pressed(&mut world, "2");
-    let second = sent(&mut world, "2", "b1");
-    world.receive(CALLEE, &response(&second, "200 OK", "", None));
-    ends_by_the_caller(&mut world, &ok, 2);
+    goes_on(&mut world, &ok, "b1");
 }
 
 #[test]
@@ -104,10 +106,7 @@ fn a_press_refused_by_a_fork_that_did_not_answer_ends_no_call() {
         let ok = answered(&mut world, &out, "b2");
         world.receive(CALLEE, &response(&first, refusal, "", None));
         world.expect_silence();
-        pressed(&mut world, "2");
-        let second = sent(&mut world, "2", "b2");
-        world.receive(CALLEE, &response(&second, "200 OK", "", None));
-        ends_by_the_caller(&mut world, &ok, 2);
+        goes_on(&mut world, &ok, "b2");
     }
 }
 
@@ -120,10 +119,7 @@ fn a_press_that_a_fork_never_answers_ends_no_call() {
     world.pass(Duration::from_secs(33));
     world.sent.clear();
     assert_eq!(world.core.stats().calls, 1);
-    pressed(&mut world, "2");
-    let second = sent(&mut world, "2", "b2");
-    world.receive(CALLEE, &response(&second, "200 OK", "", None));
-    ends_by_the_caller(&mut world, &ok, 2);
+    goes_on(&mut world, &ok, "b2");
 }
 
 #[test]
