@@ -384,6 +384,6 @@ fn lacks(sink: SinkHealth) -> Option<String> {
 fn kept_less(journal: &JournalHealth) -> Option<String> {
     let JournalHealth { lost, unopened, unspooled, .. } = journal;
     (lost + unopened + unspooled > 0).then(|| {
-        format!("since the start {lost} records are in the log alone, {unopened} beginnings and {unspooled} spooled entries were not kept")
+        format!("since the start {lost} records are in the log alone, {unspooled} were in no spool, and {unopened} times one of a call in progress waited there for room")
     })
 }

@@ -244,7 +244,7 @@ pub(super) fn record_samples(journal: &JournalHealth, samples: &mut Vec<Sample>)
         gauge("drawbridge_cdr_open", "Attempts in progress that the journal knows of.", journal.open as f64),
         counter(
             "drawbridge_cdr_unopened_total",
-            "Attempts in progress of which the journal was not told.",
+            "How often what a call in progress would leave waited in the spool for room.",
             journal.unopened,
         ),
         counter("drawbridge_cdr_unspooled_total", "Records that the spool did not take.", journal.unspooled),
