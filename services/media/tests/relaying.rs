@@ -239,16 +239,20 @@ fn late_packets_of_the_last_call_are_not_heard_in_the_next() {
 
 #[test]
 fn a_burst_longer_than_one_visit_arrives_whole_and_in_order() {
-    let mut bench = Bench::new(21_180..=21_199);
-    let (a, b) = (Phone::new(), Phone::new());
-    let ports = bench.call(1, &a, &b);
-    for sequence in 0..100 {
-        a.send(ports.a.rtp, &rtp(sequence));
+    let mut bench = Bench::new(21_180..=21_183);
+    // In the second call the ports are those of the first, with all that the first has left of its sockets.
+    for call in 1..=2 {
+        let (a, b) = (Phone::new(), Phone::new());
+        let ports = bench.call(call, &a, &b);
+        for sequence in 0..100 {
+            a.send(ports.a.rtp, &rtp(sequence));
+        }
+        for sequence in 0..100 {
+            assert_eq!(receive(&b.rtp).0, rtp(sequence), "call {call}");
+        }
+        assert_eq!(bench.close(call).0.lost, 0);
+        bench.pass(Duration::from_secs(5));
     }
-    for sequence in 0..100 {
-        assert_eq!(receive(&b.rtp).0, rtp(sequence));
-    }
-    assert_eq!(bench.close(1).0.lost, 0);
 }
 
 #[test]

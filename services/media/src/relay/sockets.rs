@@ -171,23 +171,33 @@ impl Slot {
 
 impl Path {
     /// Connects the media port of `side` to the only peer that it is for. The caller holds the stream's lock, here and in
-    /// [`Path::disconnect`], so that a socket is never connected to anybody else than its stream says.
+    /// [`Path::disconnect`], so that a socket is never connected to anybody else than its stream says. Whether it is now.
     pub(super) fn connect(
         self: &Arc<Path>,
         shared: &Shared,
         side: Side,
         peer: SocketAddr,
         state: &mut Stream,
-    ) {
+    ) -> bool {
+        // In this order: a second socket beside one that is not connected yet is given the peer's packets too, and what
+        // each of the two holds of a burst is read out of order.
         let end = self.end_towards(side, peer);
         let done = end.is_some_and(|end| {
-            self.hears_strangers(shared, end) && rustix::net::connect(&*end.rtp, &peer).is_ok()
+            if rustix::net::connect(&*end.rtp, &peer).is_err() {
+                return false;
+            }
+            let hears = self.hears_strangers(shared, end);
+            if !hears {
+                open_to_everybody(&end.rtp);
+            }
+            hears
         });
         state.connected(side, done.then_some(peer));
+        done
     }
 
-    /// Opens a second socket at a media port, unless it has one: what others than the peer send goes there, to be counted, once
-    /// the first is connected. Whether it is there.
+    /// Opens a second socket at a media port, unless it has one: what others than the peer send goes there, to be counted,
+    /// now that the first is connected. Whether it is there.
     fn hears_strangers(self: &Arc<Path>, shared: &Shared, end: &PathEnd) -> bool {
         let Some(mut slot) = shared.slot(end.slot) else { return false };
         // The call may have ended since the packet was read.
@@ -213,9 +223,8 @@ impl Path {
 
     /// Opens the media port of `side` to everybody again, if the stream says that it must be.
     pub(crate) fn disconnect(&self, side: Side, state: &mut Stream) {
-        let Some(end) = state.parts(side).and_then(|peer| self.end_towards(side, peer)) else { return };
-        if let Err(error) = rustix::net::connect_unspec(&*end.rtp) {
-            tracing::error!(%error, "a media port cannot be disconnected from its peer and hears nobody else");
+        if let Some(end) = state.parts(side).and_then(|peer| self.end_towards(side, peer)) {
+            open_to_everybody(&end.rtp);
         }
     }
 
@@ -251,6 +260,13 @@ impl Path {
 }
 
 /// Opens, binds and registers one port, or a second socket beside one that has it.
+/// Disconnects a media port from its peer.
+fn open_to_everybody(socket: &Socket) {
+    if let Err(error) = rustix::net::connect_unspec(&**socket) {
+        tracing::error!(%error, "a media port cannot be disconnected from its peer and hears nobody else");
+    }
+}
+
 fn open(
     shared: &Shared,
     shard: usize,

@@ -33,6 +33,8 @@ const ROUNDS: usize = 64;
 /// Packets read per visit from a socket that comes up again: a video frame, or what gathered while the thread was kept
 /// from running.
 const BURST: usize = 32;
+/// As many as a socket holds, and more.
+const BACKLOG: usize = 1024;
 /// How often is looked for packets of digits that are due, while there are any.
 const PLAYING: Duration = Duration::from_millis(5);
 /// How often handshakes are looked at.
@@ -228,12 +230,30 @@ impl Worker {
         burst: usize,
         buffer: &mut [u8],
     ) {
+        if self.relay_some(path, side, socket, channel, burst, buffer) {
+            // A peer that was heard beside its port's first socket is heard there from now on. What it sent until now
+            // goes ahead of that.
+            self.relay_some(path, side, socket, channel, BACKLOG, buffer);
+        }
+    }
+
+    /// Moves up to `burst` packets. Whether a port has been connected to its peer meanwhile.
+    fn relay_some(
+        &mut self,
+        path: &Arc<Path>,
+        side: Side,
+        socket: &Socket,
+        channel: Channel,
+        burst: usize,
+        buffer: &mut [u8],
+    ) -> bool {
+        let mut connected = false;
         read(burst, socket, buffer, |buffer, length, source| {
             let ((verdict, length), news) = {
                 let mut state = path.state();
                 let verdict = state.pass(side, channel, source, buffer, length, self.now);
                 if let Some(peer) = state.ripe(side).filter(|peer| self.shared.may_connect(*peer)) {
-                    path.connect(&self.shared, side, peer, &mut state);
+                    connected |= path.connect(&self.shared, side, peer, &mut state);
                 }
                 if channel == Channel::Rtp {
                     self.shared.settle(path, side, &mut state);
@@ -269,6 +289,7 @@ impl Worker {
                 path.open_control(&self.shared);
             }
         });
+        connected
     }
 
     fn count(&mut self, sent: bool, path: &Path, from: Side, media: Option<usize>) {
