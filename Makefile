@@ -3,7 +3,7 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BPF := services/media/bpf
-PACKAGES := sip-tester baresip-core postgresql iproute2 sipvicious valgrind chromium-headless-shell
+PACKAGES := sip-tester baresip-core postgresql iproute2 sipvicious valgrind chromium-headless-shell libfaketime
 PROGRAMS := sipp baresip ip svmap valgrind
 
 .DEFAULT_GOAL := help
@@ -17,6 +17,7 @@ deps: ## the programs that the interop tests talk to, and valgrind (Debian packa
 	@missing=; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgres"; \
 	command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || missing="$$missing chromium-headless-shell"; \
+	ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PACKAGES); \

@@ -204,7 +204,8 @@ pub enum Input<'a> {
     /// News of the relay.
     Media(MediaReport),
     /// A call that the process before this one was handed out with [`Output::OpenCdr`], and that goes on here. Before any
-    /// message, so that no other call takes its ports.
+    /// message, so that no other call takes its ports; and at the time that the call's own clock shows
+    /// ([`Interrupted::behind`](crate::Interrupted::behind)), from which its record goes on.
     Restore {
         /// As it was handed out.
         state: &'a [u8],

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use call::{
     BindingChange, Command, Core, Engine, Event, EventKind, Flow, Input, Interrupted, MediaReport, Now,
-    Output, QueryId, RegistrarPolicy, Reply, SendToken,
+    Output, QueryId, RegistrarPolicy, Reply, SendToken, Utc,
 };
 use routing::Snapshot;
 use sip::{Message, Method, Time};
@@ -122,7 +122,10 @@ impl Worker {
         self.tick();
         // Before anything is read, so that no call takes the ports of another.
         for call in std::mem::take(&mut self.parts.interrupted) {
+            let now = self.now;
+            self.now.utc = Utc(now.utc.0.saturating_sub(call.behind));
             self.handle(Input::Restore { state: &call.state, attempts: call.attempts });
+            self.now = now;
         }
         self.parts.engine.restored();
         if self.parts.shard == 0 {

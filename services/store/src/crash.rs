@@ -10,10 +10,11 @@ use uuid::Uuid;
 
 use crate::cdr::{COLUMNS, Value};
 use crate::commit::insert_values;
-use crate::encoded::decode;
+use crate::encoded::{decode, said};
 use crate::error::{CommitError, OpenError};
 use crate::journal;
-use crate::spool::{self, Kind};
+use crate::spool::{self, Kind, LastSign};
+use crate::uptime::Uptime;
 use crate::writer;
 
 /// Which calls go on in this process.
@@ -50,7 +51,7 @@ pub(crate) fn recover(
     path: &Path,
     connection: &mut Connection,
     spool: &Path,
-    alive: i64,
+    alive: LastSign,
     survivors: Survivors<'_>,
 ) -> Result<Found, OpenError> {
     let unreadable =
@@ -67,12 +68,12 @@ pub(crate) fn recover(
 /// else that is committed; no call goes on.
 pub(crate) struct Later {
     files: Vec<PathBuf>,
-    alive: i64,
+    alive: LastSign,
 }
 
 impl Later {
     /// `None`: it is not for want of room that nothing could be committed, or what there is cannot be put aside.
-    pub(crate) fn after(error: &OpenError, spool: &Path, alive: i64) -> Option<Later> {
+    pub(crate) fn after(error: &OpenError, spool: &Path, alive: LastSign) -> Option<Later> {
         let OpenError::Journal { source, .. } = error else { return None };
         if !matches!(source.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DiskFull)) {
             return None;
@@ -115,7 +116,7 @@ fn tell(found: &Found) {
 fn commit(
     connection: &mut Connection,
     files: &[Vec<u8>],
-    alive: i64,
+    alive: LastSign,
     survivors: Survivors<'_>,
 ) -> rusqlite::Result<Found> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -204,9 +205,16 @@ fn last_of_each(open: &BTreeMap<String, Attempt<'_>>) -> BTreeSet<String> {
     last.map(|(id, _)| (*id).clone()).collect()
 }
 
+/// Microseconds between two moments of one start of the machine.
+fn since(later: Option<Uptime>, earlier: Option<Uptime>) -> Option<i64> {
+    later?.since(earlier?)
+}
+
 /// A record as its values.
 struct Attempt<'a> {
     values: Vec<Value<'a>>,
+    /// When it was as it says.
+    said: Option<Uptime>,
     /// As they were found.
     record: &'a [u8],
     /// With which another process can go on with the call.
@@ -216,14 +224,14 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     /// `None`: no record of this program's.
     fn read(record: &'a [u8], state: Option<&'a [u8]>) -> Option<Attempt<'a>> {
-        let attempt = Attempt { values: decode(record)?, record, state };
+        let attempt = Attempt { values: decode(record)?, said: said(record), record, state };
         (!attempt.text("id").is_empty()).then_some(attempt)
     }
 
     /// The shard that goes on with its call, if it was up; else why none does.
-    fn survives(&self, alive: i64, survivors: Survivors<'_>) -> Result<Option<u16>, String> {
+    fn survives(&self, alive: LastSign, survivors: Survivors<'_>) -> Result<Option<u16>, String> {
         let (Some(state), Some(shards)) = (self.state, survivors.shards) else { return Ok(None) };
-        let away = writer::utc_now() - self.integer("ended_at").unwrap_or(0).max(alive);
+        let away = self.now() - self.lived_until(alive);
         if away > MOST_AWAY {
             let (most, away) = (MOST_AWAY / 1_000_000, away / 1_000_000);
             return Err(format!("expected the box to be away for at most {most} s, and it was for {away} s"));
@@ -243,8 +251,26 @@ impl<'a> Attempt<'a> {
         let attempts = recorded.max(self.integer("attempt")).unwrap_or(0);
         let attempts = u32::try_from(attempts).unwrap_or(0);
         found.goes_on.insert(id);
-        found.interrupted.push(Interrupted { shard, state: state.into(), attempts });
+        let behind = writer::utc_now() - self.now();
+        found.interrupted.push(Interrupted { shard, state: state.into(), attempts, behind });
         Ok(())
+    }
+
+    /// When its process was last known to live, by the clock of its call. With nothing to go by but the wall clock, that is
+    /// taken for it.
+    fn lived_until(&self, alive: LastSign) -> i64 {
+        let last_word = self.integer("ended_at").unwrap_or(0);
+        match since(alive.uptime, self.said) {
+            Some(micros) => last_word.saturating_add(micros),
+            None => last_word.max(alive.utc),
+        }
+    }
+
+    /// What the clock of its call says now.
+    fn now(&self) -> i64 {
+        let last_word = self.integer("ended_at").unwrap_or(0);
+        since(Uptime::now(), self.said)
+            .map_or_else(writer::utc_now, |micros| last_word.saturating_add(micros))
     }
 
     fn value(&self, name: &str) -> &Value<'a> {
@@ -275,12 +301,12 @@ impl<'a> Attempt<'a> {
 
     /// It ended when the process did: when that was last known to live, or later said something of this very attempt. Where
     /// a side had left before, the record tells that already.
-    fn end(&mut self, alive: i64, is_last: bool) {
+    fn end(&mut self, alive: LastSign, is_last: bool) {
         self.set("is_last", i64::from(is_last));
         if self.text("ended_by") != EndedBy::Crash.as_str() {
             return;
         }
-        let ended = self.integer("ended_at").unwrap_or(0).max(alive);
+        let ended = self.lived_until(alive);
         let since = |from: Option<i64>| from.map_or(0, |from| (ended - from).max(0) / 1000);
         let (ringing, answered) = (self.integer("ringing_at"), self.integer("answered_at"));
         self.set("ended_at", ended);

@@ -1,7 +1,8 @@
 //! A record as bytes: the values of the columns in their order, for the spool and for attempts that are not over.
 //!
 //! Columns are only ever added at the end, so an older version's bytes are a beginning of a newer one's: what is missing is
-//! NULL, what is too much is left out.
+//! NULL, what is too much is left out. Behind those of an attempt that is not over may stand how long the machine had been up
+//! when that was said.
 
 use std::fmt;
 use std::io::Write;
@@ -9,11 +10,14 @@ use std::io::Write;
 use uuid::Uuid;
 
 use crate::cdr::{COLUMNS, Value, clean};
+use crate::uptime::Uptime;
 
 const NULL: u8 = 0;
 const TEXT: u8 = 1;
 const INTEGER: u8 = 2;
 const REAL: u8 = 3;
+/// No column's: the last of all.
+const SAID: u8 = 4;
 
 /// Appends one value after the other. Each call of a shard's comes by here three times, so nothing is put together elsewhere first.
 pub(crate) struct Encoder<'a>(pub(crate) &'a mut Vec<u8>);
@@ -81,6 +85,18 @@ impl Encoder<'_> {
     }
 }
 
+/// Appends when an attempt was so far, after its columns.
+pub(crate) fn put_said(said: Uptime, to: &mut Vec<u8>) {
+    to.push(SAID);
+    to.extend(said.to_bytes());
+}
+
+/// When an attempt was so far. What an earlier version wrote may be taken for a time, of no start of any machine's.
+pub(crate) fn said(bytes: &[u8]) -> Option<Uptime> {
+    let (tag, said) = bytes.split_at_checked(bytes.len().checked_sub(1 + Uptime::BYTES)?)?.1.split_first()?;
+    (*tag == SAID).then(|| Uptime::from_bytes(said)).flatten()
+}
+
 /// A value for each column; `None` when the bytes are not what [`Encoder`] writes.
 pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<Value<'_>>> {
     let mut values = Vec::with_capacity(COLUMNS.len());
@@ -101,7 +117,8 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<Value<'_>>> {
                 let (real, rest) = rest.split_first_chunk()?;
                 (Value::Real(f64::from_le_bytes(*real)), rest)
             }
-            _ => return None,
+            SAID => break,
+            5.. => return None,
         };
         values.push(value);
         bytes = rest;

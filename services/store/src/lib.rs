@@ -29,6 +29,7 @@ mod recorder;
 mod sink;
 mod spool;
 mod stats;
+mod uptime;
 mod verify;
 mod view;
 mod webhook;
@@ -158,7 +159,7 @@ impl Store {
             source,
         })?;
         let survivors = crash::Survivors { shards: config.recover, listeners: &config.listeners };
-        let alive = [data_dir, &spool].map(spool::Alive::last).into_iter().flatten().max().unwrap_or(0);
+        let alive = spool::Alive::last(&[data_dir, &spool]);
         let (found, later) = match crash::recover(&path, &mut connection, &spool, alive, survivors) {
             Ok(found) => (found, None),
             Err(error) => match crash::Later::after(&error, &spool, alive) {
@@ -353,7 +354,7 @@ fn live(alive: spool::Alive, shared: Arc<health::Shared>) -> mpsc::SyncSender<()
     let thread = std::thread::Builder::new().name("alive".into()).spawn(move || {
         while ends.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
             if shared.are_beats_wanted() {
-                alive.beat(writer::utc_now());
+                alive.beat();
             }
         }
     });
@@ -369,7 +370,7 @@ async fn beat(alive: &spool::Alive, shared: &health::Shared) {
         return;
     }
     let alive = alive.clone();
-    let said = tokio::task::spawn_blocking(move || alive.beat(writer::utc_now())).await;
+    let said = tokio::task::spawn_blocking(move || alive.beat()).await;
     if let Err(error) = said {
         tracing::error!(%error, "the sign of life ended badly");
     }

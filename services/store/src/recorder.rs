@@ -9,11 +9,12 @@ use tokio::sync::mpsc::error::TrySendError;
 use uuid::Uuid;
 
 use crate::cdr;
-use crate::encoded::decode;
+use crate::encoded::{decode, put_said};
 use crate::health::Shared;
 use crate::late::Late;
 use crate::open::Open;
 use crate::spool::{Kind, Mark, Spool};
+use crate::uptime::Uptime;
 
 /// A shard's way into the journal. All share the same queues; each has a spool of its own.
 ///
@@ -38,6 +39,7 @@ pub struct Recorder {
 pub(crate) struct Standing {
     fact: Box<CdrFact>,
     state: Option<Box<[u8]>>,
+    said: Option<Uptime>,
 }
 
 /// What a shard hands over.
@@ -65,12 +67,12 @@ impl Recorder {
         if self.standing.as_ref().is_some_and(|standing| standing.fact.id != fact.id) {
             self.hand_standing();
         }
-        self.standing = Some(Standing { fact, state });
+        self.standing = Some(Standing { fact, state, said: Uptime::now() });
     }
 
     fn hand_standing(&mut self) {
-        if let Some(Standing { fact, state }) = self.standing.take() {
-            let open = Open { record: self.encoded(&fact), state };
+        if let Some(Standing { fact, state, said }) = self.standing.take() {
+            let open = Open { record: self.encoded(&fact, said), state };
             self.late.forget(fact.id);
             self.hand_open(fact.id, open);
         }
@@ -104,7 +106,7 @@ impl Recorder {
         // Its record says more than how far it was.
         self.standing.take_if(|standing| standing.fact.id == fact.id);
         self.hand_standing();
-        let record = self.encoded(fact);
+        let record = self.encoded(fact, None);
         self.late.forget(fact.id);
         let mark = self.spool.push(Kind::Closed, &record);
         match self.records.try_send(Handed { what: What::Closed { id: fact.id, record }, mark }) {
@@ -114,9 +116,12 @@ impl Recorder {
         }
     }
 
-    fn encoded(&mut self, fact: &CdrFact) -> Box<[u8]> {
+    fn encoded(&mut self, fact: &CdrFact, said: Option<Uptime>) -> Box<[u8]> {
         self.record.clear();
         cdr::encode(&self.shared.node, fact, &mut self.record);
+        if let Some(said) = said {
+            put_said(said, &mut self.record);
+        }
         self.record.as_slice().into()
     }
 

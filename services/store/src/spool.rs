@@ -11,6 +11,7 @@
 //! Here, and beside the journal, the process says again and again that it lives ([`Alive`]): a place in memory may be gone at the
 //! next start, with the container that it belonged to, and a disk may be busy at the moment that counts.
 
+use std::cmp::Reverse;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::health::Shared;
+use crate::uptime::Uptime;
+use crate::writer::utc_now;
 
 /// Begins each file; the number is the version of what follows.
 const MAGIC: &[u8; 8] = b"dbspool1";
@@ -348,6 +351,35 @@ pub(crate) fn spools(directory: &Path) -> io::Result<Vec<PathBuf>> {
 #[derive(Clone, Debug)]
 pub(crate) struct Alive(Arc<Sign>);
 
+/// When a process was last known to live.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LastSign {
+    /// By the wall clock, in microseconds since 1970.
+    pub(crate) utc: i64,
+    /// `None`: an earlier version of the program has said it.
+    pub(crate) uptime: Option<Uptime>,
+}
+
+impl LastSign {
+    fn now() -> LastSign {
+        LastSign { utc: utc_now(), uptime: Uptime::now() }
+    }
+
+    /// As many whatever is known, so that a file is written over and never cut.
+    fn to_bytes(self) -> [u8; 8 + Uptime::BYTES] {
+        let mut bytes = [0; 8 + Uptime::BYTES];
+        let (utc, uptime) = bytes.split_at_mut(8);
+        utc.copy_from_slice(&self.utc.to_le_bytes());
+        uptime.copy_from_slice(&self.uptime.map_or([0; Uptime::BYTES], Uptime::to_bytes));
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<LastSign> {
+        let (utc, uptime) = bytes.split_first_chunk()?;
+        Some(LastSign { utc: i64::from_le_bytes(*utc), uptime: Uptime::from_bytes(uptime) })
+    }
+}
+
 #[derive(Debug)]
 struct Sign {
     path: PathBuf,
@@ -359,10 +391,13 @@ impl Alive {
         directory.join("drawbridge.alive")
     }
 
-    /// When the process that had this directory was last known to live, in microseconds since 1970.
-    pub(crate) fn last(directory: &Path) -> Option<i64> {
-        let bytes = std::fs::read(Alive::path(directory)).ok()?;
-        Some(i64::from_le_bytes(bytes.try_into().ok()?))
+    /// When the process that had these directories was last known to live.
+    pub(crate) fn last(directories: &[&Path]) -> LastSign {
+        let read = |directory: &&Path| LastSign::from_bytes(&std::fs::read(Alive::path(directory)).ok()?);
+        let now = Uptime::now();
+        let ago = |sign: &LastSign| now.zip(sign.uptime).and_then(|(now, then)| now.since(then));
+        let order = |sign: &LastSign| (ago(sign).map(Reverse), sign.utc);
+        directories.iter().filter_map(read).max_by_key(order).unwrap_or_default()
     }
 
     pub(crate) fn open(directory: &Path) -> Alive {
@@ -376,10 +411,10 @@ impl Alive {
     }
 
     /// May wait for the disk.
-    pub(crate) fn beat(&self, now: i64) {
+    pub(crate) fn beat(&self) {
         if let Some(file) = &self.0.file {
             // Without it a crash is told with the time of the last word of each call.
-            let _ = file.write_all_at(&now.to_le_bytes(), 0);
+            let _ = file.write_all_at(&LastSign::now().to_bytes(), 0);
         }
     }
 

@@ -63,7 +63,7 @@ fn a_call_that_was_up_when_the_process_died_ends_when_it_was_last_alive() {
         started_at: Utc(begun - 3_000_000),
         ringing_at: Some(Utc(begun - 2_000_000)),
         answered_at: Some(Utc(begun - 1_000_000)),
-        ended_at: Utc(begun - 1_000_000),
+        ended_at: Utc(begun),
         ..standing(1)
     };
     live_and_die(directory.path(), config(), async |store| {

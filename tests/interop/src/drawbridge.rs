@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::clock::WallClock;
 use crate::disk::Disk;
 use crate::http::{Answer, request};
 use crate::place::Place;
@@ -91,6 +92,15 @@ impl Drawbridge {
         let mut command = Command::new(binary());
         command.arg("run").arg("--config").arg(file).current_dir(place.folder());
         disk.put_under(&mut command);
+        Drawbridge::launch(command, place, place.api())
+    }
+
+    /// The same with a clock of its own.
+    pub fn start_by(clock: &WallClock, place: &Place, node: &str, rest: &str) -> Drawbridge {
+        let file = Drawbridge::configure(place, node, "", rest);
+        let mut command = Command::new(binary());
+        command.arg("run").arg("--config").arg(file).current_dir(place.folder());
+        clock.rules(&mut command);
         Drawbridge::launch(command, place, place.api())
     }
 

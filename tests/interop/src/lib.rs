@@ -8,6 +8,7 @@
 
 mod browser;
 mod certificates;
+mod clock;
 mod crowd;
 mod cut;
 mod disk;
@@ -29,6 +30,7 @@ mod wire;
 
 pub use crate::browser::Browser;
 pub use crate::certificates::Authority;
+pub use crate::clock::WallClock;
 pub use crate::crowd::{Book, Crowd, Seen};
 pub use crate::cut::Cut;
 pub use crate::disk::Disk;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use interop::{Drawbridge, Place, Postgres, Sipp, Softphone, from_environment, until};
+use interop::{Drawbridge, Heard, Place, Postgres, Sipp, Softphone, WallClock, from_environment, until};
 
 const LIMIT: Duration = Duration::from_secs(90);
 /// The caller and the callee of calls that the callee ends.
@@ -153,6 +153,70 @@ fn a_call_that_rings_when_the_box_dies_is_closed_and_nobody_is_known_any_more() 
     let [row] = &rows[..] else { panic!("{rows:?}") };
     assert_eq!((&row["ended_by"], &row["recovered"]), (&"crash".into(), &0.into()));
     nothing_is_held(&drawbridge);
+}
+
+/// Two who talk for a while before somebody sets the clock and for a while after that, and whose box is killed then.
+fn talk_through_a_clock_that_is_set(
+    place: &Place,
+    clock: &WallClock,
+    node: &str,
+    ahead: i64,
+) -> ([Softphone; 2], Heard, Instant) {
+    let drawbridge = Drawbridge::start_by(clock, place, node, "[access]\nopen_loopback = true\n");
+    let phone = |user: &str, host: u8| Softphone::at(place, user, host);
+    let (mut alice, mut bob) = (phone("alice", Place::A), phone("bob", Place::B));
+    alice.call("bob");
+    bob.answer();
+    let ok = alice.confirm();
+    let answered = Instant::now();
+    bob.take("ACK");
+    std::thread::sleep(Duration::from_secs(1));
+    clock.set(ahead);
+    std::thread::sleep(Duration::from_secs(2));
+    drop(drawbridge);
+    ([alice, bob], ok, answered)
+}
+
+#[test]
+fn a_call_that_goes_on_after_a_kill_lasts_no_longer_because_somebody_has_set_the_clock() {
+    for (ahead, story) in [(3600, "recovery-clock-ahead"), (-3600, "recovery-clock-back")] {
+        let place = Place::new(story);
+        let clock = WallClock::new(&place);
+        let ([mut alice, mut bob], ok, answered) =
+            talk_through_a_clock_that_is_set(&place, &clock, "", ahead);
+        let drawbridge = Drawbridge::start_by(&clock, &place, "", "[access]\nopen_loopback = true\n");
+        std::thread::sleep(Duration::from_secs(1));
+        alice.hang_up(&ok);
+        let talked = answered.elapsed();
+        bob.take("BYE");
+        let rows = drawbridge.cdrs(1);
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!((&row["ended_by"], &row["recovered"]), (&"caller".into(), &1.into()));
+        assert_lasted(row, talked);
+        drawbridge.stop();
+    }
+}
+
+#[test]
+fn a_call_that_a_kill_ends_lasted_until_then_though_somebody_has_set_the_clock() {
+    for (ahead, story) in [(3600, "crash-clock-ahead"), (-3600, "crash-clock-back")] {
+        let place = Place::new(story);
+        let clock = WallClock::new(&place);
+        let none = "recover_calls = false";
+        let (_, _, answered) = talk_through_a_clock_that_is_set(&place, &clock, none, ahead);
+        let talked = answered.elapsed();
+        let drawbridge = Drawbridge::start_by(&clock, &place, none, "[access]\nopen_loopback = true\n");
+        let rows = drawbridge.cdrs(0);
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!((&row["ended_by"], &row["recovered"]), (&"crash".into(), &0.into()));
+        assert_lasted(row, talked);
+        drawbridge.stop();
+    }
+}
+
+fn assert_lasted(row: &serde_json::Value, talked: Duration) {
+    let said = Duration::from_millis(row["duration_ms"].as_u64().unwrap());
+    assert!(said.abs_diff(talked) < Duration::from_millis(1500), "{talked:?}, and the record says: {row}");
 }
 
 /// But for the registrations.

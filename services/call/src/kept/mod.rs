@@ -53,6 +53,9 @@ pub struct Interrupted {
     pub state: Box<[u8]>,
     /// How many attempts of it have records.
     pub attempts: u32,
+    /// How far the civil time that its record goes by is behind that of now, in microseconds: somebody has set the clock since it
+    /// began. It is [`Input::Restore`](crate::Input::Restore) that must come at the call's own time.
+    pub behind: i64,
 }
 
 /// The shard that takes over a call which an earlier process wrote down.
