@@ -306,7 +306,7 @@ impl Stream {
             return None;
         }
         let Target::At(destination, _) = far.media_target() else { return None };
-        Some(Route { source: near.rtp.source()?, destination, muxed: muxed(&near.known()?) })
+        Some(Route { source: near.rtp.settled()?, destination, muxed: muxed(&near.known()?) })
     }
 
     /// Takes a side's newest description. True when it differs from the one before; [`Stream::parts`] may name a peer then.
@@ -567,6 +567,7 @@ impl End {
 
     fn describe(&mut self, remote: Option<RemoteStream>) -> bool {
         let changed = self.remote != remote;
+        let was_silent = self.remote.is_some_and(|before| !before.sends || before.rtp.ip().is_unspecified());
         self.remote = remote;
         self.is_audio |= remote.is_some_and(|remote| remote.is_audio);
         if changed && self.hands == Hands::Kept {
@@ -574,12 +575,13 @@ impl End {
         }
         match remote {
             Some(remote) => {
-                self.rtp.describe(remote.rtp, remote.signalling);
-                self.rtcp.describe(remote.rtcp, remote.signalling);
+                let resumes = was_silent && remote.sends;
+                self.rtp.describe(remote.rtp, remote.signalling, resumes);
+                self.rtcp.describe(remote.rtcp, remote.signalling, resumes);
             }
             None => {
-                self.rtp = Latch::default();
-                self.rtcp = Latch::default();
+                self.rtp.forget();
+                self.rtcp.forget();
             }
         }
         changed

@@ -226,6 +226,62 @@ fn a_new_address_latches_anew_and_the_same_address_does_not() {
     assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), Verdict::Drop, "the old mapping");
 }
 
+/// RFC 3264 §8.3.1: who is to receive elsewhere may be sent to, and send, as before until the answer is there. Of two phones
+/// behind one NAT the same goes for the one that is replaced.
+#[test]
+fn what_still_comes_from_before_a_new_address_does_not_shut_out_who_comes_after() {
+    for is_forgotten in [false, true] {
+        let mut stream = described();
+        media(&mut stream, Side::A, "203.0.113.1:61000");
+        if is_forgotten {
+            stream.describe(Side::A, None);
+        }
+        stream.describe(Side::A, Some(remote("192.0.2.10:4100", NAT_A)));
+        assert_eq!(
+            media(&mut stream, Side::A, "203.0.113.1:61000"),
+            relayed_to(PHONE_B),
+            "it may be the one"
+        );
+        assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to("203.0.113.1:61000"));
+        assert_eq!(stream.route(Side::A), None, "the kernel would hear nobody else");
+        assert_eq!(media(&mut stream, Side::A, STRANGER), Verdict::Drop);
+        assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61500"), relayed_to(PHONE_B));
+        assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to("203.0.113.1:61500"));
+        assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), Verdict::Drop, "the old mapping");
+        assert!(stream.route(Side::A).is_some());
+    }
+}
+
+#[test]
+fn a_phone_that_is_described_elsewhere_and_sends_on_as_before_is_believed_after_a_while() {
+    let mut stream = described();
+    media(&mut stream, Side::A, "203.0.113.1:61000");
+    media(&mut stream, Side::B, PHONE_B);
+    stream.describe(Side::A, Some(remote("192.0.2.10:4100", NAT_A)));
+    for _ in 0..200 {
+        assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), relayed_to(PHONE_B));
+    }
+    assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61500"), Verdict::Drop, "a neighbour");
+    assert!(stream.route(Side::A).is_some(), "the kernel may have it");
+    assert_eq!(stream.close().0.moves, 0);
+}
+
+#[test]
+fn a_phone_whose_nat_forgot_it_while_it_was_on_hold_is_heard_from_its_new_port() {
+    let silent = RemoteStream { sends: false, ..remote(PHONE_A, NAT_A) };
+    for hold in [silent, remote("0.0.0.0:4000", NAT_A)] {
+        let mut stream = described();
+        media(&mut stream, Side::A, "203.0.113.1:61000");
+        stream.describe(Side::A, Some(hold));
+        stream.describe(Side::A, Some(remote(PHONE_A, NAT_A)));
+        assert_eq!(media(&mut stream, Side::A, STRANGER), Verdict::Drop);
+        assert_eq!(media(&mut stream, Side::A, "203.0.113.1:62000"), relayed_to(PHONE_B));
+        assert_eq!(media(&mut stream, Side::B, PHONE_B), relayed_to("203.0.113.1:62000"));
+        assert_eq!(media(&mut stream, Side::A, "203.0.113.1:61000"), Verdict::Drop);
+        assert_eq!(stream.close().0.moves, 1);
+    }
+}
+
 #[test]
 fn a_phone_whose_signalling_moved_loses_the_source_it_earned_from_there() {
     let mut stream = described();
