@@ -12,6 +12,12 @@ const MAX_SENT: usize = 256;
 /// So many packets in a row that come too late are no late packets: the source has begun anew.
 const BEGUN_ANEW: u8 = 3;
 
+/// What is no further back may be what a receiver has missed and asked for (RFC 4585 §6.2.1): some seconds of a picture.
+const ASKED_FOR: u64 = 2048;
+
+/// So many of those in a row are nothing that was asked for.
+const BEGUN_NEARBY: u8 = 50;
+
 /// A source that has begun again with its numbers has one below this, unless nobody heard it for ten minutes.
 pub(super) const BEGUN: u16 = 0x8000;
 
@@ -41,6 +47,17 @@ pub(super) struct Source {
     late: u8,
 }
 
+/// How far sources had come under the key before.
+#[derive(Debug, Default)]
+pub(super) struct Reached(Vec<(u32, Window)>);
+
+impl Reached {
+    /// The index of a packet of a source that counts on.
+    pub(super) fn guess(&self, ssrc: u32, sequence: u16) -> Option<u64> {
+        self.0.iter().find(|(of, _)| *of == ssrc).map(|(_, window)| window.guess(sequence))
+    }
+}
+
 /// The highest index there was, and which of those below it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Window {
@@ -51,6 +68,13 @@ pub(super) struct Window {
 }
 
 impl Indices {
+    /// How far each source has come. `before`: under the key before, for those that were not heard under this one.
+    pub(super) fn reached(&self, before: &Reached) -> Reached {
+        let heard = self.sources.iter().map(|source| (source.ssrc, source.rtp));
+        let unheard = before.0.iter().copied().filter(|(ssrc, _)| self.of(*ssrc).is_none());
+        Reached(heard.chain(unheard).take(MAX_SOURCES).collect())
+    }
+
     /// A source that is known.
     pub(super) fn of(&self, ssrc: u32) -> Option<&Source> {
         self.sources.iter().find(|source| source.ssrc == ssrc)
@@ -99,9 +123,11 @@ impl Source {
         if self.rtp.highest.is_none() && sequence >= LATE {
             self.shift = BEGUN;
         }
-        let index = match self.rtp.next(sequence.wrapping_add(self.shift)) {
+        let number = sequence.wrapping_add(self.shift);
+        let most_late = if self.rtp.is_near(number) { BEGUN_NEARBY } else { BEGUN_ANEW };
+        let index = match self.rtp.next(number) {
             Ok(index) => index,
-            Err(Refused::Replayed) if self.late + 1 >= BEGUN_ANEW => {
+            Err(Refused::Replayed) if self.late.saturating_add(1) >= most_late => {
                 let next = self.rtp.highest.map_or(u64::from(sequence), |highest| highest + 1);
                 self.shift = (next as u16).wrapping_sub(sequence);
                 self.rtp.next(next as u16)?
@@ -139,6 +165,12 @@ impl Window {
             rollovers.saturating_sub(u64::from(sequence > last))
         };
         rollovers << 16 | u64::from(sequence)
+    }
+
+    /// Whether a number is one of the last before the highest there was.
+    fn is_near(&self, sequence: u16) -> bool {
+        let behind = self.highest.and_then(|highest| highest.checked_sub(self.guess(sequence)));
+        behind.is_some_and(|behind| behind < ASKED_FOR)
     }
 
     /// The index of a packet that is to go out.
@@ -248,6 +280,19 @@ mod tests {
         assert_eq!(source.next_rtp(20_002), Ok(40_001));
         assert_eq!(source.next_rtp(20_003), Ok(40_002));
         assert_eq!(source.next_rtp(20_003), Err(Refused::Replayed), "once");
+    }
+
+    #[test]
+    fn what_is_sent_again_because_it_was_asked_for_changes_no_number() {
+        let mut source = Source::new(1);
+        (980..=1000).for_each(|number| assert_eq!(source.next_rtp(number), Ok(u64::from(number))));
+        for number in [990, 991, 992, 993, 994] {
+            assert_eq!(source.next_rtp(number), Err(Refused::Replayed));
+        }
+        assert_eq!(source.next_rtp(1001), Ok(1001));
+        let again: Vec<_> = (400..460).map(|number| source.next_rtp(number)).collect();
+        assert!(again[..49].iter().all(|sent| *sent == Err(Refused::Replayed)));
+        assert_eq!(again[49..], (1002..=1012).map(Ok).collect::<Vec<_>>(), "nobody has asked for so many");
     }
 
     #[test]

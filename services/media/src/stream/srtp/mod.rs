@@ -17,7 +17,7 @@ use call::SrtpKeys;
 use sip::{MasterKey, SrtpSuite};
 
 use self::cipher::Cipher;
-use self::index::Indices;
+use self::index::{Indices, Reached};
 
 /// How much longer than its plain form a protected packet is at most: a tag of GCM and the index of SRTCP.
 pub(crate) const OVERHEAD: usize = 16 + 4;
@@ -70,7 +70,8 @@ impl Direction {
         }
         let known = self.spent.iter().position(|(of, spent, _)| (*of, spent) == (suite, key));
         let next = known.map(|known| self.spent.remove(known).2);
-        let next = next.unwrap_or_else(|| Context::new(suite, key));
+        let reached = self.context.indices.reached(&self.context.reached);
+        let next = next.unwrap_or_else(|| Context { reached, ..Context::new(suite, key) });
         let context = std::mem::replace(&mut self.context, next);
         if self.spent.len() >= MAX_SPENT {
             self.spent.remove(0);
@@ -120,12 +121,14 @@ pub(crate) struct Context {
     rtp: Cipher,
     rtcp: Cipher,
     indices: Indices,
+    /// Under the key before this one, of what comes in.
+    reached: Reached,
 }
 
 impl Context {
     pub(crate) fn new(suite: SrtpSuite, master: &MasterKey) -> Context {
         let [rtp, rtcp] = derive::ciphers(suite, master);
-        Context { rtp, rtcp, indices: Indices::default() }
+        Context { rtp, rtcp, indices: Indices::default(), reached: Reached::default() }
     }
 
     /// Encrypts the RTP packet that the first `length` octets of the buffer are; how long it is now.
@@ -153,21 +156,24 @@ impl Context {
     }
 
     /// The first packet that is heard of a source. Its numbers may have begun again before, unheard, though they should not
-    /// begin where that can be (RFC 3711 §3.3.1).
+    /// begin where that can be; and of a source that was heard under the key before, the count of those turns must not begin
+    /// anew with a key (RFC 3711 §3.3.1), which peers read in two ways.
     fn unprotect_first(&mut self, packet: &mut [u8]) -> Result<usize, Refused> {
         let Head { header, ssrc, sequence } = Head::of(packet)?;
         let at = u64::from(sequence);
+        let counts_on = self.reached.guess(ssrc, sequence).filter(|reached| *reached != at);
+        let has_turned =
+            (sequence < index::BEGUN).then_some(1 << 16 | at).filter(|one| counts_on != Some(*one));
         // What does not come out may have been changed.
-        let again = (sequence < index::BEGUN).then(|| packet.to_vec());
-        let (at, length) = match (self.rtp.open_rtp(packet, header, ssrc, at), again) {
-            (Ok(length), _) => (at, length),
-            (Err(Refused::Forged), Some(again)) => {
-                packet.copy_from_slice(&again);
-                let at = 1 << 16 | at;
-                (at, self.rtp.open_rtp(packet, header, ssrc, at)?)
+        let whole = (counts_on.is_some() || has_turned.is_some()).then(|| packet.to_vec());
+        let mut opened = self.rtp.open_rtp(packet, header, ssrc, at).map(|length| (at, length));
+        for at in counts_on.into_iter().chain(has_turned) {
+            if let (Err(Refused::Forged), Some(whole)) = (&opened, &whole) {
+                packet.copy_from_slice(whole);
+                opened = self.rtp.open_rtp(packet, header, ssrc, at).map(|length| (at, length));
             }
-            (Err(why), _) => return Err(why),
-        };
+        }
+        let (at, length) = opened?;
         self.indices.enter(ssrc).rtp.note(at);
         Ok(length)
     }

@@ -264,6 +264,34 @@ fn the_same_key_counts_on_and_another_begins_anew() {
     assert!(opened(side.inbound(), &sealed(&mut peer, &rtp(7, 6))).is_err(), "the old key is of no use");
 }
 
+/// RFC 3711 §3.3.1 has the count of turns go on over a new key; not everybody does.
+#[test]
+fn a_peer_with_a_new_key_is_heard_whether_its_rollovers_count_on_or_begin_anew() {
+    let suite = SrtpSuite::AesCm128Sha1_80;
+    let keys = |first| SrtpKeys { suite, inbound: master(suite, first), outbound: master(suite, 200) };
+    // What a peer sends on its way to a number, after so many turns.
+    let sent = |key: u8, turns: u32, number: u16| {
+        let mut peer = Context::new(suite, &master(suite, key));
+        let last = turns << 16 | u32::from(number);
+        let on_the_way = (0..last).step_by(16_000).chain([last]);
+        on_the_way.map(|index| sealed(&mut peer, &rtp(7, index as u16))).collect::<Vec<_>>()
+    };
+    for (key, before, after, number) in
+        [(2, 3, 3, 50_000), (3, 3, 0, 50_000), (4, 3, 3, 20), (5, 1, 1, 40_000)]
+    {
+        let mut side = Srtp::new(keys(1));
+        sent(1, before, 30_000).iter().for_each(|packet| assert!(opened(side.inbound(), packet).is_ok()));
+        side.rekey(&keys(100));
+        side.rekey(&keys(key));
+        let first = |key, number| sent(key, after, number).pop().unwrap();
+        assert_eq!(opened(side.inbound(), &first(9, number)), Err(Refused::Forged));
+        let packet = first(key, number);
+        assert!(opened(side.inbound(), &packet).is_ok(), "{after} turns, {number}");
+        assert_eq!(opened(side.inbound(), &packet), Err(Refused::Replayed));
+        assert!(opened(side.inbound(), &first(key, number + 1)).is_ok());
+    }
+}
+
 /// Descriptions of two branches that take turns: each has its own key for what it sends, and the rollover goes on.
 #[test]
 fn a_key_that_comes_again_goes_on_where_it_was_in_both_directions() {
