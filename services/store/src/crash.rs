@@ -37,6 +37,8 @@ pub(crate) struct Found {
     pub(crate) crashed: u64,
     /// Records that were handed over and not committed.
     pub(crate) uncommitted: u64,
+    /// Attempts that were over and whose records are in the log alone.
+    pub(crate) over: u64,
     /// Attempts whose calls go on: their records stay open.
     pub(crate) goes_on: HashSet<Uuid>,
     /// Those calls.
@@ -104,6 +106,10 @@ fn tell(found: &Found) {
             "the process before this one died: the records of its calls are written"
         );
     }
+    if found.over > 0 {
+        let records = found.over;
+        tracing::warn!(records, "the log of the process before this one has records that are nowhere else");
+    }
     for (why, calls) in &found.lost {
         tracing::warn!(calls, "calls that were up are lost: {why}");
     }
@@ -134,13 +140,18 @@ fn commit(
     for (kind, entry) in files.iter().flat_map(|file| spool::entries(file)) {
         let read = match kind {
             Kind::Open | Kind::Closed => Attempt::read(entry, None),
+            Kind::Over => {
+                let attempt = Uuid::from_slice(entry).ok().and_then(|id| open.remove(&id.to_string()));
+                found.over += u64::from(attempt.is_some());
+                continue;
+            }
             Kind::Kept => {
                 spool::split_kept(entry).and_then(|(record, state)| Attempt::read(record, Some(state)))
             }
         };
         let Some(attempt) = read else { continue };
         match kind {
-            Kind::Open | Kind::Kept => {
+            Kind::Open | Kind::Kept | Kind::Over => {
                 open.insert(attempt.text("id"), attempt);
             }
             Kind::Closed => {
@@ -176,6 +187,7 @@ fn commit(
         attempt.end(alive, is_last);
         found.crashed += attempt.insert(&transaction)?;
     }
+    journal::add_lost(&transaction, i64::try_from(found.over).unwrap_or(i64::MAX))?;
     transaction.execute("DELETE FROM open_cdr", [])?;
     for (shard, attempt) in going_on {
         attempt.stay_open(shard, &mut found, &transaction)?;

@@ -111,8 +111,14 @@ impl Recorder {
         let mark = self.spool.push(Kind::Closed, &record);
         match self.records.try_send(Handed { what: What::Closed { id: fact.id, record }, mark }) {
             Ok(()) => self.shared.handed(),
-            Err(TrySendError::Full(handed)) => self.shared.lost(handed.what, "the journal's queue is full"),
-            Err(TrySendError::Closed(handed)) => self.shared.lost(handed.what, "the journal is closed"),
+            Err(error) => {
+                self.spool.is_last_place_of(fact.id);
+                let (handed, why) = match error {
+                    TrySendError::Full(handed) => (handed, "the journal's queue is full"),
+                    TrySendError::Closed(handed) => (handed, "the journal is closed"),
+                };
+                self.shared.lost(handed.what, why);
+            }
         }
     }
 

@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use uuid::Uuid;
+
 use crate::health::Shared;
 use crate::uptime::Uptime;
 use crate::writer::utc_now;
@@ -35,16 +37,25 @@ const TURN: u64 = 256 * 1024;
 /// The longest that a file becomes while the journal takes nothing.
 const MOST: u64 = 64 * 1024 * 1024;
 
+/// So much longer for the ends of calls of which it says that they are up: some hundred thousand.
+const MOST_ENDS: u64 = 2 * 1024 * 1024;
+
 /// The longest entry: the columns of a record, each text at its longest, or those of an ordinary one and the call.
 const MAX_ENTRY: usize = 128 * 1024;
 
-/// What an entry is: how far an attempt is that goes on, or its record.
+/// What an entry is: how far an attempt is that goes on, its record, or that there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Open = 1,
     Closed = 2,
     /// As `Open`, with what another process needs to go on with the call: the length of the record, the record, the rest.
     Kept = 3,
+    /// An attempt is over whose record is in the log alone: its id.
+    Over = 4,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::Open, Kind::Closed, Kind::Kept, Kind::Over];
 }
 
 /// An entry of a spool: the writer says so when it is committed.
@@ -162,6 +173,8 @@ pub(crate) struct Spool {
     number: u64,
     /// The entries from this one on are needed, whatever is committed behind it.
     held: Option<u64>,
+    /// Attempts whose records were taken since the last write, and for which there is no place but here.
+    ends: Vec<Uuid>,
 }
 
 #[derive(Debug)]
@@ -172,6 +185,9 @@ struct Files {
     other: File,
     /// The last entry in the other one.
     other_last: u64,
+    /// A part of an entry is at the end, behind which nothing can be read: what is there so far is kept, and nothing is written any
+    /// more.
+    is_broken: bool,
 }
 
 impl Spool {
@@ -184,7 +200,17 @@ impl Spool {
             tracing::warn!(%error, %directory, "no spool: a process that is killed loses the records of its last moments");
             None
         });
-        Spool { index, shared, files, buffer: Vec::new(), waiting: 0, left_out: 0, number: 0, held: None }
+        Spool {
+            index,
+            shared,
+            files,
+            buffer: Vec::new(),
+            waiting: 0,
+            left_out: 0,
+            number: 0,
+            held: None,
+            ends: Vec::new(),
+        }
     }
 
     /// Takes an entry for the next [`flush`](Spool::flush).
@@ -212,6 +238,12 @@ impl Spool {
         Mark { spool: self.index, number: self.number }
     }
 
+    /// The record that was taken last has no other place. Where there is none here either, it is at least told that the attempt is
+    /// over: the next process would take it for one that goes on.
+    pub(crate) fn is_last_place_of(&mut self, attempt: Uuid) {
+        self.ends.push(attempt);
+    }
+
     /// From now on entries are kept from this one on, because it is not on its way to the journal; `None`: all are.
     pub(crate) fn hold(&mut self, from: Option<u64>) {
         self.held = from;
@@ -219,9 +251,11 @@ impl Spool {
 
     /// Writes what was taken.
     pub(crate) fn flush(&mut self) {
-        if !self.buffer.is_empty() {
-            self.write();
+        let is_written = self.buffer.is_empty() || self.write();
+        if !is_written || self.left_out > 0 {
+            self.write_ends();
         }
+        self.ends.clear();
         if self.left_out > 0 {
             let why = match &self.files {
                 Some(_) => format!("expected entries of up to {MAX_ENTRY} octets"),
@@ -231,26 +265,34 @@ impl Spool {
         }
     }
 
-    fn write(&mut self) {
-        let Some(files) = &mut self.files else { return };
+    /// Whether it could be.
+    fn write(&mut self) -> bool {
+        let Some(files) = &mut self.files else { return false };
         let committed = self.shared.marks.of(self.index).min(self.held.map_or(u64::MAX, |from| from - 1));
         if files.size > TURN && committed >= files.other_last {
             // What fails here fails again at the write, and is told there.
             let _ = files.turn(self.number - self.waiting);
         }
-        let written = match files.size < MOST {
-            true => files.current.write_all(&self.buffer),
-            false => Err(io::Error::other("the spool is full: the journal takes nothing")),
-        };
-        if written.is_ok() {
-            files.size += self.buffer.len() as u64;
-        } else if files.current.set_len(files.size).is_err() {
-            // Behind a part of an entry nothing can be read: what is there so far is kept, and nothing is written any more.
-            self.files = None;
-        }
+        let written = files.append(&self.buffer, MOST);
+        self.files.take_if(|files| files.is_broken);
+        let is_written = written.is_ok();
         self.shared.spooled(self.waiting, written.err().map(|error| error.to_string()));
         self.buffer.clear();
         self.waiting = 0;
+        is_written
+    }
+
+    fn write_ends(&mut self) {
+        let Some(files) = &mut self.files else { return };
+        for attempt in self.ends.drain(..) {
+            self.buffer.extend(16_u32.to_le_bytes());
+            self.buffer.push(Kind::Over as u8);
+            self.buffer.extend(attempt.as_bytes());
+        }
+        // Where there is no place for these either it was told that there is none for records.
+        let _ = files.append(&self.buffer, MOST + MOST_ENDS);
+        self.files.take_if(|files| files.is_broken);
+        self.buffer.clear();
     }
 }
 
@@ -260,10 +302,30 @@ impl Files {
             let path = directory.join(format!("{index}.{which}.spool"));
             OpenOptions::new().append(true).create(true).mode(0o600).open(path)
         };
-        let mut files = Files { current: open(1)?, size: 0, generation: 0, other: open(0)?, other_last: 0 };
+        let mut files = Files {
+            current: open(1)?,
+            size: 0,
+            generation: 0,
+            other: open(0)?,
+            other_last: 0,
+            is_broken: false,
+        };
         files.other.set_len(0)?;
         files.turn(0)?;
         Ok(files)
+    }
+
+    /// Writes whole entries, unless there are `most` octets already.
+    fn append(&mut self, entries: &[u8], most: u64) -> io::Result<()> {
+        if self.size >= most {
+            return Err(io::Error::other("the spool is full: the journal takes nothing"));
+        }
+        let written = self.current.write_all(entries);
+        match written {
+            Ok(()) => self.size += entries.len() as u64,
+            Err(_) => self.is_broken = self.current.set_len(self.size).is_err(),
+        }
+        written
     }
 
     /// The other file's turn. `last` is the last entry in this one.
@@ -300,7 +362,7 @@ pub(crate) fn entries(file: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     std::iter::from_fn(move || {
         let (length, after) = rest.split_first_chunk()?;
         let (kind, after) = after.split_first()?;
-        let kind = [Kind::Open, Kind::Closed, Kind::Kept].into_iter().find(|known| *known as u8 == *kind)?;
+        let kind = Kind::ALL.into_iter().find(|known| *known as u8 == *kind)?;
         let (record, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
         rest = after;
         Some((kind, record))

@@ -362,6 +362,31 @@ fn what_finds_no_spool_is_counted() {
 }
 
 #[test]
+fn a_call_that_ended_when_there_was_no_place_for_its_record_is_not_taken_for_one_that_is_up() {
+    let directory = tempfile::tempdir().unwrap();
+    live_and_die(directory.path(), Config { queue: 8, ..slow() }, async |store| {
+        let mut recorder = store.recorder();
+        (0..10).for_each(|n| recorder.open_cdr(standing(n).into(), None));
+        recorder.flush();
+        while store.health().journal.lost == 0 {
+            recorder.cdr(record(100 + store.health().journal.pending as u32));
+            recorder.flush();
+        }
+        while store.health().journal.unspooled == 0 {
+            recorder.open_cdr(standing(50).into(), Some(vec![0; 120_000].into()));
+            recorder.flush();
+        }
+        let lost = store.health().journal.lost;
+        (0..10).for_each(|n| recorder.cdr(record(n)));
+        recorder.flush();
+        assert_eq!(store.health().journal.lost, lost + 10, "they are in the log");
+    });
+    let calls: Vec<_> = found(directory.path()).iter().map(|record| record.fact.call_id).collect();
+    assert!((0..10).all(|n| !calls.contains(&record(n).call_id)), "{calls:?}");
+    assert!(calls.contains(&record(50).call_id) && calls.len() > 2, "the others are there: {calls:?}");
+}
+
+#[test]
 fn what_was_handed_over_and_not_committed_is_kept_as_it_was_said() {
     let directory = tempfile::tempdir().unwrap();
     live_and_die(directory.path(), slow(), async |store| {
