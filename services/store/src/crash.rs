@@ -131,6 +131,7 @@ fn commit(
         .prepare("SELECT record, state FROM open_cdr")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
+    let dropped_before = journal::dropped_before(&transaction)?;
     let mut open: BTreeMap<String, Attempt<'_>> = BTreeMap::new();
     for (record, state) in &kept {
         if let Some(attempt) = Attempt::read(record, state.as_deref()) {
@@ -149,7 +150,10 @@ fn commit(
                 spool::split_kept(entry).and_then(|(record, state)| Attempt::read(record, Some(state)))
             }
         };
-        let Some(attempt) = read else { continue };
+        // A file is emptied when it is long, and what was committed of it may have been dropped for its age by then.
+        let Some(attempt) = read.filter(|attempt| attempt.integer("ended_at") >= Some(dropped_before)) else {
+            continue;
+        };
         match kind {
             Kind::Open | Kind::Kept | Kind::Over => {
                 open.insert(attempt.text("id"), attempt);

@@ -44,6 +44,8 @@ pub struct JournalHealth {
     pub open: u64,
     /// How often how far an attempt was waited in the spool because the queue was half full, since start.
     pub unopened: u64,
+    /// Attempts of which that is so now.
+    pub late: u64,
     /// Records that the spool did not take, since start. Should the process die before they are committed, they are lost.
     pub unspooled: u64,
     /// Registration changes that could not be kept, since start.
@@ -78,6 +80,7 @@ pub(crate) struct Shared {
     bindings_lost: AtomicU64,
     open: AtomicUsize,
     unopened: AtomicU64,
+    late: AtomicUsize,
     unspooled: AtomicU64,
     spool_error: Mutex<Option<String>>,
     /// Attempts that are over and whose records were lost.
@@ -135,6 +138,7 @@ impl Shared {
                 lost: self.lost.load(Ordering::Relaxed),
                 open: self.open.load(Ordering::Relaxed) as u64,
                 unopened: self.unopened.load(Ordering::Relaxed),
+                late: self.late.load(Ordering::Relaxed) as u64,
                 unspooled: self.unspooled.load(Ordering::Relaxed),
                 bindings_lost: self.bindings_lost.load(Ordering::Relaxed),
             },
@@ -243,6 +247,12 @@ impl Shared {
 
     pub(crate) fn count_unopened(&self) {
         self.unopened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Of one recorder so many wait now, and so many did before.
+    pub(crate) fn late(&self, now: usize, before: usize) {
+        self.late.fetch_add(now, Ordering::Relaxed);
+        self.late.fetch_sub(before, Ordering::Relaxed);
     }
 
     pub(crate) fn count_lost(&self, attempt: Uuid) {

@@ -11,6 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _, SqliteConnection, SqlitePool};
 
 use crate::error::OpenError;
+use crate::writer::utc_now;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
@@ -99,7 +100,18 @@ pub(crate) fn drop_before(
           ORDER BY started_at LIMIT ?)",
         (before, forwarded_to, most),
     )?;
+    if dropped > 0 {
+        connection.execute("UPDATE journal SET dropped_before = max(dropped_before, ?)", [before])?;
+    }
     Ok(dropped < most as usize)
+}
+
+/// What ended before this and is not here was dropped. None of the last day was, whatever the clock was set to at times.
+pub(crate) fn dropped_before(connection: &Connection) -> rusqlite::Result<i64> {
+    const DAY: i64 = 24 * 3_600_000_000;
+    let dropped: i64 =
+        connection.query_row("SELECT coalesce(max(dropped_before), 0) FROM journal", [], |row| row.get(0))?;
+    Ok(dropped.min(utc_now() - DAY))
 }
 
 /// Tells this journal from every other.

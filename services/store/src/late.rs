@@ -12,6 +12,8 @@ pub(crate) struct Late {
     /// By the number of the entry in the spool.
     entries: BTreeMap<u64, (Uuid, Open)>,
     numbers: HashMap<Uuid, u64>,
+    /// How many there were when that was told last.
+    told: usize,
 }
 
 impl Late {
@@ -32,6 +34,12 @@ impl Late {
         let (_, (id, open)) = self.entries.pop_first()?;
         self.numbers.remove(&id);
         Some((id, open))
+    }
+
+    /// How many there are, and were when this was asked last.
+    pub(crate) fn counted(&mut self) -> (usize, usize) {
+        let before = std::mem::replace(&mut self.told, self.entries.len());
+        (self.told, before)
     }
 
     /// The spool has to keep its entries from this one on.

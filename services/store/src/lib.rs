@@ -8,6 +8,7 @@
 //! Start reading at [`Store::open`], then `writer.rs` (the group commit), `sink.rs` (what destinations have in common),
 //! `forward.rs`, `lines.rs` and `webhook.rs`.
 
+mod age;
 mod backoff;
 mod binding;
 mod cdr;
@@ -201,7 +202,7 @@ impl Store {
             path: path.clone(),
             journal: Arc::new(Mutex::new(commit::Journal::new(path.clone(), Arc::clone(&listeners), later))),
             gather: config.gather,
-            retention: config.retention,
+            age: age::Age::new(config.retention, alive),
             shared: Arc::clone(&shared),
             open: found.goes_on,
             records,

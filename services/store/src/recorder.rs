@@ -90,8 +90,13 @@ impl Recorder {
         }
         match self.records.try_send(Handed { what: What::Open { id, open }, mark }) {
             Ok(()) => self.shared.handed(),
-            // It is closed: between the question for room and this it cannot have filled.
-            Err(_) => self.shared.count_unopened(),
+            // Other shards have filled it since, or it is closed.
+            Err(TrySendError::Full(handed) | TrySendError::Closed(handed)) => {
+                self.shared.count_unopened();
+                if let What::Open { id, open } = handed.what {
+                    self.late.keep(id, mark.number, open);
+                }
+            }
         }
     }
 
@@ -142,6 +147,10 @@ impl Recorder {
         // What was held up to now is let go when it is written anew, and not before: the file that has it may be emptied here.
         self.spool.flush();
         self.spool.hold(self.late.first());
+        let (late, before) = self.late.counted();
+        if late != before {
+            self.shared.late(late, before);
+        }
     }
 
     /// Takes a registration's change. One that finds the queue full is only counted: the phone will refresh it.

@@ -423,7 +423,7 @@ pub(crate) struct LastSign {
 }
 
 impl LastSign {
-    fn now() -> LastSign {
+    pub(crate) fn now() -> LastSign {
         LastSign { utc: utc_now(), uptime: Uptime::now() }
     }
 

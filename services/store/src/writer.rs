@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 use uuid::Uuid;
 
+use crate::age::Age;
 use crate::backoff::Backoff;
 use crate::commit::{Batch, Journal};
 use crate::error::CommitError;
@@ -23,7 +24,7 @@ use crate::journal;
 use crate::open::OpenRecords;
 use crate::recorder::{Handed, What};
 use crate::sink::Progress;
-use crate::spool::Mark;
+use crate::spool::{LastSign, Mark};
 
 /// The most records of one transaction: bounds the memory of a batch and the time that a listing waits.
 const MAX_BATCH: usize = 2048;
@@ -58,7 +59,7 @@ pub(crate) struct Inputs {
     /// Lent to whoever waits for the disk; nobody else has it at the same time.
     pub(crate) journal: Arc<Mutex<Journal>>,
     pub(crate) gather: Duration,
-    pub(crate) retention: Option<Duration>,
+    pub(crate) age: Age,
     pub(crate) shared: Arc<Shared>,
     /// Attempts of the process before this one that go on.
     pub(crate) open: HashSet<Uuid>,
@@ -194,7 +195,7 @@ impl Writer {
     /// Writes the batch and empties it, however long that takes; gives up only when the store is closing.
     async fn commit(&mut self, batch: &mut Batch) {
         if batch.is_empty() && !lock(&self.inputs.journal).has_later() {
-            return;
+            return self.settle(batch);
         }
         self.inputs.shared.in_flight(batch.records.len());
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
@@ -224,10 +225,7 @@ impl Writer {
     /// Drops what is too old. In a transaction of its own and tried once: a disk that has no room for what that writes may
     /// have room for records, which wait for nothing.
     async fn purge(&mut self) {
-        let before = self
-            .inputs
-            .retention
-            .map(|retention| utc_now() - i64::try_from(retention.as_micros()).unwrap_or(i64::MAX));
+        let before = self.inputs.age.before(LastSign::now());
         let (to, most) = (self.forwarded_to, self.purge_most);
         let tried = self.at_the_disk(move |journal| journal.purge(before, to, most)).await;
         self.purge_at = Instant::now()
@@ -270,12 +268,19 @@ impl Writer {
         self.give_up_at = None;
         let seq = seq.unwrap_or(0).max(self.inputs.committed.borrow().seq);
         shared.committed(batch.records.len(), seq);
-        shared.settled(batch.handed);
         self.inputs.committed.send_if_modified(|committed| std::mem::replace(&mut committed.seq, seq) != seq);
-        for (spool, number) in &batch.marks {
-            shared.marks.committed(Mark { spool: *spool, number: *number });
-        }
         self.open.saved(&batch.open);
+        self.settle(batch);
+    }
+
+    /// Nothing of the batch is waited for any more, also where there was nothing in it to write.
+    fn settle(&self, batch: &mut Batch) {
+        if batch.handed > 0 {
+            self.inputs.shared.settled(batch.handed);
+        }
+        for (spool, number) in &batch.marks {
+            self.inputs.shared.marks.committed(Mark { spool: *spool, number: *number });
+        }
         batch.clear();
     }
 

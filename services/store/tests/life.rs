@@ -289,7 +289,8 @@ fn an_attempt_that_began_while_the_queue_was_full_has_its_record_though_the_box_
             recorder.flush();
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        assert!(store.health().journal.unopened > 0, "there was no room for all of them");
+        let health = store.health().journal;
+        assert!(health.unopened > 0 && health.late > 0, "there was no room for all of them: {health:?}");
         sqlx::query("ROLLBACK").execute(&mut somebody).await.unwrap();
         // What comes later is committed, and so much of it that each file of the spool is emptied again and again.
         let long: Box<str> = "x".repeat(1_000).into();
@@ -307,7 +308,8 @@ fn an_attempt_that_began_while_the_queue_was_full_has_its_record_though_the_box_
             }
         }
         until("everything", async || store.health().journal.pending == 0).await;
-        assert_eq!(store.health().journal.open, 20);
+        let health = store.health().journal;
+        assert_eq!((health.open, health.late), (20, 0));
     });
     let crashed = found(directory.path()).into_iter().filter(|found| found.fact.ended_by == EndedBy::Crash);
     assert_eq!(crashed.count(), 20);

@@ -382,8 +382,8 @@ fn lacks(sink: SinkHealth) -> Option<String> {
 
 /// What of the records could not be kept since the start: somebody has to look into the log.
 fn kept_less(journal: &JournalHealth) -> Option<String> {
-    let JournalHealth { lost, unopened, unspooled, .. } = journal;
-    (lost + unopened + unspooled > 0).then(|| {
-        format!("since the start {lost} records are in the log alone, {unspooled} were in no spool, and {unopened} times one of a call in progress waited there for room")
+    let JournalHealth { lost, late, unspooled, .. } = journal;
+    (lost + late + unspooled > 0).then(|| {
+        format!("since the start {lost} records are in the log alone and {unspooled} were in no spool; those of {late} calls in progress wait there for room")
     })
 }
