@@ -27,6 +27,7 @@ mod open;
 mod postgres;
 mod query;
 mod recorder;
+mod reserve;
 mod sink;
 mod spool;
 mod stats;
@@ -152,6 +153,9 @@ impl Store {
         let webhook = config.webhook.as_ref();
         let webhook = webhook.map(|webhook| webhook::Caller::new(webhook, &config.node)).transpose()?;
         let (lock, path) = journal::prepare(data_dir)?;
+        if reserve::give(data_dir) {
+            tracing::warn!("the disk is full: the journal is opened with the room that was put by for it");
+        }
         let mut connection = journal::open(&path).await?;
         let spool = config.spool.prepare(data_dir);
         let (spool, spool_lock) = spool.map_err(|source| OpenError::File {
@@ -180,6 +184,7 @@ impl Store {
         let last_seq = journal::last_seq(&connection);
         let last_seq = last_seq.map_err(|source| OpenError::Journal { path: path.clone(), source })?;
         drop(connection);
+        reserve::keep(data_dir);
         let readers = journal::readers(&path);
 
         let sinks = [target.is_some(), config.lines.is_some(), webhook.is_some()];

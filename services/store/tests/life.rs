@@ -273,6 +273,49 @@ fn a_box_that_died_starts_though_the_disk_is_full_and_keeps_its_records_when_the
     }
 }
 
+/// A process in a small file system of its own.
+const SMALL: &str = "DRAWBRIDGE_TEST_SMALL_DISK";
+
+#[test]
+fn a_box_that_was_stopped_starts_though_somebody_has_filled_the_disk() {
+    if let Some(directory) = std::env::var_os(SMALL) {
+        let directory = Path::new(&directory);
+        let keep = |n: u32| {
+            live_and_die(directory, config(), async |store| {
+                store.recorder().cdr(record(n));
+                until("committed", async || store.health().journal.committed == 1).await;
+                assert_eq!(store.health().journal.error, None);
+                assert_eq!(all(store).await.len(), n as usize);
+                store.close().await;
+            });
+        };
+        keep(1);
+        let mut full = std::fs::File::create(directory.join("somebody's")).unwrap();
+        for piece in [1 << 20, 4096] {
+            while std::io::Write::write_all(&mut full, &vec![1; piece]).is_ok() {}
+        }
+        return keep(2);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let own_mounts = ["--user", "--map-root-user", "--mount"];
+    let own_mounts = if rustix::process::geteuid().is_root() { &own_mounts[2..] } else { &own_mounts };
+    let script = "mount -t tmpfs -o size=32m tmpfs \"$2\" && exec \"$0\" --exact \"$1\" --nocapture";
+    let done = std::process::Command::new("unshare")
+        .args(own_mounts)
+        .args(["sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .arg("a_box_that_was_stopped_starts_though_somebody_has_filled_the_disk")
+        .arg(directory.path())
+        .env(SMALL, directory.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    if said.starts_with("unshare: ") || said.starts_with("mount: ") {
+        return eprintln!("not seen, for want of the privilege: {said}");
+    }
+    assert!(done.status.success(), "{}{said}", String::from_utf8_lossy(&done.stdout));
+}
+
 #[test]
 fn an_attempt_that_began_while_the_queue_was_full_has_its_record_though_the_box_dies_long_after() {
     let directory = tempfile::tempdir().unwrap();
@@ -422,7 +465,11 @@ fn a_record_that_was_committed_is_not_written_again_from_the_spool() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         recorder.cdr(record(1));
         recorder.flush();
-        until("committed", async || store.health().journal.committed == 1).await;
+        until("committed", async || {
+            eprintln!("{:?}", store.health().journal);
+            store.health().journal.committed == 1
+        })
+        .await;
         assert_eq!(store.health().journal.open, 0);
     });
     let records = found(directory.path());
