@@ -133,6 +133,9 @@ pub struct Store {
 /// How long a closing store lets the forwarder catch up. What it does not forward waits for the next start.
 const LAST_BATCHES: Duration = Duration::from_secs(3);
 
+/// How long it may take in all. A disk that refuses is given up before that; one that does not even answer is left behind.
+const LONGEST_CLOSE: Duration = Duration::from_secs(12);
+
 #[derive(Debug)]
 struct Tasks {
     writer: JoinHandle<()>,
@@ -315,9 +318,18 @@ impl Store {
     }
 
     /// Commits everything handed over so far, gives PostgreSQL and the other sinks a moment to take it, and ends the tasks. What is handed
-    /// over later goes to the log. With a disk that takes nothing it gives up after a few seconds and logs the records.
-    /// A second call does nothing. Attempts that are open still, because a shard or the start failed, end now.
+    /// over later goes to the log. With a disk that takes nothing it gives up after a few seconds and logs the records;
+    /// with one that hangs it leaves them in the spool, and whoever waits for the disk behind: end the runtime without waiting for
+    /// its threads. A second call does nothing. Attempts that are open still, because a shard or the start failed, end now.
     pub async fn close(&self) {
+        if tokio::time::timeout(LONGEST_CLOSE, self.end()).await.is_err() {
+            tracing::error!(
+                "the disk does not answer: what it has not taken is in the spool, from which the next start takes it"
+            );
+        }
+    }
+
+    async fn end(&self) {
         self.closing.send_replace(true);
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Tasks { writer, forwarders, mut committed }) = tasks else { return };

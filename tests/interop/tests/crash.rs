@@ -227,6 +227,29 @@ fn a_disk_that_takes_seconds_for_a_commit_holds_up_no_call_and_says_so() {
 }
 
 #[test]
+fn a_disk_that_hangs_does_not_keep_the_box_from_ending_and_loses_no_record() {
+    let place = Place::new("hungdisk");
+    let postgres = Postgres::start(&place);
+    let Some(disk) = Disk::new(&place) else {
+        skipped("a disk that hangs", "there is no C compiler");
+        return;
+    };
+    let drawbridge = Drawbridge::start_on(&disk, &place, &configuration(&place, &postgres));
+    let crowd = Crowd::start(&place, 40);
+    std::thread::sleep(Duration::from_millis(500));
+    disk.takes(Duration::from_secs(300));
+    std::thread::sleep(Duration::from_secs(1));
+    let book = crowd.stop();
+    drawbridge.stop();
+    disk.is_well();
+    let drawbridge = Drawbridge::start_on(&disk, &place, &configuration(&place, &postgres));
+    wait_for_all(&drawbridge);
+    drawbridge.stop();
+    unaffected(&book);
+    assert_eq!(check(&book, &rows(&postgres)), 0);
+}
+
+#[test]
 fn a_network_that_is_cut_in_the_middle_of_a_batch_loses_no_record_and_doubles_none() {
     let place = Place::new("cut");
     let postgres = Postgres::start(&place);

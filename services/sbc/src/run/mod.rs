@@ -54,7 +54,8 @@ pub enum RunError {
 /// Nothing is left running, whatever it was.
 pub fn run(file: Option<&Path>) -> Result<(), RunError> {
     let settings = Settings::load(file)?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
         let signals = Signals::new()?;
         let running = Running::start(&settings).await?;
         announce(&settings, &running);
@@ -65,7 +66,10 @@ pub fn run(file: Option<&Path>) -> Result<(), RunError> {
         running.stop().await?;
         info!("ended");
         outcome
-    })
+    });
+    // Whoever still waits for a disk that hangs is not waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// The runtime beside the shards, for the journal and the API; calls have threads of their own.
