@@ -106,8 +106,8 @@ recovery: deps release ## kill -9 under 1000 calls; both sides' BYE must be answ
 bench-codec: ## reading, rewriting and writing an INVITE of 961 bytes, beside rsip
 	$(CARGO) run --locked --release -p bench --bin codec
 
-bench-srtp: ## what encrypting a packet of 172 bytes costs, and decrypting it, by suite; and a handshake of DTLS
-	$(CARGO) test --locked --release -p media --lib -- --ignored --nocapture --test-threads 1 figures
+bench-srtp: ## what encrypting a packet of 172 bytes costs, and decrypting it, by suite; a handshake of DTLS, and what a hundred at once cost a call beside them
+	$(CARGO) test --locked --release -p media --lib --test encryption -- --ignored --nocapture --test-threads 1 figures
 
 bench-records: deps release ## records a second into the journal and PostgreSQL, RATE=6000 for SECONDS=20 into a table of ROWS=1000000; then what a call costs with PostgreSQL
 	$(CARGO) bench --locked -p store --bench records -- $(or $(RATE),6000) $(or $(SECONDS),20) $(or $(ROWS),1000000)

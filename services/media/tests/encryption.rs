@@ -3,8 +3,10 @@
 
 mod harness;
 
-use call::{Keying, MediaId, MediaOrder, Protection, RemoteStream, Side, SrtpKeys};
-use harness::{Bench, Phone, expect_nothing, receive, rtp};
+use std::time::{Duration, Instant};
+
+use call::{DtlsTerms, Keying, MediaId, MediaOrder, Protection, RemoteStream, Side, SrtpKeys};
+use harness::{Bench, LOCAL, Phone, expect_nothing, receive, rtp};
 use sip::{MasterKey, SrtpSuite};
 
 /// A call between `a`, which is plain, and `b`, to which this key is spoken in both directions.
@@ -113,4 +115,77 @@ fn a_hold_and_a_resume_keep_the_count_of_a_key_and_another_key_begins_anew() {
         crosses(&next, 2);
         expect_nothing(&listener.rtp);
     }
+}
+
+/// Two boxes between which so many calls are keyed by DTLS at the same moment: the first one's, with a plain call beside them.
+fn keyed_at_once(calls: u64, first_port: u16) -> (Bench, Bench) {
+    let ports = |at: u16| first_port + at * 1000..=first_port + at * 1000 + 999;
+    let (mut one, mut other) = (Bench::new(ports(0)), Bench::new(ports(1)));
+    let opened: Vec<_> = (1..=calls).map(|n| [one.open(n).b, other.open(n).b]).collect();
+    let prints = [one.relay.fingerprint().unwrap(), other.relay.fingerprint().unwrap()];
+    for (n, [of_one, of_other]) in (1..).zip(opened) {
+        for (bench, remote, fingerprint, active) in
+            [(&mut one, of_other, prints[1], false), (&mut other, of_one, prints[0], true)]
+        {
+            let at = |port| (LOCAL, port).into();
+            let remote =
+                RemoteStream { rtp: at(remote.rtp), rtcp: at(remote.rtcp), ..Phone::new().description() };
+            let keying = Keying::Dtls(DtlsTerms { fingerprint, active });
+            let order = MediaOrder::Describe {
+                session: MediaId(n),
+                stream: 0,
+                side: Side::B,
+                remote: Some(remote),
+                protection: Some(Box::new(Protection { keying, ice: None })),
+            };
+            assert_eq!(bench.order(order), []);
+        }
+    }
+    (one, other)
+}
+
+/// How many of the box's calls have keys.
+fn keyed(bench: &mut Bench, calls: u64) -> usize {
+    (1..=calls).filter(|n| bench.count(*n).1.srtp.is_some()).count()
+}
+
+#[test]
+fn calls_that_are_keyed_at_once_all_get_their_keys() {
+    let (mut one, mut other) = keyed_at_once(30, 24_000);
+    let begin = Instant::now();
+    while keyed(&mut one, 30) + keyed(&mut other, 30) < 60 {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{} have keys", keyed(&mut one, 30));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// `make bench-srtp`. What a plain call beside a hundred handshakes notices of them.
+#[test]
+#[ignore = "a measurement, for an optimised build"]
+fn figures() {
+    const CALLS: u64 = 100;
+    let mut longest = Vec::new();
+    for round in 0..7 {
+        let first_port = 26_000 + round * 2000;
+        let (mut one, _other) = keyed_at_once(CALLS, first_port);
+        let (a, b) = (Phone::new(), Phone::new());
+        let plain = one.call(CALLS + 1, &a, &b);
+        let mut worst = Duration::ZERO;
+        let begin = Instant::now();
+        let mut sequence = 0;
+        while keyed(&mut one, CALLS) < CALLS as usize && begin.elapsed() < Duration::from_secs(10) {
+            sequence += 1;
+            let sent = Instant::now();
+            a.send(plain.a.rtp, &rtp(sequence));
+            receive(&b.rtp);
+            worst = worst.max(sent.elapsed());
+        }
+        println!(
+            "{CALLS} handshakes in {:?}; a packet of a plain call took {worst:?} at most",
+            begin.elapsed()
+        );
+        longest.push(worst);
+    }
+    longest.sort();
+    println!("median {:?}", longest[3]);
 }

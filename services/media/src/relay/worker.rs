@@ -21,7 +21,7 @@ use super::sockets::Kind;
 use super::{Path, Shared, Socket, ThreadState};
 use crate::Wake;
 use crate::ports::SlotId;
-use crate::stream::{Channel, News, OVERHEAD, Verdict};
+use crate::stream::{Channel, News, OVERHEAD, Verdict, makes_keys};
 
 /// The token of the eventfd; no port has it.
 pub(super) const INTERRUPT: u64 = u64::MAX;
@@ -37,6 +37,9 @@ const BURST: usize = 32;
 const BACKLOG: usize = 1024;
 /// How often is looked for packets of digits that are due, while there are any.
 const PLAYING: Duration = Duration::from_millis(5);
+/// So many records of handshakes are read in a wake-up: each takes a tenth of a millisecond or more, in which nothing else moves. The
+/// rest stays in its sockets and comes up again.
+const RECORDS: u32 = 4;
 /// How often handshakes are looked at.
 const TEND: Duration = Duration::from_millis(50);
 /// The largest UDP payload.
@@ -71,6 +74,7 @@ pub(super) fn spawn(
         wakeup: 0,
         handshakes: Vec::new(),
         tended: start,
+        records: 0,
         tally: Tally::default(),
     };
     std::thread::Builder::new().name(format!("media-{thread}")).spawn(move || worker.run())
@@ -91,6 +95,8 @@ struct Worker {
     handshakes: Vec<(Weak<Path>, Side)>,
     /// When they were last looked at.
     tended: Instant,
+    /// Their records that were read in this wake-up.
+    records: u32,
     tally: Tally,
 }
 
@@ -139,6 +145,7 @@ impl Worker {
     /// is told from the others by coming up in the next wake-up too: it is read in bursts then.
     fn drain(&mut self, events: &mut Vec<epoll::Event>, buffer: &mut [u8]) {
         self.wakeup = self.wakeup.wrapping_add(1);
+        self.records = 0;
         let mut look_again = !self.shared.config.tick.is_zero();
         for _ in 0..ROUNDS {
             self.now = Time::from_micros(self.start.elapsed().as_micros() as u64);
@@ -206,6 +213,11 @@ impl Worker {
         let besides =
             (user.is_none() || kind == Kind::Strangers).then(|| slot.socket(kind).cloned()).flatten();
         drop(slot);
+        let waits =
+            |(path, side): &(Arc<Path>, Side)| self.records >= RECORDS && path.state().is_keyless(*side);
+        if user.as_ref().is_some_and(waits) {
+            return;
+        }
         match (user, besides) {
             (Some((path, side)), Some(socket)) => {
                 self.relay(&path, side, &socket, kind.channel(), burst, buffer)
@@ -249,6 +261,7 @@ impl Worker {
     ) -> bool {
         let mut connected = false;
         read(burst, socket, buffer, |buffer, length, source| {
+            let is_record = buffer.get(..length).is_some_and(makes_keys);
             let ((verdict, length), news) = {
                 let mut state = path.state();
                 let verdict = state.pass(side, channel, source, buffer, length, self.now);
@@ -274,6 +287,7 @@ impl Worker {
                 }
                 Verdict::Withhold => self.tally.withheld += 1,
                 Verdict::Reply => {
+                    self.records += u32::from(is_record);
                     for (to, packet) in path.state().replies(side) {
                         transmit(socket, &packet, to, false);
                     }

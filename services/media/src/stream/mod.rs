@@ -50,6 +50,7 @@ use self::deaf::Turned;
 use self::farewell::Sources;
 use self::hands::Hands;
 pub(crate) use self::hands::Route;
+pub(crate) use self::header::makes_keys;
 pub use self::header::{Datagram, RtpHeader, classify_media, is_rtcp};
 use self::latch::{Latch, same};
 use self::opening::Opening;
@@ -318,6 +319,11 @@ impl Stream {
     pub(crate) fn close(&mut self) -> (DirectionStats, DirectionStats) {
         self.closed = true;
         (self.stats(Side::A), self.stats(Side::B))
+    }
+
+    /// Whether a handshake is to make the keys of `side`, and has not yet.
+    pub(crate) fn is_keyless(&self, side: Side) -> bool {
+        self.end(side).keyless().is_some()
     }
 
     /// Whether `side` ought to be heard: it said that it sends, and the other that it receives.
