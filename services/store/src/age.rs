@@ -52,7 +52,7 @@ mod tests {
 
     fn at(start: u64, up_minutes: i64, utc_minutes: i64) -> LastSign {
         let uptime = [start.to_le_bytes(), (up_minutes * 60_000_000).to_le_bytes()].concat();
-        LastSign { utc: utc_minutes * 60_000_000, uptime: Uptime::from_bytes(&uptime) }
+        LastSign { utc: utc_minutes * 60_000_000, uptime: Uptime::from_bytes(&uptime), run: 1 }
     }
 
     #[test]

@@ -48,19 +48,21 @@ pub(crate) struct Found {
 }
 
 /// Commits everything that is known of the process before this one, in one transaction, and takes the spool away. Dying in
-/// between repeats it, which changes nothing: each record has the key that it would have had. `alive`: when it last lived.
+/// between repeats it, which changes nothing: each record has the key that it would have had. `alive`: when it last lived; `run`: this
+/// process.
 pub(crate) fn recover(
     path: &Path,
     connection: &mut Connection,
     spool: &Path,
     alive: LastSign,
+    run: i64,
     survivors: Survivors<'_>,
 ) -> Result<Found, OpenError> {
     let unreadable =
         |source| OpenError::File { what: "cannot read the spool", path: spool.to_owned(), source };
     let files = spool::spools(spool).and_then(|paths| spool::left_behind(&paths)).map_err(unreadable)?;
     let failed = |source| OpenError::Journal { path: path.to_owned(), source };
-    let found = commit(connection, &files, alive, survivors).map_err(failed)?;
+    let found = commit(connection, &files, alive, run, survivors).map_err(failed)?;
     spool::clear(spool, false);
     tell(&found);
     Ok(found)
@@ -71,24 +73,25 @@ pub(crate) fn recover(
 pub(crate) struct Later {
     files: Vec<PathBuf>,
     alive: LastSign,
+    run: i64,
 }
 
 impl Later {
     /// `None`: it is not for want of room that nothing could be committed, or what there is cannot be put aside.
-    pub(crate) fn after(error: &OpenError, spool: &Path, alive: LastSign) -> Option<Later> {
+    pub(crate) fn after(error: &OpenError, spool: &Path, alive: LastSign, run: i64) -> Option<Later> {
         let OpenError::Journal { source, .. } = error else { return None };
         if !matches!(source.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DiskFull)) {
             return None;
         }
         let files = spool::set_aside(spool, writer::utc_now()).ok()?;
-        Some(Later { files, alive })
+        Some(Later { files, alive, run })
     }
 
     /// The `seq` of the last record then.
     pub(crate) fn commit(&self, connection: &mut Connection) -> Result<i64, CommitError> {
         let files = spool::left_behind(&self.files)?;
         let nobody = Survivors { shards: None, listeners: &[] };
-        tell(&commit(connection, &files, self.alive, nobody)?);
+        tell(&commit(connection, &files, self.alive, self.run, nobody)?);
         for path in &self.files {
             // What cannot be taken away is read again at the next start, and changes nothing then.
             let _ = std::fs::remove_file(path);
@@ -123,6 +126,7 @@ fn commit(
     connection: &mut Connection,
     files: &[Vec<u8>],
     alive: LastSign,
+    run: i64,
     survivors: Survivors<'_>,
 ) -> rusqlite::Result<Found> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -131,11 +135,12 @@ fn commit(
         .prepare("SELECT record, state FROM open_cdr")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
+    let is_of_another = alive.utc != 0 && journal::run(&transaction)? != alive.run;
     let dropped_before = journal::dropped_before(&transaction)?;
     let mut open: BTreeMap<String, Attempt<'_>> = BTreeMap::new();
     for (record, state) in &kept {
         if let Some(attempt) = Attempt::read(record, state.as_deref()) {
-            open.insert(attempt.text("id"), attempt);
+            open.insert(attempt.text("id"), Attempt { is_of_another, ..attempt });
         }
     }
     for (kind, entry) in files.iter().flat_map(|file| spool::entries(file)) {
@@ -191,6 +196,7 @@ fn commit(
         attempt.end(alive, is_last);
         found.crashed += attempt.insert(&transaction)?;
     }
+    journal::set_run(&transaction, run)?;
     journal::add_lost(&transaction, i64::try_from(found.over).unwrap_or(i64::MAX))?;
     transaction.execute("DELETE FROM open_cdr", [])?;
     for (shard, attempt) in going_on {
@@ -231,6 +237,8 @@ struct Attempt<'a> {
     values: Vec<Value<'a>>,
     /// When it was as it says.
     said: Option<Uptime>,
+    /// It is from another process than the one of which there are signs of life: a backup of the journal has brought it back.
+    is_of_another: bool,
     /// As they were found.
     record: &'a [u8],
     /// With which another process can go on with the call.
@@ -240,13 +248,20 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     /// `None`: no record of this program's.
     fn read(record: &'a [u8], state: Option<&'a [u8]>) -> Option<Attempt<'a>> {
-        let attempt = Attempt { values: decode(record)?, said: said(record), record, state };
+        let attempt =
+            Attempt { values: decode(record)?, said: said(record), is_of_another: false, record, state };
         (!attempt.text("id").is_empty()).then_some(attempt)
     }
 
     /// The shard that goes on with its call, if it was up; else why none does.
     fn survives(&self, alive: LastSign, survivors: Survivors<'_>) -> Result<Option<u16>, String> {
         let (Some(state), Some(shards)) = (self.state, survivors.shards) else { return Ok(None) };
+        if self.is_of_another {
+            return Err(
+                "expected the journal as the process before this one left it, got one from before that"
+                    .to_owned(),
+            );
+        }
         let away = self.now() - self.lived_until(alive);
         if away > MOST_AWAY {
             let (most, away) = (MOST_AWAY / 1_000_000, away / 1_000_000);
@@ -277,6 +292,7 @@ impl<'a> Attempt<'a> {
     fn lived_until(&self, alive: LastSign) -> i64 {
         let last_word = self.integer("ended_at").unwrap_or(0);
         match since(alive.uptime, self.said) {
+            _ if self.is_of_another => last_word,
             Some(micros) => last_word.saturating_add(micros),
             None => last_word.max(alive.utc),
         }

@@ -114,6 +114,21 @@ pub(crate) fn dropped_before(connection: &Connection) -> rusqlite::Result<i64> {
     Ok(dropped.min(utc_now() - DAY))
 }
 
+/// The process that had it last.
+pub(crate) fn run(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT coalesce(max(run), 0) FROM journal", [], |row| row.get(0))
+}
+
+/// A number for a process that is to have it.
+pub(crate) fn another_run(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT random()", [], |row| row.get(0))
+}
+
+/// This process has it now.
+pub(crate) fn set_run(connection: &Connection, run: i64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE journal SET run = ?", [run]).map(|_| ())
+}
+
 /// Tells this journal from every other.
 pub(crate) async fn identity(connection: &mut SqliteConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar("SELECT id FROM journal LIMIT 1").fetch_one(connection).await

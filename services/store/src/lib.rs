@@ -168,9 +168,11 @@ impl Store {
         })?;
         let survivors = crash::Survivors { shards: config.recover, listeners: &config.listeners };
         let alive = spool::Alive::last(&[data_dir, &spool]);
-        let (found, later) = match crash::recover(&path, &mut connection, &spool, alive, survivors) {
+        let run = journal::another_run(&connection);
+        let run = run.map_err(|source| OpenError::Journal { path: path.clone(), source })?;
+        let (found, later) = match crash::recover(&path, &mut connection, &spool, alive, run, survivors) {
             Ok(found) => (found, None),
-            Err(error) => match crash::Later::after(&error, &spool, alive) {
+            Err(error) => match crash::Later::after(&error, &spool, alive, run) {
                 Some(later) => (crash::Found::default(), Some((later, error.to_string()))),
                 None => return Err(error),
             },
@@ -232,7 +234,7 @@ impl Store {
             forwarders.push(tokio::spawn(forward));
         }
         let tasks = Tasks { writer: tokio::spawn(writer.run()), forwarders, committed: committed_seen };
-        let alive = [&spool, data_dir].map(spool::Alive::open);
+        let alive = [&spool, data_dir].map(|directory| spool::Alive::open(directory, run));
         let alive_for = alive.each_ref().map(|sign| live(sign.clone(), Arc::clone(&shared)));
         Ok(Store {
             records: records_in,

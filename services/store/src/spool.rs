@@ -420,25 +420,31 @@ pub(crate) struct LastSign {
     pub(crate) utc: i64,
     /// `None`: an earlier version of the program has said it.
     pub(crate) uptime: Option<Uptime>,
+    /// Which process that was; 0: an earlier version.
+    pub(crate) run: i64,
 }
 
 impl LastSign {
-    pub(crate) fn now() -> LastSign {
-        LastSign { utc: utc_now(), uptime: Uptime::now() }
+    pub(crate) fn now(run: i64) -> LastSign {
+        LastSign { utc: utc_now(), uptime: Uptime::now(), run }
     }
 
     /// As many whatever is known, so that a file is written over and never cut.
-    fn to_bytes(self) -> [u8; 8 + Uptime::BYTES] {
-        let mut bytes = [0; 8 + Uptime::BYTES];
-        let (utc, uptime) = bytes.split_at_mut(8);
+    fn to_bytes(self) -> [u8; 16 + Uptime::BYTES] {
+        let mut bytes = [0; 16 + Uptime::BYTES];
+        let (utc, rest) = bytes.split_at_mut(8);
+        let (uptime, run) = rest.split_at_mut(Uptime::BYTES);
         utc.copy_from_slice(&self.utc.to_le_bytes());
         uptime.copy_from_slice(&self.uptime.map_or([0; Uptime::BYTES], Uptime::to_bytes));
+        run.copy_from_slice(&self.run.to_le_bytes());
         bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<LastSign> {
-        let (utc, uptime) = bytes.split_first_chunk()?;
-        Some(LastSign { utc: i64::from_le_bytes(*utc), uptime: Uptime::from_bytes(uptime) })
+        let (utc, rest) = bytes.split_first_chunk()?;
+        let (uptime, run) = rest.split_at(rest.len().min(Uptime::BYTES));
+        let run = run.try_into().map_or(0, i64::from_le_bytes);
+        Some(LastSign { utc: i64::from_le_bytes(*utc), uptime: Uptime::from_bytes(uptime), run })
     }
 }
 
@@ -446,6 +452,7 @@ impl LastSign {
 struct Sign {
     path: PathBuf,
     file: Option<File>,
+    run: i64,
 }
 
 impl Alive {
@@ -462,21 +469,21 @@ impl Alive {
         directories.iter().filter_map(read).max_by_key(order).unwrap_or_default()
     }
 
-    pub(crate) fn open(directory: &Path) -> Alive {
+    pub(crate) fn open(directory: &Path, run: i64) -> Alive {
         let path = Alive::path(directory);
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|error| {
             let path = path.display();
             tracing::warn!(%error, %path, "no sign of life: calls that a dying process takes along end with their last word");
         });
-        Alive(Arc::new(Sign { path, file: file.ok() }))
+        Alive(Arc::new(Sign { path, file: file.ok(), run }))
     }
 
     /// May wait for the disk.
     pub(crate) fn beat(&self) {
         if let Some(file) = &self.0.file {
             // Without it a crash is told with the time of the last word of each call.
-            let _ = file.write_all_at(&LastSign::now().to_bytes(), 0);
+            let _ = file.write_all_at(&LastSign::now(self.0.run).to_bytes(), 0);
         }
     }
 

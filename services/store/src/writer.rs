@@ -225,7 +225,7 @@ impl Writer {
     /// Drops what is too old. In a transaction of its own and tried once: a disk that has no room for what that writes may
     /// have room for records, which wait for nothing.
     async fn purge(&mut self) {
-        let before = self.inputs.age.before(LastSign::now());
+        let before = self.inputs.age.before(LastSign::now(0));
         let (to, most) = (self.forwarded_to, self.purge_most);
         let tried = self.at_the_disk(move |journal| journal.purge(before, to, most)).await;
         self.purge_at = Instant::now()

@@ -63,12 +63,11 @@ fn a_call_that_was_up_when_the_process_died_ends_when_it_was_last_alive() {
         started_at: Utc(begun - 3_000_000),
         ringing_at: Some(Utc(begun - 2_000_000)),
         answered_at: Some(Utc(begun - 1_000_000)),
-        ended_at: Utc(begun),
         ..standing(1)
     };
     live_and_die(directory.path(), config(), async |store| {
         let mut recorder = store.recorder();
-        recorder.open_cdr(up.clone().into(), None);
+        recorder.open_cdr(Box::new(CdrFact { ended_at: Utc(now()), ..up.clone() }), None);
         recorder.flush();
         until("known", async || store.health().journal.open == 1).await;
         tokio::time::sleep(Duration::from_millis(600)).await;
@@ -124,7 +123,8 @@ fn told_too_early(directory: &Path, died: i64) -> Duration {
     let records = found(directory);
     let [Record { fact, .. }] = &records[..] else { panic!("{records:#?}") };
     assert_eq!((fact.ended_by, fact.is_last), (EndedBy::Crash, true));
-    Duration::from_micros((died - fact.ended_at.0).try_into().unwrap())
+    // It lives on for a moment behind `died`.
+    Duration::from_micros((died - fact.ended_at.0).try_into().unwrap_or(0))
 }
 
 /// For so long a sign of life may wait for a disk on which others write as well. How soon it comes on one that is free
@@ -528,6 +528,48 @@ fn of_a_call_that_rang_at_two_places_one_record_tells_how_it_ended() {
     });
     let last: Vec<_> = found(directory.path()).iter().map(|record| record.fact.is_last).collect();
     assert_eq!(last, [false, true, true, false, false, true, true, false]);
+}
+
+#[test]
+fn a_call_that_a_backup_of_the_journal_brings_back_lasts_no_longer_than_its_last_word() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let up = |n| CdrFact { ended_at: Utc(now()), ..standing(n) };
+    let said = now();
+    live_and_die(directory.path(), config(), async |store| {
+        let mut recorder = store.recorder();
+        recorder.open_cdr(up(1).into(), Some(b"both talk".as_slice().into()));
+        recorder.flush();
+        let mut journal = SqliteConnection::connect(path("drawbridge.db").to_str().unwrap()).await.unwrap();
+        let open: i64 = loop {
+            match sqlx::query_scalar("SELECT count(*) FROM open_cdr").fetch_one(&mut journal).await.unwrap() {
+                0 => tokio::time::sleep(Duration::from_millis(10)).await,
+                some => break some,
+            }
+        };
+        assert_eq!(open, 1);
+        let backup = format!("VACUUM INTO '{}'", path("backup.db").display());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(backup)).execute(&mut journal).await.unwrap();
+        recorder.cdr(record(1));
+        recorder.flush();
+        until("committed", async || store.health().journal.committed == 1).await;
+        store.close().await;
+    });
+    live_and_die(directory.path(), Config { recover: Some(1), ..config() }, async |store| {
+        let mut recorder = store.recorder();
+        recorder.open_cdr(up(2).into(), None);
+        recorder.flush();
+        tokio::time::sleep(2 * LATE).await;
+    });
+    for beside in ["drawbridge.db-wal", "drawbridge.db-shm"] {
+        let _ = std::fs::remove_file(path(beside));
+    }
+    std::fs::rename(path("backup.db"), path("drawbridge.db")).unwrap();
+    let records = found(directory.path());
+    assert_eq!(records.len(), 2);
+    let lasted = |n: usize| Duration::from_micros((records[n].fact.ended_at.0 - said).try_into().unwrap());
+    assert!(lasted(0) < LATE, "the one of the backup: {:?}", lasted(0));
+    assert!(lasted(1) > LATE, "the one that was up: {:?}", lasted(1));
 }
 
 #[test]
