@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
@@ -118,9 +119,11 @@ fn is_code(error: &sqlx::Error, code: &str) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|found| found == code)
 }
 
-/// No table is there for the time of a record, which has the code of a constraint that is violated, and no constraint.
+/// No table is there for the time of a record, which has the code of a constraint that is violated, and no constraint. A trigger that
+/// raises that code names no table either.
 fn is_without_month(error: &sqlx::Error) -> bool {
-    is_code(error, "23514") && error.as_database_error().is_some_and(|error| error.constraint().is_none())
+    let names_the_table = |error: &dyn DatabaseError| error.constraint().is_none() && error.table().is_some();
+    is_code(error, "23514") && error.as_database_error().is_some_and(names_the_table)
 }
 
 /// What became of old records.
@@ -171,7 +174,7 @@ impl Destination for Database {
         match self.insert(&batch.json, position).await? {
             Placed::All => Ok(()),
             // It cannot be: an operator has detached it.
-            Placed::Not(why) => Err(Refusal::Record(why)),
+            Placed::Not(why) => Err(Refusal::Place(why)),
         }
     }
 }

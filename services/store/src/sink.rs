@@ -4,7 +4,8 @@
 //! A destination is offered the records after its position, in order, and only when it has taken them the position moves.
 //! Dying anywhere in between repeats a batch, which must do no harm there. A record that is refused for what it is, is put
 //! aside, so that it holds up no other, and offered again at the next connection, when those that are new have been taken. A
-//! destination that refuses one after the other is broken itself: it is left alone for a while.
+//! destination that refuses one after the other is broken itself: it is left alone for a while. Records that it has no table for
+//! are no sign of that.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -44,12 +45,14 @@ pub(crate) enum Refusal {
     Away(String),
     /// It says that a value breaks a rule of its own: the rest of the batch may go through without that record.
     Record(String),
+    /// It has no place for a record of that time, which however many records in a row may share: nothing is wrong with it.
+    Place(String),
 }
 
 impl Refusal {
     pub(crate) fn into_reason(self) -> String {
         match self {
-            Refusal::Away(why) | Refusal::Record(why) => why,
+            Refusal::Away(why) | Refusal::Record(why) | Refusal::Place(why) => why,
         }
     }
 }
@@ -241,7 +244,7 @@ impl Sink {
                 self.report(source, health, Vec::new(), Vec::new()).await;
             }
             Err(Refusal::Away(why)) => return Err(why),
-            Err(Refusal::Record(_)) => {
+            Err(Refusal::Record(_) | Refusal::Place(_)) => {
                 self.one_by_one(journal, destination, source, health, batch.last).await?
             }
         }
@@ -272,16 +275,21 @@ impl Sink {
                 }
                 Err(Refusal::Record(why)) => {
                     self.in_a_row += 1;
-                    let (seq, record) = (one.last, &*one.json);
-                    tracing::error!(seq, why, record, sink = &*self.name, "a call record is refused");
-                    self.refused.insert(one.last);
-                    refused.push((one.last, why));
+                    refused.push(self.put_aside(&one, why));
                 }
+                Err(Refusal::Place(why)) => refused.push(self.put_aside(&one, why)),
             }
             self.position = one.last;
             self.report(source, health, refused, Vec::new()).await;
         }
         Ok(())
+    }
+
+    fn put_aside(&mut self, one: &Batch, why: String) -> (i64, String) {
+        let (seq, record) = (one.last, &*one.json);
+        tracing::error!(seq, why, record, sink = &*self.name, "a call record is refused");
+        self.refused.insert(seq);
+        (seq, why)
     }
 
     /// Offers some of what was refused before, since the rule that it broke may be gone; whether there is more. One that is
@@ -307,7 +315,7 @@ impl Sink {
                         away = Some(why);
                         break;
                     }
-                    Err(Refusal::Record(_)) => {}
+                    Err(Refusal::Record(_) | Refusal::Place(_)) => {}
                 },
                 // Not in the journal any more: there is nothing left to offer.
                 Some(_) | None => taken.push(*seq),

@@ -5,7 +5,7 @@ mod postgres;
 mod records;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use call::CdrFact;
 use postgres::Postgres;
@@ -90,6 +90,29 @@ async fn a_record_of_a_month_that_was_detached_holds_up_no_other_and_is_offered_
     forwarded(&store, 4).await;
     assert_eq!(store.health().postgres.unwrap().refused, 0);
     assert_eq!(count(&mut database).await, 8);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_backlog_of_a_month_that_was_detached_holds_up_no_other_for_long() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), &postgres).await;
+    let mut recorder = store.recorder();
+    recorder.cdr(record(0));
+    forwarded(&store, 1).await;
+    let mut database = postgres.connect().await;
+    all_indexes(&mut database).await;
+    execute(&mut database, "ALTER TABLE cdr DETACH PARTITION cdr_2026_01").await;
+
+    // Many times more than are refused in a row before a database is taken to be at fault and left alone for a while.
+    let begin = Instant::now();
+    (1..51).for_each(|n| recorder.cdr(record(n)));
+    recorder.cdr(in_february(51));
+    forwarded(&store, 2).await;
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    let health = store.health().postgres.unwrap();
+    assert_eq!((health.connected, health.refused, count(&mut database).await), (true, 50, 1));
     store.close().await;
 }
 
