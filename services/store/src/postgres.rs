@@ -106,12 +106,24 @@ async fn migrate(connection: &mut PgConnection) -> Result<(), MigrateError> {
 impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Refusal {
         // SQLSTATE classes 22 (data exception) and 23 (integrity constraint) blame the row.
-        let code = error.as_database_error().and_then(|error| error.code());
-        match code.as_deref().and_then(|code| code.get(..2)) {
-            Some("22" | "23") => Refusal::Record(error.to_string()),
-            Some(_) | None => Refusal::Away(error.to_string()),
+        if is_of_class(&error, &["22", "23"]) {
+            Refusal::Record(error.to_string())
+        } else {
+            Refusal::Away(error.to_string())
         }
     }
+}
+
+/// SQLSTATE begins with one of these.
+fn is_of_class(error: &sqlx::Error, classes: &[&str]) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref().and_then(|code| code.get(..2)).is_some_and(|class| classes.contains(&class))
+}
+
+/// What an insert is refused with by a trigger: PL/pgSQL's own class, in which its RAISE is, and the check option of a view that a
+/// trigger writes to. Elsewhere these blame no row: an event trigger says so of a new month.
+fn is_of_trigger(error: &sqlx::Error) -> bool {
+    is_of_class(error, &["P0", "44"])
 }
 
 /// SQLSTATE.
@@ -200,6 +212,7 @@ impl Database {
             .execute(&mut self.connection);
         match tokio::time::timeout(BATCH, inserting).await {
             Ok(Err(error)) if is_without_month(&error) => Ok(Placed::Not(error.to_string())),
+            Ok(Err(error)) if is_of_trigger(&error) => Err(Refusal::Record(error.to_string())),
             Ok(done) => Ok(done.map(|_| Placed::All)?),
             Err(_) => Err(Refusal::Away(format!("a batch was not taken within {BATCH:?}"))),
         }

@@ -276,6 +276,74 @@ async fn a_record_that_the_database_refuses_holds_up_no_other_and_is_offered_aga
     store.close().await;
 }
 
+/// Raises for one record, as triggers do that a customer writes.
+async fn trigger_that_raises(database: &mut PgConnection, how: &str) {
+    let body = format!("BEGIN IF NEW.caller = '+15550000013' THEN {how}; END IF; RETURN NEW; END");
+    execute(
+        database,
+        &format!("CREATE OR REPLACE FUNCTION odd() RETURNS TRIGGER LANGUAGE plpgsql AS $$ {body} $$"),
+    )
+    .await;
+    let trigger = "CREATE OR REPLACE TRIGGER odd BEFORE INSERT ON cdr FOR EACH ROW EXECUTE FUNCTION odd()";
+    execute(database, trigger).await;
+}
+
+#[tokio::test]
+async fn a_record_that_a_trigger_refuses_holds_up_no_other_and_is_offered_again() {
+    let postgres = Postgres::start().await;
+    for how in [
+        "RAISE EXCEPTION 'nobody calls from there'",
+        "RAISE EXCEPTION USING ERRCODE = '44000'",
+        "ASSERT false",
+        "RAISE EXCEPTION USING ERRCODE = 'check_violation'",
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_with(directory.path(), postgres.url()).await;
+        until("connected", async || store.health().postgres.unwrap().connected).await;
+        let mut database = postgres.connect().await;
+        trigger_that_raises(&mut database, how).await;
+        let mut recorder = store.recorder();
+        (0..40).for_each(|n| recorder.cdr(record(n)));
+        until(how, async || store.health().postgres.unwrap().forwarded == 39).await;
+        let health = store.health().postgres.unwrap();
+        assert_eq!((health.behind, health.refused), (0, 1), "{how}");
+        assert_eq!(counts(&mut database).await, (39, 39), "{how}");
+
+        execute(&mut database, "DROP TRIGGER odd ON cdr").await;
+        let cut =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drawbridge'";
+        execute(&mut database, cut).await;
+        store.recorder().cdr(record(40));
+        until("all", async || counts(&mut database).await == (41, 41)).await;
+        store.close().await;
+        execute(&mut database, "TRUNCATE cdr").await;
+    }
+}
+
+#[tokio::test]
+async fn a_trigger_that_refuses_everything_is_a_database_at_fault() {
+    let postgres = Postgres::start().await;
+    for how in ["RAISE EXCEPTION 'not today'", "RAISE EXCEPTION USING ERRCODE = 'check_violation'"] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_with(directory.path(), postgres.url()).await;
+        until("connected", async || store.health().postgres.unwrap().connected).await;
+        let mut database = postgres.connect().await;
+        trigger_that_raises(&mut database, &format!("NULL; END IF; {how}; IF false THEN NULL")).await;
+        let mut recorder = store.recorder();
+        (0..40).for_each(|n| recorder.cdr(record(n)));
+        until(how, async || {
+            let error = store.health().postgres.unwrap().error;
+            error.is_some_and(|why| why.contains("5 records in a row were refused"))
+        })
+        .await;
+        assert!(store.health().postgres.unwrap().behind > 0, "{how}");
+        execute(&mut database, "DROP TRIGGER odd ON cdr").await;
+        until("all", async || counts(&mut database).await == (40, 40)).await;
+        store.close().await;
+        execute(&mut database, "TRUNCATE cdr").await;
+    }
+}
+
 #[tokio::test]
 async fn a_second_box_and_a_second_start_find_the_schema_as_it_is() {
     let postgres = Postgres::start().await;
