@@ -283,7 +283,7 @@ fn named(tags: &Tags) -> BTreeMap<String, String> {
         ("disposition" = Option<String>, Query, description = "answered, busy, no_answer, cancelled, rejected, failed or blocked"),
         ("code" = Option<u16>, Query, description = "Final status that the caller got or the target gave"),
         ("order" = Option<String>, Query, description = "newest (by when calls began; when absent) or arrival (the first that came first, also those of long calls)"),
-        ("cursor" = Option<String>, Query, description = "next_cursor or follow_cursor of a page, with the same filter"),
+        ("cursor" = Option<String>, Query, description = "next_cursor or follow_cursor of a page, with the same filter; 400 when the journal, restored from a backup, is older"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most records wanted, 100 when absent")
     ),
     responses(
@@ -313,7 +313,7 @@ pub(crate) async fn list(
         ("from" = Option<String>, Query, format = "date-time", description = "Started at or after this time"),
         ("to" = Option<String>, Query, format = "date-time", description = "Started before this time"),
         ("order" = Option<String>, Query, description = "newest or arrival"),
-        ("cursor" = Option<String>, Query, description = "next-cursor or follow-cursor of a page, with the same filter"),
+        ("cursor" = Option<String>, Query, description = "next-cursor or follow-cursor of a page, with the same filter; 400 when the journal, restored from a backup, is older"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most records wanted, 100 when absent; every filter of /v1/cdrs works here too")
     ),
     responses(

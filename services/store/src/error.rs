@@ -68,8 +68,8 @@ pub enum VerifyError {
 /// A question to the journal failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The cursor is not one that a page of this journal gave.
-    #[error("cursor: expected the next_cursor of an earlier page, found {0:?}")]
+    /// The cursor is not one that a page of this journal gave, or the journal is older than it: a backup was restored.
+    #[error("cursor: expected the next_cursor of an earlier page of this journal, found {0:?}")]
     Cursor(String),
     /// The question needed longer than allowed; a narrower time range helps.
     #[error("the journal was read for {0:?} without finding a page's worth of records")]

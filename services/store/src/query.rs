@@ -96,6 +96,14 @@ impl Cursor {
         parts.next().is_none().then_some(Cursor::Newest { started_at, id: Uuid::try_parse(id).ok()?, upto })
     }
 
+    /// The last `seq` of which it knows.
+    fn upto(self) -> i64 {
+        match self {
+            Cursor::Newest { upto, .. } => upto,
+            Cursor::Arrival { seq } => seq,
+        }
+    }
+
     fn text(self) -> String {
         match self {
             Cursor::Newest { started_at, id, upto } => format!("{started_at}.{}.{upto}", id.simple()),
@@ -107,6 +115,11 @@ impl Cursor {
 /// One page.
 pub(crate) async fn cdrs(pool: &SqlitePool, filter: &Filter) -> Result<Page, Error> {
     let cursor = filter.cursor.as_deref().map(Cursor::parse).transpose()?;
+    if let Some(cursor) = cursor
+        && cursor.upto() > last_given(pool).await?
+    {
+        return Err(Error::Cursor(cursor.text()));
+    }
     match (cursor, filter.order) {
         (Some(Cursor::Arrival { seq }), _) => by_arrival(pool, filter, seq).await,
         (Some(Cursor::Newest { started_at, id, upto }), _) => {
@@ -165,6 +178,15 @@ async fn by_arrival(pool: &SqlitePool, filter: &Filter, seq: i64) -> Result<Page
 
 async fn last_seq(pool: &SqlitePool) -> Result<i64, Error> {
     let mut query = QueryBuilder::new("SELECT coalesce(max(seq), 0) AS last FROM cdr");
+    let rows = fetch(pool, &mut query, DEADLINE).await?;
+    Ok(rows.first().map(|row| row.try_get("last")).transpose()?.unwrap_or(0))
+}
+
+/// The last `seq` that was ever given, to a record that may be gone by now. A cursor beyond it is of a journal that was younger, before a
+/// backup was restored: who follows it would miss what comes until then.
+async fn last_given(pool: &SqlitePool) -> Result<i64, Error> {
+    let mut query =
+        QueryBuilder::new("SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'cdr'");
     let rows = fetch(pool, &mut query, DEADLINE).await?;
     Ok(rows.first().map(|row| row.try_get("last")).transpose()?.unwrap_or(0))
 }
