@@ -38,7 +38,7 @@ pub(crate) async fn run(
     retention: Option<Duration>,
     shared: Arc<Shared>,
 ) {
-    let mut old = OldMonths { node: &shared.node, retention, look_at: None };
+    let mut old = OldMonths { node: &shared.node, retention, look_at: None, is_unindexed: false };
     let Some(health) = &shared.postgres else { return };
     if let Ok(position) = last_position(&source.path).await {
         health.position(position);
@@ -135,6 +135,8 @@ struct OldMonths<'a> {
     retention: Option<Duration>,
     /// When they are looked for again.
     look_at: Option<Instant>,
+    /// That they stay for want of an index is said.
+    is_unindexed: bool,
 }
 
 impl OldMonths<'_> {
@@ -146,7 +148,9 @@ impl OldMonths<'_> {
         }
         // Also where it takes the connection along, or the next one would begin with it.
         self.look_at = Some(Instant::now() + SOON);
-        let wait = match database.drop_old(self.node, retention).await? {
+        let dropped = database.drop_old(self.node, retention).await?;
+        let was_unindexed = std::mem::replace(&mut self.is_unindexed, dropped == Dropped::Unindexed);
+        let wait = match dropped {
             Dropped::Some { months, records } => {
                 tracing::info!(months, records, "call records older than they are kept were dropped");
                 self.look_at = None;
@@ -154,6 +158,14 @@ impl OldMonths<'_> {
             }
             Dropped::Nothing => AGAIN,
             Dropped::Later => SOON,
+            Dropped::Unindexed => {
+                if !was_unindexed {
+                    tracing::warn!(
+                        "call records older than they are kept stay until all months have the index cdr_node"
+                    );
+                }
+                SOON
+            }
             Dropped::Refused(why) => {
                 tracing::warn!(why, "call records older than they are kept cannot be dropped");
                 AGAIN

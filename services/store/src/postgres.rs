@@ -150,8 +150,10 @@ pub(crate) enum Dropped {
         /// Records.
         records: i64,
     },
-    /// Somebody reads them, there are too many for now, or the index is not there yet that finds them.
+    /// Somebody reads them, or there are too many for now.
     Later,
+    /// There are some, and no index yet that finds them.
+    Unindexed,
     /// PostgreSQL says no: somebody has built on them.
     Refused(String),
 }
@@ -263,12 +265,11 @@ impl Database {
             return Err(Refusal::Away(format!("old records were not dropped within {BATCH:?}")));
         };
         match dropped {
-            Ok(None) => Ok(Dropped::Later),
-            Ok(Some((0, 0))) => Ok(Dropped::Nothing),
-            Ok(Some((months, records))) => {
+            Ok(Dropped::Some { months, records }) => {
                 self.months.clear();
                 Ok(Dropped::Some { months, records })
             }
+            Ok(dropped) => Ok(dropped),
             // A lock was not to be had, or the time is up.
             Err(error) if is_code(&error, "55P03") || is_code(&error, "57014") => Ok(Dropped::Later),
             Err(error) if error.as_database_error().is_some() => Ok(Dropped::Refused(error.to_string())),
@@ -276,16 +277,18 @@ impl Database {
         }
     }
 
-    /// Months and records; `None`: without the index a whole month would be read, again and again.
-    async fn ask_to_drop(
-        &mut self,
-        node: &str,
-        retention: Duration,
-    ) -> Result<Option<(i32, i64)>, sqlx::Error> {
+    async fn ask_to_drop(&mut self, node: &str, retention: Duration) -> Result<Dropped, sqlx::Error> {
         let is_indexed =
-            "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('cdr_node') AND indisvalid)";
-        if !sqlx::query_scalar(is_indexed).fetch_one(&mut self.connection).await? {
-            return Ok(None);
+            "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('cdr_node') AND indisvalid),
+                    EXISTS (SELECT FROM cdr_months_before(now() - $1 * interval '1 second'))";
+        let asking = sqlx::query_as(is_indexed).bind(retention.as_secs_f64());
+        let (is_indexed, is_any): (bool, bool) = asking.fetch_one(&mut self.connection).await?;
+        if !is_any {
+            return Ok(Dropped::Nothing);
+        }
+        // Without it a whole month would be read, again and again.
+        if !is_indexed {
+            return Ok(Dropped::Unindexed);
         }
         sqlx::query(DROP).execute(&mut self.connection).await?;
         let sql = "SELECT months, records FROM cdr_drop_of($1, now() - $2 * interval '1 second', $3)";
@@ -296,7 +299,10 @@ impl Database {
             .fetch_one(&mut self.connection)
             .await;
         sqlx::query("RESET statement_timeout").execute(&mut self.connection).await?;
-        dropped.map(Some)
+        Ok(match dropped? {
+            (0, 0) => Dropped::Nothing,
+            (months, records) => Dropped::Some { months, records },
+        })
     }
 
     /// Whether the connection is still up.
