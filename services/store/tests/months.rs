@@ -246,3 +246,40 @@ async fn nothing_is_dropped_before_the_index_is_there_that_finds_it_which_is_mad
     assert_eq!(first, "cdr_node");
     store.close().await;
 }
+
+#[tokio::test]
+async fn of_a_month_that_is_divided_a_box_drops_what_is_its_own_and_nothing_else() {
+    let postgres = Postgres::start().await;
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let plain = open_with(one.path(), &postgres).await;
+    until("connected", async || plain.health().postgres.unwrap().connected).await;
+    let mut database = postgres.connect().await;
+    for sql in [
+        "CREATE TABLE cdr_2026_01 PARTITION OF cdr FOR VALUES FROM ('2026-01-01Z') TO ('2026-02-01Z') PARTITION BY RANGE (started_at)",
+        "CREATE TABLE first_half PARTITION OF cdr_2026_01 FOR VALUES FROM ('2026-01-01Z') TO ('2026-01-16Z')",
+        "CREATE TABLE second_half PARTITION OF cdr_2026_01 FOR VALUES FROM ('2026-01-16Z') TO ('2026-02-01Z')",
+    ] {
+        execute(&mut database, sql).await;
+    }
+    plain.recorder().cdr(record(1));
+    forwarded(&plain, 1).await;
+    // In the other table, and there at the same place as that one.
+    let keeps = Config { node: "edge-2".into(), postgres: Some(postgres.url()), ..config() };
+    let keeps = Store::open(other.path(), keeps).await.unwrap();
+    let mut late = record(2);
+    late.started_at.0 += 20 * 24 * 3600 * 1_000_000;
+    keeps.recorder().cdr(late);
+    forwarded(&keeps, 1).await;
+    keeps.close().await;
+    all_indexes(&mut database).await;
+    plain.close().await;
+    drop(plain);
+
+    let short = open_for_a_day(one.path(), &postgres).await;
+    let left = async |database: &mut PgConnection| -> Vec<String> {
+        sqlx::query_scalar("SELECT node FROM cdr ORDER BY 1").fetch_all(database).await.unwrap()
+    };
+    until("its own is gone", async || !left(&mut database).await.contains(&"edge-1".to_owned())).await;
+    assert_eq!(left(&mut database).await, ["edge-2"]);
+    short.close().await;
+}
