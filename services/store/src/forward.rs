@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use sqlx::Connection;
 
 use crate::backoff::Backoff;
+use crate::batch::Shape;
 use crate::health::{Shared, SinkShared};
 use crate::indexes;
 use crate::journal;
 use crate::postgres::{Database, Dropped, Origin, Target};
-use crate::sink::{GATHER, Refusal, Shape, Sink, Source};
+use crate::sink::{GATHER, Refusal, Sink, Source};
 
 /// Records of one batch.
 const BATCH: i64 = 500;

@@ -10,6 +10,7 @@
 
 mod age;
 mod backoff;
+mod batch;
 mod binding;
 mod cdr;
 mod commit;

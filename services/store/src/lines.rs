@@ -15,9 +15,10 @@ use std::time::Duration;
 use sqlx::SqliteConnection;
 
 use crate::backoff::Backoff;
+use crate::batch::{Batch, Shape};
 use crate::health::{Shared, SinkShared};
 use crate::journal;
-use crate::sink::{self, Batch, GATHER, Progress, Shape, Source};
+use crate::sink::{self, GATHER, Progress, Source};
 
 /// Records of one write.
 const BATCH: i64 = 500;

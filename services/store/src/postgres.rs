@@ -10,9 +10,10 @@ use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
+use crate::batch::Batch;
 use crate::cdr::{COLUMNS, Kind};
 use crate::error::OpenError;
-use crate::sink::{Batch, Destination, Refusal};
+use crate::sink::{Destination, Refusal};
 use crate::view;
 
 /// How long a connection may take.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 
+use crate::batch::{Batch, Shape};
 use crate::cdr::COLUMNS;
 use crate::error::VerifyError;
 use crate::journal;
 use crate::postgres::{Target, record_columns, record_values};
-use crate::sink::{Batch, Shape, position};
+use crate::sink::position;
 use crate::writer::utc_now;
 
 /// Records of one page.

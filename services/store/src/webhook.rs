@@ -13,10 +13,11 @@ use reqwest::{Client, Response, StatusCode, Url};
 use sha2::{Digest, Sha256};
 
 use crate::backoff::Backoff;
+use crate::batch::{Batch, Shape};
 use crate::error::OpenError;
 use crate::health::{Shared, SinkShared};
 use crate::journal;
-use crate::sink::{Batch, Destination, GATHER, Refusal, Shape, Sink, Source};
+use crate::sink::{Destination, GATHER, Refusal, Sink, Source};
 
 /// Records of one request.
 const BATCH: i64 = 100;
