@@ -96,12 +96,13 @@ async fn session(
     };
     let has = database.position().await.map_err(Refusal::into_reason)?;
     sink.go_back(&mut journal, has).await.map_err(unread)?;
+    sink.settle(has, source, health).await;
     if has.is_none() {
         database.begin(sink.position).await.map_err(Refusal::into_reason)?;
     }
     sink.told(source, health).await;
     health.position(sink.position);
-    health.refused(sink.refused.len() as u64);
+    health.refused(sink.refused());
     if health.link(true, None) {
         tracing::info!(position = sink.position, "PostgreSQL is connected");
     }

@@ -178,6 +178,8 @@ pub(crate) struct Database {
 }
 
 impl Destination for Database {
+    const SAYS_POSITION: bool = true;
+
     async fn take(&mut self, batch: &Batch, position: i64) -> Result<(), Refusal> {
         self.months(&batch.months).await?;
         if self.insert(&batch.json, position).await? == Placed::All {

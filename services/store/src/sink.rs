@@ -7,7 +7,7 @@
 //! destination that refuses one after the other is broken itself: it is left alone for a while. Records that it has no table for
 //! are no sign of that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,14 @@ const MOST_REFUSED: u32 = 5;
 /// Records that were refused before and are offered again in one go.
 const AGAIN: usize = 100;
 
+/// A position that no destination says that it has.
+const NEVER: i64 = i64::MAX;
+
 /// What gets every record that the journal has.
 pub(crate) trait Destination: Send {
+    /// Whether it says at each connection how far it has come, and may have lost what it had taken.
+    const SAYS_POSITION: bool;
+
     /// Takes a batch, all or none of it, with which it has everything up to `position`. One that it has taken before it leaves as
     /// it is.
     fn take(&mut self, batch: &Batch, position: i64) -> impl Future<Output = Result<(), Refusal>> + Send;
@@ -79,14 +85,23 @@ impl Source {
 pub(crate) struct Progress {
     sink: Arc<str>,
     position: i64,
-    refused: Vec<(i64, String)>,
-    taken_after_all: Vec<i64>,
+    aside: Vec<(i64, Aside)>,
+}
+
+/// What became of a record that a sink has refused.
+#[derive(Debug)]
+enum Aside {
+    Refused(String),
+    /// Taken after all at this position, and to be offered again where that was lost.
+    Taken(i64),
+    /// There is nothing left to do.
+    Done,
 }
 
 impl Progress {
     /// The sink has everything up to here.
     pub(crate) fn new(sink: &Arc<str>, position: i64) -> Progress {
-        Progress { sink: Arc::clone(sink), position, refused: Vec::new(), taken_after_all: Vec::new() }
+        Progress { sink: Arc::clone(sink), position, aside: Vec::new() }
     }
 
     pub(crate) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
@@ -95,15 +110,20 @@ impl Progress {
              ON CONFLICT (name) DO UPDATE SET position = max(position, excluded.position), revision = 1",
         )?;
         keep.execute((&*self.sink, self.position))?;
-        for (seq, reason) in &self.refused {
-            connection.execute(
-                "INSERT INTO sink_refused (sink, seq, reason) VALUES (?, ?, ?)
-                 ON CONFLICT (sink, seq) DO UPDATE SET reason = excluded.reason",
-                (&*self.sink, seq, clean(reason)),
-            )?;
-        }
-        for seq in &self.taken_after_all {
-            connection.execute("DELETE FROM sink_refused WHERE sink = ? AND seq = ?", (&*self.sink, seq))?;
+        for (seq, aside) in &self.aside {
+            match aside {
+                Aside::Refused(reason) => connection.execute(
+                    "INSERT INTO sink_refused (sink, seq, reason) VALUES (?, ?, ?)
+                     ON CONFLICT (sink, seq) DO UPDATE SET reason = excluded.reason, taken_at = NULL",
+                    (&*self.sink, seq, clean(reason)),
+                )?,
+                Aside::Taken(position) => connection.execute(
+                    "UPDATE sink_refused SET taken_at = ? WHERE sink = ? AND seq = ?",
+                    (position, &*self.sink, seq),
+                )?,
+                Aside::Done => connection
+                    .execute("DELETE FROM sink_refused WHERE sink = ? AND seq = ?", (&*self.sink, seq))?,
+            };
         }
         Ok(())
     }
@@ -139,7 +159,9 @@ pub(crate) struct Sink {
     pub(crate) name: Arc<str>,
     /// Everything up to here is there, or in `refused`.
     pub(crate) position: i64,
-    pub(crate) refused: BTreeSet<i64>,
+    refused: BTreeSet<i64>,
+    /// What was refused and was taken after all, at this position: not known to be there for good. [`NEVER`]: it may be lost.
+    taken: BTreeMap<i64, i64>,
     /// An earlier version kept the position, which did not tell the destination.
     is_untold: bool,
     shape: Shape,
@@ -162,14 +184,17 @@ impl Sink {
         most: i64,
     ) -> Result<Sink, sqlx::Error> {
         let known = known(journal, name).await?;
-        let refused: Vec<i64> = sqlx::query_scalar("SELECT seq FROM sink_refused WHERE sink = ?")
-            .bind(name)
-            .fetch_all(journal)
-            .await?;
+        let aside: Vec<(i64, Option<i64>)> =
+            sqlx::query_as("SELECT seq, taken_at FROM sink_refused WHERE sink = ?")
+                .bind(name)
+                .fetch_all(journal)
+                .await?;
+        let refused = aside.iter().filter(|(_, taken_at)| taken_at.is_none()).map(|(seq, _)| *seq);
         Ok(Sink {
             name: name.into(),
             position: known.map_or(0, |(position, _)| position),
-            refused: refused.into_iter().collect(),
+            refused: refused.collect(),
+            taken: aside.iter().filter_map(|(seq, taken_at)| Some((*seq, (*taken_at)?))).collect(),
             is_untold: known.is_some_and(|(_, revision)| revision == 0),
             shape,
             most,
@@ -195,10 +220,16 @@ impl Sink {
             sqlx::query_scalar("SELECT seq FROM cdr WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?")
                 .bind(has)
                 .bind(self.position)
-                .bind(i64::try_from(self.refused.len()).unwrap_or(i64::MAX).saturating_add(1))
+                .bind(
+                    i64::try_from(self.refused.len() + self.taken.len())
+                        .unwrap_or(i64::MAX)
+                        .saturating_add(1),
+                )
                 .fetch_all(journal)
                 .await?;
-        if let Some(first) = lost.into_iter().find(|seq| !self.refused.contains(seq)) {
+        if let Some(first) =
+            lost.into_iter().find(|seq| !self.refused.contains(seq) && !self.taken.contains_key(seq))
+        {
             let (sink, from) = (&*self.name, self.position);
             tracing::warn!(
                 sink,
@@ -209,6 +240,23 @@ impl Sink {
             self.position = first - 1;
         }
         Ok(())
+    }
+
+    /// Of what was taken after all, what a destination that says that it is here has for good. A later position came with a later
+    /// transaction; the same one may be from before, so that is offered again.
+    pub(crate) async fn settle(&mut self, has: Option<i64>, source: &Source, health: &SinkShared) {
+        let mut aside = Vec::new();
+        self.taken.retain(|seq, taken_at| {
+            let is_there = has.is_some_and(|has| has > *taken_at);
+            if !is_there {
+                *taken_at = NEVER;
+            }
+            aside.push((*seq, if is_there { Aside::Done } else { Aside::Taken(NEVER) }));
+            !is_there
+        });
+        if !aside.is_empty() {
+            self.report(source, health, aside).await;
+        }
     }
 
     /// Forwards the next batch; whether there was one.
@@ -242,7 +290,7 @@ impl Sink {
                 self.position = batch.last;
                 self.in_a_row = 0;
                 health.forwarded(batch.records);
-                self.report(source, health, Vec::new(), Vec::new()).await;
+                self.report(source, health, Vec::new()).await;
             }
             Err(Refusal::Away(why)) => return Err(why),
             Err(Refusal::Record(_) | Refusal::Place(_)) => {
@@ -263,7 +311,7 @@ impl Sink {
     ) -> Result<(), String> {
         while self.position < last {
             let Some(one) = Batch::read(journal, self.shape, self.position, 1).await? else { return Ok(()) };
-            let mut refused = Vec::new();
+            let mut aside = Vec::new();
             match destination.take(&one, one.last).await {
                 Ok(()) => {
                     self.in_a_row = 0;
@@ -276,56 +324,57 @@ impl Sink {
                 }
                 Err(Refusal::Record(why)) => {
                     self.in_a_row += 1;
-                    refused.push(self.put_aside(&one, why));
+                    aside.push(self.put_aside(&one, why));
                 }
-                Err(Refusal::Place(why)) => refused.push(self.put_aside(&one, why)),
+                Err(Refusal::Place(why)) => aside.push(self.put_aside(&one, why)),
             }
             self.position = one.last;
-            self.report(source, health, refused, Vec::new()).await;
+            self.report(source, health, aside).await;
         }
         Ok(())
     }
 
-    fn put_aside(&mut self, one: &Batch, why: String) -> (i64, String) {
+    fn put_aside(&mut self, one: &Batch, why: String) -> (i64, Aside) {
         let (seq, record) = (one.last, &*one.json);
         tracing::error!(seq, why, record, sink = &*self.name, "a call record is refused");
+        self.taken.remove(&seq);
         self.refused.insert(seq);
-        (seq, why)
+        (seq, Aside::Refused(why))
     }
 
     /// Offers some of what was refused before, since the rule that it broke may be gone; whether there is more. One that is
     /// away in the middle is offered the rest when it is back.
-    pub(crate) async fn offer_again(
+    pub(crate) async fn offer_again<D: Destination>(
         &mut self,
         journal: &mut SqliteConnection,
-        destination: &mut impl Destination,
+        destination: &mut D,
         source: &Source,
         health: &SinkShared,
     ) -> Result<bool, String> {
-        let next: Vec<i64> = self.refused.range(self.offered + 1..).take(AGAIN).copied().collect();
-        let mut taken = Vec::new();
+        let next = self.next_of_those_refused();
+        let mut aside = Vec::new();
         let mut away = None;
         for seq in &next {
             match Batch::read(journal, self.shape, seq - 1, 1).await? {
                 Some(one) if one.last == *seq => match destination.take(&one, self.position).await {
                     Ok(()) => {
                         health.forwarded(1);
-                        taken.push(*seq);
+                        aside.push(self.taken_after_all(*seq, D::SAYS_POSITION));
                     }
                     Err(Refusal::Away(why)) => {
                         away = Some(why);
                         break;
                     }
-                    Err(Refusal::Record(_) | Refusal::Place(_)) => {}
+                    Err(Refusal::Record(_) | Refusal::Place(_)) if self.refused.contains(seq) => {}
+                    Err(Refusal::Record(why) | Refusal::Place(why)) => aside.push(self.put_aside(&one, why)),
                 },
                 // Not in the journal any more: there is nothing left to offer.
-                Some(_) | None => taken.push(*seq),
+                Some(_) | None => aside.push(self.taken_after_all(*seq, false)),
             }
             self.offered = *seq;
         }
-        if !taken.is_empty() {
-            self.refused.retain(|seq| !taken.contains(seq));
-            self.report(source, health, Vec::new(), taken).await;
+        if !aside.is_empty() {
+            self.report(source, health, aside).await;
         }
         if let Some(why) = away {
             return Err(why);
@@ -337,26 +386,46 @@ impl Sink {
         Ok(more)
     }
 
-    /// The destination knows the position, which is kept.
-    pub(crate) async fn told(&mut self, source: &Source, health: &SinkShared) {
-        if std::mem::take(&mut self.is_untold) {
-            self.report(source, health, Vec::new(), Vec::new()).await;
+    /// Those that may be lost are offered with them.
+    fn next_of_those_refused(&self) -> Vec<i64> {
+        let ahead = self.offered + 1..;
+        let lost = self.taken.range(ahead.clone()).filter(|(_, taken_at)| **taken_at == NEVER);
+        let mut next: Vec<i64> = lost.take(AGAIN).map(|(seq, _)| *seq).collect();
+        next.extend(self.refused.range(ahead).take(AGAIN));
+        next.sort_unstable();
+        next.truncate(AGAIN);
+        next
+    }
+
+    fn taken_after_all(&mut self, seq: i64, may_be_lost: bool) -> (i64, Aside) {
+        self.refused.remove(&seq);
+        if may_be_lost {
+            self.taken.insert(seq, self.position);
+            (seq, Aside::Taken(self.position))
+        } else {
+            self.taken.remove(&seq);
+            (seq, Aside::Done)
         }
     }
 
-    async fn report(
-        &self,
-        source: &Source,
-        health: &SinkShared,
-        refused: Vec<(i64, String)>,
-        taken_after_all: Vec<i64>,
-    ) {
-        let progress =
-            Progress { sink: Arc::clone(&self.name), position: self.position, refused, taken_after_all };
+    /// The destination knows the position, which is kept.
+    pub(crate) async fn told(&mut self, source: &Source, health: &SinkShared) {
+        if std::mem::take(&mut self.is_untold) {
+            self.report(source, health, Vec::new()).await;
+        }
+    }
+
+    /// How much is refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.len() as u64
+    }
+
+    async fn report(&self, source: &Source, health: &SinkShared, aside: Vec<(i64, Aside)>) {
+        let progress = Progress { sink: Arc::clone(&self.name), position: self.position, aside };
         // Fails when the writer is gone: then the batch is repeated after the next start, which does no harm. What is refused
         // must be known there before the position is, lest it be dropped from the journal.
         let _ = source.progress.send(progress).await;
         health.position(self.position);
-        health.refused(self.refused.len() as u64);
+        health.refused(self.refused());
     }
 }

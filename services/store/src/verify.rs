@@ -100,10 +100,8 @@ impl Sent {
             Some(position) => position,
             None => position(journal, &sink).await?,
         };
-        let refused: Vec<i64> = sqlx::query_scalar("SELECT seq FROM sink_refused WHERE sink = ?")
-            .bind(&sink)
-            .fetch_all(&mut *journal)
-            .await?;
+        let refused = "SELECT seq FROM sink_refused WHERE sink = ? AND taken_at IS NULL";
+        let refused: Vec<i64> = sqlx::query_scalar(refused).bind(&sink).fetch_all(&mut *journal).await?;
         Ok(Sent { position, refused: refused.into_iter().collect() })
     }
 }

@@ -125,6 +125,8 @@ impl Caller {
 }
 
 impl Destination for Caller {
+    const SAYS_POSITION: bool = false;
+
     async fn take(&mut self, batch: &Batch, _position: i64) -> Result<(), Refusal> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let request = self
@@ -210,7 +212,7 @@ async fn session(
         }
     };
     health.position(sink.position);
-    health.refused(sink.refused.len() as u64);
+    health.refused(sink.refused());
     let mut again = true;
     loop {
         let seen = *source.committed.borrow_and_update();

@@ -123,6 +123,113 @@ async fn what_is_refused_is_no_reason_to_go_back() {
     store.close().await;
 }
 
+/// Ten records, of which `odd` was refused, and is taken now after all.
+async fn taken_after_all(store: &Store, postgres: &Postgres, odd: &str) {
+    until("connected", async || store.health().postgres.unwrap().connected).await;
+    let mut database = postgres.connect().await;
+    execute(&mut database, &format!("ALTER TABLE cdr ADD CONSTRAINT odd CHECK (caller <> '{odd}')")).await;
+    write(store, 0..10);
+    until("all but one", async || {
+        let health = store.health().postgres.unwrap();
+        (health.forwarded, health.refused) == (9, 1)
+    })
+    .await;
+    execute(&mut database, "ALTER TABLE cdr DROP CONSTRAINT odd").await;
+    cut(&mut database).await;
+    until("all", async || counts(postgres).await == (10, 10)).await;
+    until("none is refused", async || store.health().postgres.unwrap().refused == 0).await;
+}
+
+async fn cut(database: &mut PgConnection) {
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'drawbridge'";
+    execute(database, cut).await;
+}
+
+/// As a server has it that comes back without the one transaction in which this record was taken after all.
+async fn lose(postgres: &Postgres, odd: &str) -> PgConnection {
+    let mut database = postgres.connect().await;
+    execute(&mut database, &format!("DELETE FROM cdr WHERE caller = '{odd}'")).await;
+    assert_eq!(counts(postgres).await, (9, 9));
+    database
+}
+
+#[tokio::test]
+async fn a_record_that_was_taken_after_all_and_is_lost_comes_again() {
+    let odd = "+15550000005";
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), &postgres).await;
+    taken_after_all(&store, &postgres, odd).await;
+
+    // While the box runs.
+    let mut database = lose(&postgres, odd).await;
+    cut(&mut database).await;
+    write(&store, 10..11);
+    until("it is there", async || counts(&postgres).await == (11, 11)).await;
+    execute(&mut database, "DELETE FROM cdr WHERE caller = '+15550000010'").await;
+
+    // And while it does not.
+    store.close().await;
+    drop(store);
+    lose(&postgres, odd).await;
+    execute(&mut database, "UPDATE forwarded SET position = 10").await;
+    let store = open_with(directory.path(), &postgres).await;
+    until("it is there", async || counts(&postgres).await == (11, 11)).await;
+    assert_eq!(store.health().postgres.unwrap().refused, 0);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_record_that_was_taken_after_all_and_is_lost_is_refused_again_where_the_rule_is_there_again() {
+    let odd = "+15550000005";
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), &postgres).await;
+    taken_after_all(&store, &postgres, odd).await;
+    let mut database = lose(&postgres, odd).await;
+    execute(&mut database, &format!("ALTER TABLE cdr ADD CONSTRAINT odd CHECK (caller <> '{odd}')")).await;
+    cut(&mut database).await;
+    until("refused", async || store.health().postgres.unwrap().refused == 1).await;
+    write(&store, 10..12);
+    until("the others", async || counts(&postgres).await == (11, 11)).await;
+    store.close().await;
+    drop(store);
+
+    let store = open_with(directory.path(), &postgres).await;
+    until("refused still", async || store.health().postgres.unwrap().refused == 1).await;
+    execute(&mut database, "ALTER TABLE cdr DROP CONSTRAINT odd").await;
+    cut(&mut database).await;
+    until("it is there", async || counts(&postgres).await == (12, 12)).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_record_that_was_taken_after_all_and_that_somebody_deletes_stays_deleted() {
+    let odd = "+15550000005";
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), &postgres).await;
+    taken_after_all(&store, &postgres, odd).await;
+    let mut database = postgres.connect().await;
+    // With one behind it, what is there says that it was taken.
+    write(&store, 10..11);
+    until("one more", async || counts(&postgres).await == (11, 11)).await;
+    cut(&mut database).await;
+    write(&store, 11..12);
+    until("one more", async || counts(&postgres).await == (12, 12)).await;
+    execute(&mut database, &format!("DELETE FROM cdr WHERE caller = '{odd}'")).await;
+    for restarted in [11, 12] {
+        cut(&mut database).await;
+        write(&store, restarted + 1..restarted + 2);
+        let rows = i64::from(restarted) + 1;
+        until("one more", async || counts(&postgres).await == (rows, rows)).await;
+    }
+    // Those that are offered again come after what is new.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(counts(&postgres).await, (13, 13));
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_database_that_an_earlier_version_has_forwarded_to_gets_no_more_than_what_is_new() {
     let mut postgres = Postgres::start().await;
