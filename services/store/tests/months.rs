@@ -283,3 +283,23 @@ async fn of_a_month_that_is_divided_a_box_drops_what_is_its_own_and_nothing_else
     assert_eq!(left(&mut database).await, ["edge-2"]);
     short.close().await;
 }
+
+#[tokio::test]
+async fn a_month_that_an_event_trigger_lets_nobody_make_is_waited_for_and_no_record_is_refused() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), &postgres).await;
+    until("connected", async || store.health().postgres.unwrap().connected).await;
+    let mut database = postgres.connect().await;
+    let function = "CREATE FUNCTION frozen() RETURNS event_trigger LANGUAGE plpgsql";
+    execute(&mut database, &format!("{function} AS $$ BEGIN RAISE EXCEPTION 'frozen'; END $$")).await;
+    let trigger = "CREATE EVENT TRIGGER frozen ON ddl_command_start WHEN TAG IN ('CREATE TABLE')";
+    execute(&mut database, &format!("{trigger} EXECUTE FUNCTION frozen()")).await;
+    store.recorder().cdr(record(0));
+    until("said", async || store.health().postgres.unwrap().error.is_some_and(|why| why.contains("frozen")))
+        .await;
+    execute(&mut database, "DROP EVENT TRIGGER frozen").await;
+    forwarded(&store, 1).await;
+    assert_eq!((store.health().postgres.unwrap().refused, count(&mut database).await), (0, 1));
+    store.close().await;
+}
