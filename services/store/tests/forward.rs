@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use postgres::Postgres;
+use postgres::{Postgres, execute};
 use records::{all, config, record, until};
 use sqlx::{PgConnection, Row};
 use store::{Config, Store};
@@ -251,10 +251,7 @@ async fn a_record_that_the_database_refuses_holds_up_no_other_and_is_offered_aga
     let store = open_with(directory.path(), postgres.url()).await;
     until("connected", async || store.health().postgres.unwrap().connected).await;
     let mut database = postgres.connect().await;
-    sqlx::query("ALTER TABLE cdr ADD CONSTRAINT odd CHECK (caller <> '+15550000013')")
-        .execute(&mut database)
-        .await
-        .unwrap();
+    execute(&mut database, "ALTER TABLE cdr ADD CONSTRAINT odd CHECK (caller <> '+15550000013')").await;
     let mut recorder = store.recorder();
     (0..40).for_each(|n| recorder.cdr(record(n)));
     until("the others", async || store.health().postgres.unwrap().forwarded == 39).await;
@@ -266,7 +263,7 @@ async fn a_record_that_the_database_refuses_holds_up_no_other_and_is_offered_aga
 
     let store = open_with(directory.path(), postgres.url()).await;
     until("known after a restart", async || store.health().postgres.unwrap().refused == 1).await;
-    sqlx::query("ALTER TABLE cdr DROP CONSTRAINT odd").execute(&mut database).await.unwrap();
+    execute(&mut database, "ALTER TABLE cdr DROP CONSTRAINT odd").await;
     postgres.kill();
     postgres.run().await;
     store.recorder().cdr(record(40));
@@ -461,10 +458,6 @@ async fn all_indexes(database: &mut PgConnection) {
         sqlx::query_scalar::<_, i64>(PARENTS_WHOLE).fetch_one(&mut *database).await.unwrap() == 9
     })
     .await;
-}
-
-async fn execute(database: &mut PgConnection, sql: &str) {
-    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(database).await.unwrap();
 }
 
 /// How many rows the plans are asked about.

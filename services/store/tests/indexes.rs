@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use postgres::Postgres;
+use postgres::{Postgres, execute};
 use records::{config, record, until};
 use sqlx::PgConnection;
 use store::{Config, Store};
@@ -17,10 +17,6 @@ use tempfile::TempDir;
 
 async fn open_with(directory: &Path, postgres: &Postgres, retention: Option<Duration>) -> Store {
     Store::open(directory, Config { postgres: Some(postgres.url()), retention, ..config() }).await.unwrap()
-}
-
-async fn execute(database: &mut PgConnection, sql: &str) {
-    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(database).await.unwrap();
 }
 
 /// Of the indexes for reports those that every table has.

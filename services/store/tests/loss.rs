@@ -6,17 +6,13 @@ mod records;
 
 use std::path::Path;
 
-use postgres::Postgres;
+use postgres::{Postgres, execute};
 use records::{config, record, until};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use store::{Config, Store};
 
 async fn open_with(directory: &Path, postgres: &Postgres) -> Store {
     Store::open(directory, Config { postgres: Some(postgres.url()), ..config() }).await.unwrap()
-}
-
-async fn execute(database: &mut PgConnection, sql: &str) {
-    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(database).await.unwrap();
 }
 
 /// Rows, and different ones among them.

@@ -8,17 +8,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use call::CdrFact;
-use postgres::Postgres;
+use postgres::{Postgres, execute};
 use records::{config, record, until};
 use sqlx::PgConnection;
 use store::{Config, Store};
 
 async fn open_with(directory: &Path, postgres: &Postgres) -> Store {
     Store::open(directory, Config { postgres: Some(postgres.url()), ..config() }).await.unwrap()
-}
-
-async fn execute(database: &mut PgConnection, sql: &str) {
-    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(database).await.unwrap();
 }
 
 async fn count(database: &mut PgConnection) -> i64 {

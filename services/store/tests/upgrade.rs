@@ -4,15 +4,11 @@
 mod postgres;
 mod records;
 
-use postgres::Postgres;
+use postgres::{Postgres, execute};
 use records::{config, record, until};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, PgConnection};
 use store::{Config, Store};
-
-async fn execute(database: &mut PgConnection, sql: &str) {
-    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(database).await.unwrap();
-}
 
 async fn one<T>(database: &mut PgConnection, sql: &str) -> T
 where

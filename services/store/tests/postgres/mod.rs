@@ -9,6 +9,16 @@ use std::time::{Duration, Instant};
 use sqlx::{ConnectOptions, PgConnection};
 use tempfile::TempDir;
 
+/// As an operator does who is told to try again: one whose lock crosses the making of an index may be taken for its deadlock.
+pub async fn execute(database: &mut PgConnection, sql: &str) {
+    let begin = Instant::now();
+    while let Err(error) = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *database).await {
+        let code = error.as_database_error().and_then(|error| error.code());
+        let crossed = code.as_deref() == Some("40P01") && begin.elapsed() < Duration::from_secs(20);
+        assert!(crossed, "{sql}: {error}");
+    }
+}
+
 /// The server, ended with the value.
 pub struct Postgres {
     directory: TempDir,
