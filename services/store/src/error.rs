@@ -63,6 +63,16 @@ pub enum VerifyError {
     /// The journal cannot be read.
     #[error("{0}")]
     Journal(String),
+    /// The journal is one of another version of the program.
+    #[error(
+        "the journal has schema {found}: expected {expected}, which this version gives it when it runs with it"
+    )]
+    Schema {
+        /// Its own.
+        found: i64,
+        /// That of this version.
+        expected: i64,
+    },
 }
 
 /// A question to the journal failed.

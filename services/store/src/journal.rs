@@ -60,6 +60,13 @@ pub(crate) fn connect_writer(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// The number of the schema that the file has, and of the one that this version gives it.
+pub(crate) async fn schemas(connection: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
+    let found = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations");
+    let expected = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    Ok((found.fetch_one(connection).await?, expected))
+}
+
 /// A connection that only reads.
 pub(crate) async fn connect_reader(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     options(path).read_only(true).connect().await

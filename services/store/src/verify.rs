@@ -61,6 +61,10 @@ pub async fn verify(
 ) -> Result<Verified, VerifyError> {
     let target = Target::parse(postgres)?;
     let mut journal = journal::connect_reader(&data_dir.join("drawbridge.db")).await?;
+    let (found, expected) = journal::schemas(&mut journal).await?;
+    if found != expected {
+        return Err(VerifyError::Schema { found, expected });
+    }
     let mut database = target.connect_to_read().await?;
     let sent = Sent::read(&mut journal, &mut database).await?;
     let lost: i64 = sqlx::query_scalar("SELECT lost FROM journal").fetch_one(&mut journal).await?;

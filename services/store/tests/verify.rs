@@ -121,6 +121,16 @@ async fn what_postgresql_has_lost_and_gets_again_is_on_its_way() {
 }
 
 #[tokio::test]
+async fn a_journal_of_another_version_is_said_to_be_one() {
+    let (postgres, directory) = (Postgres::start().await, tempfile::tempdir().unwrap());
+    forwarded(directory.path(), &postgres, (0..3).map(record)).await;
+    let newest = "(SELECT max(version) FROM _sqlx_migrations)";
+    journal(directory.path(), format!("DELETE FROM _sqlx_migrations WHERE version = {newest}")).await;
+    let refused = store::verify(directory.path(), &postgres.url(), "edge-1", None).await.unwrap_err();
+    assert!(refused.to_string().starts_with("the journal has schema 13: expected 14"), "{refused}");
+}
+
+#[tokio::test]
 async fn records_that_are_in_the_log_alone_are_counted() {
     let (postgres, directory) = (Postgres::start().await, tempfile::tempdir().unwrap());
     let store = Store::open(directory.path(), Config { queue: 5, ..config() }).await.unwrap();
