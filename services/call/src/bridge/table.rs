@@ -542,8 +542,9 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
                 &[O::RefuseOffer(Side::B), O::WithdrawOffer(Side::A)],
             ),
         ),
-        // What the other side offered before the call was answered, and nobody answered in time, held its leg.
-        E::OfferWithdrawn(_) => (
+        // What the other side offered before the call was answered, and nobody answered in time, held its leg. Or that leg was held
+        // by a refresh of the box, which gives way to an offer, so that no news of its end will come.
+        E::OfferWithdrawn(by) | E::Offered(by) if by == other => (
             S::Offering(side),
             by_side(
                 side,
@@ -573,9 +574,6 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
         | E::SessionExpired(_) => (S::Ending, &[O::HangUp(Side::A), O::HangUp(Side::B), O::CloseMedia]),
         // Glare is refused by the leg that is being offered to; what comes here came before that was known.
         E::Referred(by) => (S::Offering(side), transfer::refuse_refer(by)),
-        E::Offered(by) if by == other => {
-            (S::Offering(side), by_side(side, &[O::RefuseOffer(Side::B)], &[O::RefuseOffer(Side::A)]))
-        }
         // Both offered and each refused the other's: the one that is here again first is carried, and the side whose
         // offer waited is told to try once more (RFC 3261 §14.1).
         E::Overtook(by) if by == other => (
@@ -587,6 +585,7 @@ fn offering(side: Side, event: Event) -> (State, &'static [Order]) {
             ),
         ),
         E::Offered(_)
+        | E::OfferWithdrawn(_)
         | E::Overtook(_)
         | E::Agreed(_)
         | E::CanOffer(_)

@@ -260,6 +260,39 @@ fn a_refresh_that_meets_an_offer_of_the_peer_waits_and_that_offer_counts() {
 }
 
 #[test]
+fn an_offer_that_waits_for_a_refresh_is_carried_when_the_peer_of_the_refresh_offers_instead() {
+    let puts_off: [fn(&Sent) -> String; 2] = [
+        |refresh| {
+            response(refresh, "500 Server Internal Error", "", None)
+                .replace("Contact", "Retry-After: 5\nContact")
+        },
+        |refresh| response(refresh, "491 Request Pending", "", None),
+    ];
+    for put_off in puts_off {
+        let (mut world, ok, out, a, b) = refreshed_by_the_box();
+        world.receive(CALLER, &response(&a, "200 OK", "", Some(OFFER)));
+        world.expect(CALLER, "ACK");
+        world.receive(CALLEE, &put_off(&b));
+        world.expect(CALLEE, "ACK");
+        world.receive(CALLER, &(from_caller("INVITE", 2, &ok, KIND) + &format!("{OFFER}a=sendonly\n")));
+        world.expect(CALLER, "SIP/2.0 100");
+        world.expect_silence();
+        world.receive(CALLEE, &(from_callee("INVITE", 1, &out, KIND) + ANSWER));
+        world.expect(CALLEE, "SIP/2.0 100");
+        world.expect(CALLEE, "SIP/2.0 491");
+        let across = world.expect(CALLEE, "INVITE");
+        assert!(across.body().contains("a=sendonly"));
+        world.receive(CALLEE, &from_callee("ACK", 1, &out, "").replace("bKbACK1", "bKbINVITE1"));
+        world.receive(CALLEE, &response(&across, "200 OK", "", Some(ANSWER)));
+        world.expect(CALLEE, "ACK");
+        let taken = world.expect(CALLER, "SIP/2.0 200");
+        world.receive(CALLER, &from_caller("ACK", 2, &taken, ""));
+        world.expect_silence();
+        ends_by_the_caller(&mut world, &ok, 3);
+    }
+}
+
+#[test]
 fn a_491_to_a_refresh_is_tried_again_within_two_seconds_where_the_call_id_is_the_peers() {
     let (mut world, _, _, a, b) = refreshed_by_the_box();
     let answers = [(CALLER, OFFER, a, 0..=2_000), (CALLEE, ANSWER, b, 2_100..=4_000)];
