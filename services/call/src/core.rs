@@ -4,6 +4,7 @@
 //! behaviour itself is in `leg` and `bridge`; nothing here knows what a CANCEL means for the other side.
 
 mod candidates;
+mod carried;
 mod destination;
 mod hairpin;
 mod ingress;

@@ -14,7 +14,7 @@ use crate::coverage::LegInput;
 use crate::io::{Flow, Now, Output};
 use crate::leg::{Challenged, Leg, LegKey, News, acknowledge_late, end_fork};
 use crate::media::Side;
-use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Unanswered};
+use crate::wire::{ClientKey, ClientUser, Purpose, Unanswered};
 
 /// A description in a response or an ACK that cannot be understood, or that names addresses of a family that the relay
 /// does not have.
@@ -99,7 +99,7 @@ impl Core {
             return;
         }
         if let Purpose::Carry(server) = purpose {
-            self.carry_back(server, message, now);
+            self.on_carried(server, key, client, message, now);
         }
         let Some(leg) = self.legs.get_mut(key) else {
             self.on_success_after_the_call(purpose, client, message, now);
@@ -192,29 +192,6 @@ impl Core {
         }
     }
 
-    /// The answer to a request that was carried across goes back to who asked.
-    pub(crate) fn carry_back(&mut self, server: ServerKey, message: &Message<'_>, now: Now) {
-        let status = message.status().unwrap_or(500);
-        // RFC 4320 §4.1: a provisional response to a non-INVITE says nothing; 408 is never sent for one (§4.2).
-        if status < 200 {
-            return;
-        }
-        if status == 408 {
-            self.wire.forget_server(server);
-            return;
-        }
-        // The challenge of a peer is this box's business; nobody else can answer it.
-        if matches!(status, 401 | 407) {
-            if let Some(writer) = self.wire.response(server, 502, None, None) {
-                self.wire.respond(server, 502, writer.finish(), now);
-            }
-            return;
-        }
-        if let Some(bytes) = self.wire.answer_across(server, None, message) {
-            self.wire.respond(server, status, bytes, now);
-        }
-    }
-
     /// Timer B or F, or a transport that failed: nothing will come.
     pub(super) fn on_no_answer(&mut self, unanswered: Unanswered, status: u16, now: Now) {
         let (key, purpose) = match unanswered.user {
@@ -227,7 +204,7 @@ impl Core {
             ClientUser::Nobody => return,
         };
         if let Purpose::Carry(server) = purpose {
-            self.wire.forget_server(server);
+            self.carry_nothing_back(server, key, &unanswered, now);
         }
         let Some(leg) = self.legs.get_mut(key) else { return };
         self.wire.coverage.leg(leg, LegInput::no_response(purpose, status));
@@ -247,6 +224,8 @@ impl Core {
                 leg.on_notify_answered(status, &unanswered.request);
                 News::Nothing
             }
+            // The dialog was answered meanwhile, and is good until Timer F says otherwise.
+            Purpose::Carry(_) if unanswered.given_up => News::Nothing,
             Purpose::Carry(_) | Purpose::Info => leg.lost_with(&unanswered.request),
         };
         if let Some(call) = call {

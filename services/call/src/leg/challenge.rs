@@ -143,8 +143,10 @@ impl Leg {
         let supported = unreliable.then(|| (Name::Supported, SUPPORTED_UNRELIABLE.to_vec()));
         let headers = headers.iter().cloned().chain(supported).collect::<Vec<_>>();
         let request = again_with(&old, wire.listener(flow.listener), &branch, cseq, &headers, body)?;
-        if purpose == Purpose::Offer {
-            wire.limit(next, now.time + wire.settings.timer_c);
+        match purpose {
+            Purpose::Offer => wire.limit(next, now.time + wire.settings.timer_c),
+            Purpose::Carry(_) => self.limit_carried(next, old.method(), wire, now),
+            Purpose::Invite | Purpose::Bye | Purpose::Prack | Purpose::Notify | Purpose::Info => {}
         }
         wire.launch(next, request, now);
         self.exchange.sent_again(refused, next, cseq);

@@ -8,10 +8,9 @@ use super::way::next_hop;
 use super::{Exchange, Leg, LegKey, LegState, News};
 use crate::bodies::Body;
 use crate::coverage::LegInput;
-use crate::headers::{ALLOW, Between, SUPPORTED, contact, copy_body_headers};
+use crate::headers::{ALLOW, Between, SUPPORTED};
 use crate::io::{Flow, Now, SendToken};
-use crate::standalone::copy_across;
-use crate::wire::{ClientKey, ClientUser, Purpose, ServerKey, Wire};
+use crate::wire::{ClientKey, ClientUser, Purpose, Wire};
 
 pub(super) const MAX_FORWARDS: u8 = 70;
 /// Forks of one INVITE whose 2xx are ended.
@@ -100,53 +99,6 @@ impl Leg {
         if let LegState::Leaving = self.state {
             self.state = LegState::Gone;
         }
-    }
-
-    /// Sends a request of the other leg on to this one; the answer goes back to `server`.
-    pub(crate) fn carry(
-        &mut self,
-        key: LegKey,
-        request: &Message<'_>,
-        server: ServerKey,
-        wire: &mut Wire,
-        now: Now,
-    ) -> bool {
-        wire.coverage.leg(self, LegInput::Carry);
-        if !self.is_confirmed() && !self.has_early_dialog() {
-            return false;
-        }
-        let flow = self.request_flow(wire);
-        let user = ClientUser::Leg(key, Purpose::Carry(server));
-        let (client, branch) = wire.prepare(request.method(), user, flow, now);
-        if self.by_flow {
-            wire.keep_to_flow(client);
-        }
-        let Some(mut writer) = self.in_dialog(request.method_text(), None, &branch, flow, wire) else {
-            wire.abandon(client);
-            return false;
-        };
-        let listener = wire.listener(flow.listener);
-        if matches!(request.method(), Method::Subscribe | Method::Notify | Method::Refer) {
-            contact(&mut writer, listener, self.is_secure());
-        }
-        copy_across(request, &mut writer, listener, self.hears());
-        copy_body_headers(request, &mut writer);
-        let body = request.body();
-        let kind = request.first(Name::ContentType).filter(|_| !body.is_empty());
-        wire.launch(client, writer.body(kind, body), now);
-        self.note_spent(wire);
-        true
-    }
-
-    /// 408, 481 or nothing at all came of this request. That ends the dialog in which it was sent, and no other (RFC 3261
-    /// §12.2.1.2): what becomes of an early one is no end of the call, which another fork may have answered. Nor is what a
-    /// subscription hears that shares the dialog (RFC 5057 §5.1).
-    pub(crate) fn lost_with(&self, request: &[u8]) -> News {
-        let Ok(request) = Message::parse(request) else { return News::Nothing };
-        let tag = request.to().ok().and_then(|to| to.tag()).unwrap_or_default();
-        let is_ours = self.dialog.as_ref().is_some_and(|dialog| &*dialog.remote_tag == tag);
-        let speaks_of_call = !matches!(request.method(), Method::Subscribe | Method::Notify | Method::Refer);
-        if self.is_confirmed() && is_ours && speaks_of_call { News::Lost } else { News::Nothing }
     }
 
     /// Whether the peer may end the dialog: the caller any time, the callee once it answered (RFC 3261 §15).

@@ -23,6 +23,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod carry;
 mod challenge;
 mod dialog;
 mod early;
@@ -51,6 +52,7 @@ use crate::io::{Flow, Now, SendToken};
 use crate::media::Side;
 use crate::wire::{ClientKey, ServerKey, Wire, reconnecting};
 
+pub(crate) use carry::Loss;
 pub(crate) use challenge::{AuthTries, Challenged, again_with};
 pub(crate) use dialog::{acknowledge_late, end_fork};
 pub(crate) use early::rseq;

@@ -51,7 +51,10 @@ pub(crate) enum Purpose {
 pub(crate) struct Unanswered {
     pub(crate) user: ClientUser,
     pub(crate) request: Bytes,
+    /// It was not waited for as long as the transaction would have.
+    pub(crate) given_up: bool,
 }
+
 pub(super) struct Client {
     pub(super) machine: ClientMachine,
     method: Method,
@@ -401,8 +404,9 @@ impl Wire {
     pub(crate) fn on_client_timeout(&mut self, key: ClientKey, now: Now) -> Option<Unanswered> {
         let client = self.clients.get_mut(key)?;
         client.armed = None;
-        let unanswered = Unanswered { user: client.user, request: client.request.clone() };
-        if client.limit.is_some_and(|limit| limit <= now.time) && !client.machine.is_answered() {
+        let given_up = client.limit.is_some_and(|limit| limit <= now.time) && !client.machine.is_answered();
+        let unanswered = Unanswered { user: client.user, request: client.request.clone(), given_up };
+        if given_up {
             self.remove_client(key);
             return Some(unanswered);
         }
@@ -433,7 +437,7 @@ impl Wire {
             ClientMachine::Invite(machine) => machine.on_transport_error(),
             ClientMachine::Other(machine) => machine.on_transport_error(),
         };
-        let unanswered = Unanswered { user: client.user, request: client.request.clone() };
+        let unanswered = Unanswered { user: client.user, request: client.request.clone(), given_up: false };
         self.carry_out_client(key, step);
         (step.tell == Tell::TransportError && !was_answered).then_some(unanswered)
     }

@@ -132,21 +132,66 @@ fn what_is_carried_to_a_fork_that_did_not_answer_ends_no_call() {
             let across = world.expect(CALLEE, method);
             assert_eq!(across.tag("To"), "b1");
             let ok = answered(&mut world, &out, "b2");
+            // The dialog that the asker has is the one of the call that is up.
             match refusal {
                 Some(line) => {
                     world.receive(CALLEE, &response(&across, line, "", None));
-                    world.expect(CALLER, &format!("SIP/2.0 {line}"));
-                    world.expect_silence();
+                    world.expect(CALLER, "SIP/2.0 488");
                 }
                 None => {
-                    world.pass(Duration::from_secs(33));
-                    world.sent.clear();
+                    world.pass(Duration::from_secs(17));
+                    world.sent.retain(|sent| sent.to == CALLER.parse().unwrap());
+                    world.expect(CALLER, "SIP/2.0 504");
                 }
             }
+            world.pass(Duration::from_secs(20));
+            world.expect_silence();
             assert_eq!(world.core.stats().calls, 1, "{method} {refusal:?}");
             ends_by_the_caller(&mut world, &ok, 3);
         }
     }
+}
+
+#[test]
+fn what_is_carried_into_an_early_dialog_and_comes_to_nothing_leaves_the_callers_dialog_alone() {
+    for refusal in [Some(GONE), Some("408 Request Timeout"), None] {
+        let (mut world, out, progress) = announced();
+        let text = "Content-Type: text/plain\n\nx\n";
+        world.receive(CALLER, &from_caller("INFO", 2, &progress, text));
+        let across = world.expect(CALLEE, "INFO");
+        match refusal {
+            Some(line) => {
+                world.receive(CALLEE, &response(&across, line, "", None));
+                world.expect(CALLER, "SIP/2.0 488");
+            }
+            None => {
+                world.pass(Duration::from_millis(15_900));
+                world.sent.retain(|sent| sent.to == CALLER.parse().unwrap());
+                world.expect_silence();
+                world.pass(Duration::from_millis(200));
+                world.expect(CALLER, "SIP/2.0 504");
+                // Too late to be told.
+                world.receive(CALLEE, &response(&across, "200 OK", "", None));
+            }
+        }
+        world.expect_silence();
+        let ok = answered(&mut world, &out, "b1");
+        ends_by_the_caller(&mut world, &ok, 3);
+    }
+}
+
+/// Until Timer F has run out the dialog is as good as its answer says.
+#[test]
+fn what_nobody_answers_before_the_answer_does_not_end_the_call_that_was_answered_meanwhile() {
+    let (mut world, out, progress) = announced();
+    world.receive(CALLER, &from_caller("INFO", 2, &progress, "Content-Type: text/plain\n\nx\n"));
+    world.expect(CALLEE, "INFO");
+    let ok = answered(&mut world, &out, "b1");
+    world.pass(Duration::from_secs(33));
+    world.sent.retain(|sent| sent.to == CALLER.parse().unwrap());
+    world.expect(CALLER, "SIP/2.0 504");
+    world.expect_silence();
+    ends_by_the_caller(&mut world, &ok, 3);
 }
 
 /// RFC 3261 §12.2.1.2: the dialog that the call is in is gone.

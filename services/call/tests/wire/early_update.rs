@@ -243,9 +243,9 @@ fn info_crosses_between_early_dialogs() {
     world.receive(CALLER, &from_caller("INFO", 2, &ringing, "Content-Type: text/plain\n\nx\n"));
     let across = world.expect(CALLEE, "INFO sip:bob@10.2.2.2:5060 SIP/2.0");
     assert_eq!((across.tag("To"), across.header("CSeq"), across.body()), ("b1", "2 INFO", "x\r\n"));
-    // Whatever becomes of it: it ends no call that rings.
+    // Whatever becomes of it: it ends no call that rings, and no dialog of the caller's.
     world.receive(CALLEE, &response(&across, "481 Call/Transaction Does Not Exist", "", None));
-    world.expect(CALLER, "SIP/2.0 481");
+    world.expect(CALLER, "SIP/2.0 488");
     // The caller may not have got the 180, and its 481 would end the callee's dialog.
     world.receive(CALLEE, &from_callee("INFO", 1, &out, ""));
     assert!(world.expect(CALLEE, "SIP/2.0 500").has("Retry-After"));
