@@ -597,7 +597,7 @@ impl Core {
                 call.tagged(plan.tags.as_ref());
                 call.record.route = plan.route.map(String::into_boxed_str);
                 if plan.record {
-                    call.record.recordings.get_or_insert_default();
+                    call.wants_recording();
                 }
                 if let Some(setup) = call.setup.as_mut() {
                     setup.query = None;

@@ -146,7 +146,7 @@ impl Core {
                 if let Some(call) = self.calls.get(key) {
                     call.media.watch(&mut self.wire);
                 }
-                self.begin_wanted_recording(key, now);
+                self.begin_wanted_recording(key, false, now);
             }
             Order::CloseMedia => {
                 if let Some(call) = self.calls.get_mut(key)

@@ -4,6 +4,7 @@
 //! route or a trunk says so, or whenever an operator wants one, and ends with the call, by order, or because the relay came to
 //! a limit. Each has a file of its own.
 
+use routing::TrunkId;
 use sip::{Sdp, Stream};
 use uuid::Uuid;
 
@@ -58,14 +59,41 @@ fn name(call: Uuid, number: u8) -> String {
     }
 }
 
+impl Call {
+    /// A route wants its calls recorded. That of the target of a transfer speaks of who may come, and not of who talk until then.
+    pub(crate) fn wants_recording(&mut self) {
+        match &mut self.transfer {
+            Some(transfer) => transfer.is_recorded = true,
+            None => drop(self.record.recordings.get_or_insert_default()),
+        }
+    }
+
+    /// The target of a transfer has answered: what its route or this trunk, which it is at, wants is the call's wish from now on.
+    pub(super) fn wants_newcomer_recorded(&mut self, trunk: Option<TrunkId>) {
+        let of_trunk = self.records(trunk);
+        let Some(transfer) = &mut self.transfer else { return };
+        transfer.is_recorded |= of_trunk;
+        if transfer.is_recorded {
+            self.record.recordings.get_or_insert_default();
+        }
+    }
+
+    /// Whether calls of this trunk are recorded.
+    pub(super) fn records(&self, trunk: Option<TrunkId>) -> bool {
+        trunk.and_then(|id| self.snapshot.trunk(id)).is_some_and(|trunk| trunk.record)
+    }
+}
+
 impl Core {
-    /// An answered call is recorded from now on where its route or a trunk says so.
-    pub(super) fn begin_wanted_recording(&mut self, key: CallKey, now: Now) {
+    /// Those who talk are recorded from now on where their route or a trunk says so. `for_newcomer`: one of them has just come,
+    /// and is recorded whatever was ended before.
+    pub(super) fn begin_wanted_recording(&mut self, key: CallKey, for_newcomer: bool, now: Now) {
         let Some(call) = self.calls.get(key) else { return };
-        let mut trunks = [call.trunk_in, call.record.attempt.trunk].into_iter().flatten();
+        let mut legs = [Side::A, Side::B].into_iter().filter_map(|side| self.legs.get(call.leg(side)?));
         let is_wanted = match &call.record.recordings {
-            Some(recordings) => recordings.files == 0,
-            None => trunks.any(|id| call.snapshot.trunk(id).is_some_and(|trunk| trunk.record)),
+            Some(recordings) if recordings.is_on || recordings.is_interrupted => false,
+            Some(recordings) => for_newcomer || recordings.files == 0,
+            None => legs.any(|leg| call.records(leg.trunk)),
         };
         if !is_wanted {
             return;

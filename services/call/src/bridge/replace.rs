@@ -58,6 +58,7 @@ impl Core {
         let stays = stays.and_then(|leg| leg.trunk);
         let Some(comes) = call.transfer.take().and_then(|transfer| transfer.arrival) else { return };
         let Some(leg) = self.legs.get_mut(comes) else { return };
+        let is_recorded = call.records(leg.trunk);
         let terms = Terms::of(&call.snapshot, stays, leg.trunk);
         if let Some(invite) = leg.open_invite(&self.wire)
             && let Ok(invite) = Message::parse(&invite)
@@ -80,6 +81,7 @@ impl Core {
         }
         self.tell_who_talks(key);
         self.open_record(key, now);
+        self.begin_wanted_recording(key, is_recorded, now);
     }
 
     /// The row of the talk so far, and the attempt of who comes.

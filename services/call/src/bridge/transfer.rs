@@ -40,6 +40,8 @@ pub(crate) struct Transfer {
     pub(super) claimant: Option<CallKey>,
     /// The leg of an INVITE that replaces one.
     pub(super) arrival: Option<LegKey>,
+    /// Whether who comes is recorded, as the route or the trunk that leads to it says.
+    pub(super) is_recorded: bool,
 }
 
 /// What of a call is the target's while one is tried.
@@ -349,6 +351,7 @@ impl Core {
         if let Some(transfer) = &mut call.transfer {
             (transfer.newcomer, transfer.trunk) = (newcomer, leg.trunk);
         }
+        call.wants_newcomer_recorded(leg.trunk);
         self.tell_who_talks(key);
         self.open_record(key, now);
     }
@@ -369,10 +372,9 @@ impl Core {
 
     /// The relay hears what the side that stays answered; the transfer is over.
     pub(super) fn accept_join(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
-        if let Some(call) = self.calls.get_mut(key) {
-            call.transfer = None;
-        }
+        let transfer = self.calls.get_mut(key).and_then(|call| call.transfer.take());
         self.take_answer(key, side.other(), cause, now);
+        self.begin_wanted_recording(key, transfer.is_some_and(|transfer| transfer.is_recorded), now);
     }
 
     pub(super) fn forget_media(&mut self, key: CallKey, side: Side) {

@@ -27,6 +27,7 @@ mod offerless;
 mod pings;
 mod reason;
 mod recording;
+mod recording_transfers;
 mod records;
 mod recovery;
 mod redirect;

@@ -4,7 +4,7 @@ use crate::harness::*;
 use call::{Command, Input, MediaId, MediaOrder, MediaReport, Recording, RegistrarPolicy, Reply};
 
 /// The names of the files begun, `-` for each order to end one.
-fn orders(world: &World) -> Vec<String> {
+pub fn orders(world: &World) -> Vec<String> {
     let told = |order: &MediaOrder| match order {
         MediaOrder::Record { name, .. } => Some(name.as_deref().unwrap_or("-").to_owned()),
         MediaOrder::Open { .. }
@@ -32,7 +32,7 @@ fn session(world: &World) -> MediaId {
         .unwrap()
 }
 
-fn record(world: &mut World, on: bool) -> Recording {
+pub fn record(world: &mut World, on: bool) -> Recording {
     let id = *world.begun.first().unwrap_or(&uuid::Uuid::nil());
     world.input(Input::Command { id: 1, command: Command::Record { id, on } });
     match world.replies.pop() {
@@ -172,7 +172,7 @@ fn a_recording_that_could_not_begin_is_in_no_record() {
     assert_eq!(world.records[0].recording, None);
 }
 
-const G722: &str = "a=rtpmap:9 G722/8000\n";
+pub const G722: &str = "a=rtpmap:9 G722/8000\n";
 
 /// The caller offers another codec and the callee takes it.
 fn talks_in(world: &mut World, ok: &Sent, cseq: u32, payload_type: &str, line: &str) {

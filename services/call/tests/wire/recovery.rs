@@ -27,7 +27,7 @@ fn die(world: World) -> (World, Box<[u8]>) {
 }
 
 /// The same, and the call is restored.
-fn dies(world: World) -> World {
+pub fn dies(world: World) -> World {
     let (mut next, kept) = die(world);
     next.input(Input::Restore { state: &kept, attempts: 1 });
     next

@@ -149,7 +149,12 @@ impl World {
 
     /// The same with another route.
     pub fn routed(registrar: RegistrarPolicy, change: impl FnOnce(&mut Vec<Trunk>, &mut Route)) -> World {
-        World::build(registrar, change, |_| {})
+        World::build(registrar, |trunks, routes| change(trunks, &mut routes[0]), |_| {})
+    }
+
+    /// With other trunks, and routes that are asked before the usual one.
+    pub fn with_routes(change: impl FnOnce(&mut Vec<Trunk>, &mut Vec<Route>)) -> World {
+        World::build(RegistrarPolicy::Closed, change, |_| {})
     }
 
     /// The usual world with other settings.
@@ -165,7 +170,7 @@ impl World {
     /// The usual world with a caller's and a callee's trunk of IPv6 besides, and listeners for them. Calls go to the peer
     /// named `to`.
     pub fn dual(to: &str, change: impl FnOnce(&mut Vec<Trunk>), tune: impl FnOnce(&mut Settings)) -> World {
-        let trunks = |trunks: &mut Vec<Trunk>, _: &mut Route| {
+        let trunks = |trunks: &mut Vec<Trunk>, _: &mut Vec<Route>| {
             trunks[0].sources.push(Source::parse("2001:db8:a::/64").unwrap());
             trunks[1].sources.push(Source::parse("2001:db8:b::/64").unwrap());
             trunks[1].peers = vec![format!("sip:{to}")];
@@ -190,14 +195,15 @@ impl World {
 
     fn build(
         registrar: RegistrarPolicy,
-        change: impl FnOnce(&mut Vec<Trunk>, &mut Route),
+        change: impl FnOnce(&mut Vec<Trunk>, &mut Vec<Route>),
         tune: impl FnOnce(&mut Settings),
     ) -> World {
         let mut trunks = usual_trunks();
         let mut route = Route::new("out", [routing::TrunkId(1)]);
         route.failover = routing::default_failover();
-        change(&mut trunks, &mut route);
-        let snapshot = Arc::new(Snapshot::new(trunks, vec![route]).unwrap());
+        let mut routes = vec![route];
+        change(&mut trunks, &mut routes);
+        let snapshot = Arc::new(Snapshot::new(trunks, routes).unwrap());
         let listener = |name: &str, transport: Transport, at: &str| Listener {
             name: name.into(),
             transport,
