@@ -10,7 +10,7 @@ use super::{Attempt, CallKey, Cause, Terms};
 use crate::bodies::{Body, sdp_of};
 use crate::core::Core;
 use crate::io::Now;
-use crate::leg::Rejection;
+use crate::leg::{LegKey, Rejection};
 use crate::media::Side;
 
 impl Core {
@@ -49,17 +49,37 @@ impl Core {
     pub(super) fn replace(&mut self, key: CallKey, side: Side, cause: &Cause<'_>, now: Now) {
         let Some(response) = cause.message else { return };
         self.begin_newcomer(key, side, now);
-        self.take_answer(key, side.other(), cause, now);
         let Some(call) = self.calls.get_mut(key) else { return };
-        let stays = call.leg(side.other()).and_then(|leg| self.legs.get(leg));
-        let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
-        let fitted = stays.zip(answer.as_ref()).and_then(|(leg, answer)| leg.fitted(answer));
-        let answer = fitted.as_deref().and_then(|fitted| Sdp::parse(fitted).ok()).or(answer);
-        let stays = stays.and_then(|leg| leg.trunk);
         let Some(comes) = call.transfer.take().and_then(|transfer| transfer.arrival) else { return };
-        let Some(leg) = self.legs.get_mut(comes) else { return };
-        let is_recorded = call.records(leg.trunk);
-        let terms = Terms::of(&call.snapshot, stays, leg.trunk);
+        // First of all, so that what who stays has said is read as an answer to who comes.
+        let goes = match side {
+            Side::A => Some(std::mem::replace(&mut call.a, comes)),
+            Side::B => call.b.replace(comes),
+        };
+        call.former.extend(goes);
+        let stays = call.leg(side.other());
+        self.hear_newcomer(key, side, comes);
+        if let Some(leg) = stays.and_then(|leg| self.legs.get_mut(leg)) {
+            leg.session.accepted();
+        }
+        self.describe_agreed(key, side.other(), response);
+        self.answer_newcomer(key, side, response, now);
+        if let Some(goes) = goes
+            && let Some(leg) = self.legs.get_mut(goes)
+        {
+            leg.hang_up(goes, &mut self.wire, None, now);
+        }
+        self.tell_who_talks(key);
+        self.review_recording(key, now);
+        self.open_record(key, now);
+        let trunk = self.legs.get(comes).and_then(|leg| leg.trunk);
+        let is_recorded = self.calls.get(key).is_some_and(|call| call.records(trunk));
+        self.begin_wanted_recording(key, is_recorded, now);
+    }
+
+    /// The relay hears where who comes is, as its INVITE says.
+    fn hear_newcomer(&mut self, key: CallKey, side: Side, comes: LegKey) {
+        let (Some(call), Some(leg)) = (self.calls.get_mut(key), self.legs.get_mut(comes)) else { return };
         if let Some(invite) = leg.open_invite(&self.wire)
             && let Ok(invite) = Message::parse(&invite)
             && let Some(sdp) = sdp_of(&invite).and_then(|body| Sdp::parse(body).ok())
@@ -67,21 +87,21 @@ impl Core {
             call.media.describe(&sdp, side, leg, &mut self.wire);
             call.record.described(side, &sdp);
         }
+    }
+
+    /// Who comes, on `side`, gets the answer of who stays.
+    fn answer_newcomer(&mut self, key: CallKey, side: Side, response: &Message<'_>, now: Now) {
+        let Some((comes, stays)) = self.pair(key, side) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let stays = self.legs.get(stays);
+        let answer = sdp_of(response).and_then(|body| Sdp::parse(body).ok());
+        let fitted = stays.zip(answer.as_ref()).and_then(|(leg, answer)| leg.fitted(answer));
+        let answer = fitted.as_deref().and_then(|fitted| Sdp::parse(fitted).ok()).or(answer);
+        let stays = stays.and_then(|leg| leg.trunk);
+        let Some(leg) = self.legs.get_mut(comes) else { return };
+        let terms = Terms::of(&call.snapshot, stays, leg.trunk);
         let body = answer.map(|sdp| call.media.write(&sdp, leg, side, terms, &mut self.wire)).map(Body::from);
         leg.answer(&mut self.wire, response, body.as_ref(), now);
-        let goes = match side {
-            Side::A => Some(std::mem::replace(&mut call.a, comes)),
-            Side::B => call.b.replace(comes),
-        };
-        call.former.extend(goes);
-        if let Some(goes) = goes
-            && let Some(leg) = self.legs.get_mut(goes)
-        {
-            leg.hang_up(goes, &mut self.wire, None, now);
-        }
-        self.tell_who_talks(key);
-        self.open_record(key, now);
-        self.begin_wanted_recording(key, is_recorded, now);
     }
 
     /// The row of the talk so far, and the attempt of who comes.

@@ -4,7 +4,7 @@ use call::{Recording, RegistrarPolicy};
 use routing::{Route, Source, Trunk, TrunkId};
 
 use crate::harness::*;
-use crate::recording::{orders, record};
+use crate::recording::{G722, orders, record};
 use crate::recovery::dies;
 use crate::replaces::{DESK, pickup};
 use crate::transfer::{caller_refers, from_target, notified};
@@ -149,4 +149,32 @@ fn who_takes_a_place_and_is_recorded_is_recorded_from_then_on() {
     picked_up(&mut world, &ok, OFFER, ANSWER);
     assert_eq!(orders(&world), [format!("{}.wav", world.begun[0])]);
     world.expect_replays();
+}
+
+#[test]
+fn who_takes_a_place_and_speaks_what_cannot_be_read_interrupts_the_recording_at_once() {
+    let mut world = with_desk(false);
+    let (ok, _) = call_up_in(&mut world);
+    assert!(matches!(record(&mut world, true), Recording::Files(_)));
+    let [offer, answer] = [OFFER, ANSWER].map(|body| body.replace("AVP 0", "AVP 9") + G722);
+    picked_up(&mut world, &ok, &offer, &answer);
+    assert_eq!(orders(&world), [format!("{}.wav", world.begun[0]), "-".to_owned()]);
+    assert_eq!(world.warnings.len(), 1, "{:?}", world.warnings);
+    assert_eq!(record(&mut world, true), Recording::Codec("G722/8000".into()));
+}
+
+#[test]
+fn who_takes_a_place_and_can_be_read_is_recorded_where_who_goes_could_not_be() {
+    let mut world = with_desk(true);
+    let [offer, answer] = [OFFER, ANSWER].map(|body| body.replace("AVP 0", "AVP 9") + G722);
+    world.receive(CALLER, &invite("1", Some(&offer)));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(&answer)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    picked_up(&mut world, &ok, OFFER, ANSWER);
+    assert_eq!(orders(&world), [format!("{}.wav", world.begun[0])]);
+    assert!(world.warnings.is_empty(), "{:?}", world.warnings);
 }

@@ -4,7 +4,7 @@ use crate::harness::*;
 use crate::replaces::{self, DESK, FAR, pickup, to_consulted, two_calls};
 use crate::transfer::{caller_refers, caller_transfers, from_target, notified, target_answers_with};
 use call::{CdrFact, Disposition, EndedBy, Input, Origin};
-use routing::{Decision, Refusal};
+use routing::{Codecs, Decision, Refusal, Source, Trunk};
 
 /// The target takes PCMA, in packets of 30 ms.
 const CAROL: &str = "v=0
@@ -156,6 +156,33 @@ fn who_takes_a_place_by_replaces_is_b_of_its_row_with_what_its_invite_says() {
     let asserted = last.identity_out.as_ref().and_then(|identity| identity.asserted.as_deref());
     assert_eq!((asserted, last.ended_by), (Some("<sip:7@10.1.1.7>"), EndedBy::Callee));
     world.expect_nothing_left();
+}
+
+#[test]
+fn who_takes_a_place_has_its_own_codec_in_its_row_and_not_what_was_translated_for_who_goes() {
+    let allow = |name: &str| Codecs { allow: vec![name.to_owned()], ..Codecs::default() };
+    let mut world = World::with_routes(|trunks, _| {
+        trunks[0].sources = vec![Source::parse("10.1.1.1").unwrap()];
+        let mut desk = Trunk::new("desk");
+        desk.sources = vec![Source::parse("10.1.1.7").unwrap()];
+        (trunks[0].codecs, trunks[1].codecs) = (allow("PCMU"), allow("PCMA"));
+        trunks.push(desk);
+    });
+    world.receive(CALLER, &invite("1", Some(OFFER)));
+    world.expect(CALLER, "SIP/2.0 100");
+    let out = world.expect(CALLEE, "INVITE");
+    let pcma = ANSWER.replace("AVP 0", "AVP 8");
+    world.receive(CALLEE, &response(&out, "200 OK", "b1", Some(&pcma)));
+    let ok = world.expect(CALLER, "SIP/2.0 200");
+    world.expect(CALLEE, "ACK");
+    world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+    world.receive(DESK, &pickup(&ok, "").replace("RTP/AVP 0", "RTP/AVP 8"));
+    world.expect(DESK, "SIP/2.0 100");
+    let offer = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&offer, "200 OK", "", Some(&pcma)));
+    let [talk] = &world.records[..] else { panic!("{:#?}", world.records) };
+    assert_eq!(codecs(talk), [Some("PCMU"), Some("PCMA")]);
+    assert_eq!(codecs(world.open_records.last().unwrap()), [Some("PCMA"); 2]);
 }
 
 #[test]
