@@ -39,7 +39,7 @@ impl Recording {
     responses(
         (status = 200, description = "It is recorded", body = Recording),
         (status = 404, description = "No such call", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is not answered, its codec is not PCMU or PCMA, it was recorded too often, or there is no place for recordings", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is not answered, its codec is not PCMU or PCMA, the two encrypt it past the box, it was recorded too often, or there is no place for recordings", body = Problem, content_type = "application/problem+json"),
         (status = 507, description = "No room for recordings", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
@@ -91,6 +91,9 @@ async fn order(api: &Api, id: Uuid, on: bool) -> Result<Box<str>, Problem> {
         }
         Recorded::Call(why @ call::Recording::Codec(_)) => {
             conflict("urn:drawbridge:problem:codec-not-recorded", &why)
+        }
+        Recorded::Call(why @ call::Recording::Encrypted) => {
+            conflict("urn:drawbridge:problem:encrypted", &why)
         }
         Recorded::Call(why @ call::Recording::TooMany) => {
             conflict("urn:drawbridge:problem:recorded-too-often", &why)

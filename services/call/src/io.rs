@@ -290,6 +290,8 @@ pub enum Recording {
     NotAnswered,
     /// Its audio is in a codec that is not recorded: this one.
     Codec(Box<str>),
+    /// Both sides encrypt its audio with keys that the box does not have.
+    Encrypted,
     /// It was recorded as often as a call may be.
     TooMany,
     /// It is not recorded, so that there is nothing to end.
@@ -304,6 +306,9 @@ impl Recording {
             Recording::NoCall => "no call in progress has this id".to_owned(),
             Recording::NotAnswered => "the call is not answered yet, or over".to_owned(),
             Recording::Codec(codec) => format!("expected PCMU or PCMA, the call talks in {codec}"),
+            Recording::Encrypted => {
+                "expected audio that the box can read, the two encrypt theirs past it".to_owned()
+            }
             Recording::TooMany => "the call was recorded as often as one may be".to_owned(),
             Recording::NotRecorded => "the call is not recorded now".to_owned(),
         }

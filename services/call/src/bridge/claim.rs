@@ -62,7 +62,7 @@ impl Core {
         }
         let stood = leg.session.standing().to_vec();
         let trunk = call.own_trunk(leg.trunk, &theirs).map_err(|_unknown| 488_u16)?;
-        let terms = Terms::of(&call.snapshot, None, trunk);
+        let terms = Terms::of(&call.snapshot, None, trunk).read(call.media.is_secured());
         if terms.refuse(&sdp) || !leg.session.carries(&sdp) {
             return Err(488);
         }

@@ -78,7 +78,7 @@ impl Core {
         let (Some(leg), Some(sdp)) = (self.legs.get_mut(to), sdp) else {
             return follow.push_back(refused(UNACCEPTABLE));
         };
-        let terms = Terms::of(&call.snapshot, trunk, leg.trunk);
+        let terms = Terms::of(&call.snapshot, trunk, leg.trunk).read(call.media.is_secured());
         if terms.refuse(&sdp) || !leg.session.carries(&sdp) {
             return follow.push_back(refused(UNACCEPTABLE));
         }

@@ -43,7 +43,7 @@ impl Core {
         if !leg.can_offer() {
             return;
         }
-        let terms = Terms::of(&call.snapshot, trunk, leg.trunk);
+        let terms = Terms::of(&call.snapshot, trunk, leg.trunk).read(call.media.is_secured());
         if sdp.as_ref().is_some_and(|sdp| terms.refuse(sdp) || !leg.session.carries(sdp)) {
             return follow.push_back(Cause::new(Event::OfferRefused).status(488));
         }

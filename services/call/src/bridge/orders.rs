@@ -195,13 +195,16 @@ impl Core {
         let caller_trunk =
             self.legs.get(call.a).and_then(|leg| leg.trunk).filter(|_| call.transfer.is_none());
         let terms = Terms::of(&call.snapshot, caller_trunk, trunk);
-        if offer.as_ref().is_some_and(|sdp| terms.refuse(sdp)) {
+        let known = trunk.and_then(|id| call.snapshot.trunk(id));
+        let security = self.wire.settings.security_of(known, flow);
+        let is_ended = self.legs.get(call.a).is_some_and(|caller| caller.session.security.is_some());
+        let is_read = is_ended || security.is_some() || call.media.is_secured();
+        if offer.as_ref().is_some_and(|sdp| terms.read(is_read).refuse(sdp)) {
             return self.skip_target(key, follow);
         }
         let mut session = LocalSession::new(self.wire.ids.random());
         let told = Told::new(call.media_family_of(trunk), flow.remote.ip());
-        let known = trunk.and_then(|id| call.snapshot.trunk(id));
-        session.security = self.wire.settings.security_of(known, flow);
+        session.security = security;
         // A caller on whose side nothing is encrypted here cannot be decrypted for one on whose side it is. In a transfer the
         // keys may be this box's own: those of the side that leaves.
         let is_foreign = session.security.is_some()

@@ -8,6 +8,7 @@ use routing::TrunkId;
 use sip::{Sdp, Stream};
 use uuid::Uuid;
 
+use super::security::Privacy;
 use super::session::MediaState;
 use super::{Call, CallKey};
 use crate::core::Core;
@@ -126,9 +127,13 @@ impl Core {
             let leg = call.leg(side).and_then(|leg| self.legs.get(leg));
             leg.and_then(|leg| talk(&Sdp::parse(leg.session.standing()).ok()?))
         };
+        let talks = [told(Side::A), told(Side::B)];
+        let [a, b] = talks.each_ref().map(|talk| talk.as_ref().map(|talk| talk.privacy).unwrap_or_default());
+        if !call.media.is_secured() && a.is_private(b) {
+            return Err(Recording::Encrypted);
+        }
         // Of an offer and its answer the answer has the shorter list, and its first codec is talked in (RFC 3264 §6.1).
-        let talks = [told(Side::A), told(Side::B)].into_iter().flatten();
-        match talks.min_by_key(|talk| talk.codecs) {
+        match talks.into_iter().flatten().min_by_key(|talk| talk.codecs) {
             Some(talk) if RECORDABLE.contains(&talk.payload_type) => Ok(talk.stream),
             Some(talk) => Err(Recording::Codec(talk.codec)),
             None => Err(Recording::Codec("no audio".into())),
@@ -241,6 +246,7 @@ struct Talk {
     payload_type: u8,
     codec: Box<str>,
     codecs: usize,
+    privacy: Privacy,
 }
 
 /// Of the first audio stream.
@@ -253,5 +259,6 @@ fn talk(sdp: &Sdp<'_>) -> Option<Talk> {
     let payload_type = stream.payload_types().find(is_talk)?;
     let codec = name(payload_type).unwrap_or_else(|| format!("payload type {payload_type}").into());
     let codecs = stream.payload_types().filter(is_talk).count();
-    Some(Talk { stream: u8::try_from(index).ok()?, payload_type, codec, codecs })
+    let privacy = Privacy::of(sdp, index);
+    Some(Talk { stream: u8::try_from(index).ok()?, payload_type, codec, codecs, privacy })
 }

@@ -8,6 +8,7 @@
 //! Own keys are drawn past the tape of the journal: no record has them, and a replay has zeros in their place.
 
 use routing::MediaSecurity;
+use serde::{Deserialize, Serialize};
 use sip::{Crypto, MasterKey, Sdp, Setup, SrtpSuite, Stream, StreamEncryption};
 
 use crate::ids::Ids;
@@ -119,6 +120,39 @@ impl Transport {
             (Transport::Tls, true) => "UDP/TLS/RTP/SAVPF",
             (Transport::Other, _) => return None,
         })
+    }
+}
+
+/// What a description says of a stream's encryption where the box has no part in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Privacy {
+    /// Nothing.
+    #[default]
+    None,
+    /// Keys in a profile that does without: it is encrypted where the other side names some as well.
+    Offered,
+    /// It is encrypted, as its profile says.
+    Sure,
+}
+
+impl Privacy {
+    pub(crate) fn of(sdp: &Sdp<'_>, index: usize) -> Privacy {
+        let profile =
+            sdp.streams().get(index).and_then(|stream| stream.proto.rsplit(|byte| *byte == b'/').next());
+        let is = |name: &str| profile.is_some_and(|profile| profile.eq_ignore_ascii_case(name.as_bytes()));
+        match is("SAVP") || is("SAVPF") {
+            true => Privacy::Sure,
+            false if sdp.names_keys(index) => Privacy::Offered,
+            false => Privacy::None,
+        }
+    }
+
+    /// Whether what two sides say of a stream keeps it from everybody between them.
+    pub(crate) fn is_private(self, other: Privacy) -> bool {
+        match (self, other) {
+            (Privacy::Sure, _) | (_, Privacy::Sure) | (Privacy::Offered, Privacy::Offered) => true,
+            (Privacy::None, Privacy::None | Privacy::Offered) | (Privacy::Offered, Privacy::None) => false,
+        }
     }
 }
 

@@ -290,11 +290,12 @@ impl CallMedia {
         wire: &mut Wire,
     ) -> Vec<u8> {
         let said = self.said(side);
+        let place = self.place(side, leg.told, &leg.session, false, wire);
         let translation = self.agree(sdp, side, terms, wire);
+        let terms = terms.read(self.is_secured);
         // What the peer has offered itself is answered; else this is an offer in a response.
         let shaped = terms.shape(sdp, said, said.is_none(), translation);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
-        let place = self.place(side, leg.told, &leg.session, false, wire);
         leg.session.write(shaped.as_ref().unwrap_or(sdp), &place, &mut wire.ids)
     }
 
@@ -308,9 +309,10 @@ impl CallMedia {
         terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Vec<u8> {
+        let place = self.place(side, told, session, true, wire);
+        let terms = terms.read(self.is_secured);
         let shaped = terms.shape(sdp, None, true, terms.translation(sdp, None));
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
-        let place = self.place(side, told, session, true, wire);
         session.write(shaped.as_ref().unwrap_or(sdp), &place, &mut wire.ids)
     }
 
@@ -323,9 +325,9 @@ impl CallMedia {
         terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Vec<u8> {
+        let place = self.place(side, leg.told, &leg.session, true, wire);
         let shaped = self.shape(sdp, side, terms);
         let shaped = shaped.as_deref().and_then(|shaped| Sdp::parse(shaped).ok());
-        let place = self.place(side, leg.told, &leg.session, true, wire);
         leg.session.propose(shaped.as_ref().unwrap_or(sdp), &place, &mut wire.ids)
     }
 
@@ -385,6 +387,7 @@ impl CallMedia {
     /// offer may be refused, and another may be out at the same time.
     fn shape(&self, sdp: &Sdp<'_>, side: Side, terms: Terms<'_>) -> Option<Vec<u8>> {
         let said = self.said(side);
+        let terms = terms.read(self.is_secured);
         // An offer may name what its reader has not, unless that is being turned into something else.
         let bound = said.filter(|_| self.translated().is_some());
         terms.shape(sdp, said, true, terms.translation(sdp, bound))

@@ -11,6 +11,7 @@ use routing::{Codecs, Dtmf, RtpProfile, Snapshot, Trunk, TrunkId, is_companion};
 use serde::{Deserialize, Serialize};
 use sip::{Sdp, Selection, Stream};
 
+use super::security::Privacy;
 use super::session::TakenDigits;
 use crate::media::Codec;
 
@@ -19,6 +20,8 @@ use crate::media::Codec;
 pub(crate) struct Terms<'a> {
     from: Option<&'a Trunk>,
     to: Option<&'a Trunk>,
+    /// The box encrypts what is encrypted in the call, so that it can read all of it.
+    is_read: bool,
 }
 
 /// What a side said last that the description for it must agree with.
@@ -32,6 +35,8 @@ pub(crate) struct Said {
     pub(super) digits: Option<TakenDigits>,
     /// Which of the codecs that can be turned into each other its first audio stream names, by their places.
     codecs: u8,
+    /// What it says of that stream's encryption.
+    pub(super) privacy: Privacy,
 }
 
 /// What the writer of a description talks in, and what its reader is told of in place of that.
@@ -56,7 +61,7 @@ impl Said {
         });
         let named = audio(sdp).into_iter().flat_map(|(_, stream)| stream.payload_types());
         let codecs = named.filter_map(Codec::of).fold(0, |all, codec| all | 1 << codec as u8);
-        Said { feedback, streams, digits, codecs }
+        Said { feedback, streams, digits, codecs, privacy: privacy(sdp) }
     }
 
     fn talks(&self, codec: Codec) -> bool {
@@ -85,12 +90,23 @@ impl<'a> Terms<'a> {
             return Terms::default();
         }
         let shaping = |id: Option<TrunkId>| snapshot.trunk(id?).filter(|trunk| trunk.shapes_media());
-        Terms { from: shaping(from), to: shaping(to) }
+        Terms { from: shaping(from), to: shaping(to), is_read: false }
     }
 
     /// The rules of who wrote it alone.
     pub(crate) fn from(trunk: Option<&'a Trunk>) -> Terms<'a> {
-        Terms { from: trunk.filter(|trunk| trunk.shapes_media()), to: None }
+        Terms { from: trunk.filter(|trunk| trunk.shapes_media()), ..Terms::default() }
+    }
+
+    /// The same in a call in which the box encrypts a side's media, or none's.
+    pub(super) fn read(self, is_read: bool) -> Terms<'a> {
+        Terms { is_read, ..self }
+    }
+
+    /// Whether the first audio stream cannot be read here: the two have its keys to themselves. `said`: what the reader of the
+    /// description has said of it.
+    fn is_private(&self, sdp: &Sdp<'_>, said: Option<Said>) -> bool {
+        !self.is_read && privacy(sdp).is_private(said.map(|said| said.privacy).unwrap_or_default())
     }
 
     fn is_none(&self) -> bool {
@@ -111,7 +127,7 @@ impl<'a> Terms<'a> {
     /// What a description is told in place of what it says, where both sides would not understand each other else. `said`:
     /// what its reader has named, if it may be told of nothing besides.
     pub(crate) fn translation(&self, sdp: &Sdp<'_>, said: Option<Said>) -> Option<Translation> {
-        if self.is_none() {
+        if self.is_none() || self.is_private(sdp, said) {
             return None;
         }
         let (index, stream) = audio(sdp).filter(|(_, stream)| is_rtp(stream))?;
@@ -146,7 +162,7 @@ impl<'a> Terms<'a> {
         if self.is_none() {
             return None;
         }
-        let digits = self.digits(said);
+        let digits = if self.is_private(sdp, said) { Digits::AsTheyAre } else { self.digits(said) };
         let first_audio = audio(sdp).map(|(index, _)| index);
         sdp.select(|index, stream| {
             if !is_rtp(stream) {
@@ -278,6 +294,10 @@ fn allows(trunk: Option<&Trunk>, codec: Codec) -> bool {
 fn audio<'s, 'a>(sdp: &'s Sdp<'a>) -> Option<(usize, &'s Stream<'a>)> {
     let mut streams = sdp.streams().iter().enumerate();
     streams.find(|(_, stream)| stream.kind.eq_ignore_ascii_case(b"audio") && !stream.is_rejected())
+}
+
+fn privacy(sdp: &Sdp<'_>) -> Privacy {
+    audio(sdp).map_or(Privacy::None, |(index, _)| Privacy::of(sdp, index))
 }
 
 /// The payload type of key presses, of the clock that the relay plays them by.

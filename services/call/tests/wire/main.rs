@@ -25,6 +25,7 @@ mod long_requests;
 mod names;
 mod offerless;
 mod pings;
+mod private;
 mod reason;
 mod recording;
 mod recording_transfers;

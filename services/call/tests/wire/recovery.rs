@@ -495,7 +495,7 @@ fn what_no_process_of_this_kind_has_kept_is_refused_by_name() {
     }
     let mut older = kept.clone();
     older[0] = 0;
-    assert_eq!(refused(&older).to_string(), "expected a call as version 4 writes it, got version 0");
+    assert_eq!(refused(&older).to_string(), "expected a call as version 5 writes it, got version 0");
     let gone = shard_of_kept(&kept, &["outside"], 1).unwrap_err();
     assert_eq!(gone.to_string(), "expected a listener \"lab\", which is not configured any more");
     let together = (1..50).filter(|shards| shard_of_kept(&kept, &LISTENERS, *shards).is_ok()).count();

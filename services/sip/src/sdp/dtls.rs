@@ -67,6 +67,13 @@ impl<'a> Sdp<'a> {
         own.or_else(|| self.attributes(b"fingerprint").find_map(Fingerprint::parse))
     }
 
+    /// Whether a stream names a key, or the certificate of one, be it in a way that this library does not know.
+    pub fn names_keys(&self, index: usize) -> bool {
+        let Some(stream) = self.streams.get(index) else { return false };
+        let fingerprint = stream.attributes(b"fingerprint").chain(self.attributes(b"fingerprint")).next();
+        fingerprint.is_some() || stream.attributes(b"crypto").next().is_some()
+    }
+
     /// Who begins a stream's handshake. Nothing said is `active` in an offer (RFC 4145 §4), which no one means who does
     /// DTLS: it is taken for `actpass`.
     pub fn setup(&self, index: usize) -> Setup {

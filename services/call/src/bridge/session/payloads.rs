@@ -20,7 +20,7 @@ impl CallMedia {
         terms: Terms<'_>,
         wire: &mut Wire,
     ) -> Option<Translation> {
-        let translation = terms.translation(sdp, self.said(side));
+        let translation = terms.read(self.is_secured).translation(sdp, self.said(side));
         self.translate(side, translation, wire);
         self.take_digits(side, terms, wire);
         translation
@@ -55,17 +55,24 @@ impl CallMedia {
         }
     }
 
-    /// Where a side has said that it takes key presses.
+    /// Where a side has said that it takes key presses, if any can be put there.
     pub(crate) fn digits_of(&self, side: Side) -> Option<TakenDigits> {
-        self.said(side)?.digits
+        self.said(side)?.digits.filter(|_| !self.is_private())
+    }
+
+    /// Whether the two encrypt what they say past the box.
+    fn is_private(&self) -> bool {
+        let [a, b] =
+            [Side::A, Side::B].map(|side| self.said(side).map(|said| said.privacy).unwrap_or_default());
+        !self.is_secured && a.is_private(b)
     }
 
     /// Has the relay take out what the trunk of the other side wants in INFO. `side` is who a description goes to.
     fn take_digits(&mut self, side: Side, terms: Terms<'_>, wire: &mut Wire) {
-        let (session, is_open) = (self.id, self.is_open());
+        let (session, is_open, is_private) = (self.id, self.is_open(), self.is_private());
         let Some(heard) = self.said.as_deref_mut().filter(|_| is_open) else { return };
         for (of, taken) in [(side, terms.writer_wants_info()), (side.other(), terms.reader_wants_info())] {
-            let digits = heard.said[place(of)].and_then(|said| said.digits).filter(|_| taken);
+            let digits = heard.said[place(of)].and_then(|said| said.digits).filter(|_| taken && !is_private);
             let before = std::mem::replace(&mut heard.taken[place(of)], digits);
             if before == digits {
                 continue;
