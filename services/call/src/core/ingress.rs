@@ -275,11 +275,11 @@ impl Core {
         let server = self.wire.accept(message, arrival.via, flow, true, now);
         if !in_order {
             self.respond(server, 500, Some("CSeq Out Of Order"), &tag, &[], now);
-            return self.on_overtaken(key, message, now);
+            return self.on_refused_bye(key, message, now);
         }
         if let Some(unsupported) = unsupported(message) {
             self.respond(server, 420, None, &tag, &[("Unsupported", &unsupported)], now);
-            return;
+            return self.on_refused_bye(key, message, now);
         }
         if let Some(refusal) = self.method_within(key, message) {
             return self.refuse_in(server, &refusal, &tag, now);
@@ -303,12 +303,12 @@ impl Core {
         }
     }
 
-    /// A request that came behind a later one. Refused or not, who sends BYE has left the session in that moment (RFC
-    /// 3261 §15.1.1): nobody is to talk to nobody until a timer notices.
-    fn on_overtaken(&mut self, key: LegKey, message: &Message<'_>, now: Now) {
+    /// A request that came behind a later one, or requires what nobody knows. Refused or not, who sends BYE has left the session
+    /// in that moment (RFC 3261 §15.1.1): nobody is to talk to nobody until a timer notices.
+    fn on_refused_bye(&mut self, key: LegKey, message: &Message<'_>, now: Now) {
         let Some(leg) = self.legs.get_mut(key).filter(|_| message.method() == Method::Bye) else { return };
         self.wire.coverage.leg(leg, LegInput::Bye);
-        let news = leg.on_overtaken_bye();
+        let news = leg.on_refused_bye();
         if let Some(call) = leg.call {
             self.on_news(call, key, news, Some(message), now);
         }

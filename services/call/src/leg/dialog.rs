@@ -88,9 +88,9 @@ impl Leg {
         }
     }
 
-    /// The peer's BYE was refused because a later request of its had come first (RFC 3261 §12.2.2). The dialog stands, and
-    /// is ended with a BYE of ours.
-    pub(crate) fn on_overtaken_bye(&self) -> News {
+    /// The peer's BYE was refused: a later request of its had come first (RFC 3261 §12.2.2), or it requires an extension that
+    /// there is not (§8.2.2.3). The dialog stands, and is ended with a BYE of ours.
+    pub(crate) fn on_refused_bye(&self) -> News {
         if self.knows_dialog() && !self.has_left() { News::Bye } else { News::Nothing }
     }
 

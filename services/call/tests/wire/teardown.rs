@@ -265,3 +265,18 @@ fn the_end_of_everything_ends_each_call_and_takes_no_new_one() {
     assert!(world.expect(CALLER, "SIP/2.0 503").has("Retry-After"));
     world.expect_nothing_left();
 }
+
+/// RFC 3261 §15.1.1: who sends BYE has left, whatever is said to it.
+#[test]
+fn bye_that_requires_what_nobody_knows_is_refused_and_ends_the_call_all_the_same() {
+    let (mut world, ok, _) = call_up();
+    world.receive(CALLER, &from_caller("BYE", 2, &ok, "Require: foo\n"));
+    assert_eq!(world.expect(CALLER, "SIP/2.0 420").header("Unsupported"), "foo");
+    for side in [CALLER, CALLEE] {
+        let bye = world.expect(side, "BYE");
+        world.receive(side, &response(&bye, "200 OK", "", None));
+    }
+    world.expect_silence();
+    assert_eq!(world.records[0].ended_by, EndedBy::Caller);
+    world.expect_nothing_left();
+}
