@@ -139,8 +139,7 @@ impl Core {
         let trunk = began_with.unwrap_or(&self.snapshot).trunk(leg.trunk?)?;
         let refused = trunk.lets_cross(message.method_text()) == Some(false);
         // A transfer's own notifications are the box's business, not the other side's.
-        let is_news_of_transfer =
-            message.method() == Method::Notify && message.first(Name::Event) == Some(b"refer");
+        let is_news_of_transfer = message.method() == Method::Notify && is_of_refer(message);
         (refused && !is_news_of_transfer).then(|| Refusal::new(status).with("Allow", allow(Some(trunk))))
     }
 
@@ -148,6 +147,12 @@ impl Core {
         let allow = allow(trunk.and_then(|trunk| self.snapshot.trunk(trunk)));
         self.stateless(arrival, status, None, &[("Allow", &allow)]);
     }
+}
+
+/// Whether a notification is of a REFER; its `id` says of which (RFC 3515 §2.4.6).
+fn is_of_refer(notify: &Message<'_>) -> bool {
+    let event = notify.first(Name::Event).and_then(|event| event.split(|byte| *byte == b';').next());
+    event.is_some_and(|event| event.trim_ascii().eq_ignore_ascii_case(b"refer"))
 }
 
 /// What a trunk may send.

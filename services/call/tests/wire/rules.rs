@@ -100,6 +100,25 @@ fn the_same_answer_comes_for_each_copy_of_a_request_and_none_for_ack_and_cancel(
     world.expect_nothing_left();
 }
 
+/// RFC 3515 §2.4.6: from the second REFER of a dialog on, notifications say of which they are.
+#[test]
+fn news_of_a_transfer_cross_where_other_notifications_do_not() {
+    let mut world =
+        World::with(RegistrarPolicy::Closed, |trunks| trunks[1].methods = Some(vec!["INFO".to_owned()]));
+    let (_, out) = call_up_in(&mut world);
+    for (cseq, event) in (1..).zip(["refer", "refer;id=93809824", "Refer ;id=2"]) {
+        world.receive(CALLEE, &from_callee("NOTIFY", cseq, &out, &format!("Event: {event}\n")));
+        let across = world.expect(CALLER, "NOTIFY");
+        world.receive(CALLER, &response(&across, "200 OK", "", None));
+        world.expect(CALLEE, "SIP/2.0 200");
+    }
+    for (cseq, event) in (4..).zip(["presence", "referral;id=2", "message-summary;refer"]) {
+        world.receive(CALLEE, &from_callee("NOTIFY", cseq, &out, &format!("Event: {event}\n")));
+        world.expect(CALLEE, "SIP/2.0 405");
+    }
+    world.expect_silence();
+}
+
 #[test]
 fn a_trunk_says_which_methods_cross_and_the_refusal_names_them() {
     let listed = ["MESSAGE", "FETCH", "!odd.Method~"].map(str::to_owned).to_vec();
