@@ -22,12 +22,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use routing::{Snapshot, TrunkId};
+use routing::{Redirect, Snapshot, TrunkId};
 use sip::{Message, Method, Name, Time, Writer};
 use slotmap::{SlotMap, new_key_type};
 
 use crate::bodies::shows_addresses;
-use crate::bridge::Candidate;
+use crate::bridge::{Candidate, Reach};
 use crate::core::Core;
 use crate::headers::{ALLOW, Between, contact, copy_body_headers, copy_some, crosses, is_sips};
 use crate::io::QueryId;
@@ -81,6 +81,23 @@ impl Standalone {
     fn trunk(&self) -> Option<TrunkId> {
         self.current.as_ref()?.trunk
     }
+
+    /// What a 3xx of the current target comes to for the asker: the same as that of a call which names no place to go on at,
+    /// since the box sends nothing but calls on.
+    fn status_of_redirect(&self, status: u16) -> u16 {
+        match self.trunk().and_then(|trunk| self.snapshot.trunk(trunk)).map(|trunk| trunk.redirect) {
+            Some(Redirect::Follow) => 502,
+            // Where a phone sends others on to is its own address book.
+            None if matches!(
+                &self.current,
+                Some(Candidate { reach: Reach::Flow { registered: true, .. }, .. })
+            ) =>
+            {
+                480
+            }
+            Some(Redirect::Pass) | None => status,
+        }
+    }
 }
 
 /// What the box does with a request of this method that belongs to no dialog.
@@ -131,6 +148,16 @@ impl Wire {
         let request = self.server_request(server);
         let uri = |request: &Bytes| Some(is_sips(Message::parse(request).ok()?.request_uri()?));
         request.as_ref().and_then(uri) == Some(true)
+    }
+
+    /// The 3xx of a trunk whose redirections are the asker's to follow (RFC 3261 §8.1.3.4), with where it points.
+    fn redirect_across(&self, server: ServerKey, tag: &str, response: &Message<'_>) -> Option<Bytes> {
+        let mut writer =
+            self.response(server, response.status()?, Some(response.reason_phrase()), Some(tag))?;
+        response.values(Name::Contact).for_each(|value| {
+            writer.header("Contact", value);
+        });
+        Some(writer.finish())
     }
 
     /// The answer of the other side to a request that was carried across, for who asked.

@@ -123,7 +123,11 @@ impl Core {
         }
         let Some(request) = self.standalones.get_mut(key) else { return };
         // The challenge of a peer is this box's business; nobody else can answer it.
-        let status = if matches!(status, 401 | 407) { BAD_GATEWAY } else { status };
+        let status = match status {
+            401 | 407 => BAD_GATEWAY,
+            300..=399 => request.status_of_redirect(status),
+            _ => status,
+        };
         // RFC 3263 §4.3: 503 is of this server, everything else of all that its name stands for.
         let is_elsewhere = status == 503 && request.targets.front().is_some_and(|next| next.is_alternative);
         if status != 503
@@ -136,8 +140,8 @@ impl Core {
             request.last_failure = status;
             return self.next_standalone_target(key, now);
         }
-        if status == BAD_GATEWAY && response.status() != Some(BAD_GATEWAY) {
-            return self.refuse_standalone(key, BAD_GATEWAY, None, now);
+        if response.status() != Some(status) {
+            return self.refuse_standalone(key, status, None, now);
         }
         self.answer_standalone(key, client, response, now);
     }
@@ -151,7 +155,11 @@ impl Core {
             self.wire.forget_server(server);
             return self.drop_standalone(key);
         }
-        if let Some(bytes) = self.wire.answer_across(server, Some(&tag), response) {
+        let bytes = match status {
+            300..=399 => self.wire.redirect_across(server, &tag, response),
+            _ => self.wire.answer_across(server, Some(&tag), response),
+        };
+        if let Some(bytes) = bytes {
             self.wire.respond(server, status, bytes, now);
         }
         if let Some(subscription) = subscription {

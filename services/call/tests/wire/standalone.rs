@@ -268,3 +268,36 @@ Expires: 3600
     let stats = world.core.stats();
     assert_eq!((stats.requests, stats.calls), (0, 0));
 }
+
+/// RFC 3261 §8.1.3.4 leaves a 3xx to who gets it, and where it points is nothing for the asker: for calls it would be followed.
+#[test]
+fn a_request_that_is_sent_elsewhere_is_answered_without_saying_where() {
+    let mut world = World::new();
+    world.receive(CALLER, &asks("MESSAGE", "moved", ""));
+    let out = world.expect(CALLEE, "MESSAGE");
+    let moved = response(&out, "302 Moved Temporarily", "b1", None);
+    world.receive(CALLEE, &moved.replace("sip:bob@", "sip:elsewhere@"));
+    // As for a call, another of the route's peers may have an answer.
+    let out = world.expect(SPARE, "MESSAGE");
+    world.receive(
+        SPARE,
+        &response(&out, "301 Moved Permanently", "s1", None).replace("sip:bob@", "sip:elsewhere@"),
+    );
+    let refused = world.expect(CALLER, "SIP/2.0 502");
+    assert!(!refused.text.contains("elsewhere"), "{}", refused.text);
+    world.expect_silence();
+    world.expect_nothing_left();
+}
+
+#[test]
+fn a_redirection_that_is_the_askers_to_follow_says_where() {
+    let mut world =
+        World::with(RegistrarPolicy::Closed, |trunks| trunks[1].redirect = routing::Redirect::Pass);
+    world.receive(CALLER, &asks("MESSAGE", "moved", ""));
+    let out = world.expect(CALLEE, "MESSAGE");
+    let moved = response(&out, "302 Moved Temporarily", "b1", None);
+    world.receive(CALLEE, &moved.replace("<sip:bob@10.2.2.2:5060>", "<sip:elsewhere@example.net>"));
+    let passed = world.expect(CALLER, "SIP/2.0 302 Moved Temporarily");
+    assert_eq!(passed.header("Contact"), "<sip:elsewhere@example.net>");
+    world.expect_nothing_left();
+}
