@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use call::{CallView, LegView, RecordingView};
+use call::{CallView, Disposition, LegView, RecordingView};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -40,6 +40,7 @@ pub(crate) struct Call {
     state: &'static str,
     #[schema(format = "date-time")]
     started_at: String,
+    /// When those who talk were brought together; of a call that is over, when anybody first was.
     #[schema(format = "date-time")]
     answered_at: Option<String>,
     /// User part of From.
@@ -47,7 +48,7 @@ pub(crate) struct Call {
     /// User part of the Request-URI.
     called: String,
     trunk_in: Option<String>,
-    /// Trunk of the current attempt.
+    /// Trunk of the current attempt; while the target of a transfer is tried, of that which brought those together who talk.
     trunk_out: Option<String>,
     route: Option<String>,
     /// What is recorded of it, if anything is or was.
@@ -97,12 +98,14 @@ impl Call {
     /// A call that is over; `None` without records.
     fn over(records: Vec<CdrRecord>) -> Option<Call> {
         let last = &records.last()?.fact;
+        let talked = records.iter().filter(|record| record.fact.disposition == Disposition::Answered);
+        let answered_at = talked.filter_map(|record| record.fact.answered_at).min();
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         Some(Call {
             id: last.call_id.to_string(),
             state: "over",
             started_at: rfc3339::format(records.iter().map(|record| record.fact.started_at).min()?),
-            answered_at: last.answered_at.map(rfc3339::format),
+            answered_at: answered_at.map(rfc3339::format),
             caller: last.caller.to_string(),
             called: last.called.to_string(),
             trunk_in: text(&last.trunk_in),

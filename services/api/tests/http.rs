@@ -162,6 +162,13 @@ async fn records_have_every_column() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_over_was_answered_when_anybody_first_talked_in_it() {
+    let server = Server::start().await;
+    let call = server.get("/v1/calls/00000000-0000-0000-0000-00000000004e").await.json();
+    assert_eq!(call["answered_at"], "2026-01-02T03:04:08.678901Z");
+}
+
+#[tokio::test]
 async fn a_call_that_is_over_is_shown_with_its_attempts() {
     let server = Server::start().await;
     let call = server.get("/v1/calls/00000000-0000-0000-0000-00000000004d").await.json();

@@ -15,7 +15,7 @@ pub struct CallView {
     pub state: &'static str,
     /// INVITE received.
     pub started_at: Utc,
-    /// Answered.
+    /// When those who talk were brought together.
     pub answered_at: Option<Utc>,
     /// User part of From.
     pub caller: Box<str>,
@@ -23,7 +23,7 @@ pub struct CallView {
     pub called: Box<str>,
     /// Source trunk.
     pub trunk_in: Option<Box<str>>,
-    /// Target trunk of the current attempt.
+    /// Target trunk of the current attempt; while the target of a transfer is tried, of that which brought those together who talk.
     pub trunk_out: Option<Box<str>>,
     /// Route.
     pub route: Option<Box<str>>,

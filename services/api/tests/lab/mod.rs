@@ -203,8 +203,12 @@ impl Records for Lab {
     }
 
     fn of_call(&self, call: Uuid) -> Answer<'_, Result<Vec<CdrRecord>, RecordsError>> {
-        let over = call == Uuid::from_u128(77);
-        Box::pin(async move { Ok(if over { vec![cdr_record()] } else { Vec::new() }) })
+        let records = match call.as_u128() {
+            77 => vec![cdr_record()],
+            78 => transferred(),
+            _ => Vec::new(),
+        };
+        Box::pin(async move { Ok(records) })
     }
 
     fn stats(&self, asked: StatsQuestion) -> Answer<'_, Result<Vec<TrunkStats>, RecordsError>> {
@@ -258,6 +262,18 @@ pub fn call_view(n: u128) -> CallView {
             transport: "udp",
         }],
     }
+}
+
+/// A call whose first target answered when it was too late, whose second talked, and which was transferred then.
+fn transferred() -> Vec<CdrRecord> {
+    let answered = [(Disposition::Cancelled, 1), (Disposition::Answered, 3), (Disposition::Answered, 60)];
+    let row = |(disposition, seconds): (Disposition, i64)| {
+        let mut record = cdr_record();
+        record.fact.disposition = disposition;
+        record.fact.answered_at = Some(Utc(START.0 + seconds * 1_000_000));
+        record
+    };
+    answered.into_iter().map(row).collect()
 }
 
 pub fn cdr_record() -> CdrRecord {

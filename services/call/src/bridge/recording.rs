@@ -112,7 +112,9 @@ impl Core {
     /// The stream of a call that would be recorded, or why it cannot be.
     pub(crate) fn recordable(&self, key: CallKey) -> Result<u8, Recording> {
         let call = self.calls.get(key).ok_or(Recording::NoCall)?;
-        if call.record.attempt.answered.is_none() || call.record.ended.is_some() || !is_open(call) {
+        let (talk, _) = call.talk();
+        let do_talk = talk.answered.is_some() && !call.state.has_lost_a_side();
+        if !do_talk || call.record.ended.is_some() || !is_open(call) {
             return Err(Recording::NotAnswered);
         }
         if call.record.recordings.as_ref().is_some_and(|recordings| recordings.files >= MOST_FILES) {
@@ -154,7 +156,15 @@ impl Core {
         let name = Some(name(call.id, recordings.files).into());
         let order = MediaOrder::Record { session: call.media.id, stream, name };
         self.wire.outputs.push_back(Output::Media(order));
-        self.open_record(key, now);
+        self.tell_recording(key, now);
+    }
+
+    /// The record is to name the files should the process die. Where a transfer is under way it has nothing new until that is
+    /// over: the call speaks of the target's attempt.
+    fn tell_recording(&mut self, key: CallKey, now: Now) {
+        if self.calls.get(key).is_some_and(|call| call.talking_callee().is_none()) {
+            self.open_record(key, now);
+        }
     }
 
     /// A call of the process before this one was being recorded: what is said from now on goes into another file.
@@ -217,7 +227,7 @@ impl Core {
         let what = format!("the call is not recorded: {why}");
         self.wire.event(Some(id), EventKind::Warning { what });
         if !has_ended {
-            self.open_record(key, now);
+            self.tell_recording(key, now);
         }
     }
 

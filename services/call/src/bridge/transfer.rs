@@ -79,6 +79,15 @@ impl Call {
         self.transfer.as_ref()?.talk.as_ref().map(|talk| talk.b)
     }
 
+    /// The attempt that brought those together who talk, and the route that it took: while a target is tried what the record
+    /// speaks of is the target's.
+    pub(crate) fn talk(&self) -> (&Attempt, Option<&str>) {
+        match self.transfer.as_ref().and_then(|transfer| transfer.talk.as_ref()) {
+            Some(talk) => (&talk.attempt, talk.route.as_deref()),
+            None => (&self.record.attempt, self.record.route.as_deref()),
+        }
+    }
+
     /// The number of the attempt that brought them together.
     pub(crate) fn talking_attempt(&self) -> Option<u32> {
         self.transfer.as_ref()?.talk.as_ref().map(|talk| talk.attempt.number)
@@ -281,6 +290,9 @@ impl Core {
             call.record.route = talk.route;
         }
         self.tell_who_talks(key);
+        if self.calls.get(key).is_some_and(|call| call.record.recordings.is_some()) {
+            self.keep_call(key, now);
+        }
         if let Some(other) = transfer.claimed {
             self.drive(other, Cause::new(Event::Cancelled), now);
         }

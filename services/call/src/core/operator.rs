@@ -93,7 +93,7 @@ impl Core {
     }
 
     pub(crate) fn view(&self, call: &Call) -> CallView {
-        let record = &call.record;
+        let (record, (talk, route)) = (&call.record, call.talk());
         let targets = call.transfer.as_ref().and(call.b);
         let others = call.others.iter().map(|branch| branch.leg).chain([targets]).map(|leg| ("b", leg));
         let legs = [("a", Some(call.a)), ("b", call.leg(Side::B))]
@@ -114,12 +114,12 @@ impl Core {
             id: call.id,
             state: call.state.name(),
             started_at: record.started_at,
-            answered_at: record.attempt.answered.map(|(utc, _)| utc),
+            answered_at: talk.answered.map(|(utc, _)| utc),
             caller: record.caller.clone(),
             called: record.called.clone(),
             trunk_in: record.trunk_in.clone(),
-            trunk_out: record.attempt.trunk_out.clone(),
-            route: record.route.clone(),
+            trunk_out: talk.trunk_out.clone(),
+            route: route.map(Box::from),
             recording: record
                 .recordings
                 .as_ref()

@@ -7,7 +7,7 @@ use crate::harness::*;
 use crate::recording::{G722, orders, record};
 use crate::recovery::dies;
 use crate::replaces::{DESK, pickup};
-use crate::transfer::{caller_refers, from_target, notified};
+use crate::transfer::{caller_refers, caller_transfers, from_target, notified};
 
 /// Where 777 is.
 const STUDIO: &str = "10.4.4.4:5060";
@@ -118,6 +118,37 @@ fn a_transfer_of_which_nothing_came_leaves_no_wish_behind() {
     world.receive(CALLEE, &from_callee("ACK", 1, &out, ""));
     let next = dies(world);
     assert!(orders(&next).is_empty());
+}
+
+#[test]
+fn those_who_talk_while_a_target_rings_can_be_recorded_and_their_record_says_so() {
+    let (mut world, ok, _) = call_up();
+    let target = caller_transfers(&mut world, &ok);
+    world.receive(CALLEE, &response(&target, "180 Ringing", "c1", None));
+    notified(&mut world, CALLER, "active", "SIP/2.0 180 Ringing");
+    let opened = world.open_records.len();
+    let expected = format!("{}.wav", world.begun[0]);
+    assert_eq!(record(&mut world, true), Recording::Files(expected.as_str().into()));
+    assert_eq!(orders(&world), [expected.as_str()]);
+    assert_eq!(world.open_records.len(), opened, "the row of the target has nothing of it");
+    world.receive(CALLEE, &response(&target, "486 Busy Here", "c1", None));
+    world.expect(CALLEE, "ACK");
+    notified(&mut world, CALLER, "terminated", "SIP/2.0 486 Busy Here");
+    let told = world.open_records.last().and_then(|fact| fact.recording.as_deref());
+    assert_eq!(told, Some(&*expected), "should the process die now");
+    let next = dies(world);
+    assert_eq!(orders(&next), [expected.replace(".wav", "-2.wav")]);
+}
+
+#[test]
+fn who_is_left_alone_while_a_target_rings_is_not_recorded() {
+    let (mut world, ok, _) = call_up();
+    let target = caller_transfers(&mut world, &ok);
+    world.receive(CALLEE, &response(&target, "180 Ringing", "c1", None));
+    notified(&mut world, CALLER, "active", "SIP/2.0 180 Ringing");
+    world.receive(CALLER, &from_caller("BYE", 3, &ok, ""));
+    world.expect(CALLER, "SIP/2.0 200");
+    assert_eq!(record(&mut world, true), Recording::NotAnswered);
 }
 
 /// The desk is at a trunk of its own, which is recorded, or not.

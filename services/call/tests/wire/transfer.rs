@@ -550,3 +550,32 @@ fn a_relay_that_does_not_say_what_it_counted_holds_up_no_row_for_ever() {
     let facts: Vec<_> = world.records.iter().map(|fact| (fact.attempt, fact.is_last)).collect();
     assert_eq!(facts, [(1, false), (2, true)], "the process ends, and both rows are written, in their order");
 }
+
+fn shown(world: &mut World) -> call::CallView {
+    world.input(Input::Command { id: 9, command: Command::Show(world.begun[0]) });
+    match world.replies.pop() {
+        Some(call::Reply::Call(Some(call))) => *call,
+        other => panic!("no call: {other:?}"),
+    }
+}
+
+#[test]
+fn an_operator_sees_those_who_talk_while_a_target_is_tried() {
+    let (mut world, ok, _) = call_up();
+    let before = shown(&mut world);
+    let (answered, trunk, route) = (before.answered_at, before.trunk_out, before.route);
+    assert!(answered.is_some());
+    assert_eq!((trunk.as_deref(), route.as_deref()), (Some("carrier"), Some("out")));
+    world.slow_routing = true;
+    caller_refers(&mut world, &ok, "");
+    let asked = shown(&mut world);
+    assert_eq!((asked.answered_at, &asked.trunk_out, &asked.route), (answered, &trunk, &route));
+    world.slow_routing = false;
+    world.answer_questions();
+    world.expect(CALLER, "SIP/2.0 202");
+    notified(&mut world, CALLER, "active", "SIP/2.0 100 Trying");
+    let target = world.expect(CALLEE, "INVITE");
+    world.receive(CALLEE, &response(&target, "180 Ringing", "c1", None));
+    let rings = shown(&mut world);
+    assert_eq!((rings.answered_at, rings.trunk_out, rings.route), (answered, trunk, route));
+}
