@@ -84,8 +84,8 @@ pub struct Unavailable(pub String);
 /// What reading the configuration again has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Reloaded {
-    /// What is in force from now on: `routing` (trunks and routes) and `registrar` (users and access); calls in progress
-    /// keep what they began with.
+    /// What is in force from now on: `routing` (trunks and routes), `registrar` (users and access) and `guard` (with what counts
+    /// as a scanner); calls in progress keep what they began with.
     pub changed: Vec<String>,
     /// Listeners whose certificates were read again.
     pub certificates: Vec<String>,

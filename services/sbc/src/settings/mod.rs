@@ -85,7 +85,7 @@ pub struct Node {
     pub workers: u16,
     /// How long a drain waits for calls to end by themselves.
     pub drain_timeout: Duration,
-    /// The most calls at once, over all shards; the next gets 503.
+    /// The most calls at once, an equal part for each shard; the next gets 503 where that part is full.
     pub max_calls: u32,
     /// Calls that were up go on in another process.
     pub recover_calls: bool,
