@@ -5,6 +5,8 @@
 //! `Resolve`, `Media`) is answered later, or at once, with the input of the same id. The order of a call's messages is
 //! the order in which the shell hands them in.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -485,6 +487,21 @@ pub struct RouteQuery {
     pub local_user: bool,
 }
 
+/// The configuration that a call began with; there may be another by now, with other trunks in the same places.
+#[derive(Clone)]
+pub struct Began(pub Arc<Snapshot>);
+
+/// A replay has a snapshot of its own, which is no output of the call.
+impl Hash for Began {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl fmt::Debug for Began {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Began")
+    }
+}
+
 /// A line for the operator, joined to its call.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -550,6 +567,8 @@ pub enum EventKind {
         trunk_a: Option<TrunkId>,
         /// The trunk of B.
         trunk_b: Option<TrunkId>,
+        /// What these are places in.
+        of: Began,
     },
     /// The call is over and everything it held is free.
     CallEnded {

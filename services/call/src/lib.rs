@@ -35,8 +35,8 @@ pub use crate::core::{Core, may_be_quoted};
 pub use crate::coverage::{Cell, Coverage};
 pub use crate::family::{Addresses, Families, Family};
 pub use crate::io::{
-    Command, Event, EventKind, Flow, Input, NextHop, Now, Output, PeerAside, PeerChange, PeerLife, PeerState,
-    QueryId, Recording, Reply, RouteQuery, SendToken, ServerAside, TlsVersion, Utc,
+    Began, Command, Event, EventKind, Flow, Input, NextHop, Now, Output, PeerAside, PeerChange, PeerLife,
+    PeerState, QueryId, Recording, Reply, RouteQuery, SendToken, ServerAside, TlsVersion, Utc,
 };
 pub use crate::kept::{Interrupted, NotRestorable, shard_of_kept};
 pub use crate::media::{

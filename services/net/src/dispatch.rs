@@ -134,9 +134,21 @@ impl Dispatch {
         }
     }
 
+    /// A call of the process before this one takes its places at the trunks of today, and one whose sides change other places at
+    /// those that it began with.
+    pub(crate) fn resume(&mut self, event: &Event, today: &Arc<Snapshot>, now: Time) {
+        let Some(call) = event.call else { return };
+        if let EventKind::CallRestored { trunk_in, trunk_out, .. } = &event.kind {
+            self.seat(call, today, *trunk_in, *trunk_out, now);
+        }
+        if let EventKind::Joined { trunk_a, trunk_b, of } = &event.kind {
+            self.seat(call, &of.0, *trunk_a, *trunk_b, now);
+        }
+    }
+
     /// These are the trunks of the two who talk in a call: whoever else had a place in it has it no more. A place that nobody
     /// had is taken whatever the limits say, for they talk already.
-    pub(crate) fn seat(
+    fn seat(
         &mut self,
         call: Uuid,
         snapshot: &Arc<Snapshot>,

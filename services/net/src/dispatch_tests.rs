@@ -425,6 +425,20 @@ fn a_party_that_comes_without_being_routed_takes_the_place_of_who_leaves() {
 }
 
 #[test]
+fn who_comes_to_a_call_of_before_a_reload_has_its_place_at_the_trunk_of_its_name() {
+    let before = snapshot([0, 0, 0]);
+    let trunks = before.trunks().iter().rev().cloned().collect();
+    let today = Arc::new(Snapshot::new(trunks, Vec::new()).unwrap());
+    let mut dispatch = Dispatch::new(Arc::default(), Arc::default());
+    // Between phones the call held nothing.
+    let joined = EventKind::Joined { trunk_a: Some(PBX), trunk_b: None, of: call::Began(before) };
+    dispatch.resume(&event(1, joined), &today, Time::ZERO);
+    assert_eq!(calls(&dispatch), [1, 0, 0]);
+    dispatch.observe(&ended(1), Time::ZERO);
+    assert_eq!(calls(&dispatch), [0, 0, 0]);
+}
+
+#[test]
 fn the_call_of_one_of_several_branches_gives_the_places_of_the_others_back() {
     let snapshot = snapshot_with([0, 0, 0], |route| route.fork = Fork::Parallel);
     let mut dispatch = Dispatch::new(Arc::default(), Arc::default());

@@ -46,7 +46,7 @@ impl EventLog {
                 debug!(target: "call", %call, trunk = name_of(trunk), %source, ?caller, ?called, "call started");
             }
             EventKind::CallAnswered => debug!(target: "call", %call, "call answered"),
-            EventKind::Joined { trunk_a, trunk_b } => {
+            EventKind::Joined { trunk_a, trunk_b, of: _ } => {
                 let (trunk_a, trunk_b) = (name_of(trunk_a), name_of(trunk_b));
                 debug!(target: "call", %call, trunk_a, trunk_b, "sides joined");
             }

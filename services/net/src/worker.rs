@@ -324,7 +324,8 @@ impl Worker {
                 if self.concerns_guard(&event) {
                     return;
                 }
-                self.resume(&event);
+                let Parts { dispatch, snapshot, .. } = &mut self.parts;
+                dispatch.resume(&event, snapshot, self.now.time);
                 let Parts { dispatch, snapshot, .. } = &self.parts;
                 let known = event.call.and_then(|call| dispatch.snapshot_of(call)).unwrap_or(snapshot);
                 let name_of = |id| known.trunk(id).map(|trunk| trunk.name.as_str());
@@ -363,18 +364,6 @@ impl Worker {
             | EventKind::OneWay { .. }
             | EventKind::Registered { .. }
             | EventKind::Warning { .. } => false,
-        }
-    }
-
-    /// A call of the process before this one takes its places at the trunks, and one whose sides change other places.
-    fn resume(&mut self, event: &Event) {
-        let Some(call) = event.call else { return };
-        let Parts { dispatch, snapshot, .. } = &mut self.parts;
-        if let EventKind::CallRestored { trunk_in, trunk_out, .. } = &event.kind {
-            dispatch.seat(call, snapshot, *trunk_in, *trunk_out, self.now.time);
-        }
-        if let EventKind::Joined { trunk_a, trunk_b } = &event.kind {
-            dispatch.seat(call, snapshot, *trunk_a, *trunk_b, self.now.time);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::bodies::sdp_of;
 use crate::cdr::{CdrFact, EndedBy, Origin};
 use crate::core::{Core, RouteQuestion};
 use crate::headers::dialled;
-use crate::io::{EventKind, Now, Output};
+use crate::io::{Began, EventKind, Now, Output};
 use crate::leg::{LegKey, Referral};
 use crate::media::{MediaOrder, Side};
 use crate::wire::Wire;
@@ -303,8 +303,8 @@ impl Core {
         let Some(call) = self.calls.get(key) else { return };
         let [trunk_a, trunk_b] = [Some(call.a), call.b]
             .map(|leg| leg.and_then(|leg| self.legs.get(leg)).and_then(|leg| leg.trunk));
-        let id = call.id;
-        self.wire.event(Some(id), EventKind::Joined { trunk_a, trunk_b });
+        let (id, of) = (call.id, Began(call.snapshot.clone()));
+        self.wire.event(Some(id), EventKind::Joined { trunk_a, trunk_b, of });
     }
 
     /// Tells the journal how far the attempt is that brought together those of whom one has left: nobody can go on with it.

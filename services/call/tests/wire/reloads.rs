@@ -105,6 +105,8 @@ fn who_takes_a_place_in_a_call_of_before_a_reload_is_of_its_own_trunk() {
     world.receive(CALLEE, &response(&offer, "200 OK", "", Some(ANSWER)));
     world.expect(CALLEE, "ACK");
     let taken = world.expect(DESK, "SIP/2.0 200");
+    let both = ["pbx", "carrier"].map(|name| Some(name.to_owned()));
+    assert_eq!(world.joined, [both.clone(), both], "their places are at the trunks of their own names");
     let bye = world.expect(CALLER, "BYE");
     world.receive(CALLER, &response(&bye, "200 OK", "", None));
     world.receive(DESK, &from_desk("ACK", 1, &taken));

@@ -65,18 +65,18 @@ fn is_described(world: &World, side: Side, address: &str) -> bool {
 
 #[test]
 fn who_talks_is_told_at_the_answer_and_when_a_side_is_exchanged_or_stays() {
-    let [pbx, carrier] = [0, 1].map(|id| Some(routing::TrunkId(id)));
+    let [pbx, carrier] = ["pbx", "carrier"].map(|name| Some(name.to_owned()));
     let (mut world, ok, _) = call_up();
-    assert_eq!(world.joined, [[pbx, carrier]]);
+    assert_eq!(world.joined, [[pbx.clone(), carrier.clone()]]);
     let target = caller_transfers(&mut world, &ok);
     assert_eq!(world.joined.len(), 1, "the target is none of them yet");
     target_answers(&mut world, &target);
-    assert_eq!(world.joined[1..], [[carrier, carrier]]);
+    assert_eq!(world.joined[1..], [[carrier.clone(), carrier.clone()]]);
 
     let (mut world, ok, _) = call_up();
     let target = caller_transfers(&mut world, &ok);
     world.receive(CALLEE, &response(&target, "486 Busy Here", "c1", None));
-    assert_eq!(world.joined, [[pbx, carrier], [pbx, carrier]]);
+    assert_eq!(world.joined, [[pbx.clone(), carrier.clone()], [pbx, carrier]]);
 }
 
 #[test]

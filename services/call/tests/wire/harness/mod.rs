@@ -132,7 +132,7 @@ pub struct World {
     /// What the operator was warned of.
     pub warnings: Vec<String>,
     /// Of whom it was told that they talk.
-    pub joined: Vec<[Option<TrunkId>; 2]>,
+    pub joined: Vec<[Option<String>; 2]>,
     /// The calls that began.
     pub begun: Vec<uuid::Uuid>,
 }
@@ -343,8 +343,9 @@ impl World {
                     kind: EventKind::CallStarted { .. } | EventKind::CallRestored { .. },
                 }) => self.begun.push(call),
                 Output::Event(Event { kind: EventKind::Warning { what }, .. }) => self.warnings.push(what),
-                Output::Event(Event { kind: EventKind::Joined { trunk_a, trunk_b }, .. }) => {
-                    self.joined.push([trunk_a, trunk_b]);
+                Output::Event(Event { kind: EventKind::Joined { trunk_a, trunk_b, of }, .. }) => {
+                    let name = |id: TrunkId| of.0.trunk(id).unwrap().name.clone();
+                    self.joined.push([trunk_a.map(name), trunk_b.map(name)]);
                 }
                 Output::NoStreams(remote) => self.no_streams.push(remote),
                 Output::Peer(change) => self.peers.push(*change),
