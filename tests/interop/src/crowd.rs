@@ -48,8 +48,10 @@ impl Crowd {
         let stop = Arc::new(AtomicBool::new(false));
         let (a, b, box_) = (place.sip(Place::A), place.sip(Place::B), place.sip(Place::BOX));
         let (stop_caller, stop_callee) = (Arc::clone(&stop), Arc::clone(&stop));
-        let caller = std::thread::spawn(move || Caller::new(a, box_, rate).run(&stop_caller));
-        let callee = std::thread::spawn(move || answer(b, box_, &stop_callee));
+        // Both are there before the first call: a callee who is not would be told of by ICMP.
+        let (called, caller) = (socket(b, box_), Caller::new(a, box_, rate));
+        let callee = std::thread::spawn(move || answer(b, &called, &stop_callee));
+        let caller = std::thread::spawn(move || caller.run(&stop_caller));
         Crowd { stop, caller, callee }
     }
 
@@ -170,12 +172,11 @@ impl Caller {
 }
 
 /// The callee rings, answers, and is hung up.
-fn answer(local: SocketAddr, remote: SocketAddr, stop: &AtomicBool) -> Vec<String> {
-    let socket = socket(local, remote);
+fn answer(local: SocketAddr, socket: &UdpSocket, stop: &AtomicBool) -> Vec<String> {
     let mut seen = Vec::new();
     let mut quiet_since = Instant::now();
     loop {
-        let Some(text) = receive(&socket) else {
+        let Some(text) = receive(socket) else {
             if stop.load(Ordering::Relaxed) && quiet_since.elapsed() > TALK * 4 {
                 return seen;
             }
