@@ -546,7 +546,7 @@ impl Handle {
     fn detach(&self, path: &Path) {
         for end in [Side::A, Side::B].into_iter().flat_map(|side| path.ends(side)) {
             if let Some(mut slot) = self.shared.slot(end.slot) {
-                slot.release(&self.shared, self.shard);
+                slot.release(&self.shared, self.shard, end.slot);
             }
         }
     }

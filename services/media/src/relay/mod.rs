@@ -13,6 +13,7 @@ mod allowance;
 mod farewell;
 mod handing;
 mod handshake;
+mod seats;
 mod sockets;
 mod worker;
 
@@ -29,6 +30,7 @@ use rustix::fd::OwnedFd;
 use sip::Time;
 
 use self::handshake::Identity;
+use self::seats::Vacated;
 pub(crate) use self::sockets::SocketError;
 use self::sockets::{Slot, Socket, Sockets};
 use crate::engine::Handle;
@@ -206,6 +208,7 @@ struct ThreadState {
     /// Streams that digits are played into.
     playing: Mutex<Vec<(Arc<Path>, Side)>>,
     plays: AtomicBool,
+    vacated: Vacated,
     counters: Counters,
     /// Begun since the thread looked last.
     handshakes: Mutex<Vec<(Weak<Path>, Side)>>,
@@ -587,6 +590,7 @@ impl ThreadState {
             interrupt,
             playing,
             plays,
+            vacated: Vacated::default(),
             counters: Counters::default(),
             handshakes: Mutex::default(),
         })

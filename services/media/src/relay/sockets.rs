@@ -121,11 +121,16 @@ impl Sockets {
     }
 }
 
+/// Whether a place that was visited in the wake-up of that number is visited again in this one, or was in the one before.
+pub(super) fn is_again(visited: &mut u32, wakeup: u32) -> bool {
+    let before = std::mem::replace(visited, wakeup);
+    wakeup.wrapping_sub(before) <= 1
+}
+
 impl Slot {
     /// Whether the relay thread was here in this wake-up already or in the one before.
     pub(super) fn comes_up_again(&mut self, wakeup: u32) -> bool {
-        let before = std::mem::replace(&mut self.visited, wakeup);
-        wakeup.wrapping_sub(before) <= 1
+        is_again(&mut self.visited, wakeup)
     }
 
     pub(super) fn socket(&self, kind: Kind) -> Option<&Socket> {
@@ -152,8 +157,10 @@ impl Slot {
     }
 
     /// The call is over: nobody uses the pair. Its sockets stay open unless descriptors are scarce.
-    pub(crate) fn release(&mut self, shared: &Shared, shard: usize) {
-        self.user = None;
+    pub(crate) fn release(&mut self, shared: &Shared, shard: usize, slot: SlotId) {
+        if self.user.take().is_some() {
+            shared.thread_of(shard).vacated.push(slot);
+        }
         let account = &shared.shards[shard].sockets;
         if account.keeps_resting() {
             return;

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recvfrom, send, sendto};
 use sip::Time;
 
+use super::seats::{Seat, Seats};
 use super::sockets::Kind;
 use super::{Path, Shared, Socket, ThreadState};
 use crate::Wake;
@@ -35,6 +36,10 @@ const ROUNDS: usize = 64;
 const BURST: usize = 32;
 /// As many as a socket holds, and more.
 const BACKLOG: usize = 1024;
+/// So many sockets at once are looked at ahead of their packets: what those need is in the cache still when they are read.
+const AHEAD: usize = 16;
+/// Streams that have ended are let go of this often when no packet comes.
+const VACATE: Duration = Duration::from_secs(1);
 /// How often is looked for packets of digits that are due, while there are any.
 const PLAYING: Duration = Duration::from_millis(5);
 /// So many records of handshakes are read in a wake-up: each takes a tenth of a millisecond or more, in which nothing else moves. The
@@ -65,6 +70,7 @@ pub(super) fn spawn(
 ) -> io::Result<JoinHandle<()>> {
     let start = shared.start;
     let worker = Worker {
+        seats: Seats::new(shared.slots.len()),
         shared,
         thread,
         wakers,
@@ -91,6 +97,7 @@ struct Worker {
     now: Time,
     /// Counts wake-ups, to know a socket that comes up again.
     wakeup: u32,
+    seats: Seats,
     /// Those under way.
     handshakes: Vec<(Weak<Path>, Side)>,
     /// When they were last looked at.
@@ -150,9 +157,17 @@ impl Worker {
         for _ in 0..ROUNDS {
             self.now = Time::from_micros(self.start.elapsed().as_micros() as u64);
             let more_than_fit = events.len() >= BATCH;
-            for event in events.drain(..) {
-                self.visit(event.data.u64(), buffer);
+            // What a shard has emptied is seen here before any packet that came afterwards.
+            for slot in self.state().vacated.take() {
+                self.seats.take(slot);
             }
+            for next in events.chunks(AHEAD) {
+                self.seats.approach(next.iter().filter_map(|event| Some(socket_of(event.data.u64())?.0)));
+                for event in next {
+                    self.visit(event.data.u64(), buffer);
+                }
+            }
+            events.clear();
             if !more_than_fit && !std::mem::take(&mut look_again)
                 || self.wait(events, Some(Duration::ZERO)).is_err()
             {
@@ -206,30 +221,52 @@ impl Worker {
             return;
         }
         let Some((id, kind)) = socket_of(token) else { return };
+        match self.seats.take(id) {
+            Some(mut seat) => {
+                let burst = if seat.comes_up_again(self.wakeup) { BURST } else { 1 };
+                self.serve(&seat.path, seat.side, id, kind, burst, buffer);
+                self.seats.seat(id, seat);
+            }
+            None => self.visit_slot(id, kind, buffer),
+        }
+    }
+
+    /// A slot where nobody sits yet.
+    fn visit_slot(&mut self, id: SlotId, kind: Kind, buffer: &mut [u8]) {
         let Some(mut slot) = self.shared.slot(id) else { return };
         let burst = if slot.comes_up_again(self.wakeup) { BURST } else { 1 };
         let user = slot.user.clone();
-        // The path has the others.
-        let besides =
-            (user.is_none() || kind == Kind::Strangers).then(|| slot.socket(kind).cloned()).flatten();
+        let socket = user.is_none().then(|| slot.socket(kind).cloned()).flatten();
         drop(slot);
-        let waits =
-            |(path, side): &(Arc<Path>, Side)| self.records >= RECORDS && path.state().is_keyless(*side);
-        if user.as_ref().is_some_and(waits) {
+        if let Some((path, side)) = user {
+            self.serve(&path, side, id, kind, burst, buffer);
+            self.seats.seat(id, Seat::new(path, side, self.wakeup));
+        } else if let Some(socket) = socket {
+            read(burst, &socket, buffer, |_, _, _| self.tally.late += 1);
+        }
+    }
+
+    /// Moves what came to one socket of a stream.
+    fn serve(
+        &mut self,
+        path: &Arc<Path>,
+        side: Side,
+        id: SlotId,
+        kind: Kind,
+        burst: usize,
+        buffer: &mut [u8],
+    ) {
+        if self.records >= RECORDS && path.state().is_keyless(side) {
             return;
         }
-        match (user, besides) {
-            (Some((path, side)), Some(socket)) => {
-                self.relay(&path, side, &socket, kind.channel(), burst, buffer)
+        if kind == Kind::Strangers {
+            // The path does not have that one.
+            let socket = self.shared.slot(id).and_then(|slot| slot.socket(kind).cloned());
+            if let Some(socket) = socket {
+                self.relay(path, side, &socket, kind.channel(), burst, buffer);
             }
-            (Some((path, side)), None) => {
-                let end = path.end_at(side, id);
-                if let Some(socket) = end.and_then(|end| end.socket(kind.channel())) {
-                    self.relay(&path, side, socket, kind.channel(), burst, buffer);
-                }
-            }
-            (None, Some(socket)) => read(burst, &socket, buffer, |_, _, _| self.tally.late += 1),
-            (None, None) => {}
+        } else if let Some(socket) = path.end_at(side, id).and_then(|end| end.socket(kind.channel())) {
+            self.relay(path, side, socket, kind.channel(), burst, buffer);
         }
     }
 
@@ -331,13 +368,14 @@ impl Worker {
         }
     }
 
-    /// How long to wait for packets: for ever, unless a shard wants to look for silence.
+    /// How long to wait for packets: for ever, unless there is something else to look after.
     fn patience(&self) -> Option<Duration> {
         let watched = self.wakers.iter().any(|(shard, _)| self.is_watched(*shard));
         let look = watched.then(|| self.shared.look_interval().saturating_sub(self.woken.elapsed()));
         let tend = (!self.handshakes.is_empty()).then_some(TEND);
         let plays = self.state().plays.load(Relaxed).then_some(PLAYING);
-        look.into_iter().chain(tend).chain(plays).min()
+        let vacate = (!self.seats.are_empty()).then_some(VACATE);
+        look.into_iter().chain(tend).chain(plays).chain(vacate).min()
     }
 
     /// Sends again what handshakes have lost, until they are over.
