@@ -5,7 +5,7 @@ COPY . .
 RUN apt-get update && apt-get install -qy --no-install-recommends libcap2-bin && rm -rf /var/lib/apt/lists/*
 # Permitted and not effective, so that the box starts without them too; what it does with them: docs/guide/media.md.
 RUN cargo build --locked --release -p drawbridge && strip target/release/drawbridge \
-    && setcap cap_bpf,cap_net_admin=p target/release/drawbridge
+    && setcap cap_bpf,cap_net_admin,cap_net_raw=p target/release/drawbridge
 
 FROM debian:bookworm-slim
 RUN useradd --system --create-home --home-dir /var/lib/drawbridge --shell /usr/sbin/nologin drawbridge

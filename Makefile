@@ -65,9 +65,12 @@ mutants: ## breaks the state machines on purpose, one mutation at a time; all mu
 fuzz: ## searches for bytes that break a reader, TARGET=… (all in turn), MINUTES=… of processor time each (10); needs a C++ compiler
 	CARGO=$(CARGO) tests/fuzz/fuzz.sh $(or $(MINUTES),10) $(if $(filter command,$(firstword $(origin TARGET))),$(TARGET))
 
-bpf: ## compiles the program for the kernel again; fails when the committed object is another (Debian: clang-14 llvm-14 linux-libc-dev)
-	@$(BPF)/build.sh $(BPF)/relay.bpf.new && cmp $(BPF)/relay.bpf.new $(BPF)/relay.bpf.o; same=$$?; \
-	if [ $$same = 0 ]; then rm $(BPF)/relay.bpf.new; else echo "look at relay.bpf.new, then move it to relay.bpf.o" >&2; fi; exit $$same
+bpf: ## compiles the programs for the kernel again; fails when a committed object is another (Debian: clang-14 llvm-14 linux-libc-dev)
+	@for name in relay steer; do \
+		$(BPF)/build.sh $$name $(BPF)/$$name.bpf.new && cmp $(BPF)/$$name.bpf.new $(BPF)/$$name.bpf.o || { \
+			echo "look at $$name.bpf.new, then move it to $$name.bpf.o" >&2; exit 1; }; \
+		rm $(BPF)/$$name.bpf.new; \
+	done
 
 docs: ## the documentation of the crates, broken links are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

@@ -75,6 +75,8 @@ pub struct Config {
     pub rate: u32,
     /// Who relays streams that have settled.
     pub engine: EngineChoice,
+    /// Whether the datagrams of all ports are brought to one socket of each relay thread, where the process may have that.
+    pub steer: bool,
     /// Whether what the kernel relays is kept for the next process with these ports, if this one is killed: its packets are
     /// relayed meanwhile, for a minute at most.
     pub survive_restart: bool,
@@ -119,6 +121,7 @@ impl Default for Config {
             dscp: None,
             rate: 0,
             engine: EngineChoice::Userspace,
+            steer: true,
             survive_restart: false,
             pins: None,
         }

@@ -77,6 +77,11 @@ impl Plan {
         (offset % 2 == 0 && offset / 2 < self.pairs).then_some(Pair(offset / 2))
     }
 
+    /// The pair of a port, and whether it is the one for RTCP; `None`: it is not in the range.
+    pub(crate) fn pair_with(self, port: u16) -> Option<(Pair, bool)> {
+        Some((self.pair_of(port & !1)?, port % 2 == 1))
+    }
+
     /// The pairs of one of `shards` shards, as even a share as can be.
     pub(crate) fn share(self, shard: u32, shards: u32) -> impl Iterator<Item = Pair> {
         let start = |n: u32| (u64::from(self.pairs) * u64::from(n) / u64::from(shards.max(1))) as u32;

@@ -4,6 +4,7 @@
 mod harness;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use call::{RemoteStream, Side, StreamPorts};
@@ -31,9 +32,15 @@ fn hears(listener: &Phone, speaker: &Phone, port: u16, sequence: u16) {
     assert_eq!(receive(&listener.rtp).0, rtp(sequence));
 }
 
+/// A relay that hears each port by its own sockets, whatever the process may do.
+fn connecting(ports: RangeInclusive<u16>) -> Bench {
+    let one_way_after = Duration::from_secs(24 * 60 * 60);
+    Bench::with(Config { ports, one_way_after, steer: false, ..Config::default() })
+}
+
 #[test]
 fn a_stranger_never_gets_through_and_is_counted() {
-    let mut bench = Bench::new(21_300..=21_319);
+    let mut bench = connecting(21_300..=21_319);
     let (a, b) = (Phone::new(), Phone::new());
     let ports = bench.call(1, &a, &b);
     let next = settle(&a, &b, ports);
@@ -60,7 +67,7 @@ fn a_stranger_never_gets_through_and_is_counted() {
 /// Two sockets share the port then, and nobody else may.
 #[test]
 fn a_port_that_is_connected_is_the_relays_alone() {
-    let mut bench = Bench::new(21_620..=21_639);
+    let mut bench = connecting(21_620..=21_639);
     let (a, b) = (Phone::new(), Phone::new());
     let ports = bench.call(1, &a, &b);
     settle(&a, &b, ports);
@@ -74,7 +81,7 @@ fn a_port_that_is_connected_is_the_relays_alone() {
 /// Connecting does not empty the socket: what a stranger sent just before is still read afterwards.
 #[test]
 fn a_stranger_who_was_there_before_the_port_was_connected_is_not_taken_for_the_peer() {
-    let mut bench = Bench::new(21_320..=21_439);
+    let mut bench = connecting(21_320..=21_439);
     let (a, b, stranger) = (Phone::new(), Phone::new(), Phone::at("127.0.0.66"));
     for session in 1..=20 {
         let ports = bench.call(session, &a, &b);
@@ -92,7 +99,7 @@ fn a_stranger_who_was_there_before_the_port_was_connected_is_not_taken_for_the_p
 
 #[test]
 fn a_peer_that_moves_is_heard_from_its_new_port_before_anything_is_sent_there() {
-    let mut bench = Bench::new(21_440..=21_459);
+    let mut bench = connecting(21_440..=21_459);
     let (a, b, moved) = (Phone::new(), Phone::new(), Phone::new());
     let ports = bench.call(1, &a, &b);
     let next = settle(&a, &b, ports);
@@ -109,7 +116,7 @@ fn a_peer_that_moves_is_heard_from_its_new_port_before_anything_is_sent_there() 
 
 #[test]
 fn a_stream_that_is_rejected_and_offered_again_is_open_to_its_new_peer() {
-    let mut bench = Bench::new(21_460..=21_479);
+    let mut bench = connecting(21_460..=21_479);
     let (a, b, other) = (Phone::new(), Phone::new(), Phone::at("127.0.0.5"));
     let ports = bench.call(1, &a, &b);
     let next = settle(&a, &b, ports);
@@ -125,7 +132,7 @@ fn a_stream_that_is_rejected_and_offered_again_is_open_to_its_new_peer() {
 
 #[test]
 fn a_hold_keeps_the_peer_and_the_resume_may_name_another() {
-    let mut bench = Bench::new(21_480..=21_499);
+    let mut bench = connecting(21_480..=21_499);
     let (a, b, elsewhere) = (Phone::new(), Phone::new(), Phone::new());
     let ports = bench.call(1, &a, &b);
     let next = settle(&a, &b, ports);
@@ -147,7 +154,7 @@ fn a_hold_keeps_the_peer_and_the_resume_may_name_another() {
 /// A phone restarts: its port is closed for a while, each packet comes back as an ICMP error, and then it listens again.
 #[test]
 fn a_peer_that_refused_for_a_while_hears_every_packet_from_then_on() {
-    let mut bench = Bench::new(21_500..=21_519);
+    let mut bench = connecting(21_500..=21_519);
     let (a, b) = (Phone::new(), Phone::new());
     let ports = bench.call(1, &a, &b);
     let next = settle(&a, &b, ports);
@@ -174,7 +181,7 @@ fn a_peer_that_refused_for_a_while_hears_every_packet_from_then_on() {
 
 #[test]
 fn the_described_address_takes_the_stream_back_from_a_neighbour_however_late() {
-    let mut bench = Bench::new(21_520..=21_539);
+    let mut bench = connecting(21_520..=21_539);
     let (a, b, neighbour) = (Phone::new(), Phone::new(), Phone::new());
     let ports = bench.call(1, &a, &b);
     hears(&a, &neighbour, ports.b.rtp, 0);
@@ -185,7 +192,7 @@ fn the_described_address_takes_the_stream_back_from_a_neighbour_however_late() {
 
 #[test]
 fn the_next_call_of_a_port_hears_its_own_peer_and_the_quarantine_counts_late_packets() {
-    let mut bench = Bench::new(21_540..=21_543);
+    let mut bench = connecting(21_540..=21_543);
     let (a, b) = (Phone::new(), Phone::new());
     let (c, d) = (Phone::at("127.0.0.7"), Phone::at("127.0.0.8"));
     let first = bench.call(1, &a, &b);
@@ -238,7 +245,7 @@ fn ipv6_peers_are_connected_moved_and_parted_too() {
 
 #[test]
 fn control_crosses_beside_a_connected_media_port() {
-    let mut bench = Bench::new(21_600..=21_619);
+    let mut bench = connecting(21_600..=21_619);
     let (a, b, stranger) = (Phone::new(), Phone::new(), Phone::at("127.0.0.66"));
     let ports = bench.call(1, &a, &b);
     settle(&a, &b, ports);

@@ -12,6 +12,7 @@ mod left;
 mod netlink;
 mod pins;
 mod program;
+mod steering;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +25,9 @@ pub(crate) use self::left::Adoption;
 use self::left::LeftBehind;
 use self::netlink::{Kind, Netlink};
 pub use self::program::KernelError;
+pub(crate) use self::program::privileged;
 use self::program::{Hold, Program};
+pub(crate) use self::steering::Steering;
 use crate::Config;
 use crate::ports::{Plan, SlotId};
 use crate::stream::{Elsewhere, Handover, Limit, Route};

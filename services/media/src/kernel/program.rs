@@ -77,6 +77,15 @@ pub enum KernelError {
         /// What it holds.
         directory: String,
     },
+    /// There is no socket for all ports.
+    #[error("no socket hears or speaks for all media ports: {0}")]
+    Funnel(#[source] std::io::Error),
+    /// No address that packets can be steered by.
+    #[error("media.address has no IPv4 address of its own")]
+    NoAddress,
+    /// Not wanted.
+    #[error("configured")]
+    Configured,
     /// Interfaces and routes cannot be asked for.
     #[error("the system does not say which interfaces it has: {0}")]
     Netlink(#[from] std::io::Error),
@@ -105,14 +114,19 @@ pub(super) enum Hold {
 impl Program {
     pub(super) fn start(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, KernelError> {
         check_version()?;
-        let before = raise_capabilities()?;
-        let started = begin(config, plan, netlink);
-        if let Some(before) = before {
-            // Maps are written through their descriptors, which takes no privilege.
-            let _ = set_capabilities(None, before);
-        }
-        started
+        privileged(|| begin(config, plan, netlink))
     }
+}
+
+/// Does what takes privileges with all that the process may have.
+pub(crate) fn privileged<T>(work: impl FnOnce() -> Result<T, KernelError>) -> Result<T, KernelError> {
+    let before = raise_capabilities()?;
+    let done = work();
+    if let Some(before) = before {
+        // Maps are written through their descriptors, which takes no privilege.
+        let _ = set_capabilities(None, before);
+    }
+    done
 }
 
 fn begin(config: &Config, plan: Plan, netlink: &Netlink) -> Result<Program, KernelError> {
@@ -302,7 +316,7 @@ fn attach(
         .map_err(|error| KernelError::Attach { name: interface.name.clone(), why: because(&error) })
 }
 
-fn absent(name: &str) -> KernelError {
+pub(super) fn absent(name: &str) -> KernelError {
     KernelError::Load { why: format!("the object has no {name}") }
 }
 
@@ -356,12 +370,13 @@ fn raise_capabilities() -> Result<Option<rustix::thread::CapabilitySets>, Kernel
         (true, false) => return Err(KernelError::Capability { missing: "CAP_NET_ADMIN" }),
         (false, false) => return Err(KernelError::Capability { missing: "CAP_BPF and CAP_NET_ADMIN" }),
     }
-    if has(before.effective) == (true, true) {
+    let wanted = before.permitted
+        & (CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW | CapabilitySet::SYS_ADMIN);
+    if before.effective.contains(wanted) {
         return Ok(None);
     }
     let mut raised = before;
-    raised.effective |=
-        raised.permitted & (CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN);
+    raised.effective |= wanted;
     set_capabilities(None, raised).map_err(std::io::Error::from)?;
     Ok(Some(before))
 }

@@ -2,7 +2,7 @@
 
 use call::Side;
 
-use super::{Path, worker};
+use super::{Path, moving};
 
 impl Path {
     /// Tells a side that whoever it has heard control of is gone (RFC 3550 §6.6).
@@ -11,7 +11,7 @@ impl Path {
         let socket = self.end_towards(side, farewell.to).and_then(|end| end.socket(farewell.out));
         if let Some(socket) = socket {
             // What gets lost the side finds out by waiting, as it would without it.
-            worker::transmit(socket, farewell.packet(), farewell.to, false);
+            moving::transmit(socket, farewell.packet(), farewell.to, false);
         }
     }
 }

@@ -119,7 +119,7 @@ impl Shared {
         self.kernel.as_ref().is_some_and(Kernel::has_flows)
     }
 
-    fn port_of(&self, end: &PathEnd) -> SocketAddr {
+    pub(super) fn port_of(&self, end: &PathEnd) -> SocketAddr {
         let (pair, at) = self.plan.place(end.slot);
         SocketAddr::new(self.address(at), self.plan.rtp_port(pair))
     }

@@ -11,8 +11,10 @@
 
 mod allowance;
 mod farewell;
+mod funnel;
 mod handing;
 mod handshake;
+mod moving;
 mod seats;
 mod sockets;
 mod worker;
@@ -29,12 +31,13 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::fd::OwnedFd;
 use sip::Time;
 
+use self::funnel::Funnel;
 use self::handshake::Identity;
 use self::seats::Vacated;
 pub(crate) use self::sockets::SocketError;
 use self::sockets::{Slot, Socket, Sockets};
 use crate::engine::Handle;
-use crate::kernel::{Kernel, KernelTotals};
+use crate::kernel::{Kernel, KernelTotals, Steering};
 use crate::ports::{At, Plan, SlotId};
 use crate::recording::{Recorder, RecordingTotals};
 use crate::stream::{Channel, Limit, Stream};
@@ -57,6 +60,8 @@ pub struct Totals {
     pub kernel_packets: u64,
     /// And their payload octets.
     pub kernel_octets: u64,
+    /// Datagrams that came to the one socket of a relay thread, whatever became of them.
+    pub steered: u64,
     /// Directions of streams that are in the kernel now.
     pub kernel_flows: usize,
     /// RTCP packets relayed.
@@ -114,6 +119,7 @@ impl Relay {
             let counters = &thread.counters;
             totals.packets += counters.packets.load(Relaxed);
             totals.octets += counters.octets.load(Relaxed);
+            totals.steered += counters.steered.load(Relaxed);
             totals.control += counters.control.load(Relaxed);
             totals.dropped += counters.dropped.load(Relaxed);
             totals.not_rtp += counters.not_rtp.load(Relaxed);
@@ -171,6 +177,8 @@ pub(crate) struct Shared {
     pub(crate) plan: Plan,
     /// The engine in the kernel, where there is one.
     kernel: Option<Kernel>,
+    /// What brings the datagrams of all ports to the threads' funnels, where there is that.
+    steering: Option<Steering>,
     /// What is shown in DTLS.
     pub(crate) identity: Option<Identity>,
     slots: Box<[Mutex<Slot>]>,
@@ -205,6 +213,8 @@ struct ThreadState {
     epoll: OwnedFd,
     /// Ends a wait that has no timeout.
     interrupt: OwnedFd,
+    /// Where the datagrams of all its ports come in, if they are steered.
+    funnel: Option<Funnel>,
     /// Streams that digits are played into.
     playing: Mutex<Vec<(Arc<Path>, Side)>>,
     plays: AtomicBool,
@@ -226,6 +236,7 @@ impl ThreadState {
 struct Counters {
     packets: AtomicU64,
     octets: AtomicU64,
+    steered: AtomicU64,
     control: AtomicU64,
     dropped: AtomicU64,
     not_rtp: AtomicU64,
@@ -374,6 +385,10 @@ impl Shared {
     /// Whether ports may be connected to a peer. Not where they are bound to every address of the host: connecting would
     /// choose one of them, and the peer was perhaps told another.
     pub(crate) fn may_connect(&self, peer: SocketAddr) -> bool {
+        // The system would choose the port's own socket for its peer then, whatever is steered.
+        if self.steering.is_some() && peer.is_ipv4() {
+            return false;
+        }
         let mut locals = self.config.addresses().map(|(address, _)| address);
         locals.any(|local| local.is_ipv4() == peer.is_ipv4() && !local.is_unspecified())
     }
@@ -443,6 +458,11 @@ pub(crate) fn start(
     });
     let recorder = recorder.transpose()?;
     let threads = config.threads.clamp(1, shards);
+    let (steering, funnels) = match funnel::open(&config, plan, threads) {
+        Ok((steering, funnels)) => (Ok(steering), funnels.into_iter().map(Some).collect()),
+        Err(why) => (Err(why), std::iter::repeat_with(|| None).take(threads).collect::<Vec<_>>()),
+    };
+    let not_steered = steering.as_ref().err().map(ToString::to_string);
     let identity = Identity::new();
     if identity.is_none() {
         tracing::warn!("no certificate for media could be made: no DTLS");
@@ -450,11 +470,16 @@ pub(crate) fn start(
     let shared = Arc::new(Shared {
         plan,
         kernel,
+        steering: steering.ok(),
         identity,
         slots: config.addresses().flat_map(|_| 0..plan.pairs()).map(|_| Mutex::default()).collect(),
         shards: (0..shards).map(|_| ShardState::new(limit / shards)).collect(),
-        threads: (0..threads)
-            .map(|thread| ThreadState::new().map_err(|source| MediaError::Thread { thread, source }))
+        threads: funnels
+            .into_iter()
+            .enumerate()
+            .map(|(thread, funnel)| {
+                ThreadState::new(funnel).map_err(|source| MediaError::Thread { thread, source })
+            })
             .collect::<Result<_, _>>()?,
         start,
         recorder,
@@ -472,7 +497,7 @@ pub(crate) fn start(
         let started = worker::spawn(Arc::clone(&shared), thread, wakers);
         relay.threads.push(started.map_err(|source| MediaError::Thread { thread, source })?);
     }
-    tell(&relay, &why);
+    tell(&relay, &why, not_steered.as_deref());
     let handles = (0..shards).map(|shard| Box::new(Handle::new(Arc::clone(&shared), shard)) as _);
     Ok((handles.collect(), relay))
 }
@@ -517,7 +542,7 @@ fn check(config: &Config, plan: Plan, shards: usize, wakers: usize) -> Result<()
     }
 }
 
-fn tell(relay: &Relay, why: &str) {
+fn tell(relay: &Relay, why: &str, not_steered: Option<&str>) {
     let totals = relay.totals();
     let config = &relay.shared.config;
     let (pairs, limit) = (totals.ports_total / 2, totals.sockets_limit);
@@ -533,6 +558,8 @@ fn tell(relay: &Relay, why: &str) {
         tick = ?config.tick,
         engine = if relay.shared.kernel.is_some() { "ebpf" } else { "userspace" },
         why,
+        steered = relay.shared.steering.is_some(),
+        not_steered,
         "media relay runs"
     );
     if limit < pairs {
@@ -580,14 +607,19 @@ impl ShardState {
 }
 
 impl ThreadState {
-    fn new() -> std::io::Result<ThreadState> {
+    fn new(funnel: Option<Funnel>) -> std::io::Result<ThreadState> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let interrupt = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &interrupt, epoll::EventData::new_u64(worker::INTERRUPT), epoll::EventFlags::IN)?;
+        if let Some(funnel) = &funnel {
+            let token = epoll::EventData::new_u64(worker::FUNNEL);
+            epoll::add(&epoll, funnel.inward(), token, epoll::EventFlags::IN)?;
+        }
         let (playing, plays) = (Mutex::default(), AtomicBool::new(false));
         Ok(ThreadState {
             epoll,
             interrupt,
+            funnel,
             playing,
             plays,
             vacated: Vacated::default(),

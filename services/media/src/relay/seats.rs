@@ -9,14 +9,13 @@
 //! wake-up after the shard has emptied the slot.
 
 use std::hint::black_box;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use call::Side;
 
-use super::Path;
+use super::{Path, PathEnd};
 use crate::ports::SlotId;
 
 /// The user of a slot.
@@ -70,12 +69,17 @@ impl Seats {
         self.occupied == 0
     }
 
-    /// Has what the next packets of these slots need fetched from memory, all of it at once.
-    pub(super) fn approach(&self, slots: impl Iterator<Item = SlotId>) {
+    /// Has what the next packets of these slots need fetched from memory, all of it at once. `touch` looks at more of the ends
+    /// of both sides.
+    pub(super) fn approach(
+        &self,
+        slots: impl Iterator<Item = SlotId>,
+        touch: impl Fn(&PathEnd, &PathEnd) -> i32,
+    ) {
         let seats = slots.filter_map(|slot| self.seats.get(slot.0 as usize)?.as_ref());
         black_box(seats.fold(0, |seen, Seat { path, side, .. }| {
-            let [near, far] = [*side, side.other()].map(|side| path.end(side).rtp.as_raw_fd());
-            seen ^ near ^ far ^ i32::from(path.state.is_poisoned())
+            let touched = touch(path.end(*side), path.end(side.other()));
+            seen ^ touched ^ i32::from(path.state.is_poisoned())
         }));
     }
 }

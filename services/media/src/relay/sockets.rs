@@ -168,6 +168,7 @@ impl Slot {
         let sockets = [self.rtp.take(), self.rtcp.take(), self.strangers.take()];
         for (socket, kind) in sockets.into_iter().zip(Kind::ALL) {
             if let Some(socket) = socket {
+                shared.steer(slot, kind, None);
                 // The relay may hold the socket for another instant; it must not be woken for it any more.
                 let _ = epoll::delete(shared.epoll_of(shard), &*socket);
                 account.closed(kind);
@@ -302,6 +303,7 @@ fn open(
     match attempt() {
         Ok(socket) => {
             account.opened(kind);
+            shared.steer(slot, kind, Some(shard));
             Ok(Arc::new(socket))
         }
         Err(error) => Err(match Errno::from_io_error(&error) {
@@ -336,7 +338,7 @@ fn bind(address: SocketAddr, beside: Option<&Socket>) -> io::Result<RawSocket> {
     bound.map(|()| socket)
 }
 
-fn mark(socket: &RawSocket, address: IpAddr, dscp: u8) -> io::Result<()> {
+pub(super) fn mark(socket: &RawSocket, address: IpAddr, dscp: u8) -> io::Result<()> {
     // The two low bits of the octet are ECN (RFC 3168 §5).
     let octet = u32::from(dscp) << 2;
     match address {

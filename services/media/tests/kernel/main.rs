@@ -9,4 +9,5 @@ mod endings;
 mod harness;
 mod network;
 mod relaying;
+mod steering;
 mod surviving;

@@ -47,6 +47,7 @@ pub(super) fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
         kernel_packets,
         kernel_octets,
         kernel_flows,
+        steered,
         control,
         dropped,
         not_rtp,
@@ -85,6 +86,11 @@ pub(super) fn media_samples(totals: &Totals, samples: &mut Vec<Sample>) {
             "drawbridge_media_kernel_streams",
             "Directions of media streams that the kernel relays.",
             kernel_flows as f64,
+        ),
+        counter(
+            "drawbridge_media_steered_total",
+            "Datagrams that came to the one socket of a relay thread, of all ports.",
+            steered,
         ),
         counter("drawbridge_media_control_packets_total", "RTCP packets relayed.", control),
         counter(

@@ -362,6 +362,7 @@ fn media_config(media: &Media, shards: usize) -> media::Config {
             Engine::Userspace => media::EngineChoice::Userspace,
             Engine::Ebpf => media::EngineChoice::Kernel,
         },
+        steer: media.steer,
         survive_restart: media.survive_restart,
         pins: Some(media.pins.clone()),
         ..media::Config::default()

@@ -162,6 +162,8 @@ pub struct Media {
     pub ports: (u16, u16),
     /// Which engine was asked for.
     pub engine: Engine,
+    /// Whether the datagrams of all ports are brought to one socket of each relay thread, where that can be had.
+    pub steer: bool,
     /// Whether the kernel goes on with settled streams when the process is killed, until the next one takes them over.
     pub survive_restart: bool,
     /// Where it is said of them, in a BPF file system.
@@ -362,6 +364,7 @@ impl Default for Settings {
                 advertise6: None,
                 ports: (30000, 39999),
                 engine: Engine::Auto,
+                steer: true,
                 survive_restart: false,
                 pins: PathBuf::from("/sys/fs/bpf/drawbridge"),
                 timeout: Duration::from_secs(60),

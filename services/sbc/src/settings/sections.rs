@@ -262,6 +262,7 @@ fn media(mut section: Section<'_>, default: Media, recovers_calls: bool) -> Medi
         advertise6: advertise6.map(|advertise6| advertise6.value),
         ports: section.or("ports", default.ports, ports),
         engine,
+        steer: section.or("steer", default.steer, flag),
         survive_restart: survives.map_or(default.survive_restart, |survives| survives.value),
         pins: section.or("pins", default.pins, path),
         timeout: section.or("timeout", default.timeout, duration(SECOND..=DAY)),
