@@ -431,11 +431,11 @@ impl Handle {
         let Some(recorder) = &self.shared.recorder else { return };
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.untap(id) {
-            recorder.end(id);
+            recorder.end(id, self.shared.clock());
         }
         let (Some(path), Some(name)) = (session.paths.get(usize::from(stream)), name) else { return };
         session.recorded = Some(stream);
-        recorder.begin(id, name);
+        recorder.begin(id, name, self.shared.clock());
         let mut state = path.state();
         state.tap(id, true);
         self.shared.recall(path, &mut state);
@@ -530,7 +530,7 @@ impl Handle {
                 self.pairs(path).into_iter().for_each(|pair| self.ports.rest(pair, now));
             }
             if let Some(recorder) = self.shared.recorder.as_ref().filter(|_| session.recorded.is_some()) {
-                recorder.end(id);
+                recorder.end(id, self.shared.clock());
                 recorder.take_ended(|ended| ended == id);
             }
             if session.watch.is_some() {

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use call::MediaId;
+use sip::Time;
 
 pub(crate) use self::timeline::Tapped;
 use self::writer::Writer;
@@ -68,18 +69,18 @@ pub struct RecordingTotals {
     pub begun: u64,
     /// Recordings that ended before their calls, or did not begin: a limit, or the disk.
     pub cut: u64,
-    /// Packets that are in no file because the writer was behind.
+    /// Packets that are in no file, or not as a whole, because the writer was behind.
     pub missed: u64,
     /// There is no room for more.
     pub full: bool,
 }
 
-/// What the writer is told.
+/// What the writer is told. Times are when it was told, by the relay's clock: the writer may come to it seconds later.
 #[derive(Debug)]
 enum Note {
-    Begin { session: MediaId, name: Box<str> },
+    Begin { session: MediaId, name: Box<str>, at: Time },
     Heard { session: MediaId, tapped: Vec<Tapped> },
-    End { session: MediaId },
+    End { session: MediaId, at: Time },
 }
 
 /// What the writer and those who tell it share.
@@ -143,8 +144,8 @@ impl Recorder {
     }
 
     /// A call is recorded from now on, into a file of this name.
-    pub(crate) fn begin(&self, session: MediaId, name: Box<str>) {
-        if !self.tell(Note::Begin { session, name }) {
+    pub(crate) fn begin(&self, session: MediaId, name: Box<str>, now: Time) {
+        if !self.tell(Note::Begin { session, name, at: now }) {
             self.books.cut(Cut { session, why: "the disk is far behind", has_file: false });
         }
     }
@@ -161,8 +162,8 @@ impl Recorder {
 
     /// A call is recorded no more. Where the disk hangs for so long that this finds no room, its file ends with the longest
     /// recording.
-    pub(crate) fn end(&self, session: MediaId) {
-        let _ = self.tell(Note::End { session });
+    pub(crate) fn end(&self, session: MediaId, now: Time) {
+        let _ = self.tell(Note::End { session, at: now });
     }
 
     /// Whether any recording has ended by itself.
@@ -219,9 +220,9 @@ mod tests {
         let books = Arc::clone(&recorder.books);
         let (ended, other) = (MediaId(1), MediaId(2));
         for session in [ended, other] {
-            recorder.begin(session, format!("{}.wav", session.0).into());
+            recorder.begin(session, format!("{}.wav", session.0).into(), Time::ZERO);
         }
-        recorder.end(ended);
+        recorder.end(ended, Time::ZERO);
         drop(recorder);
         assert_eq!(books.cut.load(Relaxed), 2, "there is no room for either");
         let cut = Cut { session: other, why: "recording.max_mb is reached", has_file: false };

@@ -56,9 +56,10 @@ impl Timeline {
         Timeline { begun, written: 0, frames: VecDeque::new(), sources: [None; 2] }
     }
 
-    /// Puts a packet where it belongs. What is no G.711 is silence.
-    pub(crate) fn hear(&mut self, tapped: &Tapped) {
-        let Some(decode) = g711::decoder(tapped.payload_type) else { return };
+    /// Puts a packet where it belongs. What is no G.711 is silence. False: frames that were let go would have had to take it,
+    /// or some of it.
+    pub(crate) fn hear(&mut self, tapped: &Tapped) -> bool {
+        let Some(decode) = g711::decoder(tapped.payload_type) else { return true };
         let channel = match tapped.side {
             Side::A => 0,
             Side::B => 1,
@@ -66,12 +67,13 @@ impl Timeline {
         let frame = self.place(channel, tapped);
         for (offset, octet) in (0..).zip(&tapped.payload) {
             let Some(index) = (frame + offset).checked_sub(self.written) else { continue };
-            let Ok(index) = usize::try_from(index) else { return };
+            let Ok(index) = usize::try_from(index) else { break };
             self.last(index + 1);
             if let Some(sample) = self.frames.get_mut(index).and_then(|frame| frame.get_mut(channel)) {
                 *sample = decode(*octet);
             }
         }
+        frame >= self.written
     }
 
     /// The call ended: what is left lasts until now.
