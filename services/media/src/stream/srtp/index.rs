@@ -70,14 +70,21 @@ pub(super) struct Window {
 impl Indices {
     /// How far each source has come. `before`: under the key before, for those that were not heard under this one.
     pub(super) fn reached(&self, before: &Reached) -> Reached {
-        let heard = self.sources.iter().map(|source| (source.ssrc, source.rtp));
-        let unheard = before.0.iter().copied().filter(|(ssrc, _)| self.of(*ssrc).is_none());
+        let heard = self.sources.iter().filter(|source| source.rtp.has_begun());
+        let heard = heard.map(|source| (source.ssrc, source.rtp));
+        let unheard = before.0.iter().copied().filter(|(ssrc, _)| self.heard(*ssrc).is_none());
         Reached(heard.chain(unheard).take(MAX_SOURCES).collect())
     }
 
     /// A source that is known.
     pub(super) fn of(&self, ssrc: u32) -> Option<&Source> {
         self.sources.iter().find(|source| source.ssrc == ssrc)
+    }
+
+    /// A source whose media is known. Control has indices of its own (RFC 3711 §3.4), and says nothing of where those of media
+    /// are.
+    pub(super) fn heard(&self, ssrc: u32) -> Option<&Source> {
+        self.of(ssrc).filter(|source| source.rtp.has_begun())
     }
 
     /// A source whose packet proved to be right.
@@ -152,6 +159,10 @@ impl Source {
 }
 
 impl Window {
+    fn has_begun(&self) -> bool {
+        self.highest.is_some()
+    }
+
     /// The index that a sequence number most likely stands for: the one nearest to the highest there was (RFC 3711
     /// Appendix A).
     pub(super) fn guess(&self, sequence: u16) -> u64 {

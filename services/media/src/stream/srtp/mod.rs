@@ -146,7 +146,7 @@ impl Context {
     pub(crate) fn unprotect_rtp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, Refused> {
         let packet = buffer.get_mut(..length).ok_or(Refused::Malformed)?;
         let Head { header, ssrc, sequence } = Head::of(packet)?;
-        let Some(source) = self.indices.of(ssrc) else { return self.unprotect_first(packet) };
+        let Some(source) = self.indices.heard(ssrc) else { return self.unprotect_first(packet) };
         let at = source.rtp.guess(sequence);
         // Before the tag is looked at, which costs more.
         source.rtp.check(at)?;

@@ -292,6 +292,39 @@ fn a_peer_with_a_new_key_is_heard_whether_its_rollovers_count_on_or_begin_anew()
     }
 }
 
+/// Who is on hold by a new key sends reports alone, and its packets count from where they were when it comes back.
+#[test]
+fn a_peer_that_sends_only_reports_under_a_new_key_is_heard_when_it_talks_again() {
+    let suite = SrtpSuite::AesCm128Sha1_80;
+    let keys = |first| SrtpKeys { suite, inbound: master(suite, first), outbound: master(suite, 200) };
+    let reported = |context: &mut Context| {
+        turned(&report(7), |buffer, length| context.protect_rtcp(buffer, length)).unwrap()
+    };
+    for reports_under in [2..3, 2..6] {
+        let mut side = Srtp::new(keys(1));
+        let mut peer = Context::new(suite, &master(suite, 1));
+        for number in [0, 30_000, 60_000, 20_000] {
+            assert!(opened(side.inbound(), &sealed(&mut peer, &rtp(7, number))).is_ok());
+        }
+        let last = reports_under.end - 1;
+        for key in reports_under {
+            side.rekey(&keys(key));
+            let control = reported(&mut Context::new(suite, &master(suite, key)));
+            let heard = turned(&control, |buffer, length| side.inbound().unprotect_rtcp(buffer, length));
+            assert_eq!(heard, Ok(report(7)));
+        }
+        let mut peer = Context::new(suite, &master(suite, last));
+        [0, 30_000, 60_000].into_iter().for_each(|unheard| drop(sealed(&mut peer, &rtp(7, unheard))));
+        for number in [20_001, 20_002] {
+            assert_eq!(
+                opened(side.inbound(), &sealed(&mut peer, &rtp(7, number))),
+                Ok(rtp(7, number)),
+                "{last}"
+            );
+        }
+    }
+}
+
 /// Descriptions of two branches that take turns: each has its own key for what it sends, and the rollover goes on.
 #[test]
 fn a_key_that_comes_again_goes_on_where_it_was_in_both_directions() {
