@@ -401,7 +401,7 @@ impl Handle {
         if remote.is_none_or(|remote| remote.rtp.port() == 0) {
             path.part_from(side.other());
         }
-        let changed = {
+        let (changed, goes_on) = {
             let mut state = path.state();
             let changed = state.describe(side, remote);
             if changed {
@@ -411,8 +411,12 @@ impl Handle {
             path.disconnect(side, &mut state);
             self.shared.recall(path, &mut state);
             self.shared.adopt(path, &mut state);
-            changed
+            (changed, [Side::A, Side::B].into_iter().any(|side| state.kernel_route(side).is_some()))
         };
+        // No packet of media need come by the sockets of this process, should the kernel have gone on with the stream.
+        if goes_on {
+            path.open_control(&self.shared);
+        }
         // A refresh with the same description must not put off the report of silence.
         if changed {
             for Watched { silence, awaited } in session.watch.iter_mut().flatten() {

@@ -238,10 +238,10 @@ impl Path {
 
     /// Opens the RTCP sockets of both sides.
     ///
-    /// Called when the stream's first media packet arrives, and not with the call: calls that are set up and carry no
-    /// media yet are many, descriptors are few, and a lost first report does no harm (the next comes within seconds,
-    /// RFC 3550 §6.2). A port that cannot be had leaves the stream without RTCP on that side.
-    pub(super) fn open_control(self: &Arc<Path>, shared: &Shared) {
+    /// Called when the stream's first media packet arrives, or when the kernel goes on with it, and not with the call: calls
+    /// that are set up and carry no media yet are many, descriptors are few, and a lost first report does no harm (the
+    /// next comes within seconds, RFC 3550 §6.2). A port that cannot be had leaves the stream without RTCP on that side.
+    pub(crate) fn open_control(self: &Arc<Path>, shared: &Shared) {
         if self.control.swap(true, Relaxed) {
             return;
         }

@@ -289,6 +289,24 @@ fn a_call_that_survives_twice_is_counted_since_the_kernel_has_it() {
     assert_eq!((from_a.lost, from_b.lost), (2, 2));
 }
 
+/// None of its media comes by a socket, where the first packet opens the ports of control.
+#[test]
+fn a_call_that_survived_has_its_reports() {
+    let Some(mut story) = Story::begin() else { return };
+    story.kill();
+    let mut bench = story.next_process();
+    story.restore(&mut bench);
+    let report = [&[0x80, 201, 0, 1][..], &[0, 0, 0, 9]].concat();
+    let StreamPorts { a, b } = story.ports;
+    for (from, ours, to, theirs) in [(&story.a, a, &story.b, b), (&story.b, b, &story.a, a)] {
+        from.rtcp.send_to(&report, (BOX, ours.rtcp)).unwrap();
+        let source = SocketAddr::new(BOX.parse().unwrap(), theirs.rtcp);
+        assert_eq!(receive(&to.rtcp), (report.clone(), source));
+    }
+    story.talk(5);
+    assert_eq!(bench.relay.totals().kernel_flows, 2);
+}
+
 #[test]
 fn a_call_that_survived_is_held_and_resumed_like_any_other() {
     let Some(mut story) = Story::begin() else { return };
