@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,7 +18,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::ports::{At, Pair, Ports};
 use crate::recording::Cut;
 use crate::relay::{Path, PathEnd, ShardState, Shared, SocketError};
-use crate::stream::{Limit, Silence, Stream};
+use crate::stream::{Agreed, Limit, Silence, Stream};
 
 /// More m= lines than any call has; each costs four ports.
 const MAX_STREAMS: u8 = 16;
@@ -92,9 +91,7 @@ impl Engine for Handle {
                 }
             }
             MediaOrder::Describe { session, stream, side, remote, protection } => {
-                let at = remote.map(|remote| remote.rtp);
-                self.protect(session, stream, side, protection.as_deref(), at);
-                self.describe(session, stream, side, remote, now);
+                self.describe(session, stream, side, remote, protection.as_deref(), now);
             }
             MediaOrder::Watch { session, on } => self.watch(session, on, now),
             MediaOrder::TakeDigits { session, stream, side, payload_type } => {
@@ -394,31 +391,43 @@ impl Handle {
         [Side::A, Side::B].map(|side| self.shared.plan.place(path.end(side).slot).0)
     }
 
-    fn describe(&mut self, id: MediaId, stream: u8, side: Side, remote: Option<RemoteStream>, now: Time) {
+    fn describe(
+        &mut self,
+        id: MediaId,
+        stream: u8,
+        side: Side,
+        remote: Option<RemoteStream>,
+        protection: Option<&Protection>,
+        now: Time,
+    ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(path) = session.paths.get(usize::from(stream)) else { return };
         let remote = remote.map(|remote| self.shared.config.seen_inside(remote));
         if remote.is_none_or(|remote| remote.rtp.port() == 0) {
             path.part_from(side.other());
         }
-        let (changed, goes_on) = {
+        let begin = |terms| self.shared.identity.as_ref().and_then(|identity| identity.begin(terms));
+        let (Agreed { is_other, has_begun }, goes_on) = {
             let mut state = path.state();
-            let changed = state.describe(side, remote);
-            if changed {
+            let agreed = state.agree(side, remote, protection, &begin);
+            if agreed.is_other {
                 let heard = [Side::A, Side::B].map(|side| self.shared.heard(path, side, &mut state));
                 state.expect_anew(heard);
             }
             path.disconnect(side, &mut state);
             self.shared.recall(path, &mut state);
             self.shared.adopt(path, &mut state);
-            (changed, [Side::A, Side::B].into_iter().any(|side| state.kernel_route(side).is_some()))
+            (agreed, [Side::A, Side::B].into_iter().any(|side| state.kernel_route(side).is_some()))
         };
+        if has_begun {
+            self.shared.begun(self.shard, path, side);
+        }
         // No packet of media need come by the sockets of this process, should the kernel have gone on with the stream.
         if goes_on {
             path.open_control(&self.shared);
         }
         // A refresh with the same description must not put off the report of silence.
-        if changed {
+        if is_other {
             for Watched { silence, awaited } in session.watch.iter_mut().flatten() {
                 silence.restart(now);
                 awaited.resize(session.paths.len(), Awaited::Since(now));
@@ -463,25 +472,6 @@ impl Handle {
 
     fn path_of(&self, id: MediaId, stream: u8) -> Option<&Arc<Path>> {
         self.sessions.get(&id)?.paths.get(usize::from(stream))
-    }
-
-    /// Before the description, so that no packet leaves in the clear.
-    fn protect(
-        &mut self,
-        id: MediaId,
-        stream: u8,
-        side: Side,
-        protection: Option<&Protection>,
-        at: Option<SocketAddr>,
-    ) {
-        let Some(path) = self.path_of(id, stream) else { return };
-        let begin = |terms| self.shared.identity.as_ref().and_then(|identity| identity.begin(terms));
-        let mut state = path.state();
-        let begun = state.protect(side, protection, at, &begin);
-        self.shared.recall(path, &mut state);
-        if begun {
-            self.shared.begun(self.shard, path, side);
-        }
     }
 
     fn watch(&mut self, id: MediaId, on: bool, now: Time) {

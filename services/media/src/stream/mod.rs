@@ -40,7 +40,7 @@ mod work;
 
 use std::net::SocketAddr;
 
-use call::{Deaf, DirectionStats, RemoteStream, Side, Speech};
+use call::{Deaf, DirectionStats, Protection, RemoteStream, Side, Speech};
 use sip::Time;
 
 use self::attempts::LaidBy;
@@ -53,7 +53,7 @@ pub(crate) use self::hands::Route;
 pub(crate) use self::header::makes_keys;
 pub use self::header::{Datagram, RtpHeader, classify_media, is_rtcp};
 use self::latch::{Latch, same};
-use self::opening::Opening;
+use self::opening::{Begin, Opening};
 pub(crate) use self::opening::{Handshake, Progress};
 pub(crate) use self::pace::Limit;
 use self::pace::Pace;
@@ -124,6 +124,15 @@ pub(crate) struct Elsewhere {
     /// Dropped beyond the rate limit.
     pub(crate) limited: u64,
     pub(crate) reception: Handover,
+}
+
+/// What has come of a description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    /// It differs from the one before; [`Stream::parts`] may name a peer.
+    pub(crate) is_other: bool,
+    /// A handshake was begun, which [`Stream::tend`] must be called for.
+    pub(crate) has_begun: bool,
 }
 
 impl Stream {
@@ -310,8 +319,21 @@ impl Stream {
         Some(Route { source: near.rtp.settled()?, destination, muxed: muxed(&near.known()?) })
     }
 
-    /// Takes a side's newest description. True when it differs from the one before; [`Stream::parts`] may name a peer then.
-    pub(crate) fn describe(&mut self, side: Side, remote: Option<RemoteStream>) -> bool {
+    /// Takes a side's newest description, with how its packets are protected by it. Both or neither: by the new protection
+    /// alone packets would go to where the side was, and in the clear where it has none any more.
+    pub(crate) fn agree(
+        &mut self,
+        side: Side,
+        remote: Option<RemoteStream>,
+        protection: Option<&Protection>,
+        begin: Begin<'_>,
+    ) -> Agreed {
+        let has_begun = self.protect(side, protection, remote.map(|remote| remote.rtp), begin);
+        Agreed { is_other: self.describe(side, remote), has_begun }
+    }
+
+    /// Whether the description differs from the one before; [`Stream::parts`] may name a peer then.
+    fn describe(&mut self, side: Side, remote: Option<RemoteStream>) -> bool {
         self.end_mut(side).describe(remote)
     }
 

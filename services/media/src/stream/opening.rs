@@ -39,7 +39,7 @@ pub(crate) enum Progress {
 }
 
 /// Makes a handshake to these terms.
-pub(crate) type Begin<'a> = &'a dyn Fn(DtlsTerms) -> Option<Box<dyn Handshake>>;
+pub(super) type Begin<'a> = &'a dyn Fn(DtlsTerms) -> Option<Box<dyn Handshake>>;
 
 /// What a side's port does besides media.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl Opening {
 impl Stream {
     /// How the packets of a side are protected from now on, by a description that says it is at this address. Whether a
     /// handshake was begun, which [`Stream::tend`] must be called for.
-    pub(crate) fn protect(
+    pub(super) fn protect(
         &mut self,
         side: Side,
         protection: Option<&Protection>,

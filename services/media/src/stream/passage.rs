@@ -140,6 +140,7 @@ mod tests {
     use call::{Keying, Protection, RemoteStream, SrtpKeys};
     use sip::{MasterKey, SrtpSuite};
 
+    use super::super::Agreed;
     use super::super::srtp::Context;
     use super::*;
 
@@ -259,11 +260,25 @@ mod tests {
     }
 
     #[test]
-    fn keys_taken_back_make_the_side_plain_again() {
-        let mut stream = described();
-        stream.protect(Side::B, None, None, &|_| None);
-        assert!(!stream.needs_payload());
-        assert_eq!(pass(&mut stream, Side::A, PHONE_A, &rtp(1)).1, rtp(1));
+    fn what_an_encrypted_side_was_to_be_sent_does_not_go_there_in_the_clear_when_it_has_no_keys_any_more() {
+        let nowhere = "198.51.100.20:0";
+        let elsewhere = "198.51.100.20:9000";
+        for (next, sent_to) in [(None, None), (Some(nowhere), None), (Some(elsewhere), Some(elsewhere))] {
+            let mut stream = described();
+            let genuine = sealed(&mut Context::new(SUITE, &master(1)), &rtp(1));
+            assert!(matches!(pass(&mut stream, Side::B, NAT_B, &genuine).0, Verdict::Relay { .. }));
+            let agreed = stream.agree(Side::B, next.map(remote), None, &|_| None);
+            assert_eq!(agreed, Agreed { is_other: true, has_begun: false });
+            assert!(!stream.needs_payload());
+            let (verdict, packet) = pass(&mut stream, Side::A, PHONE_A, &rtp(1));
+            match sent_to {
+                None => assert_eq!(verdict, Verdict::Drop),
+                Some(at) => {
+                    assert!(matches!(verdict, Verdict::Relay { to, .. } if to == address(at)), "{verdict:?}");
+                    assert_eq!(packet, rtp(1), "as this end wants it");
+                }
+            }
+        }
     }
 
     #[test]
