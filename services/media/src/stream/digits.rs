@@ -24,6 +24,9 @@ const PAUSE: Duration = Duration::from_millis(60);
 const ENDS: u8 = 3;
 /// So many other packets behind an event whose end was lost, and it is over.
 const RESUMED: u8 = 5;
+/// What is further back than this is not late: ten seconds, in the units of time stamps and in packets.
+const MOST_LATE_UNITS: u32 = 10_000 * UNITS;
+const MOST_LATE: u16 = 500;
 /// More digits than anybody types ahead.
 const MAX_QUEUE: usize = 32;
 /// The size of a packet with an event.
@@ -41,10 +44,22 @@ pub(crate) struct Listener {
 struct Press {
     ssrc: u32,
     timestamp: u32,
+    /// Of the first packet of it that was heard.
+    sequence: u16,
     digit: Digit,
     is_told: bool,
     /// Other packets since.
     behind: u8,
+}
+
+impl Press {
+    /// Whether a packet is from before it, and late. Who is far from where it was, by either count, has begun anew with its
+    /// numbers, as some do behind a transfer without another SSRC.
+    fn is_behind(&self, rtp: &RtpHeader) -> bool {
+        let units = self.timestamp.wrapping_sub(rtp.timestamp);
+        let packets = self.sequence.wrapping_sub(rtp.sequence);
+        rtp.ssrc == self.ssrc && units < MOST_LATE_UNITS && packets < MOST_LATE
+    }
 }
 
 /// What a packet was to a [`Listener`].
@@ -83,15 +98,12 @@ impl Listener {
             return Heard::Event([over, None]);
         }
         // A packet of the one before that comes late begins nothing.
-        let is_late = self.last.is_some_and(|press| {
-            press.ssrc == rtp.ssrc && (rtp.timestamp.wrapping_sub(press.timestamp) as i32) < 0
-        });
-        if is_late {
+        if self.last.is_some_and(|press| press.is_behind(rtp)) {
             return Heard::Event([None, None]);
         }
         let before = self.last.filter(|press| !press.is_told).map(|press| press.digit);
-        let (ssrc, timestamp) = (rtp.ssrc, rtp.timestamp);
-        self.last = Some(Press { ssrc, timestamp, digit, is_told: is_end, behind: 0 });
+        let &RtpHeader { ssrc, timestamp, sequence, .. } = rtp;
+        self.last = Some(Press { ssrc, timestamp, sequence, digit, is_told: is_end, behind: 0 });
         Heard::Event([before, is_end.then_some(digit)])
     }
 
@@ -256,8 +268,12 @@ mod tests {
     }
 
     fn event(timestamp: u32, event: u8, end: bool, units: u16) -> Vec<u8> {
+        numbered(1, timestamp, event, end, units)
+    }
+
+    fn numbered(sequence: u16, timestamp: u32, event: u8, end: bool, units: u16) -> Vec<u8> {
         let [high, low] = units.to_be_bytes();
-        rtp(EVENTS, 1, timestamp, &[event, 10 | if end { 0x80 } else { 0 }, high, low])
+        rtp(EVENTS, sequence, timestamp, &[event, 10 | if end { 0x80 } else { 0 }, high, low])
     }
 
     fn audio() -> Vec<u8> {
@@ -300,6 +316,24 @@ mod tests {
     fn the_same_key_twice_is_two_digits_and_what_is_no_key_none() {
         assert_eq!(told([event(0, 1, true, 800), event(2000, 1, true, 800)]), [('1', 100), ('1', 100)]);
         assert_eq!(told([event(0, 66, true, 800), rtp(EVENTS, 1, 9, &[1, 0x80])]), []);
+    }
+
+    /// After a transfer, or behind a gateway that has changed its mind.
+    #[test]
+    fn keys_are_told_also_where_the_numbers_of_the_sender_begin_anew_below_what_they_were() {
+        let first = numbered(700, 3_000_000, 1, true, 800);
+        for (sequence, timestamp) in [(701, 80_000), (9, 2_999_000), (20_000, 40_000), (9, 3_000_000_000)] {
+            let anew = numbered(sequence, timestamp, 2, true, 800);
+            assert_eq!(told([first.clone(), anew]), [('1', 100), ('2', 100)], "{sequence} {timestamp}");
+        }
+    }
+
+    #[test]
+    fn what_comes_late_of_a_key_begins_no_other() {
+        let [first, second] = [(700, 8_000, 1), (706, 16_000, 2)]
+            .map(|(sequence, timestamp, event)| numbered(sequence, timestamp, event, true, 800));
+        let late = numbered(699, 8_000, 1, false, 640);
+        assert_eq!(told([first, second, late]), [('1', 100), ('2', 100)]);
     }
 
     fn position(sequence: u16, timestamp: u32, millis: u64) -> Position {
