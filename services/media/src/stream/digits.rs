@@ -27,6 +27,8 @@ const RESUMED: u8 = 5;
 /// What is further back than this is not late: ten seconds, in the units of time stamps and in packets.
 const MOST_LATE_UNITS: u32 = 10_000 * UNITS;
 const MOST_LATE: u16 = 500;
+/// The longest duration of an event.
+const SEGMENT: u32 = u16::MAX as u32;
 /// More digits than anybody types ahead.
 const MAX_QUEUE: usize = 32;
 /// The size of a packet with an event.
@@ -60,6 +62,16 @@ impl Press {
         let packets = self.sequence.wrapping_sub(rtp.sequence);
         rtp.ssrc == self.ssrc && units < MOST_LATE_UNITS && packets < MOST_LATE
     }
+
+    /// Goes over to its next segment, if a packet is of that: a key that is down for longer than a duration can say
+    /// comes in several, each where the one before it is full (RFC 4733 §2.5.1.3).
+    fn go_on(&mut self, rtp: &RtpHeader, event: u8) {
+        let is_next = rtp.timestamp == self.timestamp.wrapping_add(SEGMENT);
+        if is_next && !self.is_told && (rtp.ssrc, event) == (self.ssrc, self.digit.event) {
+            (self.timestamp, self.sequence) = (rtp.timestamp, rtp.sequence);
+            self.digit = Digit::new(event, SEGMENT / UNITS).unwrap_or(self.digit);
+        }
+    }
 }
 
 /// What a packet was to a [`Listener`].
@@ -89,6 +101,9 @@ impl Listener {
             return Heard::Event([None, None]);
         };
         let is_end = flags & 0x80 != 0;
+        if let Some(press) = &mut self.last {
+            press.go_on(rtp, event);
+        }
         let same = |press: &Press| press.ssrc == rtp.ssrc && press.timestamp == rtp.timestamp;
         if let Some(press) = self.last.as_mut().filter(|press| same(press)) {
             press.behind = 0;
@@ -326,6 +341,22 @@ mod tests {
             let anew = numbered(sequence, timestamp, 2, true, 800);
             assert_eq!(told([first.clone(), anew]), [('1', 100), ('2', 100)], "{sequence} {timestamp}");
         }
+    }
+
+    /// RFC 4733 §2.5.1.3: longer than a duration can be, it comes in segments, of which only the last has an end.
+    #[test]
+    fn a_key_that_is_held_for_long_is_one_press() {
+        let full = u32::from(u16::MAX);
+        let segment = |from: u32| [160, 32_000, u16::MAX].map(|units| event(from, 5, false, units));
+        let last = || [160, 320].map(|units| event(8000 + 2 * full, 5, units == 320, units));
+        let held = || segment(8000).into_iter().chain(segment(8000 + full));
+        assert_eq!(told(held().chain(last())), [('5', 8000)]);
+        let late = event(8000 + full, 5, false, 48_000);
+        assert_eq!(told(held().chain(last()).chain([late])), [('5', 8000)]);
+        let without_their_last = held().filter(|packet| packet[14..16] != [0xff; 2]);
+        assert_eq!(told(without_their_last.chain(last())), [('5', 8000)], "lost, or not yet here");
+        let other = event(8000 + 2 * full, 6, true, 320);
+        assert_eq!(told(held().chain([other])), [('5', 8000), ('6', 40)], "another key");
     }
 
     #[test]
