@@ -225,6 +225,31 @@ fn a_source_that_moves_is_counted() {
     assert_eq!((from_a.moves, from_b.moves), (1, 0));
 }
 
+/// A stream that was rejected and comes back, or a party whose place another takes.
+#[test]
+fn moves_of_a_side_are_counted_on_where_it_is_away_for_a_while_and_who_comes_has_none() {
+    let mut bench = Bench::new(24_240..=24_259);
+    let (a, b) = (Phone::new(), Phone::new());
+    let ports = bench.call(1, &a, &b);
+    let mut next = 0;
+    let mut heard_at = |bench: &mut Bench, phone: &Phone| {
+        bench.describe(1, Side::A, phone.description());
+        next += 1;
+        phone.send(ports.a.rtp, &rtp(next));
+        receive(&b.rtp);
+        bench.count(1).0
+    };
+    heard_at(&mut bench, &a);
+    let before = heard_at(&mut bench, &Phone::new());
+    assert_eq!(before.moves, 1);
+    bench.describe(1, Side::A, None);
+    let (newcomer, elsewhere) = (Phone::new(), Phone::new());
+    let came = heard_at(&mut bench, &newcomer);
+    assert_eq!((came.moves, came.since(&before).moves), (1, 0), "it has not been elsewhere");
+    let moved = heard_at(&mut bench, &elsewhere);
+    assert_eq!((moved.moves, moved.since(&before).moves), (2, 1));
+}
+
 #[test]
 fn counting_in_between_changes_nothing_and_the_end_has_all_of_it() {
     let mut bench = Bench::new(24_120..=24_139);

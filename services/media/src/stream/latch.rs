@@ -139,9 +139,11 @@ impl Latch {
         };
     }
 
-    /// The side is there no more, and another may come in its place.
+    /// The side is there no more, and another may come in its place. It has moved so often until then: counts go on, and
+    /// where who comes has come to is no move.
     pub(crate) fn forget(&mut self) {
-        *self = Latch { earlier: self.source.or(self.earlier), ..Latch::default() };
+        let (earlier, moves) = (self.source.or(self.earlier), self.moves);
+        *self = Latch { earlier, moves, ..Latch::default() };
     }
 }
 
