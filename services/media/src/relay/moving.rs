@@ -214,12 +214,18 @@ impl Worker {
                 }
             }
             Verdict::Drop => self.tally.dropped += 1,
+            Verdict::InVain => {
+                self.records += 1;
+                self.tally.dropped += 1;
+            }
             Verdict::NotRtp => self.tally.not_rtp += 1,
             Verdict::Forged => self.tally.forged += 1,
             Verdict::Replayed => self.tally.replayed += 1,
         }
-        let is_known =
-            !matches!(verdict, Verdict::Drop | Verdict::NotRtp | Verdict::Forged | Verdict::Replayed);
+        let is_known = !matches!(
+            verdict,
+            Verdict::Drop | Verdict::InVain | Verdict::NotRtp | Verdict::Forged | Verdict::Replayed
+        );
         if channel == Channel::Rtp && !path.control.load(Relaxed) && is_known {
             path.open_control(&self.shared);
         }

@@ -38,8 +38,13 @@ struct Attempt {
 }
 
 /// A record that belongs to no handshake.
-#[derive(Debug)]
-pub(super) struct Ignored;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ignored {
+    /// By who sent it, or by its head.
+    AtOnce,
+    /// A handshake was made for it, and read it.
+    InVain,
+}
 
 impl Dtls {
     pub(super) fn new(terms: DtlsTerms, at: Option<SocketAddr>, first: Option<Box<dyn Handshake>>) -> Dtls {
@@ -84,16 +89,16 @@ impl Dtls {
         let known = self.attempts.iter().position(|attempt| attempt.with == Some(source));
         let index = match known {
             Some(index) => index,
-            None if is_expected => self.claim(source).ok_or(Ignored)?,
-            None => self.admit(source, packet).ok_or(Ignored)?,
+            None if is_expected => self.claim(source).ok_or(Ignored::AtOnce)?,
+            None => self.admit(source, packet).ok_or(Ignored::AtOnce)?,
         };
-        let attempt = self.attempts.get_mut(index).ok_or(Ignored)?;
+        let attempt = self.attempts.get_mut(index).ok_or(Ignored::AtOnce)?;
         let progress = attempt.handshake.receive(packet, out);
         // What the library makes nothing of is nobody's beginning.
         let is_noise = known.is_none() && !is_expected && out.is_empty();
         if is_noise && matches!(progress, Progress::Going) {
             self.attempts.remove(index);
-            return Err(Ignored);
+            return Err(Ignored::InVain);
         }
         Ok(self.progress(index, progress))
     }

@@ -95,6 +95,9 @@ pub(crate) enum Verdict {
     Reply,
     /// From a source that may not send, of no use to anybody, or with nowhere to go.
     Drop,
+    /// The same: a record that looked like the first of a handshake and was none. To find that out took as long as a
+    /// handshake's does.
+    InVain,
     /// From where the side may send, in a stream of RTP, and no RTP.
     NotRtp,
     /// From where the side may send, and nobody who has its key wrote it.

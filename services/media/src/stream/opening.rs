@@ -195,16 +195,22 @@ impl End {
         let opening = self.opening.as_mut()?;
         let dtls = opening.dtls.as_mut()?;
         let mut out = Vec::new();
-        let heard = if may_come { dtls.receive(source, is_expected, packet, &mut out) } else { Err(Ignored) };
+        let heard = match may_come {
+            true => dtls.receive(source, is_expected, packet, &mut out),
+            false => Err(Ignored::AtOnce),
+        };
         opening.replies.extend(out.into_iter().map(|packet| (source, packet)));
         Some(match heard {
             Ok(keys) => {
                 self.take_keys(keys);
                 Verdict::Reply
             }
-            Err(Ignored) => {
+            Err(ignored) => {
                 self.dropped += 1;
-                Verdict::Drop
+                match ignored {
+                    Ignored::AtOnce => Verdict::Drop,
+                    Ignored::InVain => Verdict::InVain,
+                }
             }
         })
     }
@@ -467,7 +473,8 @@ mod tests {
         let mut stream = described(dtls(0, false), &slow);
         for neighbour in NEIGHBOURS {
             for noise in [&[20; 40], &[63; 1][..], &[22, 66], FINISHED] {
-                assert_eq!(pass(&mut stream, Side::A, neighbour, noise), Verdict::Drop);
+                let took = if noise == [22, 66] { Verdict::Drop } else { Verdict::InVain };
+                assert_eq!(pass(&mut stream, Side::A, neighbour, noise), took);
             }
         }
         let taken = NEIGHBOURS.map(|neighbour| pass(&mut stream, Side::A, neighbour, HELLO));
