@@ -42,7 +42,7 @@ const PROFILES: [SrtpProtectionProfile; 4] = [
 const FLIGHT: Duration = Duration::from_millis(250);
 
 /// How often a handshake that nobody has answered is begun anew, each time with eight flights: a peer that still rings may
-/// have no ears yet.
+/// have no ears yet. Nor is one that was closed begun more often.
 const MAX_BEGUN: u8 = 30;
 
 /// The library tells associations apart by their addresses; here each has an endpoint of its own.
@@ -94,6 +94,7 @@ impl Own {
             terms,
             endpoint: None,
             begun: 0,
+            resumes: None,
             allowance: Allowance::default(),
             shown,
             stage: Stage::Open,
@@ -161,6 +162,8 @@ struct Association {
     terms: DtlsTerms,
     endpoint: Option<Endpoint>,
     begun: u8,
+    /// It was closed, and is begun anew then.
+    resumes: Option<Instant>,
     allowance: Allowance,
     shown: Arc<Shown>,
     stage: Stage,
@@ -200,7 +203,8 @@ impl Handshake for Association {
         let is_due = |endpoint: &mut Endpoint| endpoint.poll_timeout(&PEER).is_some_and(|at| at <= now);
         let gave_up =
             self.guarded(|endpoint| is_due(endpoint) && endpoint.handle_timeout(PEER, now).is_err());
-        if gave_up == Some(true) && self.stage == Stage::Open && !self.begin(now) {
+        let is_over = gave_up == Some(true) || self.resumes.is_some_and(|at| at <= now);
+        if is_over && self.stage == Stage::Open && !self.begin(now) {
             return self.fail();
         }
         self.drain(out);
@@ -211,6 +215,7 @@ impl Handshake for Association {
 impl Association {
     /// Begins, or begins anew. Whether there is another time.
     fn begin(&mut self, now: Instant) -> bool {
+        self.resumes = None;
         self.begun += 1;
         if self.begun > MAX_BEGUN {
             return false;
@@ -253,6 +258,11 @@ impl Association {
         if self.shown.other.load(Relaxed) {
             self.stage = Stage::Over;
             return Progress::WrongCertificate;
+        }
+        if is_closed && self.terms.active {
+            // No alert is authentic before there are keys: anybody may have written it. Not at once: each time is one of a few.
+            self.resumes = Some(Instant::now() + FLIGHT);
+            return Progress::Going;
         }
         if is_closed {
             return self.fail();
@@ -312,14 +322,30 @@ mod tests {
 
     /// Hands packets to and fro until both are done; the keys of the one that begins and of the other.
     fn shake(client: &mut dyn Handshake, server: &mut dyn Handshake) -> [Option<SrtpKeys>; 2] {
+        shake_once(begun(client), client, server)
+    }
+
+    /// What a client sends first, as soon as it does.
+    fn begun(client: &mut dyn Handshake) -> Vec<Vec<u8>> {
+        let (mut hello, begin) = (Vec::new(), Instant::now());
+        while hello.is_empty() && begin.elapsed() < Duration::from_secs(10) {
+            assert!(matches!(client.tend(&mut hello), Progress::Going));
+        }
+        hello
+    }
+
+    fn shake_once(
+        mut to_server: Vec<Vec<u8>>,
+        client: &mut dyn Handshake,
+        server: &mut dyn Handshake,
+    ) -> [Option<SrtpKeys>; 2] {
         let mut keys = [None, None];
         let mut note = |at: usize, progress: Progress| {
             if let Progress::Done(done) = progress {
                 keys[at] = Some(*done);
             }
         };
-        let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
-        note(0, client.tend(&mut to_server));
+        let mut to_client = Vec::new();
         for _ in 0..12 {
             for packet in std::mem::take(&mut to_server) {
                 note(1, server.receive(&packet, &mut to_client));
@@ -372,6 +398,21 @@ mod tests {
             fastest = fastest.min(begin.elapsed());
         }
         println!("DTLS: {:.2} ms for a handshake, both ends together", fastest.as_secs_f64() * 1e3);
+    }
+
+    /// Before there are keys anybody can write that an end closes the association.
+    #[test]
+    fn a_handshake_that_somebody_closes_is_begun_again() {
+        let (one, other) = (Identity::new().unwrap(), Identity::new().unwrap());
+        let mut client = one.begin(terms(&other, true)).unwrap();
+        let mut server = other.begin(terms(&one, false)).unwrap();
+        begun(&mut *client);
+        let close_notify = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 1, 0];
+        for _ in 0..50 {
+            assert!(matches!(client.receive(&close_notify, &mut Vec::new()), Progress::Going));
+        }
+        let again = begun(&mut *client);
+        assert!(shake_once(again, &mut *client, &mut *server).iter().all(Option::is_some));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use call::{DtlsTerms, SrtpKeys};
 
-use super::opening::{Handshake, Progress};
+use super::opening::{Begin, Handshake, Progress};
 use super::srtp::Srtp;
 
 /// So many may try at once: a side, and whoever else is at its address.
@@ -71,6 +71,14 @@ impl Dtls {
     /// There may be keys yet, if time is told to pass.
     pub(super) fn goes_on(&self) -> bool {
         !self.is_done && !self.attempts.is_empty()
+    }
+
+    /// Begins once more where nothing has come of it and nothing will. Whether it does.
+    pub(super) fn begin_again(&mut self, begin: Begin<'_>) -> bool {
+        let is_over = !self.is_done && self.attempts.is_empty();
+        let next = is_over.then(|| begin(self.terms)).flatten();
+        self.attempts.extend(next.map(|handshake| Attempt { with: None, handshake }));
+        is_over && self.goes_on()
     }
 
     /// Somebody showed another certificate than the description names.

@@ -118,13 +118,16 @@ impl End {
             Some(Keying::Dtls(terms)) => Some(match before {
                 Some(mut same) if same.is_of(terms, at) => {
                     same.is_at(at);
+                    begun = same.begin_again(begin);
                     same
                 }
                 other => {
                     self.lay_by(other);
                     let known = self.laid_by.as_mut().and_then(|laid_by| laid_by.take(terms, at));
-                    let (dtls, srtp) = known.unwrap_or_else(|| (Dtls::new(*terms, at, begin(*terms)), None));
+                    let (mut dtls, srtp) =
+                        known.unwrap_or_else(|| (Dtls::new(*terms, at, begin(*terms)), None));
                     self.srtp = srtp;
+                    dtls.begin_again(begin);
                     begun = !dtls.is_done();
                     dtls
                 }
@@ -539,6 +542,20 @@ mod tests {
         // Who checks its path takes its association along.
         let checked = Protection { ice: Some(ice()), ..dtls(0, true) };
         assert!(!again(&mut stream, &checked, PEER));
+    }
+
+    /// A peer may have no ears before it answers, and be spoken to in vain for as long as that is done.
+    #[test]
+    fn a_handshake_of_which_nothing_came_is_begun_again_by_the_next_description() {
+        let mut stream = described(dtls(0, true), &slow);
+        assert!(!again(&mut stream, &dtls(0, true), PEER), "it is under way");
+        assert_eq!(pass(&mut stream, Side::A, PEER, FAILURE), Verdict::Reply);
+        assert!(!stream.tend(Side::A), "given up");
+        assert!(again(&mut stream, &dtls(0, true), PEER));
+        assert!(stream.tend(Side::A));
+        assert_eq!(stream.replies(Side::A), [(address(PEER), HELLO.to_vec())]);
+        shaken(&mut stream, PEER);
+        assert!(!again(&mut stream, &dtls(0, true), PEER), "it has its keys");
     }
 
     #[test]
