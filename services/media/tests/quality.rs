@@ -225,6 +225,27 @@ fn a_source_that_moves_is_counted() {
     assert_eq!((from_a.moves, from_b.moves), (1, 0));
 }
 
+/// The first target played an announcement and failed, and the next one is silent.
+#[test]
+fn what_was_heard_before_the_answer_of_another_says_nothing_of_who_answers() {
+    let mut bench = bench(24_260..=24_279);
+    let (a, first, second) = (Phone::new(), Phone::new(), Phone::new());
+    let ports = bench.call(1, &a, &first);
+    first.send(ports.b.rtp, &rtp(1));
+    receive(&a.rtp);
+    bench.describe(1, Side::B, None);
+    bench.describe(1, Side::B, second.description());
+    bench.watch(1, true);
+    let (_, from_b) = bench.count(1);
+    assert_eq!((from_b.first_media_ms, from_b.deaf), (None, Some(Deaf::Nothing)));
+    second.send(ports.b.rtp, &rtp(1));
+    receive(&a.rtp);
+    bench.describe(1, Side::B, None);
+    bench.describe(1, Side::B, second.description());
+    let (_, from_b) = bench.close(1);
+    assert_eq!((from_b.first_media_ms.is_some(), from_b.deaf), (true, None), "it was away, and is the same");
+}
+
 /// A stream that was rejected and comes back, or a party whose place another takes.
 #[test]
 fn moves_of_a_side_are_counted_on_where_it_is_away_for_a_while_and_who_comes_has_none() {

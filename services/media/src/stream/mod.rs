@@ -384,8 +384,12 @@ impl Stream {
 
     /// The terms are others now: both sides ought to be heard by them. What came of A and B so far, wherever it was counted.
     pub(crate) fn expect_anew(&mut self, heard: [u64; 2]) {
+        let is_answered = self.answered.is_some();
         for (end, heard) in [&mut self.a, &mut self.b].into_iter().zip(heard) {
             (end.before, end.is_missed, end.turned) = (heard, false, Turned::default());
+            if end.remote.is_none() && !is_answered {
+                (end.of_others, end.first) = (heard, None);
+            }
         }
     }
 
@@ -398,7 +402,8 @@ impl Stream {
     /// Whether a side that is not heard is to be reported. One that was heard before may be silent on hold as in
     /// [`Stream::is_mutual`].
     pub(crate) fn is_awaited(&self, side: Side) -> bool {
-        self.expects(side) && (self.end(side).before == 0 || self.is_mutual())
+        let end = self.end(side);
+        self.expects(side) && (end.before == end.of_others || self.is_mutual())
     }
 
     /// A side was awaited for long enough: why nothing is heard of it.
@@ -413,7 +418,7 @@ impl Stream {
     /// and has not been looked for in vain since.
     pub(crate) fn deaf(&self, side: Side) -> Option<Deaf> {
         let end = self.end(side);
-        let is_unheard = end.heard == 0 || end.is_missed && end.heard == end.before;
+        let is_unheard = end.heard == end.of_others || end.is_missed && end.heard == end.before;
         let remote = end.known().filter(|_| is_unheard && self.expects(side))?;
         Some(end.keyless().unwrap_or_else(|| end.turned.why(&remote)))
     }
@@ -466,6 +471,8 @@ struct End {
     heard: u64,
     /// How much of that came before the terms were what they are now.
     before: u64,
+    /// And how much of those who had been tried before the call was answered, in vain.
+    of_others: u64,
     /// It was looked for in vain since.
     is_missed: bool,
     /// What came last was no RTP.
@@ -525,7 +532,7 @@ impl End {
     }
 
     fn observe(&mut self, rtp: &RtpHeader, now: Time) {
-        if self.heard == 0 {
+        if self.heard == self.of_others {
             self.first = Some(now);
         }
         self.heard += 1;
