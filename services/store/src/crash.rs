@@ -135,7 +135,8 @@ fn commit(
         .prepare("SELECT record, state FROM open_cdr")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    let is_of_another = alive.utc != 0 && journal::run(&transaction)? != alive.run;
+    // A process that died before its own first sign of life has left that of the one before it.
+    let is_of_another = alive.utc != 0 && !journal::runs(&transaction)?.contains(&alive.run);
     let dropped_before = journal::dropped_before(&transaction)?;
     let mut open: BTreeMap<String, Attempt<'_>> = BTreeMap::new();
     for (record, state) in &kept {
@@ -196,7 +197,7 @@ fn commit(
         attempt.end(alive, is_last);
         found.crashed += attempt.insert(&transaction)?;
     }
-    journal::set_run(&transaction, run)?;
+    journal::set_run(&transaction, run, alive.run)?;
     journal::add_lost(&transaction, i64::try_from(found.over).unwrap_or(i64::MAX))?;
     transaction.execute("DELETE FROM open_cdr", [])?;
     for (shard, attempt) in going_on {

@@ -85,8 +85,10 @@ pub(crate) struct Shared {
     spool_error: Mutex<Option<String>>,
     /// Attempts that are over and whose records were lost.
     over: Mutex<Vec<Uuid>>,
-    /// When the process before this one lived last is to be known still.
-    beats_held: AtomicBool,
+    /// When the process before this one lived last is to be known still: what it left is not committed, or its calls do not go
+    /// on here yet.
+    is_uncommitted: AtomicBool,
+    awaits_calls: AtomicBool,
     /// Since when a commit is under way.
     committing: Mutex<Option<Instant>>,
     /// How much the writer was handed, and how much of that it is done with.
@@ -212,13 +214,20 @@ impl Shared {
         self.lost.load(Ordering::Relaxed) == 0 && lock(&self.journal_error).is_none()
     }
 
-    pub(crate) fn holds_beats(&self, held: bool) {
-        self.beats_held.store(held, Ordering::Relaxed);
+    /// What the process before this one left is still to be committed.
+    pub(crate) fn is_uncommitted(&self, is_uncommitted: bool) {
+        self.is_uncommitted.store(is_uncommitted, Ordering::Relaxed);
+    }
+
+    /// Its calls are to go on here, and do not yet.
+    pub(crate) fn awaits_calls(&self, awaits: bool) {
+        self.awaits_calls.store(awaits, Ordering::Relaxed);
     }
 
     /// Whether it is to be said that the process lives.
     pub(crate) fn are_beats_wanted(&self) -> bool {
-        self.is_open() && !self.beats_held.load(Ordering::Relaxed)
+        let is_held = [&self.is_uncommitted, &self.awaits_calls].map(|held| held.load(Ordering::Relaxed));
+        self.is_open() && is_held == [false; 2]
     }
 
     pub(crate) fn is_open(&self) -> bool {

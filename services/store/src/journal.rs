@@ -121,9 +121,10 @@ pub(crate) fn dropped_before(connection: &Connection) -> rusqlite::Result<i64> {
     Ok(dropped.min(utc_now() - DAY))
 }
 
-/// The process that had it last.
-pub(crate) fn run(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT coalesce(max(run), 0) FROM journal", [], |row| row.get(0))
+/// The process that had it last, and the one whose sign of life that one found.
+pub(crate) fn runs(connection: &Connection) -> rusqlite::Result<[i64; 2]> {
+    let sql = "SELECT coalesce(max(run), 0), coalesce(max(sign), 0) FROM journal";
+    connection.query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?]))
 }
 
 /// A number for a process that is to have it.
@@ -131,9 +132,9 @@ pub(crate) fn another_run(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT random()", [], |row| row.get(0))
 }
 
-/// This process has it now.
-pub(crate) fn set_run(connection: &Connection, run: i64) -> rusqlite::Result<()> {
-    connection.execute("UPDATE journal SET run = ?", [run]).map(|_| ())
+/// This process has it now, and has found the sign of life of that one.
+pub(crate) fn set_run(connection: &Connection, run: i64, sign: i64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE journal SET run = ?, sign = ?", [run, sign]).map(|_| ())
 }
 
 /// Tells this journal from every other.

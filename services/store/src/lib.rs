@@ -197,9 +197,10 @@ impl Store {
         let shared = Arc::new(health::Shared::new(config.node, sinks));
         shared.committed(0, last_seq);
         shared.open(found.goes_on.len());
+        shared.awaits_calls(!found.goes_on.is_empty());
         let later = later.map(|(later, error)| {
             shared.journal_error(Some(error));
-            shared.holds_beats(true);
+            shared.is_uncommitted(true);
             later
         });
         let listeners: Arc<[String]> = config.listeners.into();
@@ -310,9 +311,15 @@ impl Store {
     }
 
     /// The calls that were up when the process before this one died, and that are to go on. Their records stay open until they
-    /// have ended. A second call gives none.
+    /// have ended. A second call gives none. They go on from [`begun`](Store::begun) on.
     pub fn interrupted(&self) -> Vec<Interrupted> {
         std::mem::take(&mut self.interrupted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The box runs, and the [`interrupted`](Store::interrupted) calls with it. Until then there are no signs of life where there are
+    /// such calls: however often a start fails, how long they were without a box is counted from when they last had one.
+    pub fn begun(&self) {
+        self.shared.awaits_calls(false);
     }
 
     /// The store's condition now. Never waits for the disk or the network.
@@ -323,7 +330,8 @@ impl Store {
     /// Commits everything handed over so far, gives PostgreSQL and the other sinks a moment to take it, and ends the tasks. What is handed
     /// over later goes to the log. With a disk that takes nothing it gives up after a few seconds and logs the records;
     /// with one that hangs it leaves them in the spool, and whoever waits for the disk behind: end the runtime without waiting for
-    /// its threads. A second call does nothing. Attempts that are open still, because a shard or the start failed, end now.
+    /// its threads. A second call does nothing. Attempts that are open still, because a shard failed, end now; those of
+    /// a start that failed when their process last lived.
     pub async fn close(&self) {
         if tokio::time::timeout(LONGEST_CLOSE, self.end()).await.is_err() {
             tracing::error!(

@@ -207,7 +207,7 @@ impl Writer {
             let work = move |journal: &mut Journal| (journal.commit(&taken), journal.has_later(), taken);
             let (tried, has_later, taken) = self.at_the_disk(work).await;
             *batch = taken;
-            self.inputs.shared.holds_beats(has_later);
+            self.inputs.shared.is_uncommitted(has_later);
             match tried {
                 Ok(seq) => return self.committed(batch, seq),
                 Err(error) => self.failed(&error, batch),

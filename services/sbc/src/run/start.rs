@@ -151,6 +151,7 @@ impl Running {
         bound.restore(store.interrupted());
         let net = bound.run()?;
         net.handle().bindings(bindings).await?;
+        store.begun();
         Ok((net, relay, listeners))
     }
 
