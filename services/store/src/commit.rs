@@ -12,6 +12,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql, TransactionBehavior};
 use uuid::Uuid;
 
+use crate::age::Look;
 use crate::binding;
 use crate::cdr::{COLUMNS, Value};
 use crate::crash::Later;
@@ -150,9 +151,10 @@ impl Journal {
 
     /// Drops what is too old: registrations, and up to `most` of the records that began `before` and that every sink has, which
     /// is so up to `forwarded_to`. Whether nothing of that is left. In a transaction of its own: a disk that has no room for what
-    /// that writes may have room for records.
+    /// that writes may have room for records. Nothing is dropped without `look`, where there is news of the clocks, being kept.
     pub(crate) fn purge(
         &mut self,
+        look: Option<Look>,
         before: Option<i64>,
         forwarded_to: i64,
         most: u32,
@@ -160,6 +162,9 @@ impl Journal {
         let mut connection = self.connected()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         binding::purge(&transaction, utc_now())?;
+        if let Some(look) = look {
+            journal::set_looked(&transaction, look)?;
+        }
         let purged = match before {
             Some(before) => journal::drop_before(&transaction, before, forwarded_to, most)?,
             None => true,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Connection;
 
+use crate::age::Age;
 use crate::backoff::Backoff;
 use crate::batch::Shape;
 use crate::health::{Shared, SinkShared};
@@ -18,6 +19,7 @@ use crate::indexes;
 use crate::journal;
 use crate::postgres::{Database, Dropped, Origin, Target};
 use crate::sink::{GATHER, Refusal, Sink, Source};
+use crate::spool::LastSign;
 
 /// Records of one batch.
 const BATCH: i64 = 500;
@@ -36,10 +38,10 @@ const PING: Duration = Duration::from_secs(10);
 pub(crate) async fn run(
     target: Target,
     mut source: Source,
-    retention: Option<Duration>,
+    (retention, age): (Option<Duration>, Arc<Age>),
     shared: Arc<Shared>,
 ) {
-    let mut old = OldMonths { node: &shared.node, retention, look_at: None, is_unindexed: false };
+    let mut old = OldMonths { node: &shared.node, retention, age, look_at: None, is_unindexed: false };
     let Some(health) = &shared.postgres else { return };
     if let Ok(position) = last_position(&source.path).await {
         health.position(position);
@@ -135,6 +137,7 @@ async fn session(
 struct OldMonths<'a> {
     node: &'a str,
     retention: Option<Duration>,
+    age: Arc<Age>,
     /// When they are looked for again.
     look_at: Option<Instant>,
     /// That they stay for want of an index is said.
@@ -146,6 +149,10 @@ impl OldMonths<'_> {
     async fn drop_from(&mut self, database: &mut Database) -> Result<bool, Refusal> {
         let Some(retention) = self.retention else { return Ok(false) };
         if self.look_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(false);
+        }
+        // PostgreSQL goes by a clock of its own, which is often that of the same machine.
+        if self.age.before(LastSign::now(0)).is_none() {
             return Ok(false);
         }
         // Also where it takes the connection along, or the next one would begin with it.

@@ -10,7 +10,9 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _, SqliteConnection, SqlitePool};
 
+use crate::age::Look;
 use crate::error::OpenError;
+use crate::uptime::Uptime;
 use crate::writer::utc_now;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -135,6 +137,22 @@ pub(crate) fn another_run(connection: &Connection) -> rusqlite::Result<i64> {
 /// This process has it now, and has found the sign of life of that one.
 pub(crate) fn set_run(connection: &Connection, run: i64, sign: i64) -> rusqlite::Result<()> {
     connection.execute("UPDATE journal SET run = ?, sign = ?", [run, sign]).map(|_| ())
+}
+
+/// What the clocks said when records were last looked through for their age.
+pub(crate) fn looked(connection: &Connection) -> rusqlite::Result<Look> {
+    connection.query_row("SELECT looked_at, looked_up, waits FROM journal LIMIT 1", [], |row| {
+        let uptime: Option<Vec<u8>> = row.get(1)?;
+        let uptime = uptime.and_then(|uptime| Uptime::from_bytes(&uptime));
+        Ok(Look { utc: row.get(0)?, uptime, wait: row.get(2)? })
+    })
+}
+
+/// They say that now.
+pub(crate) fn set_looked(connection: &Connection, look: Look) -> rusqlite::Result<()> {
+    let uptime = look.uptime.map(Uptime::to_bytes);
+    let sql = "UPDATE journal SET looked_at = ?, looked_up = ?, waits = ?";
+    connection.execute(sql, (look.utc, uptime, look.wait)).map(|_| ())
 }
 
 /// Tells this journal from every other.

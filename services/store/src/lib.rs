@@ -189,6 +189,8 @@ impl Store {
         }
         let last_seq = journal::last_seq(&connection);
         let last_seq = last_seq.map_err(|source| OpenError::Journal { path: path.clone(), source })?;
+        let looked = journal::looked(&connection);
+        let looked = looked.map_err(|source| OpenError::Journal { path: path.clone(), source })?;
         drop(connection);
         reserve::keep(data_dir);
         let readers = journal::readers(&path);
@@ -210,11 +212,12 @@ impl Store {
         let (closing, closing_seen) = watch::channel(false);
         let (committed, committed_seen) = watch::channel(writer::Committed { seq: last_seq, last: false });
 
+        let age = Arc::new(age::Age::new(config.retention, looked, alive));
         let writer = writer::Writer::new(writer::Inputs {
             path: path.clone(),
             journal: Arc::new(Mutex::new(commit::Journal::new(path.clone(), Arc::clone(&listeners), later))),
             gather: config.gather,
-            age: age::Age::new(config.retention, alive),
+            age: Arc::clone(&age),
             shared: Arc::clone(&shared),
             open: found.goes_on,
             records,
@@ -232,7 +235,7 @@ impl Store {
             forwarders.push(tokio::spawn(webhook::run(webhook, source.clone(), Arc::clone(&shared))));
         }
         if let Some(target) = target {
-            let forward = forward::run(target, source, config.retention, Arc::clone(&shared));
+            let forward = forward::run(target, source, (config.retention, age), Arc::clone(&shared));
             forwarders.push(tokio::spawn(forward));
         }
         let tasks = Tasks { writer: tokio::spawn(writer.run()), forwarders, committed: committed_seen };

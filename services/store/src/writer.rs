@@ -59,7 +59,7 @@ pub(crate) struct Inputs {
     /// Lent to whoever waits for the disk; nobody else has it at the same time.
     pub(crate) journal: Arc<Mutex<Journal>>,
     pub(crate) gather: Duration,
-    pub(crate) age: Age,
+    pub(crate) age: Arc<Age>,
     pub(crate) shared: Arc<Shared>,
     /// Attempts of the process before this one that go on.
     pub(crate) open: HashSet<Uuid>,
@@ -226,8 +226,12 @@ impl Writer {
     /// have room for records, which wait for nothing.
     async fn purge(&mut self) {
         let before = self.inputs.age.before(LastSign::now(0));
+        let look = self.inputs.age.to_write();
         let (to, most) = (self.forwarded_to, self.purge_most);
-        let tried = self.at_the_disk(move |journal| journal.purge(before, to, most)).await;
+        let tried = self.at_the_disk(move |journal| journal.purge(look, before, to, most)).await;
+        if let (Ok(_), Some(look)) = (&tried, look) {
+            self.inputs.age.written(look);
+        }
         self.purge_at = Instant::now()
             + match tried {
                 Ok(is_done) => {

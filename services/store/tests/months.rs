@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use call::CdrFact;
 use postgres::{Postgres, execute};
 use records::{config, record, until};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use store::{Config, Store};
 
 async fn open_with(directory: &Path, postgres: &Postgres) -> Store {
@@ -187,6 +187,31 @@ async fn a_drop_that_takes_long_leaves_the_connection_up_and_is_left_alone_for_a
     }
     assert_eq!(asked(&mut database).await, 1);
     store.close().await;
+}
+
+#[tokio::test]
+async fn nothing_is_dropped_in_postgresql_for_a_day_after_the_clock_was_set() {
+    let postgres = Postgres::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut database = old_month(directory.path(), &postgres).await;
+    dropping_does(&mut database, "NULL").await;
+    let mut forwarded_so_far = 0;
+    for (left_of_the_day, expected) in [(3_600_000_000_i64, 0), (0, 1)] {
+        let file = directory.path().join("drawbridge.db");
+        let mut journal = SqliteConnection::connect(file.to_str().unwrap()).await.unwrap();
+        let set = sqlx::query("UPDATE journal SET waits = ?").bind(left_of_the_day);
+        set.execute(&mut journal).await.unwrap();
+        journal.close().await.unwrap();
+        let store = open_for_a_day(directory.path(), &postgres).await;
+        // Between two records that are forwarded one after the other old months are looked for.
+        for n in 1..4 {
+            store.recorder().cdr(record(forwarded_so_far + n));
+            forwarded(&store, u64::from(n)).await;
+        }
+        forwarded_so_far += 3;
+        assert_eq!(asked(&mut database).await, expected, "{left_of_the_day} left");
+        store.close().await;
+    }
 }
 
 #[tokio::test]

@@ -71,3 +71,43 @@ async fn a_disk_with_no_room_to_drop_old_records_takes_new_ones() {
     until("the old one is gone", async || all(&store).await.len() == 3).await;
     store.close().await;
 }
+
+/// A box that keeps records for a day has looked through them once more when this returns; how many there are then.
+async fn looked_through(directory: &Path) -> usize {
+    // A registration that is over is dropped along with what is too old.
+    let over = "INSERT INTO binding (user, contact, listener, remote, expires_at, call_id, cseq, q)
+        VALUES ('a', 'b', 'inside', '192.0.2.1:5060', 1, 'c', 1, 1)";
+    let mut database = sqlite(directory).await;
+    sqlx::query(over).execute(&mut database).await.unwrap();
+    let retention = Some(Duration::from_secs(24 * 3600));
+    let store = Store::open(directory, Config { retention, ..config() }).await.unwrap();
+    until("looked through", async || {
+        let left = sqlx::query_scalar("SELECT count(*) FROM binding").fetch_one(&mut database).await;
+        left.is_ok_and(|left: i64| left == 0)
+    })
+    .await;
+    let records = all(&store).await.len();
+    store.close().await;
+    records
+}
+
+#[tokio::test]
+async fn nothing_is_dropped_for_a_day_after_the_clock_was_set_while_the_box_was_stopped_however_often_it_starts()
+ {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).await.close().await;
+    assert_eq!(looked_through(directory.path()).await, 0);
+    let store = open(directory.path()).await;
+    store.recorder().cdr(record(1));
+    store.close().await;
+    drop(store);
+    let mut database = sqlite(directory.path()).await;
+    // As if it had been two hours less when the box looked at it.
+    let set = "UPDATE journal SET looked_at = looked_at - 7200000000";
+    sqlx::query(set).execute(&mut database).await.unwrap();
+    for start in 0..2 {
+        assert_eq!(looked_through(directory.path()).await, 1, "start {start}");
+    }
+    sqlx::query("UPDATE journal SET waits = 0").execute(&mut database).await.unwrap();
+    assert_eq!(looked_through(directory.path()).await, 0, "a day later");
+}

@@ -127,7 +127,7 @@ async fn a_journal_of_another_version_is_said_to_be_one() {
     let newest = "(SELECT max(version) FROM _sqlx_migrations)";
     journal(directory.path(), format!("DELETE FROM _sqlx_migrations WHERE version = {newest}")).await;
     let refused = store::verify(directory.path(), &postgres.url(), "edge-1", None).await.unwrap_err();
-    assert!(refused.to_string().starts_with("the journal has schema 14: expected 15"), "{refused}");
+    assert!(refused.to_string().starts_with("the journal has schema 15: expected 16"), "{refused}");
 }
 
 #[tokio::test]
