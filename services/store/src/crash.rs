@@ -152,6 +152,15 @@ fn commit(
                 found.over += u64::from(attempt.is_some());
                 continue;
             }
+            Kind::Ended => {
+                let ended = spool::split_ended(entry);
+                if let Some((attempt, at)) =
+                    ended.and_then(|(id, at)| Some((open.get_mut(&id.to_string())?, at)))
+                {
+                    attempt.ended_at = Some(at);
+                }
+                continue;
+            }
             Kind::Kept => {
                 spool::split_kept(entry).and_then(|(record, state)| Attempt::read(record, Some(state)))
             }
@@ -161,7 +170,7 @@ fn commit(
             continue;
         };
         match kind {
-            Kind::Open | Kind::Kept | Kind::Over => {
+            Kind::Open | Kind::Kept | Kind::Over | Kind::Ended => {
                 open.insert(attempt.text("id"), attempt);
             }
             Kind::Closed => {
@@ -240,6 +249,8 @@ struct Attempt<'a> {
     said: Option<Uptime>,
     /// It is from another process than the one of which there are signs of life: a backup of the journal has brought it back.
     is_of_another: bool,
+    /// Known of one whose record died with its process.
+    ended_at: Option<i64>,
     /// As they were found.
     record: &'a [u8],
     /// With which another process can go on with the call.
@@ -249,14 +260,17 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     /// `None`: no record of this program's.
     fn read(record: &'a [u8], state: Option<&'a [u8]>) -> Option<Attempt<'a>> {
+        let values = decode(record)?;
         let attempt =
-            Attempt { values: decode(record)?, said: said(record), is_of_another: false, record, state };
+            Attempt { values, said: said(record), is_of_another: false, ended_at: None, record, state };
         (!attempt.text("id").is_empty()).then_some(attempt)
     }
 
     /// The shard that goes on with its call, if it was up; else why none does.
     fn survives(&self, alive: LastSign, survivors: Survivors<'_>) -> Result<Option<u16>, String> {
-        let (Some(state), Some(shards)) = (self.state, survivors.shards) else { return Ok(None) };
+        let (Some(state), Some(shards), None) = (self.state, survivors.shards, self.ended_at) else {
+            return Ok(None);
+        };
         if self.is_of_another {
             return Err(
                 "expected the journal as the process before this one left it, got one from before that"
@@ -333,13 +347,13 @@ impl<'a> Attempt<'a> {
     }
 
     /// It ended when the process did: when that was last known to live, or later said something of this very attempt. Where
-    /// a side had left before, the record tells that already.
+    /// a side had left before, the record tells that already, and where it was over before, that is known.
     fn end(&mut self, alive: LastSign, is_last: bool) {
         self.set("is_last", i64::from(is_last));
         if self.text("ended_by") != EndedBy::Crash.as_str() {
             return;
         }
-        let ended = self.lived_until(alive);
+        let ended = self.ended_at.unwrap_or_else(|| self.lived_until(alive));
         let since = |from: Option<i64>| from.map_or(0, |from| (ended - from).max(0) / 1000);
         let (ringing, answered) = (self.integer("ringing_at"), self.integer("answered_at"));
         self.set("ended_at", ended);

@@ -115,9 +115,12 @@ impl Recorder {
         self.late.forget(fact.id);
         let mark = self.spool.push(Kind::Closed, &record);
         match self.records.try_send(Handed { what: What::Closed { id: fact.id, record }, mark }) {
-            Ok(()) => self.shared.handed(),
+            Ok(()) => {
+                self.spool.is_over(fact.id, Some(fact.ended_at.0));
+                self.shared.handed();
+            }
             Err(error) => {
-                self.spool.is_last_place_of(fact.id);
+                self.spool.is_over(fact.id, None);
                 let (handed, why) = match error {
                     TrySendError::Full(handed) => (handed, "the journal's queue is full"),
                     TrySendError::Closed(handed) => (handed, "the journal is closed"),

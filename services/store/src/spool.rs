@@ -37,7 +37,7 @@ const TURN: u64 = 256 * 1024;
 /// The longest that a file becomes while the journal takes nothing.
 const MOST: u64 = 64 * 1024 * 1024;
 
-/// So much longer for the ends of calls of which it says that they are up: some hundred thousand.
+/// So much longer for the ends of calls of which it says that they are up: more than the queue has room for.
 const MOST_ENDS: u64 = 2 * 1024 * 1024;
 
 /// The longest entry: the columns of a record, each text at its longest, or those of an ordinary one and the call.
@@ -52,10 +52,12 @@ pub(crate) enum Kind {
     Kept = 3,
     /// An attempt is over whose record is in the log alone: its id.
     Over = 4,
+    /// An attempt is over whose record is on its way to the journal, and has no place here: its id, and when it ended.
+    Ended = 5,
 }
 
 impl Kind {
-    const ALL: [Kind; 4] = [Kind::Open, Kind::Closed, Kind::Kept, Kind::Over];
+    const ALL: [Kind; 5] = [Kind::Open, Kind::Closed, Kind::Kept, Kind::Over, Kind::Ended];
 }
 
 /// An entry of a spool: the writer says so when it is committed.
@@ -173,8 +175,8 @@ pub(crate) struct Spool {
     number: u64,
     /// The entries from this one on are needed, whatever is committed behind it.
     held: Option<u64>,
-    /// Attempts whose records were taken since the last write, and for which there is no place but here.
-    ends: Vec<Uuid>,
+    /// Attempts whose records were taken since the last write, and when they ended; `None`: the record has no place but here.
+    ends: Vec<(Uuid, Option<i64>)>,
 }
 
 #[derive(Debug)]
@@ -238,10 +240,10 @@ impl Spool {
         Mark { spool: self.index, number: self.number }
     }
 
-    /// The record that was taken last has no other place. Where there is none here either, it is at least told that the attempt is
-    /// over: the next process would take it for one that goes on.
-    pub(crate) fn is_last_place_of(&mut self, attempt: Uuid) {
-        self.ends.push(attempt);
+    /// The record that was taken last is of this attempt, which ended then; `None`: the record has no other place. Where there is none
+    /// here either, it is at least told that the attempt is over: the next process would take it for one that goes on.
+    pub(crate) fn is_over(&mut self, attempt: Uuid, ended_at: Option<i64>) {
+        self.ends.push((attempt, ended_at));
     }
 
     /// From now on entries are kept from this one on, because it is not on its way to the journal; `None`: all are.
@@ -284,10 +286,12 @@ impl Spool {
 
     fn write_ends(&mut self) {
         let Some(files) = &mut self.files else { return };
-        for attempt in self.ends.drain(..) {
-            self.buffer.extend(16_u32.to_le_bytes());
-            self.buffer.push(Kind::Over as u8);
+        for (attempt, ended_at) in self.ends.drain(..) {
+            let (length, kind) = if ended_at.is_some() { (24_u32, Kind::Ended) } else { (16, Kind::Over) };
+            self.buffer.extend(length.to_le_bytes());
+            self.buffer.push(kind as u8);
             self.buffer.extend(attempt.as_bytes());
+            self.buffer.extend(ended_at.map(i64::to_le_bytes).as_slice().as_flattened());
         }
         // Where there is no place for these either it was told that there is none for records.
         let _ = files.append(&self.buffer, MOST + MOST_ENDS);
@@ -373,6 +377,12 @@ pub(crate) fn entries(file: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
 pub(crate) fn split_kept(entry: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = entry.split_first_chunk()?;
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
+
+/// An entry of [`Kind::Ended`]: the attempt, and when it ended.
+pub(crate) fn split_ended(entry: &[u8]) -> Option<(Uuid, i64)> {
+    let (id, ended_at) = entry.split_at_checked(16)?;
+    Some((Uuid::from_slice(id).ok()?, i64::from_le_bytes(ended_at.try_into().ok()?)))
 }
 
 /// Everything in it is committed: takes the files away, and with `whole` the directory too, if nothing else is in it.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use call::{CdrFact, EndedBy, Utc};
 use harness::call_up;
-use records::{all, until};
+use records::{all, record, until};
 use store::{Config, Record, Store};
 
 /// For so long a sign of life may wait for a disk on which others write as well.
@@ -104,4 +104,38 @@ fn a_call_that_was_taken_up_lasted_until_the_process_died_that_did() {
         tokio::time::sleep(2 * LATE).await;
     });
     assert_ended(directory.path(), now());
+}
+
+#[test]
+fn a_call_that_ended_while_its_record_was_nowhere_but_in_memory_is_not_taken_up_and_lasted_until_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let (world, ..) = call_up();
+    let up = world.open_records.last().unwrap();
+    let at = |seconds: i64| Utc(now() - seconds * 1_000_000);
+    let (begun, answered, ended) = (at(10), at(9), at(5));
+    let up = CdrFact { started_at: begun, answered_at: Some(answered), ended_at: answered, ..up.clone() };
+    // The disk takes nothing.
+    let stuck = Config { gather: Duration::from_secs(600), ..config() };
+    live_and_die(directory.path(), stuck, async |store| {
+        let mut recorder = store.recorder();
+        recorder.open_cdr(up.clone().into(), world.kept.clone());
+        recorder.flush();
+        while store.health().journal.unspooled == 0 {
+            let other = CdrFact { is_last: false, ended_by: EndedBy::Crash, ..record(1) };
+            recorder.open_cdr(other.into(), Some(vec![0; 120_000].into()));
+            recorder.flush();
+        }
+        recorder.cdr(CdrFact { ended_at: ended, ended_by: EndedBy::Caller, is_last: true, ..up.clone() });
+        recorder.flush();
+        assert_eq!(store.health().journal.lost, 0, "the queue has it");
+    });
+    let mut records = Vec::new();
+    live_and_die(directory.path(), config(), async |store| {
+        assert_eq!(store.interrupted(), []);
+        records = all(store).await;
+    });
+    let told = records.iter().find(|record| record.fact.id == up.id).map(|record| &record.fact);
+    let told = told.map(|fact| (fact.ended_by, fact.is_last, fact.ended_at, fact.duration_ms));
+    let lasted = (ended.0 - answered.0) as u64 / 1000;
+    assert_eq!(told, Some((EndedBy::Crash, true, ended, lasted)));
 }
