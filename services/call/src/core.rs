@@ -515,7 +515,7 @@ impl Core {
                 self.wire.event(Some(id), crate::io::EventKind::OneWay { side, deaf });
             }
             MediaReport::Digit { side, digit, .. } => self.relay_digit(key, side, digit, now),
-            MediaReport::RecordingEnded { why, .. } => self.on_recording_ended(key, &why),
+            MediaReport::RecordingEnded { why, .. } => self.on_recording_ended(key, &why, now),
             MediaReport::NotRecording { why, .. } => self.on_not_recording(key, &why, now),
             // While something changes, or once it ends, the next to tell the journal of the call has more to say.
             MediaReport::Counted { from_a, from_b, .. } if call.record.is_parting() => {

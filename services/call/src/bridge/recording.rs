@@ -36,14 +36,14 @@ impl Recordings {
         self.is_on
     }
 
-    /// How many there were, and whether there is one now.
-    pub(super) fn kept(&self) -> (u8, bool) {
-        (self.files, self.is_on)
+    /// How many there were, whether there is one now, and whether one waits for another codec.
+    pub(super) fn kept(&self) -> (u8, bool, bool) {
+        (self.files, self.is_on, self.is_interrupted)
     }
 
     /// Those of the process before this one.
-    pub(super) fn restored((files, is_on): (u8, bool)) -> Recordings {
-        Recordings { files, is_on, is_interrupted: false }
+    pub(super) fn restored((files, is_on, is_interrupted): (u8, bool, bool)) -> Recordings {
+        Recordings { files, is_on, is_interrupted }
     }
 
     /// The files, in the order of their making; `None` where there are none.
@@ -177,15 +177,22 @@ impl Core {
 
     /// Ends the recording, if there is one; the call goes on.
     pub(crate) fn stop_recording(&mut self, key: CallKey, now: Now) {
+        self.end_recording(key, false, now);
+    }
+
+    /// The same; `is_interrupted`: it is to go on as soon as it can.
+    fn end_recording(&mut self, key: CallKey, is_interrupted: bool, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(recordings) = &mut call.record.recordings else { return };
-        recordings.is_interrupted = false;
-        if !std::mem::take(&mut recordings.is_on) {
-            return;
+        let was_interrupted = std::mem::replace(&mut recordings.is_interrupted, is_interrupted);
+        let was_on = std::mem::take(&mut recordings.is_on);
+        if was_on {
+            let order = MediaOrder::Record { session: call.media.id, stream: 0, name: None };
+            self.wire.outputs.push_back(Output::Media(order));
         }
-        let order = MediaOrder::Record { session: call.media.id, stream: 0, name: None };
-        self.wire.outputs.push_back(Output::Media(order));
-        self.keep_call(key, now);
+        if was_on || was_interrupted {
+            self.keep_call(key, now);
+        }
     }
 
     /// Whether a recording that is interrupted goes on as soon as it can.
@@ -201,12 +208,7 @@ impl Core {
         match (recordings.is_on, recordings.is_interrupted, self.readable(call)) {
             (true, _, Err(why)) => {
                 let id = call.id;
-                self.stop_recording(key, now);
-                if let Some(recordings) =
-                    self.calls.get_mut(key).and_then(|call| call.record.recordings.as_mut())
-                {
-                    recordings.is_interrupted = true;
-                }
+                self.end_recording(key, true, now);
                 let what = format!("the recording of the call ends: {}", why.text());
                 self.wire.event(Some(id), EventKind::Warning { what });
             }
@@ -232,7 +234,7 @@ impl Core {
     }
 
     /// The relay has ended the recording.
-    pub(crate) fn on_recording_ended(&mut self, key: CallKey, why: &str) {
+    pub(crate) fn on_recording_ended(&mut self, key: CallKey, why: &str, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let id = call.id;
         if let Some(recordings) = &mut call.record.recordings {
@@ -240,6 +242,7 @@ impl Core {
         }
         let what = format!("the recording of the call ends: {why}");
         self.wire.event(Some(id), EventKind::Warning { what });
+        self.keep_call(key, now);
     }
 }
 

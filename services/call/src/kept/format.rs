@@ -14,7 +14,7 @@ use crate::bridge::Heard;
 use crate::media::{DirectionStats, RemoteStream, StreamPorts};
 
 /// Of everything in this file. Whoever changes it raises this: an older process's calls are not guessed at.
-pub(super) const VERSION: u8 = 5;
+pub(super) const VERSION: u8 = 6;
 
 /// The version, and the checksum of what follows.
 const HEAD: usize = 1 + 8;
@@ -129,8 +129,8 @@ pub(crate) struct KeptRecord<'a> {
     pub(crate) attempts: u32,
     pub(crate) a_status: Option<u16>,
     pub(crate) a_reason: Option<&'a str>,
-    /// How many recordings there were, and whether there is one now.
-    pub(crate) recordings: Option<(u8, bool)>,
+    /// How many recordings there were, whether there is one now, and whether one waits for another codec.
+    pub(crate) recordings: Option<(u8, bool, bool)>,
     /// What had come from A and B when that was last counted.
     pub(crate) counted: Option<[DirectionStats; 2]>,
     /// How much of it stands in rows that are written.

@@ -21,7 +21,7 @@ pub fn orders(world: &World) -> Vec<String> {
     world.orders.iter().filter_map(told).collect()
 }
 
-fn session(world: &World) -> MediaId {
+pub fn session(world: &World) -> MediaId {
     world
         .orders
         .iter()
@@ -175,7 +175,7 @@ fn a_recording_that_could_not_begin_is_in_no_record() {
 pub const G722: &str = "a=rtpmap:9 G722/8000\n";
 
 /// The caller offers another codec and the callee takes it.
-fn talks_in(world: &mut World, ok: &Sent, cseq: u32, payload_type: &str, line: &str) {
+pub fn talks_in(world: &mut World, ok: &Sent, cseq: u32, payload_type: &str, line: &str) {
     let [offer, answer] = [
         OFFER.replace("AVP 0 101", &format!("AVP {payload_type} 101")),
         ANSWER.replace("AVP 0", &format!("AVP {payload_type}")),

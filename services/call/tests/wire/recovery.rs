@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use call::{
-    Disposition, EndedBy, Input, MediaOrder, MediaReport, NotRestorable, Side, Speech, StreamPorts,
-    shard_of_kept,
+    Disposition, EndedBy, Input, MediaOrder, MediaReport, NotRestorable, Recording, Side, Speech,
+    StreamPorts, shard_of_kept,
 };
 use routing::MediaSecurity;
 
 use crate::harness::*;
+use crate::recording::{G722, orders, record, session, talks_in};
 
 const LISTENERS: [&str; 3] = ["lab", "outside", "stream"];
 /// How long the box is away.
@@ -198,6 +199,39 @@ fn a_recording_goes_on_in_a_file_of_its_own() {
     assert_eq!(names.collect::<Vec<_>>(), [format!("{id}-2.wav")]);
     ends_by_the_caller(&mut world, &ok, 2);
     assert_eq!(world.records[0].recording, Some(format!("{id}.wav {id}-2.wav").into()));
+}
+
+#[test]
+fn a_recording_that_a_codec_has_interrupted_goes_on_after_a_crash_when_the_two_come_back_from_it() {
+    for is_wanted in [true, false] {
+        let (mut world, ok, _) = call_up();
+        let id = world.begun[0];
+        assert!(matches!(record(&mut world, true), Recording::Files(_)));
+        talks_in(&mut world, &ok, 2, "9", G722);
+        assert_eq!(orders(&world), [format!("{id}.wav"), "-".to_owned()]);
+        if !is_wanted {
+            assert!(matches!(record(&mut world, false), Recording::Files(_)));
+        }
+        let mut world = dies(world);
+        talks_in(&mut world, &ok, 3, "9", G722);
+        assert!(orders(&world).is_empty());
+        talks_in(&mut world, &ok, 4, "0", "");
+        let expected = is_wanted.then(|| format!("{id}-2.wav"));
+        assert_eq!(orders(&world), expected.into_iter().collect::<Vec<_>>());
+        ends_by_the_caller(&mut world, &ok, 5);
+    }
+}
+
+#[test]
+fn a_recording_that_the_relay_has_ended_stays_ended_after_a_crash() {
+    let (mut world, ok, _) = call_up();
+    assert!(matches!(record(&mut world, true), Recording::Files(_)));
+    let session = session(&world);
+    world.input(Input::Media(MediaReport::RecordingEnded { session, why: "it is long enough".into() }));
+    let mut world = dies(world);
+    assert!(orders(&world).is_empty());
+    ends_by_the_caller(&mut world, &ok, 2);
+    assert_eq!(world.records.len(), 1);
 }
 
 #[test]
@@ -495,7 +529,7 @@ fn what_no_process_of_this_kind_has_kept_is_refused_by_name() {
     }
     let mut older = kept.clone();
     older[0] = 0;
-    assert_eq!(refused(&older).to_string(), "expected a call as version 5 writes it, got version 0");
+    assert_eq!(refused(&older).to_string(), "expected a call as version 6 writes it, got version 0");
     let gone = shard_of_kept(&kept, &["outside"], 1).unwrap_err();
     assert_eq!(gone.to_string(), "expected a listener \"lab\", which is not configured any more");
     let together = (1..50).filter(|shards| shard_of_kept(&kept, &LISTENERS, *shards).is_ok()).count();
