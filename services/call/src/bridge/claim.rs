@@ -158,6 +158,7 @@ impl Core {
             response.map_or(refused, |response: &Message<'_>| refused.message(response)),
             now,
         );
+        self.keep_call(key, now);
     }
 }
 

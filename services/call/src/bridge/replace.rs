@@ -145,5 +145,6 @@ impl Core {
             let said = Rejection { status, reason, from: response, ..Rejection::default() };
             leg.reject(&mut self.wire, &said, now);
         }
+        self.keep_call(key, now);
     }
 }

@@ -290,9 +290,7 @@ impl Core {
             call.record.route = talk.route;
         }
         self.tell_who_talks(key);
-        if self.calls.get(key).is_some_and(|call| call.record.recordings.is_some()) {
-            self.keep_call(key, now);
-        }
+        self.keep_call(key, now);
         if let Some(other) = transfer.claimed {
             self.drive(other, Cause::new(Event::Cancelled), now);
         }

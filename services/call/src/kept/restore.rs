@@ -48,8 +48,8 @@ impl Core {
         kept.write()
     }
 
-    /// Something changed that the process after this one must know. What changes while a transfer is under way it does not
-    /// learn: the call does not speak of the attempt that talks.
+    /// Something changed that the process after this one must know. What changes while a transfer is under way it learns when
+    /// that is over: until then the call does not speak of the attempt that talks.
     pub(crate) fn keep_call(&mut self, key: CallKey, now: Now) {
         if let Some(state) = self.kept(key) {
             self.open_record_with(key, Some(state), now);

@@ -10,6 +10,8 @@ use routing::MediaSecurity;
 
 use crate::harness::*;
 use crate::recording::{G722, orders, record, session, talks_in};
+use crate::replaces::{self, DESK, FAR, from_far, of_second, pickup_of_callee, to_consulted, two_calls};
+use crate::transfer::caller_transfers;
 
 const LISTENERS: [&str; 3] = ["lab", "outside", "stream"];
 /// How long the box is away.
@@ -274,6 +276,63 @@ fn a_target_that_moved_before_the_crash_is_where_requests_go_after_it() {
     world.expect(CALLEE, "SIP/2.0 200");
     let bye = world.expect("10.1.1.77:5060", "BYE sip:alice@10.1.1.77:5060 SIP/2.0");
     world.receive(CALLER, &response(&bye, "200 OK", "", None));
+    world.expect_nothing_left();
+}
+
+/// An UPDATE by which this host is somewhere else from now on.
+fn moves(update: &str, from: &str, to: &str) -> String {
+    let [from, to] = [from, to].map(|host| format!("@{host}:5060>"));
+    update.replace(&from, &to)
+}
+
+/// What came to nothing adds nothing to what the journal had of the call, if nothing new is said of that.
+fn dies_with(world: World, before: Option<Box<[u8]>>) -> World {
+    dies(World { kept: world.kept.clone().or(before), ..world })
+}
+
+#[test]
+fn who_moved_while_somebody_was_to_come_who_did_not_is_where_requests_go_after_a_crash() {
+    for is_transfer in [true, false] {
+        let (mut world, ok, out) = call_up();
+        let before = world.kept.clone();
+        let cseq = if is_transfer { 3 } else { 2 };
+        let update = from_caller("UPDATE", cseq, &ok, "Supported: timer\n");
+        let asked = if is_transfer {
+            caller_transfers(&mut world, &ok)
+        } else {
+            world.receive(DESK, &pickup_of_callee(&out, "p1"));
+            world.expect(DESK, "SIP/2.0 100");
+            world.expect(CALLER, "INVITE")
+        };
+        world.receive(CALLER, &moves(&update, "10.1.1.1", "10.1.1.77"));
+        world.expect(CALLER, "SIP/2.0 200");
+        world.receive(&asked.to.to_string(), &response(&asked, "486 Busy Here", "", None));
+        let mut world = dies_with(world, before);
+        world.receive(CALLEE, &from_callee("BYE", 1, &out, ""));
+        world.expect(CALLEE, "SIP/2.0 200");
+        let bye = world.expect("10.1.1.77:5060", "BYE sip:alice@10.1.1.77:5060 SIP/2.0");
+        world.receive(CALLER, &response(&bye, "200 OK", "", None));
+        world.expect_nothing_left();
+    }
+}
+
+#[test]
+fn who_moved_while_another_call_wanted_it_and_stayed_is_where_requests_go_after_a_crash() {
+    let (mut world, ok, _, ok2, out2) = two_calls();
+    let before = world.kept.clone();
+    world.receive(CALLER, &from_caller("REFER", 2, &ok, &to_consulted(&ok2)));
+    world.expect(CALLER, "SIP/2.0 202");
+    replaces::notified(&mut world, "SIP/2.0 100 Trying");
+    let offer = world.expect(FAR, "INVITE");
+    let update = from_far("UPDATE", 1, &out2).replace("\n\n", "\nSupported: timer\n\n");
+    world.receive(FAR, &moves(&update, "10.3.3.3", "10.3.3.77"));
+    world.expect(FAR, "SIP/2.0 200");
+    world.receive(FAR, &response(&offer, "488 Not Acceptable Here", "", None));
+    let mut world = dies_with(world, before);
+    world.receive(CALLER, &of_second(&from_caller("BYE", 2, &ok2, "")));
+    world.expect(CALLER, "SIP/2.0 200");
+    let bye = world.expect("10.3.3.77:5060", "BYE");
+    world.receive(FAR, &response(&bye, "200 OK", "", None));
     world.expect_nothing_left();
 }
 

@@ -32,7 +32,7 @@ pub fn of_second(text: &str) -> String {
 }
 
 /// A request of the far party within the box's INVITE to it.
-fn from_far(method: &str, cseq: u32, out: &Sent) -> String {
+pub fn from_far(method: &str, cseq: u32, out: &Sent) -> String {
     from_callee(method, cseq, out, "").replace(CALLEE, FAR).replace("tag=b1", "tag=f1")
 }
 
@@ -183,6 +183,14 @@ pub fn pickup(ok: &Sent, extra: &str) -> String {
             "X-Trace: 42\n",
             &format!("Replaces: call-a@10.1.1.1;to-tag={};from-tag=a1{extra}\n", ok.tag("To")),
         )
+}
+
+/// An INVITE in the place of the callee, with this branch.
+pub fn pickup_of_callee(out: &Sent, branch: &str) -> String {
+    let named = format!("{};to-tag={};from-tag=b1\n", out.header("Call-ID"), out.tag("From"));
+    let text = pickup(out, "").replace("bKp1", &format!("bK{branch}"));
+    let (before, rest) = text.split_once("Replaces: ").unwrap();
+    format!("{before}Replaces: {named}{}", rest.split_once('\n').unwrap().1)
 }
 
 pub fn from_desk(method: &str, cseq: u32, ok: &Sent) -> String {

@@ -10,14 +10,6 @@ fn too_many(answer: &str) -> String {
     format!("{answer}m=video 9 RTP/AVP 31\n")
 }
 
-/// An INVITE in the place of the callee, with this branch.
-fn pickup_of_callee(out: &Sent, branch: &str) -> String {
-    let named = format!("{};to-tag={};from-tag=b1\n", out.header("Call-ID"), out.tag("From"));
-    let text = pickup(out, "").replace("bKp1", &format!("bK{branch}"));
-    let (before, rest) = text.split_once("Replaces: ").unwrap();
-    format!("{before}Replaces: {named}{}", rest.split_once('\n').unwrap().1)
-}
-
 #[test]
 fn a_refused_replaces_is_refused_again_when_its_repetition_finds_the_call_free() {
     let (mut world, ok, out) = call_up();
