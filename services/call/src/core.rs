@@ -517,6 +517,10 @@ impl Core {
             MediaReport::Digit { side, digit, .. } => self.relay_digit(key, side, digit, now),
             MediaReport::RecordingEnded { why, .. } => self.on_recording_ended(key, &why, now),
             MediaReport::NotRecording { why, .. } => self.on_not_recording(key, &why, now),
+            // Asked first, and so answered.
+            MediaReport::Counted { from_a, from_b, .. } if call.record.leaves_out() => {
+                call.record.left_out(from_a, from_b);
+            }
             // While something changes, or once it ends, the next to tell the journal of the call has more to say.
             MediaReport::Counted { from_a, from_b, .. } if call.record.is_parting() => {
                 call.record.counted(from_a, from_b);

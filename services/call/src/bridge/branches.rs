@@ -22,7 +22,7 @@ use crate::cdr::{EndedBy, Origin};
 use crate::core::Core;
 use crate::io::{EventKind, Now, Output, QueryId, TlsVersion};
 use crate::leg::{Leg, LegKey};
-use crate::media::Side;
+use crate::media::{MediaOrder, Side};
 
 /// Said to those who are called no longer because somebody else answered (row C12, RFC 3326).
 const ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
@@ -282,6 +282,11 @@ impl Core {
         let early = call.setup.as_ref().and_then(|setup| setup.early);
         // The target of a transfer is not described to the relay before it is joined.
         if call.transfer.is_none() && (call.others.is_empty() || early == call.b) {
+            if early.is_some() && early == call.b && call.media.is_open() {
+                call.record.leave_out();
+                let session = call.media.id;
+                self.wire.outputs.push_back(Output::Media(MediaOrder::Count { session }));
+            }
             call.media.forget(Side::B, &mut self.wire);
         }
         let leg = call.b.take();

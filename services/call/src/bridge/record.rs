@@ -74,6 +74,8 @@ struct Parted {
     waiting: Option<(Box<CdrFact>, Side)>,
     /// What had come from A and B when they parted: it stands in rows that are written.
     counted: [DirectionStats; 2],
+    /// A target has failed of which something may have come, and the relay was asked how much.
+    has_failed: bool,
 }
 
 /// One INVITE towards a target.
@@ -315,6 +317,25 @@ impl Record {
         parted.counted = counted;
         let (from_a, from_b) = if b == Side::B { (from_a, from_b) } else { (from_b, from_a) };
         Some(Box::new(CdrFact { from_a, from_b, ..*fact }))
+    }
+
+    /// A target of which something may have come has failed: what the relay counts of it by now is none of the next one's.
+    pub(super) fn leave_out(&mut self) {
+        self.parted.get_or_insert_default().has_failed = true;
+    }
+
+    /// Whether that is to be told yet.
+    pub(crate) fn leaves_out(&self) -> bool {
+        self.parted.as_ref().is_some_and(|parted| parted.has_failed)
+    }
+
+    /// What there was of it. That of the caller is the call's, whoever heard it.
+    pub(crate) fn left_out(&mut self, from_a: DirectionStats, from_b: DirectionStats) {
+        self.counted(from_a, from_b);
+        let [_, from_b] = self.counts();
+        let parted = self.parted.get_or_insert_default();
+        parted.has_failed = false;
+        parted.counted[1] = from_b;
     }
 
     /// Whether a row waits for what the relay has counted.

@@ -91,6 +91,35 @@ fn a_clock_that_is_set_during_a_call_does_not_set_its_times_against_each_other()
     assert!(record.started_at <= record.ringing_at.unwrap() && record.ringing_at <= record.answered_at);
 }
 
+/// The harness' relay has counted 4 packets of the callee when it is asked, and 22 at the end.
+#[test]
+fn what_came_of_a_target_that_failed_is_not_in_the_row_of_the_next() {
+    for is_early in [true, false] {
+        let mut world = World::new();
+        let first = call_placed(&mut world);
+        if is_early {
+            world.receive(CALLEE, &response(&first, "183 Session Progress", "b1", Some(ANSWER)));
+            world.expect(CALLER, "SIP/2.0 183");
+        }
+        world.receive(CALLEE, &response(&first, "503 Service Unavailable", "b1", None));
+        world.expect(CALLEE, "ACK");
+        let second = world.expect(SPARE, "INVITE");
+        world.receive(SPARE, &response(&second, "200 OK", "c1", Some(ANSWER)));
+        let ok = world.expect(CALLER, "SIP/2.0 200");
+        world.expect(SPARE, "ACK");
+        world.receive(CALLER, &from_caller("ACK", 1, &ok, ""));
+        world.receive(CALLER, &from_caller("BYE", 2, &ok, ""));
+        world.expect(CALLER, "SIP/2.0 200");
+        let bye = world.expect(SPARE, "BYE");
+        world.receive(SPARE, &response(&bye, "200 OK", "", None));
+        let rows: Vec<_> = world.records.iter().map(|row| (row.from_a.packets, row.from_b.packets)).collect();
+        assert_eq!(rows, [(0, 0), (11, if is_early { 22 - 4 } else { 22 })]);
+        let asked = world.orders.iter().filter(|order| matches!(order, MediaOrder::Count { .. })).count();
+        assert_eq!(asked, usize::from(is_early), "of whom nothing can have come nothing is asked");
+        world.expect_nothing_left();
+    }
+}
+
 fn tagged(fact: &call::CdrFact) -> Vec<(&str, &str)> {
     fact.tags.as_deref().map(|tags| tags.iter().collect()).unwrap_or_default()
 }

@@ -66,7 +66,7 @@ impl Record {
             a_reason: owned(kept.a_reason),
             counts: kept.counted.map(Box::new),
             earlier: kept.counted.map(Box::new),
-            parted: kept.parted.map(|counted| Box::new(Parted { counted, waiting: None })),
+            parted: kept.parted.map(|counted| Box::new(Parted { counted, ..Parted::default() })),
             given_up: Vec::new(),
             counted_at: now.time,
             told: None,
