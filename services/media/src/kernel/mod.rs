@@ -12,6 +12,7 @@ mod left;
 mod netlink;
 mod pins;
 mod program;
+mod rules;
 mod steering;
 
 use std::io;

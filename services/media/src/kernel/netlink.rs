@@ -250,7 +250,7 @@ fn put_attribute(message: &mut Vec<u8>, kind: u16, address: IpAddr) {
 }
 
 /// The attributes of a message whose fixed part is so long.
-fn attributes(body: &[u8], fixed: usize) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(body: &[u8], fixed: usize) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = body.get(fixed..).unwrap_or(&[]);
     std::iter::from_fn(move || {
         let (length, kind) = (usize::from(u16_at(rest, 0)), u16_at(rest, 2));

@@ -77,6 +77,11 @@ pub enum KernelError {
         /// What it holds.
         directory: String,
     },
+    /// What a raw socket sends may go another way than what the ports' sockets do.
+    #[error(
+        "routing rules of this host (ip rule) go by protocol or port, which a raw socket's packets do not show"
+    )]
+    Rules,
     /// There is no socket for all ports.
     #[error("no socket hears or speaks for all media ports: {0}")]
     Funnel(#[source] std::io::Error),
@@ -347,7 +352,7 @@ fn choose(config: &Config, all: &[Interface], netlink: &Netlink) -> Result<Vec<I
     Ok(chosen)
 }
 
-fn check_version() -> Result<(), KernelError> {
+pub(super) fn check_version() -> Result<(), KernelError> {
     let name = rustix::system::uname();
     let came = name.release().to_string_lossy();
     let mut numbers = came.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));

@@ -11,8 +11,8 @@ use aya::maps::{Array, MapData, SockMap};
 use aya::programs::SkLookup;
 use aya::{Ebpf, EbpfLoader};
 
-use super::ipsec;
-use super::program::{KernelError, absent, refused};
+use super::program::{KernelError, absent, check_version, refused};
+use super::{ipsec, rules};
 use crate::ports::{Pair, Plan};
 
 /// Compiled by `bpf/build.sh`, which `make bpf` compares with.
@@ -35,9 +35,14 @@ impl Steering {
         plan: Plan,
         sockets: &[&UdpSocket],
     ) -> Result<Steering, KernelError> {
+        // Older ones refuse to have maps written by who has given his privileges up.
+        check_version()?;
         // A raw socket names no ports, which policies may go by: what they would encrypt would leave in the clear.
         if ipsec::has_output_policies()? {
             return Err(KernelError::Ipsec);
+        }
+        if rules::go_by_port()? {
+            return Err(KernelError::Rules);
         }
         let first_port = plan.rtp_port(Pair(0));
         let ports = plan.pairs() * 2;

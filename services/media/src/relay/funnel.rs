@@ -13,6 +13,7 @@ use call::Family;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, setsockopt, sockopt,
 };
+use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
 use rustix::net::{SendFlags, sendto};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
@@ -25,7 +26,7 @@ use crate::ports::{Plan, SlotId};
 use crate::stream::OVERHEAD;
 
 /// Datagrams read at once.
-pub(super) const BATCH: usize = 32;
+pub(super) const BATCH: usize = 64;
 /// The largest UDP payload.
 const DATAGRAM: usize = 65_535;
 /// A packet with the room to grow.
@@ -35,7 +36,7 @@ const STRIDE: usize = DATAGRAM + OVERHEAD;
 const WAITING: usize = 64 << 20;
 /// What may wait to leave.
 const LEAVING: usize = 4 << 20;
-/// No port of the media range, and nobody is told of it: what finds it is not for a stream.
+/// Nobody is told of it: what was sent to it is not for a stream.
 const ASIDE: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 /// RFC 791 §3.1, RFC 768.
 const IP_HEADER: usize = 20;
@@ -51,6 +52,7 @@ const TTL: u8 = 64;
 pub(super) struct Funnel {
     inward: UdpSocket,
     outward: RawSocket,
+    address: Ipv4Addr,
     tos: u8,
 }
 
@@ -72,7 +74,7 @@ impl Funnel {
         // Routes may depend on it.
         outward.bind(&SocketAddr::from((address, 0)).into())?;
         // The two low bits of the octet are ECN (RFC 3168 §5).
-        Ok(Funnel { inward, outward, tos: dscp.unwrap_or(0) << 2 })
+        Ok(Funnel { inward, outward, address, tos: dscp.unwrap_or(0) << 2 })
     }
 
     /// Where everything comes in.
@@ -80,8 +82,8 @@ impl Funnel {
         &self.inward
     }
 
-    /// Reads what is there, one batch at most. How much that was.
-    pub(super) fn receive(&self, batch: &mut Batch) -> usize {
+    /// Reads what is there, one batch at most; `place` says whose a port is. How much that was.
+    pub(super) fn receive(&self, batch: &mut Batch, place: impl Fn(u16) -> Option<(SlotId, Kind)>) -> usize {
         let Batch { buffer, headers, arrived } = batch;
         arrived.clear();
         let mut rooms: Vec<[IoSliceMut<'_>; 1]> = buffer
@@ -90,29 +92,30 @@ impl Funnel {
             .collect();
         let came = recvmmsg(self.inward.as_raw_fd(), headers, rooms.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
         let Ok(came) = came else { return 0 };
+        let at = |told: SocketAddrV4| place(told.port()).filter(|_| *told.ip() == self.address);
         arrived.extend(came.map(|message| Arrived {
             length: message.bytes,
             source: message.address.map(|source| SocketAddrV4::from(source).into()),
-            port: message.cmsgs().ok().and_then(|mut notes| notes.find_map(port)),
+            at: message.cmsgs().ok().and_then(|mut notes| notes.find_map(told)).and_then(at),
         }));
         arrived.len()
     }
 
-    /// Sends from a port of this host; whether the network took it. `whole` is room to put the datagram together.
+    /// Sends from a port of this host. `whole` is room to put the datagram together.
     pub(super) fn send(
         &self,
         whole: &mut Vec<u8>,
         from: SocketAddrV4,
         to: SocketAddrV4,
         payload: &[u8],
-    ) -> bool {
-        let Some(headers) = headers(from, to, payload, self.tos) else { return false };
+    ) -> Result<(), Errno> {
+        let headers = headers(from, to, payload, self.tos).ok_or(Errno::MSGSIZE)?;
         whole.clear();
         // Copied, because to hand the system two parts costs more than that.
         whole.extend_from_slice(&headers);
         whole.extend_from_slice(payload);
         let to = SocketAddrV4::new(*to.ip(), 0);
-        sendto(&self.outward, whole, SendFlags::DONTWAIT, &to).is_ok()
+        sendto(&self.outward, whole, SendFlags::DONTWAIT, &to).map(drop)
     }
 }
 
@@ -173,8 +176,8 @@ pub(super) struct Batch {
 pub(super) struct Arrived {
     pub(super) length: usize,
     pub(super) source: Option<SocketAddr>,
-    /// The port that it was sent to.
-    pub(super) port: Option<u16>,
+    /// The socket of the port that it was sent to.
+    pub(super) at: Option<(SlotId, Kind)>,
 }
 
 impl Batch {
@@ -196,9 +199,10 @@ impl Batch {
     }
 }
 
-fn port(note: ControlMessageOwned) -> Option<u16> {
+/// Where a datagram was sent to.
+fn told(note: ControlMessageOwned) -> Option<SocketAddrV4> {
     match note {
-        ControlMessageOwned::Ipv4OrigDstAddr(to) => Some(u16::from_be(to.sin_port)),
+        ControlMessageOwned::Ipv4OrigDstAddr(to) => Some(SockaddrIn::from(to).into()),
         _ => None,
     }
 }

@@ -25,42 +25,42 @@ const BACKLOG: usize = 1024;
 /// So many records of handshakes are read in a wake-up: each takes a tenth of a millisecond or more, in which nothing else moves. The
 /// rest stays in its sockets and comes up again.
 const RECORDS: u32 = 4;
-/// Of those that came by the funnel so many wait in memory; what is beyond is sent again by who wants keys.
-const MAX_PUT_OFF: usize = 256;
+/// Octets of those that came by the funnel and wait in memory, with what comes behind them; what is beyond is sent again by who
+/// wants keys.
+const MAX_PUT_OFF: usize = 4 << 20;
 
 impl Worker {
-    /// Moves what the funnel holds.
-    pub(super) fn pour(&mut self, batch: &mut Batch) {
+    /// Moves what the funnel holds, up to a bound. Whether there is more.
+    pub(super) fn pour(&mut self, batch: &mut Batch) -> bool {
         let shared = Arc::clone(&self.shared);
         let funnel = shared.threads[self.thread].funnel.as_ref();
-        for _ in 0..self.put_off.len() {
-            // What is too much again goes to the end.
-            if let Some((arrived, datagram)) = self.put_off.pop_front() {
-                let mut room = datagram.into_vec();
-                room.resize(arrived.length + OVERHEAD, 0);
-                self.take_in(arrived, &mut room);
-            }
+        while self.records < RECORDS {
+            let Some((arrived, datagram)) = self.put_off.pop_front() else { break };
+            self.octets_put_off -= arrived.length;
+            let mut room = datagram.into_vec();
+            room.resize(arrived.length + OVERHEAD, 0);
+            self.take_in(arrived, &mut room);
         }
         for _ in 0..ROUNDS {
-            let came = funnel.map_or(0, |funnel| funnel.receive(batch));
+            let came = funnel.map_or(0, |funnel| funnel.receive(batch, |port| shared.steered(port)));
             self.tally.steered += came as u64;
             self.now = self.shared.clock();
-            let slots = batch.arrived().iter().filter_map(|arrived| Some(shared.steered(arrived.port?)?.0));
+            let slots = batch.arrived().iter().filter_map(|arrived| Some(arrived.at?.0));
             // Not their sockets, which nothing is read from nor, if all goes well, written to.
             self.seats.approach(slots, |near, far| (near.slot.0 ^ far.slot.0) as i32);
             for (arrived, buffer) in batch.datagrams() {
                 self.take_in(arrived, buffer);
             }
             if came < funnel::BATCH {
-                break;
+                return false;
             }
         }
+        true
     }
 
     /// A datagram of the funnel.
     fn take_in(&mut self, arrived: Arrived, buffer: &mut [u8]) {
-        let Arrived { length, source: Some(source), port: Some(port) } = arrived else { return };
-        let Some((id, kind)) = self.shared.steered(port) else { return };
+        let Arrived { length, source: Some(source), at: Some((id, kind)) } = arrived else { return };
         let seat = self.seats.take(id).or_else(|| {
             let (path, side) = self.shared.slot(id)?.user.clone()?;
             Some(Seat::new(path, side, self.wakeup))
@@ -71,7 +71,8 @@ impl Worker {
         };
         let Seat { path, side, .. } = &seat;
         if self.records >= RECORDS && path.state().is_keyless(*side) {
-            if self.put_off.len() < MAX_PUT_OFF {
+            if self.octets_put_off < MAX_PUT_OFF {
+                self.octets_put_off += length;
                 self.put_off.push_back((arrived, buffer.get(..length).unwrap_or_default().into()));
             } else {
                 self.tally.dropped += 1;
@@ -188,8 +189,13 @@ impl Worker {
         let ((verdict, length), news) = {
             let mut state = path.state();
             let verdict = state.pass(side, channel, source, buffer, length, self.now);
-            if let Some(peer) = state.ripe(side).filter(|peer| self.shared.may_connect(*peer)) {
-                connected = path.connect(&self.shared, side, peer, &mut state);
+            match state.ripe(side) {
+                Some(peer) if self.shared.may_connect(peer) => {
+                    connected = path.connect(&self.shared, side, peer, &mut state);
+                }
+                // Not to be asked again for each packet.
+                Some(_) => state.connected(side, None),
+                None => {}
             }
             if channel == Channel::Rtp {
                 self.shared.settle(path, side, &mut state);
@@ -242,9 +248,14 @@ impl Worker {
                 return None;
             };
             let port = SocketAddrV4::new(*port.ip(), port.port() + u16::from(out == Channel::Rtcp));
-            Some(funnel.send(&mut self.whole, port, to, packet))
+            match funnel.send(&mut self.whole, port, to, packet) {
+                Ok(()) => Some(true),
+                // A firewall's word, which another attempt would only ask for again.
+                Err(Errno::PERM | Errno::ACCESS) => Some(false),
+                Err(_) => None,
+            }
         };
-        by_funnel().unwrap_or(false) || transmit(socket, packet, to, connected)
+        by_funnel().unwrap_or_else(|| transmit(socket, packet, to, connected))
     }
 
     fn count(&mut self, sent: bool, path: &Path, from: Side, media: Option<usize>) {

@@ -149,6 +149,9 @@ impl Slot {
         slot: SlotId,
     ) -> Result<Socket, SocketError> {
         if let Some(socket) = &self.rtp {
+            for kind in Kind::ALL.into_iter().filter(|kind| self.socket(*kind).is_some()) {
+                shared.steer(slot, kind, Some(shard));
+            }
             return Ok(Arc::clone(socket));
         }
         let socket = open(shared, shard, slot, Kind::Rtp, None)?;
@@ -161,6 +164,10 @@ impl Slot {
         if self.user.take().is_some() {
             shared.thread_of(shard).vacated.push(slot);
         }
+        // What still comes is nobody's, and has no place in the common queue.
+        for kind in Kind::ALL.into_iter().filter(|kind| self.socket(*kind).is_some()) {
+            shared.steer(slot, kind, None);
+        }
         let account = &shared.shards[shard].sockets;
         if account.keeps_resting() {
             return;
@@ -168,7 +175,6 @@ impl Slot {
         let sockets = [self.rtp.take(), self.rtcp.take(), self.strangers.take()];
         for (socket, kind) in sockets.into_iter().zip(Kind::ALL) {
             if let Some(socket) = socket {
-                shared.steer(slot, kind, None);
                 // The relay may hold the socket for another instant; it must not be woken for it any more.
                 let _ = epoll::delete(shared.epoll_of(shard), &*socket);
                 account.closed(kind);

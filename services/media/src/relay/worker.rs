@@ -35,6 +35,8 @@ pub(super) const FUNNEL: u64 = u64::MAX - 1;
 const BATCH: usize = 512;
 /// Full batches before the thread looks at its other duties.
 pub(super) const ROUNDS: usize = 64;
+/// So many rounds the ports' own sockets wait at most for a funnel that does not get empty.
+const PATIENT: usize = 8;
 /// So many sockets at once are looked at ahead of their packets: what those need is in the cache still when they are read.
 const AHEAD: usize = 16;
 /// Streams that have ended are let go of this often when no packet comes.
@@ -70,6 +72,7 @@ pub(super) fn spawn(
     let worker = Worker {
         seats: Seats::new(shared.slots.len()),
         put_off: VecDeque::new(),
+        octets_put_off: 0,
         whole: Vec::new(),
         shared,
         thread,
@@ -100,6 +103,7 @@ pub(super) struct Worker {
     pub(super) seats: Seats,
     /// Records of handshakes for the next wake-ups.
     pub(super) put_off: VecDeque<(Arrived, Box<[u8]>)>,
+    pub(super) octets_put_off: usize,
     /// Where a datagram gets its headers.
     pub(super) whole: Vec<u8>,
     /// Those under way.
@@ -160,29 +164,34 @@ impl Worker {
         self.wakeup = self.wakeup.wrapping_add(1);
         self.records = 0;
         let mut look_again = !self.shared.config.tick.is_zero();
-        for _ in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             self.now = Time::from_micros(self.start.elapsed().as_micros() as u64);
             let more_than_fit = events.len() >= BATCH;
             // What a shard has emptied is seen here before any packet that came afterwards.
             for slot in self.state().vacated.take() {
                 self.seats.take(slot);
             }
-            // Before the ports' own sockets: what they get of a stream comes after what is here.
-            if let Some(batch) = batch.as_deref_mut() {
-                self.pour(batch);
-            }
-            for next in events.chunks(AHEAD) {
-                let slots = next.iter().filter_map(|event| Some(socket_of(event.data.u64())?.0));
-                self.seats.approach(slots, |near, far| near.rtp.as_raw_fd() ^ far.rtp.as_raw_fd());
-                for event in next {
-                    self.visit(event.data.u64(), buffer);
-                }
+            // Before the ports' own sockets: what they get of a stream comes after what is here. They wait while there is more,
+            // but not for ever; epoll names them again.
+            let is_more = batch.as_deref_mut().is_some_and(|batch| self.pour(batch));
+            if !is_more || round % PATIENT == 0 {
+                self.visit_all(events, buffer);
             }
             events.clear();
-            if !more_than_fit && !std::mem::take(&mut look_again)
+            if !is_more && !more_than_fit && !std::mem::take(&mut look_again)
                 || self.wait(events, Some(Duration::ZERO)).is_err()
             {
                 return;
+            }
+        }
+    }
+
+    fn visit_all(&mut self, events: &[epoll::Event], buffer: &mut [u8]) {
+        for next in events.chunks(AHEAD) {
+            let slots = next.iter().filter_map(|event| Some(socket_of(event.data.u64())?.0));
+            self.seats.approach(slots, |near, far| near.rtp.as_raw_fd() ^ far.rtp.as_raw_fd());
+            for event in next {
+                self.visit(event.data.u64(), buffer);
             }
         }
     }
