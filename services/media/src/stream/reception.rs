@@ -117,6 +117,7 @@ impl Reception {
             received: handover.received + if same { aside } else { 0 },
             recent: handover.recent,
             suspect: handover.suspect,
+            is_behind: true,
         });
         self.jitter.resume(handover.jitter_ms as f32);
     }
@@ -172,6 +173,8 @@ struct Source {
     recent: u64,
     /// After a jump: the number that would prove it was not a stray packet.
     suspect: Option<u16>,
+    /// The highest number is another's, and what waited here meanwhile is read first: older packets, in their order.
+    is_behind: bool,
 }
 
 impl Source {
@@ -184,6 +187,7 @@ impl Source {
             received: 1,
             recent: 1,
             suspect: None,
+            is_behind: false,
         }
     }
 
@@ -197,7 +201,10 @@ impl Source {
                 self.cycles += 1;
             }
             self.highest = sequence;
+            self.is_behind = false;
             self.recent = self.recent.checked_shl(u32::from(step)).unwrap_or(0) | 1;
+        } else if self.is_behind && (MAX_MISORDER..MAX_DROPOUT).contains(&step.wrapping_neg()) {
+            counted = Step::Behind;
         } else if step <= u16::MAX - MAX_MISORDER {
             // Two in a row after a jump: the sender restarted without telling (RFC 3550 §A.1).
             if self.suspect == Some(sequence) {
@@ -271,6 +278,25 @@ mod tests {
     #[test]
     fn duplicates_never_make_loss_negative() {
         assert_eq!(run([1, 1, 1, 2, 2]), 0);
+    }
+
+    /// What another had relayed overtook them: they are late, and no sender that begins anew.
+    #[test]
+    fn packets_that_waited_while_another_relayed_the_stream_are_not_lost() {
+        let packet = |sequence| RtpHeader { payload_type: 0, sequence, timestamp: 0, ssrc: 1, payload: 160 };
+        let mut reception = Reception::default();
+        reception.observe(&packet(1), Time::ZERO);
+        let before = reception.hand_over().expect("a stream of a known clock");
+        // It had 801 to 1000.
+        reception.take_back(&Handover { highest: 1000, received: before.received + 200, ..before });
+        assert_eq!(reception.lost(), 799);
+        (2..=800).chain(1001..=1010).for_each(|sequence| reception.observe(&packet(sequence), Time::ZERO));
+        assert_eq!(reception.lost(), 0);
+        for sequence in [500, 501] {
+            reception.observe(&packet(sequence), Time::ZERO);
+        }
+        reception.observe(&packet(503), Time::ZERO);
+        assert_eq!(reception.lost(), 1, "a sender that begins anew");
     }
 
     #[test]
