@@ -5,10 +5,10 @@ mod records;
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use call::{CdrFact, Disposition, EndedBy, Utc};
-use records::{all, config, record, until};
+use records::{all, config, live_and_die, now, record, until};
 use sqlx::{Connection, SqliteConnection};
 use store::{Config, Record, SpoolPlace, Store};
 
@@ -26,25 +26,9 @@ fn standing(n: u32) -> CdrFact {
     }
 }
 
-/// A process of its own: whatever it has not written when `life` returns is gone, as with a process that is killed.
-fn live_and_die(directory: &Path, config: Config, life: impl AsyncFnOnce(&Store)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let store = runtime.block_on(async {
-        let store = Store::open(directory, config).await.unwrap();
-        life(&store).await;
-        store
-    });
-    drop(runtime);
-    drop(store);
-}
-
 /// Commits nothing.
 fn slow() -> Config {
     Config { gather: Duration::from_secs(600), ..config() }
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64
 }
 
 /// The records at the next start, in the order of their numbers.

@@ -6,12 +6,12 @@ mod harness;
 mod records;
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use call::{CdrFact, EndedBy, Utc};
 use harness::call_up;
-use records::{all, record, until};
-use store::{Config, Record, Store};
+use records::{all, live_and_die, now, record, until};
+use store::{Config, Record};
 
 /// For so long a sign of life may wait for a disk on which others write as well.
 const LATE: Duration = Duration::from_millis(1500);
@@ -20,22 +20,6 @@ const LATE: Duration = Duration::from_millis(1500);
 fn config() -> Config {
     let listeners = ["lab", "outside", "stream"].map(str::to_owned).to_vec();
     Config { listeners, recover: Some(1), ..Config::new("edge-1") }
-}
-
-/// A process of its own: whatever it has not written when `life` returns is gone, as with a process that is killed.
-fn live_and_die(directory: &Path, config: Config, life: impl AsyncFnOnce(&Store)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let store = runtime.block_on(async {
-        let store = Store::open(directory, config).await.unwrap();
-        life(&store).await;
-        store
-    });
-    drop(runtime);
-    drop(store);
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64
 }
 
 /// Two talk, and their box is killed; when that was.

@@ -1,6 +1,7 @@
 //! Two network namespaces joined by a veth pair: the relay is in one, phones are in the other.
 
 use std::fs::File;
+use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
@@ -154,6 +155,24 @@ impl Network {
     fn relay_file(&self) -> File {
         File::open(format!("/run/netns/{}", self.relay)).unwrap()
     }
+}
+
+/// The next UDP datagram over IPv4 to this port, from its IP header on.
+pub fn datagram_to(port: u16, frames: &mut Socket) -> Vec<u8> {
+    let mut frame = [0; 2048];
+    loop {
+        let length = frames.read(&mut frame).unwrap();
+        let ip = &frame[14..length];
+        if length > 42 && ip[9] == 17 && ip[22..24] == port.to_be_bytes() {
+            return ip.to_vec();
+        }
+    }
+}
+
+/// The sum that RFC 1071 makes; all ones where a checksum is right.
+pub fn folded(octets: &[u8]) -> u32 {
+    let sum: u32 = octets.as_chunks::<2>().0.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).sum();
+    (sum & 0xffff) + (sum >> 16)
 }
 
 impl Drop for Network {

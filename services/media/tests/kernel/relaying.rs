@@ -1,6 +1,6 @@
 //! Streams between phones in another namespace.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use media::{Config, EngineChoice, OtherFamily, Totals};
 use rustix::net::{SendFlags, sendto};
 
 use crate::harness::{Bench, Phone, REPORT, expect_nothing, receive, rtp};
-use crate::network::{BOX, BOX_6, Network, PEERS, PEERS_6};
+use crate::network::{BOX, BOX_6, Network, PEERS, PEERS_6, datagram_to, folded};
 
 /// More packets than a stream takes to settle.
 const SETTLED: u16 = 40;
@@ -358,17 +358,9 @@ fn what_leaves_the_kernel_is_marked_and_has_one_hop_less() {
     let mut frames = network.frames();
     call.a.rtp.set_ttl(40).unwrap();
     call.talk(1);
-    let mut frame = [0; 2048];
-    let ip = loop {
-        let length = frames.read(&mut frame).unwrap();
-        let ip = &frame[14..length];
-        if length > 42 && ip[9] == 17 && ip[22..24] == port.to_be_bytes() {
-            break ip;
-        }
-    };
+    let ip = datagram_to(port, &mut frames);
     assert_eq!((ip[1], ip[8]), (46 << 2, 39), "DSCP with ECN off, and the hops that are left");
-    let sum: u32 = ip[..20].as_chunks::<2>().0.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).sum();
-    assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "the checksum of the header");
+    assert_eq!(folded(&ip[..20]), 0xffff, "the checksum of the header");
 }
 
 fn between_families(from: (&str, &str), to: (&str, &str)) {

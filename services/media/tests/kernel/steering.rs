@@ -1,6 +1,5 @@
 //! The ports of a relay heard by one socket, with real packets.
 
-use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use call::Side;
 use media::{Config, EngineChoice};
 
 use crate::harness::{Bench, Phone, REPORT, expect_nothing, receive, rtp};
-use crate::network::{BOX, BOX_6, Network, PEERS};
+use crate::network::{BOX, BOX_6, Network, PEERS, datagram_to, folded};
 
 fn config() -> Config {
     let one_way_after = Duration::from_secs(24 * 60 * 60);
@@ -41,12 +40,6 @@ fn packet(sequence: u16, length: usize) -> Vec<u8> {
     packet.truncate(12);
     packet.extend((12..length).map(|at| (at * 31 + usize::from(sequence) * 7) as u8));
     packet
-}
-
-/// The sum that RFC 1071 makes; all ones where a checksum is right.
-fn folded(octets: &[u8]) -> u32 {
-    let sum: u32 = octets.as_chunks::<2>().0.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).sum();
-    (sum & 0xffff) + (sum >> 16)
 }
 
 #[test]
@@ -108,14 +101,7 @@ fn what_leaves_has_the_marks_of_a_socket() {
     let mut frames = network.frames();
     let port = b.rtp.local_addr().unwrap().port();
     say(&a.rtp, ports.a.rtp, &rtp(7));
-    let mut frame = [0; 2048];
-    let ip = loop {
-        let length = frames.read(&mut frame).unwrap();
-        let ip = &frame[14..length];
-        if length > 42 && ip[9] == 17 && ip[22..24] == port.to_be_bytes() {
-            break ip;
-        }
-    };
+    let ip = datagram_to(port, &mut frames);
     assert_eq!(ip[..2], [0x45, 46 << 2], "version and length; DSCP with ECN off");
     assert_eq!(ip[2..4], (28 + rtp(7).len() as u16).to_be_bytes(), "the length of all");
     assert_eq!(ip[6..9], [0x40, 0, 64], "not to be fragmented; hops");

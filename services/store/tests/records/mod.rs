@@ -1,7 +1,7 @@
 //! Records to write, and a store in a directory of its own.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use call::{CdrFact, DirectionStats, Disposition, EndedBy, Identity, Origin, Utc};
 use store::{Config, Filter, Record, Store};
@@ -9,6 +9,23 @@ use uuid::Uuid;
 
 /// 2026-01-02T03:04:05.678901Z
 pub const START: i64 = 1_767_323_045_678_901;
+
+/// A process of its own: whatever it has not written when `life` returns is gone, as with a process that is killed.
+pub fn live_and_die(directory: &Path, config: Config, life: impl AsyncFnOnce(&Store)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = runtime.block_on(async {
+        let store = Store::open(directory, config).await.unwrap();
+        life(&store).await;
+        store
+    });
+    drop(runtime);
+    drop(store);
+}
+
+/// Microseconds since 1970.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64
+}
 
 /// The `n`th call's only record: one second after the one before, with every column told.
 pub fn record(n: u32) -> CdrFact {
