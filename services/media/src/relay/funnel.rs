@@ -20,6 +20,7 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use super::Shared;
 use super::sockets::{Kind, mark};
+use super::worker::DATAGRAM;
 use crate::Config;
 use crate::kernel::{KernelError, Steering, privileged};
 use crate::ports::{Plan, SlotId};
@@ -27,8 +28,6 @@ use crate::stream::OVERHEAD;
 
 /// Datagrams read at once.
 pub(super) const BATCH: usize = 64;
-/// The largest UDP payload.
-const DATAGRAM: usize = 65_535;
 /// A packet with the room to grow.
 const STRIDE: usize = DATAGRAM + OVERHEAD;
 /// What may wait for a thread that is kept from running: a second and more of 100,000 packets, which take the system several

@@ -9,13 +9,12 @@
 //! wake-up after the shard has emptied the slot.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use call::Side;
 
-use super::{Path, PathEnd};
+use super::{Path, PathEnd, lock};
 use crate::ports::SlotId;
 
 /// The user of a slot.
@@ -93,7 +92,7 @@ pub(super) struct Vacated {
 
 impl Vacated {
     pub(super) fn push(&self, slot: SlotId) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+        lock(&self.slots).push(slot);
         self.any.store(true, Ordering::Release);
     }
 
@@ -103,6 +102,6 @@ impl Vacated {
             return Vec::new();
         }
         self.any.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.slots))
     }
 }

@@ -273,7 +273,6 @@ impl Path {
     }
 }
 
-/// Opens, binds and registers one port, or a second socket beside one that has it.
 /// Disconnects a media port from its peer.
 fn open_to_everybody(socket: &Socket) {
     if let Err(error) = rustix::net::connect_unspec(&**socket) {
@@ -281,6 +280,7 @@ fn open_to_everybody(socket: &Socket) {
     }
 }
 
+/// Opens, binds and registers one port, or a second socket beside one that has it.
 fn open(
     shared: &Shared,
     shard: usize,
